@@ -1,0 +1,20 @@
+"""Representation-learning experiments: data x model x architectures x optimization, composed from YAML.
+
+Importing `frame` imports neither torch nor Lightning, so that `--help` and tab completion answer at once.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from frame.runs import load as load
+    from frame.runs import open as open
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("open", "load"):
+        from frame import runs
+
+        return getattr(runs, name)
+    raise AttributeError(f"module 'frame' has no attribute {name!r}")

@@ -1,0 +1,178 @@
+"""What an evaluation is: it asks a model for a capability, never for a class, and finds a `LogEntry`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from lightning.pytorch.loggers.logger import Logger
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from frame.data.base import Batch, DataSet, whole_batch
+from frame.mistakes import Mistake
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    def encode(self, x: Tensor) -> Distribution:
+        """q(z|x), batch_shape (B,), event_shape (z_dim,)."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
+        """x again, [B, *shape] in [0, 1]: through a sample or the mean of q(z|x), a sample or the mean of p(x|z)."""
+        ...
+
+
+@runtime_checkable
+class Samples(Protocol):
+    def sample(self, n_samples: int, sample_images: bool = False) -> Tensor:
+        """[n_samples, *shape] in [0, 1] from the model's own distribution."""
+        ...
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    def decode(self, z: Tensor) -> Distribution:
+        """p(x|z), batch_shape (B,)."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    def predict(self, x: Tensor) -> Tensor:
+        """Log-probabilities of the classes, [B, n_classes]."""
+        ...
+
+
+@runtime_checkable
+class BoundsLikelihood(Protocol):
+    def log_likelihood_bound(self, x: Tensor) -> dict[str, Tensor]:
+        """'elbo', 'distortion' and 'rate', each [B], nats: elbo = -distortion - rate; the KL has weight 1 always."""
+        ...
+
+
+@dataclass
+class Scalar:
+    """A number and what it is."""
+
+    value: float
+    unit: str = ""
+    n_samples: int | None = None
+    estimator: str = ""
+    standard_error: float | None = None
+
+
+@dataclass
+class LogEntry:
+    """What one evaluation found. The key '' stands for the evaluation's own name; 'rate' for '<name>/rate'.
+
+    Figures are `matplotlib.figure.Figure` objects made without pyplot, so that nothing has to be closed.
+    """
+
+    split: str
+    scalars: dict[str, Scalar] = field(default_factory=dict)
+    images: dict[str, np.ndarray] = field(default_factory=dict)  # [H, W, 3] uint8
+    figures: dict[str, Figure] = field(default_factory=dict)
+    tables: dict[str, tuple[list[str], list[list[Any]]]] = field(default_factory=dict)
+
+    def write(self, logger: Logger, name: str, step: int, counters: dict[str, float]) -> None:
+        """Writes itself to any Lightning logger; pictures and tables where it takes them."""
+        if self.scalars:
+            values = {_join(name, key): scalar.value for key, scalar in self.scalars.items()}
+            logger.log_metrics({**counters, **values}, step=step)
+        for method, things in (("log_image", self.images), ("log_figure", self.figures)):
+            if hasattr(logger, method):
+                for key, thing in things.items():
+                    getattr(logger, method)(_join(name, key), thing, step)
+        if hasattr(logger, "log_table"):
+            for key, (columns, rows) in self.tables.items():
+                logger.log_table(_join(name, key), columns, rows, step)
+
+    def records(self, name: str, step: int, seconds: float, checkpoint: str) -> list[dict[str, Any]]:
+        """One record a number, as the run's file keeps them."""
+        return [
+            {
+                "name": _join(name, key),
+                "value": scalar.value,
+                "unit": scalar.unit,
+                "split": self.split,
+                "n_samples": scalar.n_samples,
+                "estimator": scalar.estimator,
+                "standard_error": scalar.standard_error,
+                "checkpoint": checkpoint,
+                "iteration": step,
+                "seconds": seconds,
+            }
+            for key, scalar in self.scalars.items()
+        ]
+
+
+def _join(name: str, key: str) -> str:
+    return f"{name}/{key}" if key else name
+
+
+class Evaluation:
+    """A measurement or a picture of a model on one split of its data.
+
+    `needs` names the capabilities (protocols above) that the model must have, `needs_data` the batch's keys.
+    Called in eval mode, without gradients, with random state seeded the same each time; the caller restores all three.
+    """
+
+    needs: tuple[type, ...] = ()
+    needs_data: tuple[str, ...] = ("x",)
+
+    def __init__(self, evaluate_on: str = "valid") -> None:
+        self.evaluate_on = evaluate_on
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        raise NotImplementedError
+
+    def check(self, model: nn.Module, data: DataSet) -> None:
+        """Raises Mistake where the model or the data cannot serve, with the names of both."""
+        for capability in self.needs:
+            if not isinstance(model, capability):
+                methods = sorted(n for n in vars(capability) if not n.startswith("_"))
+                raise Mistake(
+                    f"{type(self).__name__} needs a model that has {', '.join(methods)}(); "
+                    f"{type(model).__name__} has none: remove this evaluation or choose another model"
+                )
+        row = data.split(self.evaluate_on).batch(torch.arange(1))
+        for key in self.needs_data:
+            if key not in row:
+                raise Mistake(
+                    f"{type(self).__name__} needs '{key}' in the data; {type(data).__name__} has only: "
+                    f"{', '.join(sorted(row))}"
+                )
+
+    def batches(self, model: nn.Module, data: DataSet, n_samples: int | None, batch_size: int = 1024) -> Iterator[Batch]:
+        """The same `n_samples` rows of the split each time (all of it if None or more), on the model's device.
+
+        Rows are a fixed random subset, since files are often sorted; their binarization is fixed, too.
+        """
+        source = data.split(self.evaluate_on)
+        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:n_samples]
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        for start, indices in enumerate(order.split(batch_size)):
+            yield whole_batch(source, indices, seed=start, device=device)
+
+
+@contextmanager
+def evaluating(model: nn.Module, seed: int = 0) -> Iterator[None]:
+    """Eval mode, no gradients, random state from `seed`; every module's mode and all random state are put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(seed)
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode

@@ -1,0 +1,17 @@
+"""Mistakes of the person at the keyboard: one line that names the mistake and the nearest right answer."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class Mistake(Exception):
+    """Ends a command with its message on stderr, exit code 2 and no traceback."""
+
+
+def choices(wrong: str, valid: Iterable[str], *, kind: str) -> str:
+    """`no <kind> 'wrong': did you mean 'right'? There are: a, b, c`."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
+    hint = f": did you mean '{near[0]}'?" if near else "."
+    there = f" There are: {', '.join(names)}" if names else " There are none."
+    return f"no {kind} '{wrong}'{hint}{there}"
