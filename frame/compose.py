@@ -1,0 +1,211 @@
+"""From what was typed to one config. Nothing here imports torch: mistakes of composition answer at once."""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from frame.mistakes import Mistake, choices
+
+PARTS = ("model", "data", "optimization")  # chosen by an experiment; without one they are added by hand
+OPEN = ("trainer", "hydra", "callbacks", "architectures")  # what may stand below is checked against constructors
+
+
+def config_folder() -> Path:
+    """Our own config: beside the package in a clone, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "config"
+    return beside if (beside / "config.yaml").is_file() else package / "config"
+
+
+class OwnFolder(SearchPathPlugin):
+    """Puts the user's own `config/` before ours, so that a file of theirs wins over ours of the same name."""
+
+    folder: Path | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            search_path.prepend(provider="own", path=f"file://{self.folder}")
+
+
+def use_own_folder(folder: Path | None = None) -> None:
+    """Lets `folder` (by default ./config, where there is one) join the search path, and its parent hold modules."""
+    own = (folder or Path("config")).resolve()
+    if folder is not None and not own.is_dir():
+        raise Mistake(f"--config-dir: there is no folder {own}")
+    is_own = own.is_dir() and own != config_folder()
+    OwnFolder.folder = own if is_own else None
+    Plugins.instance().register(OwnFolder)
+    module_folder = str(own.parent) if is_own else str(Path.cwd())
+    if module_folder not in sys.path:
+        sys.path.insert(0, module_folder)
+
+
+def normalise(overrides: Sequence[str]) -> list[str]:
+    """Both spellings of the documents become one: the plus of `+experiment=`, of `+trainer.x=` and of debug.
+
+    `debug` is moved to the end, because what is appended last wins over the experiment.
+    """
+    bare = {text.lstrip("+").split("=")[0] for text in overrides}
+    ordinary, debug = [], []
+    for text in overrides:
+        key = text.lstrip("+").split("=")[0]
+        if key == "debug":
+            debug.append("+" + text.lstrip("+"))
+        elif key == "experiment" or (key in PARTS and "experiment" not in bare):
+            ordinary.append("+" + text.lstrip("+"))
+        elif key.startswith("trainer."):
+            ordinary.append("++" + text.lstrip("+"))
+        else:
+            ordinary.append(text)
+    return ordinary + debug
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """One config from our defaults, the experiment and the overrides, as on the command line.
+
+    Raises:
+        Mistake: an unknown option, group or key, or a value of another type than the experiment's.
+    """
+    normal = normalise(overrides)
+    parsed = _parse(normal)
+    values = [o for o in parsed if not _is_group(o)]
+    # Composed without the values that were typed, the config says which keys there are, and of which type.
+    before = _compose([o.input_line or "" for o in parsed if _is_group(o)])
+    for override in values:
+        _check_value(override, before)
+    config = _compose(normal) if values else before
+    with open_dict(config):
+        experiments = [str(o.value()) for o in parsed if o.key_or_group == "experiment"]
+        if config.get("experiment_name") is None:
+            config.experiment_name = experiments[-1] if experiments else "run"
+    return config
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as error:
+        raise Mistake(f"cannot read '{error.override}': write key=value, and quote a value that has spaces") from None
+    except HydraException as error:
+        raise Mistake(_first_line(error)) from None
+
+
+def _is_group(override: Override) -> bool:
+    key = override.key_or_group
+    if override.is_delete():
+        return False
+    roots = [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
+    return key == "experiment" or "@" in str(override.input_line) or any((root / key).is_dir() for root in roots) and (
+        not isinstance(override.value(), dict) and override.value() is not None
+    )
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+            return hydra_compose("config", overrides=overrides)
+    except MissingConfigException as error:
+        raise Mistake(_missing(error)) from None
+    except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
+        raise Mistake(_composition(error)) from None
+
+
+def _missing(error: MissingConfigException) -> str:
+    wanted = error.missing_cfg_file
+    name = wanted[0] if isinstance(wanted, (list, tuple)) and wanted else str(wanted)
+    group, _, option = str(name).strip("/").rpartition("/")
+    if not group:
+        return f"{choices(option, groups(), kind='group of options')}"
+    return choices(option, options(group), kind=group)
+
+
+def groups() -> list[str]:
+    roots = [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
+    return sorted({entry.name for root in roots for entry in root.iterdir() if entry.is_dir()})
+
+
+def options(group: str) -> list[str]:
+    """The names that `group=` takes: files in our config and in the user's own."""
+    roots = [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
+    return sorted({file.stem for root in roots for file in (root / group).glob("*.yaml")})
+
+
+def _composition(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    could_not = re.search(r"Could not override '([^']+)'", text)
+    if could_not:
+        key = could_not.group(1)
+        if key in PARTS:
+            return f"'{key}={key}' needs an experiment, or all three of {', '.join(f'{part}=' for part in PARTS)}"
+        return f"no group of options '{key}'. There are: {', '.join(groups())}"
+    missing = re.search(r"Interpolation key '([^']+)' not found.*full_key: (\S+)", text)
+    if missing:
+        return f"{missing.group(2)} refers to '{missing.group(1)}', which is not set: add {missing.group(1)}=..."
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def keys(config: Any, prefix: str = "") -> list[str]:
+    """All dotted keys of a config, without resolving anything."""
+    found = []
+    if isinstance(config, DictConfig) and not config._is_none() and not config._is_missing():
+        for key in config:
+            dotted = f"{prefix}{key}"
+            found.append(dotted)
+            node = config._get_node(key)
+            if isinstance(node, DictConfig) and not node._is_interpolation():
+                found.extend(keys(node, dotted + "."))
+    return found
+
+
+def _check_value(override: Override, before: DictConfig) -> None:
+    """One typed value: its key is there, and its type is the experiment's."""
+    key = override.key_or_group
+    root = key.split(".")[0]
+    if root == "hydra":
+        return
+    there = keys(before)
+    if key not in there and root in OPEN and (override.is_add() or override.is_force_add()):
+        return
+    if key not in there:
+        parent = key.rpartition(".")[0]
+        if not before.get("params") and root == "params":
+            return  # without an experiment there are no params yet: these are the first
+        siblings = [k for k in there if k.rpartition(".")[0] == parent]
+        # keys of this level first; else the whole config, for a key typed without its section
+        near = choices(key, siblings or there, kind="key")
+        raise Mistake(near if siblings else near.split(" There are")[0])
+    if override.is_delete():
+        return
+    old, new = OmegaConf.select(before, key, throw_on_missing=False), override.value()
+    if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):
+        raise Mistake(f"{key}={new}: wants a {_kind(old)}, such as {old}")
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case bool():
+            return "truth"
+        case int() | float():
+            return "number"
+        case None:
+            return "null"
+        case str():
+            return "interpolation" if "${" in value else "text"
+    return "list" if OmegaConf.is_list(value) or isinstance(value, (list, tuple)) else "mapping"
