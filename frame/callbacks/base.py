@@ -1,0 +1,116 @@
+"""What callbacks share: the run that they write to, and measurements as events."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from lightning.pytorch import Callback, Trainer
+
+from frame.data.base import DataSet
+from frame.mistakes import Mistake
+from frame.optimization.base import Optimization
+
+
+class Recorder(Protocol):
+    """A run's folder, as far as callbacks know it."""
+
+    path: Path
+
+    def record(self, records: Sequence[dict[str, Any]]) -> None:
+        """Appends records of measurements to the run's file."""
+        ...
+
+    def trouble(self, name: str, text: str) -> None:
+        """Marks in the run's status what went wrong without ending the run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run gives to the callbacks that ask for it (`bind`)."""
+
+    data: DataSet
+    run: Recorder | None  # only rank 0 writes
+    weights: str  # average or raw
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What an evaluation found, the same on all ranks."""
+
+    name: str
+    values: dict[str, float]  # by the names under which they are logged
+    iteration: int
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@runtime_checkable
+class Binds(Protocol):
+    def bind(self, context: Context) -> None: ...
+
+
+@runtime_checkable
+class Listens(Protocol):
+    def on_measurement(self, trainer: Trainer, optimization: Optimization, measurement: Measurement) -> None:
+        """Called once for each measurement, on every rank, before the next batch."""
+        ...
+
+
+class Monitor(Callback):
+    """Acts on each measurement called `monitor`, once; patience therefore counts measurements.
+
+    Args:
+        monitor: the name that is logged, such as 'ELBO/Validation'.
+        mode: 'max' where more is better, 'min' where less is.
+        min_delta: a smaller change is no improvement.
+    """
+
+    def __init__(self, monitor: str, mode: str = "max", min_delta: float = 0.0) -> None:
+        if mode not in ("max", "min"):
+            raise Mistake(f"{type(self).__name__}: mode={mode} has to be max or min")
+        self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
+        self.best: float | None = None
+
+    @property
+    def state_key(self) -> str:
+        return f"{type(self).__name__}[{self.monitor}]"
+
+    def on_measurement(self, trainer: Trainer, optimization: Optimization, measurement: Measurement) -> None:
+        if self.monitor in measurement.values:
+            value = measurement.values[self.monitor]
+            improved = self.improves(value)
+            if improved:
+                self.best = value
+            self.act(trainer, optimization, measurement, improved)
+
+    def improves(self, value: float) -> bool:
+        if value != value:  # NaN never improves
+            return False
+        sign = 1.0 if self.mode == "max" else -1.0
+        return self.best is None or sign * (value - self.best) > self.min_delta
+
+    def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+
+def say(text: str) -> None:
+    """One line to the person who watches, clear of a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(f"frame: {text}", file=sys.stderr)
+
+
+def optimization_of(module: Any) -> Optimization:
+    assert isinstance(module, Optimization)
+    return module

@@ -1,0 +1,32 @@
+"""How long a run trains."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from frame.callbacks.base import optimization_of
+from frame.units import Duration
+
+
+class TrainDuration(Callback):
+    """Stops training at the first of its limits. It stands first, so that the others see the last step taken."""
+
+    def __init__(self, limits: Sequence[Duration]) -> None:
+        self.limits = list(limits)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        optimization = optimization_of(pl_module)
+        if any(limit.reached(optimization.counters) for limit in self.limits):
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        optimization = optimization_of(pl_module)
+        if not optimization.stop_signal:  # a run that goes on later keeps its accumulations whole
+            optimization.flush()
+
+    def progress(self, counters: dict[str, float]) -> tuple[Duration, float]:
+        """The limit that is nearest, and the share of it that is done."""
+        shares = [min(1.0, counters[limit.counter] / limit.amount) for limit in self.limits]
+        nearest = max(range(len(shares)), key=shares.__getitem__)
+        return self.limits[nearest], shares[nearest]

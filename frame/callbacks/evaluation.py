@@ -1,0 +1,109 @@
+"""When evaluations happen."""
+
+import traceback
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from frame.callbacks.base import Context, Listens, Measurement, optimization_of, say
+from frame.evaluation.base import Evaluation, LogEntry, evaluating
+from frame.optimization.base import Optimization
+from frame.units import Duration, parse
+
+
+class EvaluationCallback(Callback):
+    """Evaluates at the start, each `evaluate_every`, and at the end; clocks pause meanwhile.
+
+    Rank 0 evaluates; all ranks agree on when, and receive what was found.
+
+    Args:
+        name: under which the result is logged, such as 'ELBO/Validation'.
+        evaluate_every: a duration ('10 seconds', '1 epoch', '500 iterations'), or 'end' for the end alone.
+        evaluator: what is measured.
+    """
+
+    def __init__(self, name: str, evaluate_every: str, evaluator: Evaluation) -> None:
+        self.name = name
+        self.evaluator = evaluator
+        self.every: Duration | None = None
+        if evaluate_every != "end":
+            self.every = parse(evaluate_every, key=f"evaluate_every of {name}")
+        self.next_at = 0.0
+        self.evaluated_at = -1  # the iteration of the last evaluation
+        self.succeeded = False
+        self.context: Context | None = None
+
+    @property
+    def state_key(self) -> str:
+        return f"EvaluationCallback[{self.name}]"
+
+    def bind(self, context: Context) -> None:
+        self.context = context
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._evaluate_if_due(trainer, optimization_of(pl_module))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self._evaluate_if_due(trainer, optimization_of(pl_module))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        optimization = optimization_of(pl_module)
+        if not optimization.stop_signal and self.evaluated_at != optimization.counters["iterations"]:
+            self._evaluate(trainer, optimization)
+
+    def _evaluate_if_due(self, trainer: Trainer, optimization: Optimization) -> None:
+        if self.every is not None and optimization.counters[self.every.counter] >= self.next_at:
+            self.next_at = self.every.next_after(optimization.counters[self.every.counter])
+            self._evaluate(trainer, optimization)
+
+    def _evaluate(self, trainer: Trainer, optimization: Optimization) -> None:
+        iteration, seconds = int(optimization.counters["iterations"]), optimization.counters["seconds"]
+        self.evaluated_at = iteration
+        with optimization.clock.paused():
+            found: dict[str, float] | BaseException = {}
+            if trainer.is_global_zero:
+                found = self._evaluate_here(trainer, optimization, iteration, seconds)
+            if trainer.world_size > 1:
+                found = trainer.strategy.broadcast(found)
+        if isinstance(found, BaseException):
+            if not self.succeeded:
+                raise found
+            return
+        self.succeeded = True
+        measurement = Measurement(self.name, found, iteration, seconds)
+        optimization.events[self.name] = measurement.as_dict()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Listens):
+                callback.on_measurement(trainer, optimization, measurement)
+
+    def _evaluate_here(
+        self, trainer: Trainer, optimization: Optimization, iteration: int, seconds: float
+    ) -> dict[str, float] | BaseException:
+        assert self.context is not None, "bind() comes before training"
+        model = optimization.evaluated if self.context.weights == "average" else optimization.model
+        try:
+            with evaluating(model):
+                entry = self.evaluator.evaluate(model, self.context.data)
+        except Exception as error:
+            if self.succeeded:
+                text = "".join(traceback.format_exception(error))
+                say(f"{self.name} failed at iteration {iteration}; training goes on\n{text}")
+                if self.context.run is not None:
+                    self.context.run.trouble(self.name, f"failed at iteration {iteration}: {error!r}")
+            return error
+        self._write(entry, trainer, iteration, seconds, optimization.counters["epochs"])
+        return {record["name"]: record["value"] for record in entry.records(self.name, 0, 0, "")}
+
+    def _write(self, entry: LogEntry, trainer: Trainer, iteration: int, seconds: float, epochs: float) -> None:
+        for logger in trainer.loggers:
+            entry.write(logger, self.name, iteration, {"seconds": seconds, "epochs": epochs})
+        if self.context is not None and self.context.run is not None:
+            self.context.run.record(entry.records(self.name, iteration, seconds, f"iteration {iteration}"))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"next_at": self.next_at, "evaluated_at": self.evaluated_at, "succeeded": self.succeeded}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.next_at = state_dict["next_at"]
+        self.evaluated_at = state_dict["evaluated_at"]
+        self.succeeded = state_dict["succeeded"]

@@ -1,0 +1,37 @@
+"""The training losses, written straight to the loggers: passing them through `self.log` costs 0.3 ms a key and step."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from frame.callbacks.base import optimization_of
+
+
+class LossLog(Callback):
+    """Each `every` iterations: the means of the losses since the last time, and the learning rates."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.newest: dict[str, float] = {}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if int(optimization_of(pl_module).counters["iterations"]) % self.every == 0:
+            self.write(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.write(trainer, pl_module)
+
+    def write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        optimization = optimization_of(pl_module)
+        if not optimization.recent:
+            return
+        self.newest = optimization.losses()
+        if trainer.is_global_zero:
+            one = len(optimization.players) == 1
+            rates = {
+                "lr" if one else f"lr/{name}": float(player.optimizer.param_groups[0]["lr"])
+                for name, player in optimization.players.items()
+            }
+            when = {key: optimization.counters[key] for key in ("seconds", "epochs")}
+            for logger in trainer.loggers:
+                logger.log_metrics({**when, **self.newest, **rates}, step=int(optimization.counters["iterations"]))

@@ -1,0 +1,55 @@
+"""A smaller learning rate when a measurement no longer improves."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from frame.callbacks.base import Measurement, Monitor, optimization_of
+from frame.mistakes import Mistake
+from frame.optimization.base import Optimization
+
+
+class ReduceOnPlateau(Monitor):
+    """Multiplies every learning rate by `factor` after more than `patience` measurements without improvement.
+
+    Args:
+        monitor, mode, min_delta: as for every monitor.
+        factor: in (0, 1).
+        patience: measurements without improvement that are borne.
+        min_lr: no rate falls below it.
+    """
+
+    def __init__(
+        self,
+        monitor: str,
+        factor: float = 0.1,
+        patience: int = 3,
+        mode: str = "max",
+        min_delta: float = 0.0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if not 0 < factor < 1:
+            raise Mistake(f"ReduceOnPlateau: factor={factor} has to lie between 0 and 1")
+        self.factor, self.patience, self.min_lr = factor, patience, min_lr
+        self.waited = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        scheduled = [name for name, player in optimization_of(pl_module).players.items() if player.schedule]
+        if scheduled:
+            raise Mistake("ReduceOnPlateau and optimization.schedule both set the learning rate: remove one of them")
+
+    def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
+        self.waited = 0 if improved else self.waited + 1
+        if self.waited > self.patience:
+            self.waited = 0
+            for player in optimization.players.values():
+                for group in player.optimizer.param_groups:
+                    group["lr"] = max(group["lr"] * self.factor, self.min_lr)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.waited = state_dict["waited"]

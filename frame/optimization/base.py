@@ -1,0 +1,257 @@
+"""The one stepping path: how losses become steps, whatever the model and however many optimizers play."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.distributed import ReduceOp, all_reduce
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from frame.data.base import Batch
+from frame.mistakes import Mistake
+from frame.models.base import Model
+from frame.optimization.clock import Clock
+
+OptimizerPartial = Callable[..., Optimizer]
+SchedulePartial = Callable[[Optimizer], LRScheduler]
+
+
+class Diverged(Exception):
+    """A loss is NaN or infinite."""
+
+
+class Player:
+    """Parameters that one optimizer steps together, with their schedule (stepped once an optimizer step)."""
+
+    def __init__(
+        self, parameters: list[nn.Parameter], optimizer: OptimizerPartial, schedule: SchedulePartial | None = None
+    ) -> None:
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.optimizer = optimizer(self.parameters)
+        self.schedule = schedule(self.optimizer) if schedule is not None else None
+
+    def state_dict(self) -> dict[str, Any]:
+        schedule = self.schedule.state_dict() if self.schedule is not None else None
+        return {"optimizer": self.optimizer.state_dict(), "schedule": schedule}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+
+
+class Optimization(LightningModule):
+    """How a model is stepped. A procedure says who plays (`make_players`) and what happens in a batch (`step`).
+
+    Iterations are counted once a batch, whatever the number of optimizers. The noise of an iteration is seeded by
+    (noise_seed, iteration, rank), so that neither a pause nor an evaluation nor a resume can change what is drawn.
+
+    Args:
+        model: the objective.
+        batch_size: rows in a batch of each process.
+        accumulate: batches whose mean gradient makes one step.
+        clip: largest norm of a player's gradient; None leaves it as it is.
+        average: decay of an exponential moving average of the weights, which evaluations use; None keeps none.
+        noise_seed: seeds what the model draws while it trains.
+    """
+
+    COUNTERS = ("iterations", "epochs", "seconds", "samples", "updates")
+    find_unused_parameters = False  # True where a backward pass reaches only some of the parameters
+
+    def __init__(
+        self,
+        model: Model,
+        batch_size: int,
+        accumulate: int = 1,
+        clip: float | None = None,
+        average: float | None = None,
+        noise_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, low in (("batch_size", batch_size, 1), ("accumulate", accumulate, 1), ("clip", clip, 0)):
+            if value is not None and not value >= low or name == "clip" and value == 0:
+                raise Mistake(f"optimization.{name}={value}: has to be {'above 0' if low == 0 else 'at least 1'}")
+        if average is not None and not 0 <= average < 1:
+            raise Mistake(f"optimization.average={average}: a decay lies in [0, 1), such as 0.999")
+        self.automatic_optimization = False
+        self.model = model
+        self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.clip = clip
+        self.average = average
+        self.noise_seed = noise_seed
+        self.counters: dict[str, float] = dict.fromkeys(self.COUNTERS, 0)
+        self.clock = Clock()
+        self.players: dict[str, Player] = {}
+        self.recent: list[dict[str, Tensor]] = []  # losses since they were last written down
+        self.events: dict[str, dict[str, Any]] = {}  # the newest measurement under each name
+        self.accumulated = 0  # batches whose gradients wait for a step
+        self.stop_signal = 0  # set by a signal handler, the same on all ranks after the next batch
+        # A list hides the copy from Module.parameters, so that neither an optimizer nor DDP sees it.
+        self._averaged: list[AveragedModel] = []
+
+    # What a procedure defines
+
+    def make_players(self) -> dict[str, Player]:
+        raise NotImplementedError
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Descends once for each player and returns scalars to log; 'loss' among them."""
+        raise NotImplementedError
+
+    # The path
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        self.players = self.make_players()
+        return [player.optimizer for player in self.players.values()]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        seed_noise(self.noise_seed, int(self.counters["iterations"]), self.global_rank)
+        self.accumulated += 1
+        losses = self.step(batch)
+        self.recent.append({name: value.detach() for name, value in losses.items()})
+        if self.accumulated == self.accumulate:
+            self._after_update()
+        self._count(batch)
+
+    @contextmanager
+    def playing(self, name: str) -> Iterator[None]:
+        """Gradients inside reach only this player's parameters."""
+        others = [p for other, player in self.players.items() if other != name for p in player.parameters]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
+    def descend(self, name: str, loss: Tensor) -> None:
+        """Backward through `loss`, and a step of this player where its accumulation is complete."""
+        self.manual_backward(loss / self.accumulate if self.accumulate > 1 else loss)
+        if self.accumulated == self.accumulate:
+            self._update(self.players[name])
+
+    def _update(self, player: Player) -> None:
+        if self.clip is not None:
+            clip_grad_norm_(player.parameters, self.clip)
+        player.optimizer.step()
+        player.optimizer.zero_grad(set_to_none=True)
+        if player.schedule is not None:
+            player.schedule.step()
+
+    def _after_update(self) -> None:
+        self.accumulated = 0
+        self.counters["updates"] += 1
+        self.model.after_update(int(self.counters["iterations"]) + 1)
+        for averaged in self._averaged:
+            averaged.update_parameters(self.model)
+
+    def flush(self) -> None:
+        """Steps with the gradients that wait: a run that has reached its limit ends on an optimizer's step."""
+        if self.accumulated:
+            for player in self.players.values():
+                self._update(player)
+            self._after_update()
+
+    def _count(self, batch: Batch) -> None:
+        loader: Any = self.trainer.train_dataloader
+        index = batch["index"]
+        world = self.trainer.world_size
+        self.counters["iterations"] += 1
+        self.counters["samples"] += len(index) * world
+        self.counters["epochs"] = loader.epochs
+        self.counters["seconds"] = self.clock.seconds
+        if world > 1:  # rank 0's clock is everybody's, and a signal to one rank stops all
+            shared = torch.tensor(
+                [self.clock.seconds if self.global_rank == 0 else 0.0, float(self.stop_signal)],
+                dtype=torch.float64,
+                device=self.device,
+            )
+            all_reduce(shared, op=ReduceOp.MAX)
+            self.counters["seconds"], self.stop_signal = float(shared[0]), int(shared[1])
+
+    # What others ask for
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model whose weights are reported: the average where one is kept, else the one that is trained."""
+        return self._averaged[0].module if self._averaged else self.model
+
+    def on_fit_start(self) -> None:
+        self.prepare_average()
+
+    def prepare_average(self) -> None:
+        """Makes the averaged copy, once the model is on its device."""
+        if self.average is not None and not self._averaged:
+            copy = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.average))  # type: ignore[no-untyped-call]
+            self._averaged = [copy.requires_grad_(False)]
+
+    def losses(self) -> dict[str, float]:
+        """Means of the losses since the last call.
+
+        Raises:
+            Diverged: a component was NaN or infinite; names it and the iteration.
+        """
+        self.check_finite()
+        means = {name: torch.stack([loss[name] for loss in self.recent]).mean().item() for name in self._names()}
+        self.recent = []
+        return means
+
+    def check_finite(self) -> None:
+        """Raises Diverged where a loss since the last `losses()` was NaN or infinite."""
+        first = int(self.counters["iterations"]) - len(self.recent) + 1
+        bad: list[tuple[int, str, float]] = []
+        for name in self._names():
+            values = torch.stack([loss[name] for loss in self.recent]).float()
+            broken = (~values.isfinite()).nonzero()
+            if len(broken):
+                bad.append((first + int(broken[0]), name, values[broken[0]].item()))
+        if bad:
+            iteration = min(bad)[0]
+            # the sum breaks with any of its parts: a part says more
+            parts = [b for b in bad if b[0] == iteration and b[1] != "loss"] or [min(bad)]
+            _, name, value = parts[0]
+            raise Diverged(
+                f"{name} is {value} at iteration {iteration}: try a smaller learning rate, or optimization.clip=1"
+            )
+
+    def _names(self) -> list[str]:
+        return list(self.recent[-1]) if self.recent else []
+
+    def training_state(self) -> dict[str, Any]:
+        """All that determines how training goes on, as tensors and plain containers."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self._averaged[0].state_dict() if self._averaged else None,
+            "players": {name: player.state_dict() for name, player in self.players.items()},
+            "counters": dict(self.counters),
+            "recent": [{name: float(value) for name, value in losses.items()} for losses in self.recent],
+            "events": self.events,
+        }
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.prepare_average()
+        for averaged in self._averaged:
+            averaged.load_state_dict(state["average"])
+        for name, player in self.players.items():
+            player.load_state_dict(state["players"][name])
+        self.counters = dict(state["counters"])
+        self.clock.seconds = self.counters["seconds"]
+        self.recent = [{name: torch.tensor(v, device=self.device) for name, v in r.items()} for r in state["recent"]]
+        self.events = state["events"]
+
+
+def seed_noise(seed: int, iteration: int, rank: int) -> None:
+    """Seeds torch for one iteration of one rank."""
+    # odd constants spread neighbouring (seed, iteration, rank) over 63 bits, where the generators hash them again
+    torch.manual_seed((seed * 0x9E3779B97F4A7C15 + iteration * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63)
+
+

@@ -1,0 +1,40 @@
+"""The plain procedure: one model, one optimizer, one step a batch."""
+
+from torch import Tensor
+
+from frame.data.base import Batch
+from frame.models.base import Model
+from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial
+
+
+class BatchOptimization(Optimization):
+    """Descends the model's loss with one optimizer.
+
+    Args:
+        optimizer: a partial of any torch optimizer, called with the parameters.
+        schedule: a partial of a torch scheduler or of `frame.optimization.schedules`, called with the optimizer.
+
+    The other arguments are `Optimization`'s.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: OptimizerPartial,
+        batch_size: int,
+        schedule: SchedulePartial | None = None,
+        accumulate: int = 1,
+        clip: float | None = None,
+        average: float | None = None,
+        noise_seed: int = 0,
+    ) -> None:
+        super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
+        self._optimizer, self._schedule = optimizer, schedule
+
+    def make_players(self) -> dict[str, Player]:
+        return {"model": Player(list(self.model.parameters()), self._optimizer, self._schedule)}
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.model(batch)
+        self.descend("model", losses["loss"])
+        return losses

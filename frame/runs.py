@@ -1,0 +1,313 @@
+"""A run's folder: what is in it, and how it is opened again.
+
+    config.yaml  overrides.yaml  code.json  code.diff  environment.json  status.json
+    metrics.csv  records.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.ckpt
+"""
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from frame import __version__
+from frame.files import write_text
+from frame.mistakes import Mistake, choices
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import nn
+
+    from frame.data.base import DataSet, Source
+
+FORMAT = 1
+
+
+class RunFolder:
+    """One run on disk. Whoever trains in it holds its lock, which the system gives back when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, root: Path, name: str) -> "RunFolder":
+        """A new folder below `root`/`name`, exclusively ours.
+
+        Raises:
+            Mistake: the root cannot be written.
+        """
+        parent = root.expanduser() / name
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            for number in range(1000):
+                path = parent / (stamp if number == 0 else f"{stamp}_{number + 1}")
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                run = cls(path)
+                run.lock()
+                (path / "checkpoints").mkdir()
+                return run
+        except OSError as error:
+            raise Mistake(
+                f"runs cannot be written below {root} ({error.strerror}): set device.experiments_root=..."
+            ) from None
+        raise Mistake(f"{parent} holds a thousand runs of this second")
+
+    @classmethod
+    def existing(cls, path: str | Path) -> "RunFolder":
+        """The run in a folder that is there.
+
+        Raises:
+            Mistake: there is none, or it was written by a newer version.
+        """
+        run = cls(Path(path).expanduser())
+        if not (run.path / "config.yaml").is_file():
+            raise Mistake(f"no run in {path}: there is no config.yaml in it")
+        if run.status.get("format", 0) > FORMAT:
+            raise Mistake(f"{path} has format {run.status['format']}, this version reads up to {FORMAT}: update frame")
+        return run
+
+    def lock(self) -> None:
+        """Raises Mistake where another process trains in this folder."""
+        self._lock = open(self.path / "lock", "w")  # noqa: SIM115 (held until the process ends)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Mistake(f"another process is training in {self.path}: wait for it or stop it") from None
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    # What a run is
+
+    def describe(self, config: DictConfig, overrides: Sequence[str]) -> None:
+        """Writes what is run, by which code, where."""
+        self.write_config(config)
+        write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        version, difference = code_version()
+        write_text(self.path / "code.json", json.dumps(version, indent=2) + "\n")
+        write_text(self.path / "code.diff", difference)
+        write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+    def write_config(self, config: DictConfig) -> None:
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(config))
+
+    @property
+    def config(self) -> DictConfig:
+        config = OmegaConf.load(self.path / "config.yaml")
+        assert isinstance(config, DictConfig)
+        return config
+
+    # Where it stands
+
+    @property
+    def status(self) -> dict[str, Any]:
+        try:
+            status: dict[str, Any] = json.loads((self.path / "status.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return status
+
+    def set_status(self, state: str, **more: Any) -> None:
+        """`state` is running, finished, stopped or failed; a full disk is no reason to end a run."""
+        status = {**self.status, "format": FORMAT, "state": state, "at": datetime.now().isoformat(timespec="seconds")}
+        try:
+            write_text(self.path / "status.json", json.dumps({**status, **more}, indent=2, default=str) + "\n")
+        except OSError:
+            pass
+
+    def trouble(self, name: str, text: str) -> None:
+        status = self.status
+        self.set_status(status.get("state", "running"), troubles={**status.get("troubles", {}), name: text})
+
+    def record(self, records: Sequence[dict[str, Any]]) -> None:
+        try:
+            with (self.path / "records.jsonl").open("a") as stream:
+                stream.writelines(json.dumps(record) + "\n" for record in records)
+        except OSError:
+            pass  # the files logger has said that the disk is full
+
+    def cut(self, iteration: int) -> None:
+        """Takes back the records that were measured after `iteration`, before the run goes on from there."""
+        file = self.path / "records.jsonl"
+        if file.exists():
+            kept = [line for line in file.read_text().splitlines() if _iteration(line) <= iteration]
+            write_text(file, "".join(line + "\n" for line in kept))
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        file = self.path / "records.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines if _iteration(line) >= 0]
+
+    def checkpoint(self, name: str = "last") -> dict[str, Any] | None:
+        """The newest readable checkpoint called `name`, or None where there is none yet."""
+        from frame.callbacks.checkpoints import read
+
+        folder = self.path / "checkpoints"
+        for file in [folder / f"{name}.ckpt"] + ([folder / "previous.ckpt"] if name == "last" else []):
+            if file.exists():
+                return read(file)
+        return None
+
+
+def _iteration(line: str) -> float:
+    try:
+        return float(json.loads(line)["iteration"])
+    except (ValueError, KeyError):
+        return float("-inf")  # a line that a kill cut short
+
+
+def code_version() -> tuple[dict[str, Any], str]:
+    """The version of this package, the commit it lies in where it lies in one, and the difference from it."""
+
+    def git(*words: str) -> str:
+        run = subprocess.run(
+            ["git", *words], cwd=Path.cwd(), capture_output=True, text=True, errors="replace", timeout=20
+        )
+        return run.stdout.strip() if run.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        difference = git("diff", "HEAD") if commit else ""
+        untracked = git("ls-files", "--others", "--exclude-standard").splitlines() if commit else []
+    except (OSError, subprocess.TimeoutExpired):
+        commit, difference, untracked = "", "", []
+    version = {"frame": __version__, "commit": commit or None, "dirty": bool(difference), "untracked": untracked[:100]}
+    return version, difference + "\n" if difference else ""
+
+
+def environment() -> dict[str, Any]:
+    import torch
+
+    packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+    }
+
+
+class Run:
+    """A finished or unfinished run, opened to look at: `.model`, `.config`, `.data('test')`, `.results`."""
+
+    def __init__(
+        self, folder: RunFolder, packages: Sequence[str] = (), device: str = "cpu", weights: str | None = None,
+        checkpoint: str = "last",
+    ) -> None:
+        self.folder, self.packages, self.device, self.checkpoint = folder, tuple(packages), device, checkpoint
+        self.config = folder.config
+        self.weights = weights or str(self.config.get("weights", "average"))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.folder.status
+
+    @cached_property
+    def model(self) -> "nn.Module":
+        """The trained model in eval mode; averaged weights where the run kept them, unless `weights='raw'`.
+
+        Raises:
+            Mistake: there is no checkpoint yet, or the config names what may not be built.
+        """
+        from frame.opening import build_model
+
+        state = self.folder.checkpoint(self.checkpoint)
+        if state is None:
+            raise Mistake(f"{self.folder.path} has no {self.checkpoint} checkpoint yet")
+        model = build_model(self.config, self.packages)
+        weights = state["model"]
+        if self.weights == "average" and state["average"] is not None:
+            # the averaged copy keeps its weights below `module`, beside a count
+            named = {k.removeprefix("module."): v for k, v in state["average"].items() if k.startswith("module.")}
+            weights = named
+        model.load_state_dict(weights)
+        return model.to(self.device).eval()
+
+    @cached_property
+    def data_set(self) -> "DataSet":
+        """The run's data, whole.
+
+        Raises:
+            Mistake: the config names what may not be built, or files are missing when a split is read.
+        """
+        from frame.opening import build_data
+
+        return build_data(self.config, self.packages)
+
+    def data(self, split: str) -> "Source":
+        """One split of the run's data."""
+        return self.data_set.split(split)
+
+    @property
+    def results(self) -> "pandas.DataFrame":
+        """All that was measured, one row a number: name, value, unit, split, n_samples, estimator, iteration ..."""
+        import pandas
+
+        return pandas.DataFrame(self.folder.records)
+
+    @property
+    def metrics(self) -> "pandas.DataFrame":
+        """metrics.csv: a column a name, with iteration and seconds."""
+        import pandas
+
+        return pandas.read_csv(self.folder.path / "metrics.csv")
+
+
+def open(  # noqa: A001 (reads as frame.open)
+    folder: str | Path,
+    *,
+    packages: Sequence[str] = (),
+    device: str = "cpu",
+    weights: str | None = None,
+    checkpoint: str = "last",
+) -> Run:
+    """Opens a run's folder, anywhere the packages that its config names can be imported.
+
+    Args:
+        folder: the run.
+        packages: besides `frame`, `torch.nn` and `torch.distributions`, whose classes the config may build.
+        device: where the model goes.
+        weights: 'average' or 'raw'; None takes what the run's config says.
+        checkpoint: 'last' or 'best'.
+
+    Raises:
+        Mistake: there is no run in the folder.
+    """
+    return Run(RunFolder.existing(folder), packages, device, weights, checkpoint)
+
+
+def load(folder: str | Path, part: str = "model", **options: Any) -> "nn.Module":
+    """A run's trained model, or a part of it such as 'model.encoder', in eval mode; options as for `open`.
+
+    Raises:
+        Mistake: there is no run, no checkpoint, or no such part.
+    """
+    run = open(folder, **options)
+    root, _, inner = part.partition(".")
+    if root != "model":
+        raise Mistake(f"load takes 'model' or a part of it such as 'model.encoder', not '{part}'")
+    try:
+        return run.model.get_submodule(inner)
+    except AttributeError:
+        raise Mistake(choices(inner, (n for n, _ in run.model.named_children()), kind="part of the model")) from None
