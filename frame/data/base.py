@@ -1,6 +1,6 @@
 """What a data set is: named splits, each a `Source` of whole batches."""
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from frame.mistakes import Mistake, choices
 
 # 'x': [B, *shape] · 'y': [B] · 'factors': [B, K] · 'views': V x [B, *shape] · 'env': [B] · 'index': [B]
-Batch = dict[str, Tensor | list[Tensor]]
+Batch = dict[str, Any]  # a Tensor each, and 'views' a list of them; Any spares every method a cast
 
 
 class Source(Protocol):
@@ -17,7 +17,10 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Tensor) -> Batch:
-        """Rows `indices` [B] (int64, on the CPU), as stored (pictures are uint8), with 'index': [B]."""
+        """Rows `indices` [B] (int64, on the CPU or where the rows lie), as stored (pictures are uint8), and 'index': [B].
+
+        Noise belongs to `transform`; where it cannot be separated from the rows, see `Seeded`.
+        """
         ...
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -25,13 +28,42 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Resident(Protocol):
+    """A source whose rows lie in memory, and can lie in an accelerator's memory instead."""
+
+    def to(self, device: torch.device) -> Source: ...
+
+
+@runtime_checkable
+class Seeded(Protocol):
+    """A source that draws noise while it fetches rows, such as somebody's per-sample augmentation."""
+
+    def at(self, seed: int, epoch: int) -> Source:
+        """The same rows, with the noise of that epoch."""
+        ...
+
+
 class DataSet:
-    """Named splits, loaded when first asked for. A subclass fills `splits` and `load`."""
+    """Named splits, loaded when first asked for. A subclass fills `splits` and `load`; its constructor reads nothing."""
 
     splits: tuple[str, ...] = ("train", "valid", "test")
 
     def __init__(self) -> None:
         self._loaded: dict[str, Source] = {}
+        self.absent: dict[str, str] = {}  # why a usual split is not in `splits`
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One row's shape, (C, H, W) for pictures. Data sets that know it without reading override this."""
+        x = self.split(self.splits[0]).batch(torch.arange(1))["x"]
+        assert isinstance(x, Tensor)
+        return tuple(x.shape[1:])
+
+    @property
+    def n_classes(self) -> int | None:
+        """How many values 'y' has; None where there is no 'y' or nobody knows."""
+        return None
 
     def load(self, split: str) -> Source:
         """Reads one split.
@@ -48,18 +80,23 @@ class DataSet:
             Mistake: there is no such split.
         """
         if name not in self.splits:
-            raise Mistake(choices(name, self.splits, kind="split"))
+            raise Mistake(self.absent.get(name) or choices(name, self.splits, kind="split"))
         if name not in self._loaded:
             self._loaded[name] = self.load(name)
         return self._loaded[name]
 
 
+def moved(batch: Batch, device: torch.device | str) -> Batch:
+    """The batch on `device`; without waiting for the copy where the rows lie in pinned memory."""
+    return {
+        key: [view.to(device, non_blocking=True) for view in value]
+        if isinstance(value, list)
+        else value.to(device, non_blocking=True)
+        for key, value in batch.items()
+    }
+
+
 def whole_batch(source: Source, indices: Tensor, *, seed: int = 0, device: torch.device | str = "cpu") -> Batch:
     """Rows `indices` as a model sees them, with noise (binarization, augmentation) that only `seed` determines."""
     generator = torch.Generator(device).manual_seed(seed)
-    rows = source.batch(indices)
-    moved: Batch = {
-        key: [view.to(device) for view in value] if isinstance(value, list) else value.to(device)
-        for key, value in rows.items()
-    }
-    return source.transform(moved, generator)
+    return source.transform(moved(source.batch(indices), device), generator)
