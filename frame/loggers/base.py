@@ -1,10 +1,15 @@
 """Where measurements are written down. Every logger is a Lightning logger that also takes pictures and tables."""
 
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers.logger import Logger
 from matplotlib.figure import Figure
+from PIL import Image
 
 
 class RunLogger(Logger):
@@ -12,6 +17,8 @@ class RunLogger(Logger):
 
     Only rank 0 builds and calls loggers. A subclass overrides what it can show; nothing by default.
     """
+
+    _warned = False
 
     @property
     def name(self) -> str | None:
@@ -31,10 +38,33 @@ class RunLogger(Logger):
         """A picture, [H, W, 3] uint8."""
 
     def log_figure(self, name: str, figure: Figure, step: int) -> None:
-        """A figure made without pyplot."""
+        """A figure made without pyplot; shown as a picture."""
+        self.log_image(name, pixels(figure), step)
 
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
         """A table."""
 
     def cut(self, iteration: int) -> None:
         """Before a run goes on from a checkpoint at `iteration`: what was written after it is taken back."""
+
+    def warn(self, message: str) -> None:
+        """One line on stderr for the first trouble; a long run is not to be buried under the same line."""
+        if not self._warned:
+            self._warned = True
+            with suppress(OSError):  # stderr may lead to the very disk that is full
+                print(f"{type(self).__name__}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def forgiving(self) -> Iterator[None]:
+        """What fails inside is said once and the run goes on: a window must not stop what it shows."""
+        try:
+            yield
+        except Exception as error:
+            self.warn(f"{type(error).__name__}: {error}; the run goes on, its folder has everything")
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as it would be saved, [H, W, 3] uint8."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return np.asarray(Image.open(buffer).convert("RGB"))
