@@ -1,0 +1,141 @@
+"""The command `frame`; `python train.py` is `frame train`. Nothing here imports torch before a run needs it."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from frame.compose import compose, config_folder, normalise, use_own_folder
+from frame.mistakes import Mistake, choices
+
+USAGE = """frame: representation-learning experiments composed from YAML
+
+  frame train +experiment=digits_VAE        train (python train.py does the same)
+  frame train resume=runs/...               go on where a run stopped
+  frame evaluate runs/... evaluate_on=test  a run's own evaluations, on another split
+  frame train --help                        experiments and options
+  eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
+"""
+HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except Mistake as mistake:
+        print(f"frame: {mistake}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(words: list[str]) -> int:
+    if "-sc" in words or "--shell-completion" in words:
+        return _complete(words)
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(USAGE)
+        return 0
+    if words[0] == "--version":
+        from frame import __version__
+
+        print(__version__)
+        return 0
+    commands = {"train": train, "evaluate": evaluate}
+    if words[0] not in commands:
+        raise Mistake(choices(words[0], commands, kind="command"))
+    return commands[words[0]](words[1:])
+
+
+def train(words: Sequence[str]) -> int:
+    """`frame train` and `python train.py`."""
+    overrides, folder = _own_folder(words)
+    use_own_folder(folder)
+    if any(word in ("-m", "--multirun") for word in overrides):
+        raise Mistake("-m: a sweep is one process a run here: use `wandb sweep sweeps/VAE_MNIST.yaml`, or a shell loop")
+    if any(word.split("=")[0] in HYDRA_FLAGS for word in overrides):
+        return _hydra(overrides)
+    flags = [word for word in overrides if word.startswith("-")]
+    if flags:
+        raise Mistake(f"no option '{flags[0]}': settings are written key=value; `frame train --help` shows them")
+    if not any(word.startswith("resume=") for word in overrides):
+        compose(overrides)  # mistakes of composition answer before torch is imported
+    from frame.experiment import train as run
+
+    return run(overrides)
+
+
+def evaluate(words: Sequence[str]) -> int:
+    """`frame evaluate RUN [RUN ...] [evaluate_on=test] [checkpoint=best] [weights=raw] [packages=[mine]]`."""
+    overrides, folder = _own_folder(words)
+    use_own_folder(folder)
+    options = dict(word.split("=", 1) for word in overrides if "=" in word)
+    runs = [word for word in overrides if "=" not in word]
+    valid = ("evaluate_on", "checkpoint", "weights", "packages", "device")
+    for name in options:
+        if name not in valid:
+            raise Mistake(choices(name, valid, kind="option of evaluate"))
+    if not runs:
+        raise Mistake("evaluate needs a run: frame evaluate runs/... evaluate_on=test")
+    from frame.evaluate import evaluate_run
+
+    packages = [name.strip() for name in options.pop("packages", "").strip("[]").split(",") if name.strip()]
+    for run in runs:
+        evaluate_run(Path(run), packages=packages, **options)
+    return 0
+
+
+def _own_folder(words: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Takes --config-dir DIR out of the words."""
+    rest: list[str] = []
+    folder = None
+    iterator = iter(words)
+    for word in iterator:
+        if word in ("--config-dir", "-cd"):
+            folder = Path(next(iterator, ""))
+        elif word.startswith("--config-dir="):
+            folder = Path(word.split("=", 1)[1])
+        else:
+            rest.append(word)
+    return rest, folder
+
+
+def _hydra(overrides: Sequence[str]) -> int:
+    """Hydra's own answers: --help, --cfg job, --info, completion. It never runs the job."""
+    import hydra
+
+    values = [word for word in overrides if not word.startswith("-")]
+    flags = [word for word in overrides if word.startswith("-")]
+    # the word after --cfg, --info and -sc belongs to it, though it looks like nothing else
+    for flag in ("--cfg", "-c", "--info", "-i", "-sc", "--shell-completion"):
+        if flag in overrides and "=" not in flag:
+            after = list(overrides).index(flag) + 1
+            if after < len(overrides) and overrides[after] in values:
+                values.remove(overrides[after])
+                flags.insert(flags.index(flag) + 1, overrides[after])
+    if not any(flag in flags for flag in ("-sc", "--shell-completion")):
+        compose(values)  # says what is wrong in one line
+    sys.argv = [sys.argv[0], *flags, *normalise(values)]
+
+    @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
+    def answer(config: object) -> None: ...
+
+    answer()
+    return 0
+
+
+def _complete(words: list[str]) -> int:
+    """Tab completion: the subcommands here, all the rest by Hydra."""
+    use_own_folder()
+    line = os.environ.get("COMP_LINE", "")
+    typed = line.split(" ", 1)[1] if " " in line else ""
+    if any(word.startswith("query=") for word in words) and "train.py" not in line:
+        first, space, rest = typed.lstrip().partition(" ")
+        if not space:
+            print("\n".join(c for c in ("train", "evaluate") if c.startswith(first)))
+            return 0
+        if first != "train":
+            return 0
+        shortened = f"frame {rest}"
+        os.environ["COMP_POINT"] = str(max(0, int(os.environ.get("COMP_POINT", "0")) - len(line) + len(shortened)))
+        os.environ["COMP_LINE"] = shortened
+    return _hydra([word for word in words if word != "train"])

@@ -1,0 +1,125 @@
+"""One tiny batch through everything, before a run's folder is made."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from frame.callbacks.base import Monitor
+from frame.callbacks.evaluation import EvaluationCallback
+from frame.data.base import Batch, DataSet, Source, whole_batch
+from frame.evaluation.base import evaluating
+from frame.mistakes import Mistake, choices
+from frame.models.base import AdversarialModel, Model
+from frame.optimization.base import Optimization
+
+ROWS = 4
+
+
+class Head(DataSet):
+    """The first rows of every split of another data set."""
+
+    def __init__(self, data: DataSet, n_rows: int) -> None:
+        super().__init__()
+        self.data, self.n_rows, self.splits = data, n_rows, data.splits
+
+    def load(self, split: str) -> Source:
+        return Rows(self.data.split(split), self.n_rows)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["data"], name)
+
+
+class Rows:
+    """The first rows of a source."""
+
+    def __init__(self, source: Source, n_rows: int) -> None:
+        self.source, self.n_rows = source, min(n_rows, len(source))
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def batch(self, indices: Tensor) -> Batch:
+        return self.source.batch(indices)
+
+    def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return self.source.transform(batch, generator)
+
+
+def dry_run(
+    model: Model, optimization: Optimization, callbacks: Sequence[Callback], data: DataSet, config: DictConfig
+) -> None:
+    """Loss and evaluations on a few rows; model and random state stay as they were.
+
+    Raises:
+        Mistake: shapes that do not fit, a key or a capability that is missing, a measurement that nobody takes.
+    """
+    train = data.split("train")
+    if len(train) == 0:
+        raise Mistake(f"{type(data).__name__} has no rows to train on")
+    batch = whole_batch(train, torch.arange(min(ROWS, len(train))))
+    for key in getattr(model, "needs", ()):
+        if key not in batch:
+            there = ", ".join(sorted(batch))
+            raise Mistake(f"{type(model).__name__} needs '{key}' in each batch; {type(data).__name__} has: {there}")
+    # on a copy, since a loss may write buffers and an evaluation may fail halfway
+    copy = deepcopy(model)
+    with evaluating(copy), naming_shapes(copy, batch), torch.enable_grad():
+        losses = copy(batch)
+        if isinstance(copy, AdversarialModel):
+            copy.compute_adversarial_loss(batch)
+    if "loss" not in losses or losses["loss"].shape != ():
+        raise Mistake(f"{type(model).__name__} has to return a scalar 'loss'; it returned: {', '.join(losses)}")
+    few = Head(data, ROWS)
+    measured: set[str] = set()
+    for callback in callbacks:
+        if isinstance(callback, EvaluationCallback):
+            if callback.every is not None:
+                callback.every.check(optimization.counters, key=f"evaluate_every of {callback.name}")
+            callback.evaluator.check(copy, data)
+            with evaluating(copy), naming_shapes(copy, batch, f"{callback.name}: "):
+                entry = callback.evaluator.evaluate(copy, few)
+            measured |= {record["name"] for record in entry.records(callback.name, 0, 0, "")}
+    monitors = [(type(c).__name__, c.monitor) for c in callbacks if isinstance(c, Monitor)]
+    if config.checkpoint.best is not None:
+        monitors.append(("checkpoint.best", str(config.checkpoint.best)))
+    for who, name in monitors:
+        if name not in measured:
+            raise Mistake(f"{who}: {choices(name, measured, kind='measurement')}")
+
+
+@contextmanager
+def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[None]:
+    """Turns torch's complaint about shapes into a Mistake that names the network where it arose."""
+    entered: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
+    handles = []
+    for name, module in model.named_modules():
+        if name:
+
+            def enter(module: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
+                entered.append((name, module, args))
+
+            def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+                entered.pop()
+
+            handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        shape = list(batch["x"].shape) if isinstance(batch["x"], Tensor) else "x"
+        if not entered:
+            raise Mistake(f"{prefix}{type(model).__name__} fails on a batch {shape}: {reason}") from error
+        name, module, args = entered[-1]
+        shapes = " and ".join(str(list(a.shape)) for a in args if isinstance(a, Tensor))
+        raise Mistake(
+            f"{prefix}model.{name} ({type(module).__name__}) does not fit its input {shapes}: {reason} (x is {shape})"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()

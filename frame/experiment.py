@@ -1,0 +1,347 @@
+"""The one path that every run takes: compose, check, instantiate, fit, record."""
+
+import inspect
+import logging
+import os
+import random
+import re
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers.logger import Logger
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from frame import checks, report
+from frame.callbacks.base import Binds, Context, say
+from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from frame.callbacks.duration import TrainDuration
+from frame.callbacks.losses import LossLog
+from frame.callbacks.progress import ProgressBar
+from frame.callbacks.stopping import StopOnSignal
+from frame.compose import compose
+from frame.data.base import DataSet
+from frame.data.loader import Loader
+from frame.data.per_sample import as_data_set
+from frame.dry_run import Head, dry_run
+from frame.loggers.files import FilesLogger
+from frame.mistakes import Mistake, choices
+from frame.models.base import Model
+from frame.optimization.base import Diverged, Optimization
+from frame.runs import RunFolder
+from frame.units import Duration, parse
+
+# what `frame` itself passes to a constructor that the config names
+GIVEN = {"optimization": ("model",), "logging": ("folder", "config"), "trainer": ()}
+# what a resumed run may change: how long it trains, and where it runs
+CHANGEABLE = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "device.", "checkpoint.every")
+FOLDER = "FRAME_RUN_FOLDER"  # tells the other ranks of a run where it is
+
+
+@dataclass
+class Experiment:
+    """Everything of a run, built and checked, before anything is written."""
+
+    config: DictConfig
+    data: DataSet
+    model: Model
+    optimization: Optimization
+    callbacks: list[Callback]
+    limits: list[Duration]
+    trainer: Trainer
+    loader: Loader
+
+
+def train(overrides: Sequence[str]) -> int:
+    """Trains what the overrides say; returns the exit code.
+
+    Raises:
+        Mistake: nothing was trained and no folder was made.
+    """
+    resume = [text.split("=", 1)[1] for text in overrides if text.startswith("resume=")]
+    if resume:
+        return _resume(Path(resume[-1]), [text for text in overrides if not text.startswith("resume=")])
+    config = compose(overrides)
+    experiment = build(config)
+    if FOLDER in os.environ and experiment.trainer.global_rank > 0:
+        return fit(experiment, RunFolder(Path(os.environ[FOLDER])))
+    run = RunFolder.create(Path(str(config.device.experiments_root)), str(config.experiment_name))
+    run.describe(config, overrides)
+    return fit(experiment, run)
+
+
+def _resume(folder: Path, overrides: Sequence[str]) -> int:
+    run = RunFolder.existing(folder)
+    config = run.config
+    for text in overrides:
+        key = text.lstrip("+").split("=")[0]
+        if not key.startswith(CHANGEABLE):
+            raise Mistake(f"{key}: a resumed run keeps its config; only {', '.join(CHANGEABLE)}* may change")
+    changes = OmegaConf.from_dotlist([text.lstrip("+") for text in overrides])
+    with open_dict(config):
+        for key in ("max_epochs", "max_steps", "max_time"):
+            if "train_for" in changes:  # the newest limit replaces the former, whichever form it has
+                config.trainer[key] = None
+        config = OmegaConf.merge(config, changes)
+    assert isinstance(config, DictConfig)
+    state = run.checkpoint()
+    limits = limits_of(config)
+    if state is not None and run.status.get("state") in ("finished", "stopped"):
+        if any(limit.counter in state["counters"] and limit.reached(state["counters"]) for limit in limits):
+            print(f"{folder} is finished ({limits[0]}): nothing to do. To go on: train_for=..., above what is done")
+            return 0
+        if run.status["state"] == "finished" and not overrides:
+            print(f"{folder} is finished ({run.status.get('reason', '')}): nothing to do. To go on: train_for=...")
+            return 0
+    experiment = build(config)
+    if experiment.trainer.global_rank == 0:
+        run.lock()
+        run.write_config(config)
+    return fit(experiment, run, state)
+
+
+def build(config: DictConfig) -> Experiment:
+    """Builds everything and tries it on a few rows; writes nothing.
+
+    Raises:
+        Mistake: names what is wrong and what to do.
+    """
+    quiet()
+    for part in ("model", "data", "optimization"):
+        if part not in config:
+            raise Mistake(f"no {part}: choose an experiment (+experiment=digits_VAE), or add {part}=...")
+    checks.check(config, GIVEN)
+    limits = limits_of(config)
+    seed = config.seeds
+    random.seed(int(seed.init))
+    np.random.seed(int(seed.init) % 2**32)
+    torch.manual_seed(int(seed.init))
+    data = as_data_set(_instantiate(config.data, "data"))
+    if config.get("data_rows") is not None:
+        data = Head(data, int(config.data_rows))
+    model = _instantiate(config.model, "model")
+    translated, settings = translate(config)
+    optimization = _instantiate(config.optimization, "optimization", model=model, **translated)
+    if not isinstance(optimization, Optimization):
+        raise Mistake(f"optimization: {config.optimization._target_} is no frame.optimization.base.Optimization")
+    for limit in limits:
+        limit.check(optimization.counters, key="train_for")
+    callbacks = [_instantiate(node, f"callbacks.{name}") for name, node in named(config.get("callbacks"))]
+    trainer = make_trainer(config, settings, optimization)
+    dry_run(model, optimization, callbacks, data, config)
+    device = trainer.strategy.root_device
+    loader = Loader(
+        data.split("train"),
+        optimization.batch_size,
+        int(seed.data),
+        rank=trainer.global_rank,
+        world=trainer.world_size,
+        num_workers=int(config.device.num_workers),
+        limit=config.trainer.get("limit_train_batches"),
+        device=device,
+    )
+    return Experiment(config, data, model, optimization, callbacks, limits, trainer, loader)
+
+
+def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = None) -> int:
+    """Trains into the folder, from `state` on; returns the exit code."""
+    config, trainer, optimization = experiment.config, experiment.trainer, experiment.optimization
+    first = trainer.global_rank == 0
+    os.environ[FOLDER] = str(run.path.resolve())
+    duration = TrainDuration(experiment.limits)
+    losses = LossLog(int(trainer.log_every_n_steps))  # type: ignore[attr-defined]
+    every = config.checkpoint.every
+    last = LastCheckpoint(run.path / "checkpoints", parse(every, key="checkpoint.every") if every else None)
+    signals = StopOnSignal()
+    engine: list[Callback] = [duration, *experiment.callbacks, signals, losses]
+    if first:
+        engine.append(ProgressBar(str(config.experiment_name), duration, losses))
+    if config.checkpoint.best is not None:
+        engine.append(BestCheckpoint(run.path / "checkpoints", str(config.checkpoint.best), str(config.checkpoint.mode)))
+    trainer.callbacks = [*engine, last]  # type: ignore[attr-defined]
+    context = Context(experiment.data, run if first else None, str(config.weights))
+    for callback in experiment.callbacks:
+        if isinstance(callback, Binds):
+            callback.bind(context)
+    if first:
+        run.set_status("running", reason="", pid=os.getpid())
+        trainer.loggers = make_loggers(config, run.path)
+        goes_on = (run.path / "metrics.csv").exists() or state is not None
+        iteration = int(state["counters"]["iterations"]) if state is not None else -1
+        if goes_on:
+            run.cut(iteration)
+            for logger in trainer.loggers:
+                if hasattr(logger, "cut"):
+                    logger.cut(iteration)
+    if state is not None:
+        last.resumed = state
+        experiment.loader.load_state_dict(state["loader"])
+        trainer.fit_loop.epoch_progress.current.processed = experiment.loader.epoch
+        trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch
+    try:
+        torch.manual_seed(int(config.seeds.noise))
+        trainer.fit(optimization, experiment.loader)
+    except Diverged as error:
+        return _failed(run, first, str(error), trainer)
+    except SystemExit:
+        raise
+    except Mistake as error:
+        return _failed(run, first, str(error), trainer)
+    except BaseException:
+        _failed(run, first, traceback.format_exc(), trainer)
+        raise
+    finally:
+        signals.restore()
+    if not first:
+        return 128 + optimization.stop_signal if optimization.stop_signal else 0
+    _close(trainer, "success")
+    metrics = {name: event["values"] for name, event in optimization.events.items()}
+    if optimization.stop_signal:
+        name = signal.Signals(optimization.stop_signal).name
+        run.set_status("stopped", reason=name, metrics=metrics)
+        print(f"stopped by {name}. To go on: python train.py resume={run.path}", file=sys.stderr)
+        return 128 + optimization.stop_signal
+    reached = [str(limit) for limit in experiment.limits if limit.reached(optimization.counters)]
+    run.set_status("finished", reason=f"trained for {reached[0]}" if reached else "stopped early", metrics=metrics)
+    print(report.last_words(run, config, optimization))
+    return 0
+
+
+def _failed(run: RunFolder, first: bool, reason: str, trainer: Trainer) -> int:
+    if first:
+        run.set_status("failed", reason=reason)
+        _close(trainer, "failed")
+        say(f"{reason.strip().splitlines()[-1]}\nframe: the run is in {run.path}")
+    return 1
+
+
+def _close(trainer: Trainer, status: str) -> None:
+    for logger in trainer.loggers:
+        logger.finalize(status)
+
+
+def limits_of(config: DictConfig) -> list[Duration]:
+    """How long to train: the trainer's limits where one is set, else `train_for`."""
+    trainer = config.trainer
+    limits = []
+    for key, unit in (("max_epochs", "epochs"), ("max_steps", "iterations")):
+        value = trainer.get(key)
+        if value is not None and value != -1:
+            limits.append(parse(f"{value} {unit}", key=f"trainer.{key}"))
+    if trainer.get("max_time") is not None:
+        limits.append(Duration(_seconds(trainer.max_time), "seconds"))
+    return limits or [parse(config.train_for, key="train_for")]
+
+
+def _seconds(value: Any) -> float:
+    """Lightning's `max_time`: 'DD:HH:MM:SS' or a mapping of units."""
+    weights = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
+    if OmegaConf.is_dict(value):
+        return float(sum(weights[str(unit)] * amount for unit, amount in value.items()))
+    if not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(value)):
+        raise Mistake(f"trainer.max_time={value}: write DD:HH:MM:SS, or train_for='90 seconds'")
+    return float(sum(w * int(part) for w, part in zip(weights.values(), str(value).split(":"), strict=True)))
+
+
+def translate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Splits the trainer's settings into what the optimization does and what Lightning does."""
+    settings = OmegaConf.to_container(config.trainer, resolve=True)
+    assert isinstance(settings, dict)
+    mine: dict[str, Any] = {}
+    for key, argument in (("accumulate_grad_batches", "accumulate"), ("gradient_clip_val", "clip")):
+        if settings.get(key) is not None:
+            mine[argument] = settings[key]
+        settings.pop(key, None)
+    for key in ("max_epochs", "max_steps", "max_time", "limit_train_batches"):
+        settings.pop(key, None)
+    for key, instead in (("fast_dev_run", "debug=fast"), ("overfit_batches", "debug=overfit")):
+        if settings.pop(key, None):
+            raise Mistake(f"trainer.{key}: use {instead}")
+    if str(settings.get("precision")) in ("16-mixed", "16"):
+        raise Mistake("trainer.precision=16-mixed needs a loss scaler: use bf16-mixed")
+    return mine, {str(key): value for key, value in settings.items() if value is not None}
+
+
+def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Optimization) -> Trainer:
+    """Lightning's Trainer on the device that the config names."""
+    known = inspect.signature(Trainer).parameters
+    for key in settings:
+        if key not in known:
+            raise Mistake(f"trainer.{key}: {choices(key, known, kind='argument of the Trainer')}")
+    gpus = config.device.gpus
+    n_gpus = torch.cuda.device_count() if gpus == "auto" else gpus
+    if not isinstance(n_gpus, int) or n_gpus < 0:
+        raise Mistake(f"device.gpus={gpus}: write a number, 0 for the CPU, or auto")
+    if n_gpus > torch.cuda.device_count():
+        raise Mistake(f"device.gpus={n_gpus}, but this machine shows {torch.cuda.device_count()}: set device.gpus=auto")
+    placed: dict[str, Any] = {"accelerator": "gpu" if n_gpus else "cpu", "devices": n_gpus or 1}
+    if n_gpus > 1:
+        placed["strategy"] = "ddp"
+    placed |= settings
+    if placed.get("strategy") == "ddp" and optimization.find_unused_parameters:
+        placed["strategy"] = "ddp_find_unused_parameters_true"
+    try:
+        return Trainer(
+            **{
+                "logger": False,
+                "max_epochs": -1,
+                "enable_checkpointing": False,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+                "use_distributed_sampler": False,
+                "num_sanity_val_steps": 0,
+                **placed,
+            }
+        )
+    except (TypeError, ValueError, RuntimeError) as error:  # Lightning's MisconfigurationException among them
+        raise Mistake(f"trainer: {str(error).strip().splitlines()[0]}") from None
+    except Exception as error:
+        raise Mistake(f"trainer: {str(error).strip().splitlines()[0]}") from None
+
+
+def make_loggers(config: DictConfig, folder: Path) -> list[Logger]:
+    """The run's own files, always, and the windows on them that `logging` names."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    loggers: list[Logger] = [FilesLogger(folder)]
+    for name, node in named(config.get("logging")):
+        given = {"folder": folder, "config": plain} if str(node._target_).startswith("frame.") else {}
+        loggers.append(_instantiate(node, f"logging.{name}", **given))
+    return loggers
+
+
+def named(nodes: Any) -> list[tuple[str, DictConfig]]:
+    """Callbacks and loggers with their names; a list is numbered; a name set to null is left out."""
+    if nodes is None:
+        return []
+    items = nodes.items() if OmegaConf.is_dict(nodes) else enumerate(nodes)
+    return [(str(name), node) for name, node in items if node is not None]
+
+
+def _instantiate(node: Any, path: str, **given: Any) -> Any:
+    try:
+        return instantiate(node, **given)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, Mistake):
+            raise cause from None
+        where = re.search(r"full_key: (\S+)", str(error))
+        reason = str(cause or error).strip().splitlines()[0]
+        raise Mistake(f"{where.group(1) if where else path} cannot be built: {reason}") from cause
+
+
+def quiet() -> None:
+    """Lightning's own notes on hardware and hints say nothing to somebody who runs `frame`."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*number of training batches.*", ".*`training_step` returned.*"):
+        warnings.filterwarnings("ignore", text)

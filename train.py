@@ -1,0 +1,8 @@
+"""python train.py +experiment=digits_VAE: the same as `frame train`."""
+
+import sys
+
+from frame.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
