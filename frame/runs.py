@@ -82,7 +82,7 @@ class RunFolder:
 
     def lock(self) -> None:
         """Raises Mistake where another process trains in this folder."""
-        self._lock = open(self.path / "lock", "w")  # noqa: SIM115 (held until the process ends)
+        self._lock = (self.path / "lock").open("w")  # held until the process ends
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -274,7 +274,7 @@ class Run:
         return pandas.read_csv(self.folder.path / "metrics.csv")
 
 
-def open(  # noqa: A001 (reads as frame.open)
+def open(
     folder: str | Path,
     *,
     packages: Sequence[str] = (),
