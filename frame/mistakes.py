@@ -15,3 +15,10 @@ def choices(wrong: str, valid: Iterable[str], *, kind: str) -> str:
     hint = f": did you mean '{near[0]}'?" if near else "."
     there = f" There are: {', '.join(names)}" if names else " There are none."
     return f"no {kind} '{wrong}'{hint}{there}"
+
+
+def at_least(minimum: float, **values: float) -> None:
+    """Raises Mistake where one of the named values is below `minimum` or not a number."""
+    for name, value in values.items():
+        if not value >= minimum:
+            raise Mistake(f"{name}={value}: it must be at least {minimum}")

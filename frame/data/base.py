@@ -17,7 +17,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Tensor) -> Batch:
-        """Rows `indices` [B] (int64, on the CPU or where the rows lie), as stored (pictures are uint8), and 'index': [B].
+        """Rows `indices` [B] (int64, on the CPU or where the rows lie), as stored (pictures are uint8), and 'index'.
 
         Noise belongs to `transform`; where it cannot be separated from the rows, see `Seeded`.
         """
@@ -45,7 +45,7 @@ class Seeded(Protocol):
 
 
 class DataSet:
-    """Named splits, loaded when first asked for. A subclass fills `splits` and `load`; its constructor reads nothing."""
+    """Named splits, loaded when first asked for. A subclass fills `splits` and `load`; constructors read nothing."""
 
     splits: tuple[str, ...] = ("train", "valid", "test")
 
@@ -56,9 +56,7 @@ class DataSet:
     @property
     def shape(self) -> tuple[int, ...]:
         """One row's shape, (C, H, W) for pictures. Data sets that know it without reading override this."""
-        x = self.split(self.splits[0]).batch(torch.arange(1))["x"]
-        assert isinstance(x, Tensor)
-        return tuple(x.shape[1:])
+        return tuple(self.split(self.splits[0]).batch(torch.arange(1))["x"].shape[1:])
 
     @property
     def n_classes(self) -> int | None:

@@ -151,7 +151,9 @@ class Evaluation:
                     f"{', '.join(sorted(row))}"
                 )
 
-    def batches(self, model: nn.Module, data: DataSet, n_samples: int | None, batch_size: int = 1024) -> Iterator[Batch]:
+    def batches(
+        self, model: nn.Module, data: DataSet, n_samples: int | None, batch_size: int = 1024
+    ) -> Iterator[Batch]:
         """The same `n_samples` rows of the split each time (all of it if None or more), on the model's device.
 
         Rows are a fixed random subset, since files are often sorted; their binarization is fixed, too.

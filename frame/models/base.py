@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from frame.data.base import Batch
+from frame.mistakes import Mistake
 
 
 class Model(nn.Module):
@@ -56,3 +57,25 @@ def rsample(distribution: Distribution) -> Tensor:
         # z = mu + sigma * eps
         return base.loc + base.scale * torch.randn_like(base.loc)
     return distribution.rsample()
+
+
+def kl_divergence(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+    """KL(q || p) in nats, the shape of q.log_prob(z) or broadcastable with it; z is a sample of q.
+
+    Analytic where both are diagonal Gaussians, else the one-sample estimate log q(z) - log p(z).
+    """
+    if _is_diagonal_normal(q) and _is_diagonal_normal(p):
+        return torch.distributions.kl_divergence(q, p)
+    return q.log_prob(z) - p.log_prob(z)
+
+
+def _is_diagonal_normal(distribution: Distribution) -> bool:
+    return isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
+
+
+def check_z_dim(**networks: nn.Module) -> None:
+    """Raises Mistake where the named networks that have a `z_dim` do not agree on it."""
+    sizes = {name: network.z_dim for name, network in networks.items() if hasattr(network, "z_dim")}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise Mistake(f"z_dim differs ({listed}): give all of them the same, such as ${{params.z_dim}}")

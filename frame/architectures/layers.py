@@ -1,0 +1,45 @@
+"""Blocks that the architectures share."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from frame.mistakes import Mistake
+
+
+def check_widths(name: str, widths: Sequence[int]) -> None:
+    """Raises Mistake where one of the widths is not a positive whole number."""
+    if any(not isinstance(width, int) or width < 1 for width in widths):
+        raise Mistake(f"{name}={list(widths)}: every width must be a whole number of at least 1")
+
+
+def mlp(n_in: int, layers: Sequence[int], activation: nn.Module | None = None) -> nn.Sequential:
+    """Linear and activation (ReLU by default) for each width in `layers`: [..., n_in] -> [..., layers[-1]].
+
+    Raises:
+        Mistake: a width is not positive.
+    """
+    check_widths("layers", layers)
+    widths = [n_in, *layers]
+    blocks: list[nn.Module] = []
+    for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+        blocks += [nn.Linear(width_in, width_out), activation or nn.ReLU()]
+    return nn.Sequential(*blocks)
+
+
+def halving(channels_in: int, channels: Sequence[int]) -> nn.Sequential:
+    """n times a 4 x 4 convolution of stride 2 and ReLU: [B, channels_in, H, W] -> [B, channels[-1], H/2^n, W/2^n]."""
+    check_widths("channels", channels)
+    blocks: list[nn.Module] = []
+    for n_in, n_out in zip([channels_in, *channels[:-1]], channels, strict=True):
+        blocks += [nn.Conv2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*blocks)
+
+
+def doubling(channels: Sequence[int], channels_out: int) -> nn.Sequential:
+    """The mirror image of `halving`: [B, channels[0], H, W] -> [B, channels_out, H*2^n, W*2^n], no ReLU at the end."""
+    check_widths("channels", channels)
+    blocks: list[nn.Module] = []
+    for n_in, n_out in zip(channels, [*channels[1:], channels_out], strict=True):
+        blocks += [nn.ConvTranspose2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*blocks[:-1])

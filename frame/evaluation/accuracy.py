@@ -1,0 +1,48 @@
+"""How often the most probable class is the right one."""
+
+import torch
+from torch import nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
+from frame.measures.statistics import accuracy, mean_and_standard_error
+from frame.mistakes import at_least
+
+
+class AccuracyEvaluation(Evaluation):
+    """Accuracy and 'error' in %, 'cross_entropy' -log p(y|x) in nats, of the model's `predict`.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of the split; all of them if None or more than there are.
+
+    Raises:
+        Mistake: n_samples < 1.
+    """
+
+    needs = (Predicts,)
+    needs_data = ("x", "y")
+
+    def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        self.n_samples = n_samples
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, Predicts)
+        pairs = [(model.predict(batch["x"]), batch["y"]) for batch in self.batches(model, data, self.n_samples)]
+        log_p, y = torch.cat([p for p, _ in pairs]), torch.cat([y for _, y in pairs])
+        right, standard_error = accuracy(log_p, y)
+        cross_entropy, cross_entropy_error = mean_and_standard_error(-log_p.gather(1, y.unsqueeze(1)).squeeze(1))
+        n = len(y)
+        estimator = "most probable class of predict()"
+        return LogEntry(
+            self.evaluate_on,
+            scalars={
+                "": Scalar(100 * right, "%", n, estimator, 100 * standard_error),
+                "error": Scalar(100 * (1 - right), "%", n, estimator, 100 * standard_error),
+                "cross_entropy": Scalar(
+                    cross_entropy, "nats per picture", n, "-log of predict() at the label", cross_entropy_error
+                ),
+            },
+        )

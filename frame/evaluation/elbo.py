@@ -1,0 +1,44 @@
+"""The evidence lower bound."""
+
+import torch
+from torch import nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import BoundsLikelihood, Evaluation, LogEntry, Scalar
+from frame.measures.statistics import mean_and_standard_error
+from frame.mistakes import at_least
+
+
+class ELBOEvaluation(Evaluation):
+    """ELBO in nats per picture, with 'rate' and 'distortion'; the KL has weight 1 whatever training uses.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of the split, one posterior sample for each; all of them if None or more than there are.
+
+    Raises:
+        Mistake: n_samples < 1.
+    """
+
+    needs = (BoundsLikelihood,)
+
+    def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        self.n_samples = n_samples
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, BoundsLikelihood)
+        bounds = [model.log_likelihood_bound(batch["x"]) for batch in self.batches(model, data, self.n_samples)]
+        entry = LogEntry(self.evaluate_on)
+        for key, term in {"": "elbo", "rate": "rate", "distortion": "distortion"}.items():
+            values = torch.cat([bound[term] for bound in bounds])
+            mean, standard_error = mean_and_standard_error(values)
+            entry.scalars[key] = Scalar(
+                mean,
+                unit="nats per picture",
+                n_samples=len(values),
+                estimator="1 posterior sample a picture; KL analytic between Gaussians, else by the same sample",
+                standard_error=standard_error,
+            )
+        return entry

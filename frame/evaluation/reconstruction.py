@@ -1,0 +1,52 @@
+"""What a model makes of pictures that it has to rebuild."""
+
+import torch
+from torch import Tensor, nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Evaluation, LogEntry, Reconstructs
+from frame.evaluation.pictures import grid
+from frame.mistakes import at_least
+
+COLUMNS = 10
+
+
+class ImageReconstructionQualitativeEvaluation(Evaluation):
+    """Originals above their reconstructions, the same pictures each time.
+
+    Args:
+        evaluate_on: split.
+        n_pictures: how many, ten in a row; fewer if the split is smaller.
+        sample_images: show a sample of p(x|z) instead of its mean.
+        sample_latents: go through a sample of q(z|x) instead of its mean.
+
+    Raises:
+        Mistake: n_pictures < 1.
+    """
+
+    needs = (Reconstructs,)
+
+    def __init__(
+        self,
+        evaluate_on: str = "valid",
+        n_pictures: int = 10,
+        sample_images: bool = False,
+        sample_latents: bool = False,
+    ) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_pictures=n_pictures)
+        self.n_pictures = n_pictures
+        self.sample_images = sample_images
+        self.sample_latents = sample_latents
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, Reconstructs)
+        x = torch.cat([batch["x"] for batch in self.batches(model, data, self.n_pictures)])
+        again = model.reconstruct(x, sample_latents=self.sample_latents, sample_images=self.sample_images)
+        rows: list[Tensor] = []
+        for originals, reconstructions in zip(x.split(COLUMNS), again.split(COLUMNS), strict=True):
+            # White pictures fill the last row, so that its reconstructions start a new one
+            blank = torch.ones(min(COLUMNS, len(x)) - len(originals), *x.shape[1:], device=x.device)
+            rows += [originals, blank, reconstructions, blank]
+        labels = ["original", "reconstruction"] * (len(rows) // 4)
+        return LogEntry(self.evaluate_on, images={"": grid(torch.cat(rows), min(COLUMNS, len(x)), labels)})

@@ -1,0 +1,36 @@
+"""What a model draws by itself."""
+
+import math
+
+from torch import nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Evaluation, LogEntry, Samples
+from frame.evaluation.pictures import grid
+from frame.mistakes import at_least
+
+
+class ImageSampleEvaluation(Evaluation):
+    """Pictures from the model's own distribution, from the same noise each time.
+
+    Args:
+        n_pictures: how many, in a square.
+        sample_images: show samples of p(x|z) instead of its means.
+
+    Raises:
+        Mistake: n_pictures < 1.
+    """
+
+    needs = (Samples,)
+    needs_data = ()
+
+    def __init__(self, n_pictures: int = 64, sample_images: bool = False) -> None:
+        super().__init__()
+        at_least(1, n_pictures=n_pictures)
+        self.n_pictures = n_pictures
+        self.sample_images = sample_images
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, Samples)
+        pictures = model.sample(self.n_pictures, sample_images=self.sample_images)
+        return LogEntry(self.evaluate_on, images={"": grid(pictures, math.ceil(math.sqrt(self.n_pictures)))})

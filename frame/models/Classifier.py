@@ -1,0 +1,41 @@
+"""Plain classifier: the baseline of methods that learn from labels."""
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from frame.data.base import Batch
+from frame.models.base import ConditionalDistribution, Model, check_z_dim
+
+
+class Classifier(Model):
+    """loss = -log p(y | z), with z the mean of q(z|x): cross-entropy on the encoder that VIB has, without its noise.
+
+    Nats per sample, a mean over the batch. The encoder's scales are not used, so nothing is learned about them.
+
+    Args:
+        encoder: q(z|x), of which only the mean is used.
+        predictor: p(y|z), a Categorical.
+
+    Raises:
+        Mistake: the networks disagree on z_dim.
+    """
+
+    needs = ("x", "y")
+
+    def __init__(self, encoder: ConditionalDistribution, predictor: ConditionalDistribution) -> None:
+        super().__init__()
+        check_z_dim(encoder=encoder, predictor=predictor)
+        self.encoder = encoder
+        self.predictor = predictor
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        p_y_given_z = self.predictor(self.encoder(batch["x"]).mean)
+        return {"loss": -p_y_given_z.log_prob(batch["y"]).mean()}
+
+    def encode(self, x: Tensor) -> Distribution:
+        """q(z|x), batch_shape (B,)."""
+        return self.encoder(x)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """log p(y|z) [B, n_classes] at the mean z of q(z|x)."""
+        return self.predictor(self.encoder(x).mean).logits
