@@ -1,0 +1,80 @@
+"""Finding a data set's files under data_root, and fetching the ones that are missing."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from frame.mistakes import Mistake
+
+
+def find(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of `names` that is a file in `folder`."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def missing(data_set: str, name: str, folder: Path) -> Mistake:
+    """One line: which file, where it was looked for, what to do."""
+    return Mistake(
+        f"{data_set}: {name} is missing in {folder}: set device.data_root to the folder that has it, "
+        "or device.download_files=true to fetch it"
+    )
+
+
+def download(data_set: str, path: Path, mirrors: Sequence[str], known_hash: str) -> Path:
+    """Fetches the file `path.name` from the first mirror that has it, with a progress bar.
+
+    It is written beside its place, checked and then moved there: a file at `path` is always whole.
+
+    Args:
+        data_set: its name, for the message.
+        path: where the file goes.
+        mirrors: addresses that `path.name` is appended to.
+        known_hash: '<algorithm>:<hexadecimal digest>'.
+
+    Raises:
+        Mistake: no mirror gave a file with that hash, or it cannot be written.
+    """
+    import pooch  # here and not above: it costs 0.2 s, and most runs fetch nothing
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    reasons = []
+    for mirror in mirrors:
+        try:
+            fetcher = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 18)
+            pooch.retrieve(mirror + path.name, known_hash, path.name, path.parent, downloader=fetcher)
+            path.chmod(0o644)  # a temporary file's 0600 would shut out others who share the folder
+            return path
+        except (OSError, ValueError) as error:  # all of requests' errors are OSErrors; a wrong hash is a ValueError
+            reasons.append(_reason(error, path.parent))
+    raise Mistake(
+        f"{data_set}: {path.name} could not be fetched ({'; '.join(dict.fromkeys(reasons))}): put it into "
+        f"{path.parent} yourself, or set device.data_root to the folder that has it"
+    )
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"status {error.response.status_code} from {error.response.url}"
+    if isinstance(error, requests.RequestException):
+        return f"no connection to {error.request.url!r}" if error.request is not None else "no connection"
+    if isinstance(error, ValueError):
+        return "its hash is not the published one"
+    return f"cannot write to {folder}: {getattr(error, 'strerror', None) or error}"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that is either absent or whole, through a temporary one in the same folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

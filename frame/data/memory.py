@@ -1,0 +1,117 @@
+"""Splits that lie in memory as uint8 tensors, and data sets that come as official training and test files."""
+
+import torch
+from torch import Tensor
+
+from frame.data.base import Batch, DataSet, Source
+from frame.mistakes import Mistake, choices
+
+BINARIZE = ("none", "dynamic", "static")
+
+
+def check_binarize(binarize: str) -> None:
+    """Raises Mistake for a word that is not in BINARIZE."""
+    if binarize not in BINARIZE:
+        raise Mistake(choices(str(binarize), BINARIZE, kind="binarize"))
+
+
+def bernoulli(x: Tensor, generator: torch.Generator) -> Tensor:
+    """uint8 pictures, any shape -> bool: true with probability exactly x / 255."""
+    # of the 255 equally likely values 0..254, x lie below x
+    return torch.empty_like(x).random_(0, 255, generator=generator) < x
+
+
+class InMemory:
+    """A split in memory.
+
+    Args:
+        x: [N, *shape], uint8 pictures (a model sees x / 255), or float32 rows that are used as they are.
+        y: [N] classes, or None.
+        binarize: 'none'; 'dynamic', pixels are drawn afresh at each use with probability x / 255 (Salakhutdinov and
+            Murray 2008); 'static', drawn once, here, so that the pictures never change.
+        seed: of the static binarization.
+
+    Raises:
+        Mistake: an unknown `binarize`, or x and y of different lengths.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor | None = None, *, binarize: str = "none", seed: int = 0) -> None:
+        check_binarize(binarize)
+        if binarize != "none" and x.dtype != torch.uint8:
+            raise Mistake(f"binarize={binarize} needs pictures as uint8, not {x.dtype}: use binarize=none")
+        if y is not None and len(y) != len(x):
+            raise Mistake(f"there are {len(x)} pictures and {len(y)} labels: give one label to each picture")
+        if binarize == "static":
+            x = bernoulli(x, torch.Generator().manual_seed(seed)).to(torch.uint8).mul_(255)
+        self.x, self.y = x, None if y is None else y.long()
+        self.dynamic = binarize == "dynamic"
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, indices: Tensor) -> Batch:
+        here = indices.to(self.x.device)
+        rows: Batch = {"x": self.x.index_select(0, here), "index": here}
+        if self.y is not None:
+            rows["y"] = self.y.index_select(0, here)
+        return rows
+
+    def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
+        x: Tensor = batch["x"]
+        if self.dynamic:
+            x = bernoulli(x, generator).float()
+        elif x.dtype == torch.uint8:
+            x = x.float().mul_(1 / 255)
+        return {**batch, "x": x}
+
+    def to(self, device: torch.device) -> "InMemory":
+        """The same split with its tensors on `device`."""
+        there = InMemory(self.x.to(device), None if self.y is None else self.y.to(device))
+        there.dynamic = self.dynamic
+        return there
+
+
+class OfficialSplits(DataSet):
+    """Pictures with an official training and an official test set; 'valid' is the last `n_valid` rows of training.
+
+    A subclass reads the two, and says how many rows training has, so that n_valid can be checked before anything
+    is read.
+    """
+
+    n_train: int
+
+    def __init__(self, binarize: str, n_valid: int) -> None:
+        super().__init__()
+        check_binarize(binarize)
+        name = type(self).__name__
+        if isinstance(n_valid, bool) or not isinstance(n_valid, int) or not 0 <= n_valid < self.n_train:
+            raise Mistake(f"{name}: n_valid={n_valid} must be a whole number from 0 to {self.n_train - 1}")
+        self.binarize, self.n_valid = binarize, n_valid
+        self._official: dict[bool, InMemory] = {}
+        if n_valid == 0:
+            self.splits = ("train", "test")
+            self.absent = {"valid": f"{name} has no split 'valid' with n_valid=0: set data.n_valid, or use 'test'"}
+
+    def read(self, train: bool) -> tuple[Tensor, Tensor]:
+        """The official training or test set: x [N, C, H, W] uint8 and y [N] int64.
+
+        Raises:
+            Mistake: its files are missing or broken.
+        """
+        raise NotImplementedError
+
+    def load(self, split: str) -> Source:
+        official = self._whole(train=split != "test")
+        if split == "test":
+            return official
+        n_kept = self.n_train - self.n_valid
+        rows = slice(0, n_kept) if split == "train" else slice(n_kept, self.n_train)
+        part = InMemory(official.x[rows], None if official.y is None else official.y[rows])  # views, no copies
+        part.dynamic = official.dynamic
+        return part
+
+    def _whole(self, train: bool) -> InMemory:
+        # read once for both parts; binarized as a whole, so that n_valid changes no static picture
+        if train not in self._official:
+            self._official[train] = InMemory(*self.read(train), binarize=self.binarize, seed=int(train))
+        return self._official[train]

@@ -1,0 +1,218 @@
+"""The order, the position and the shards of batches, against their definitions."""
+
+import itertools
+import random
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from frame.data.base import Batch
+from frame.data.loader import Loader, mix
+from frame.data.memory import InMemory
+from frame.data.per_sample import PerSample
+from frame.mistakes import Mistake
+
+
+def numbered(n: int, binarize: str = "dynamic") -> InMemory:
+    x = torch.arange(n * 6).view(n, 1, 2, 3).remainder(256).to(torch.uint8)
+    return InMemory(x, torch.arange(n), binarize=binarize)
+
+
+def seen(batches: Any) -> list[list[int]]:
+    return [batch["index"].tolist() for batch in batches]
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+class Noisy:
+    """Rows whose items draw from all three random states."""
+
+    def __init__(self, n: int = 22) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return torch.tensor([i + random.random(), i + np.random.rand(), i + torch.rand(()).item()]), i
+
+
+SHAPES = [(n, b, w) for n, b, w in itertools.product((1, 2, 7, 12, 33), (1, 3, 4, 50), (1, 2, 3)) if n >= w]
+
+
+@pytest.mark.parametrize("n, batch_size, world", SHAPES)
+def test_ranks_together_see_what_one_process_sees(n: int, batch_size: int, world: int) -> None:
+    ranks = [seen(Loader(numbered(n), batch_size, 5, rank=rank, world=world)) for rank in range(world)]
+    assert {len(batches) for batches in ranks} == {len(Loader(numbered(n), batch_size, world=world))}
+    rows = [row for batches in ranks for batch in batches for row in batch]
+    assert len(set(rows)) == len(rows) == n - n % world  # disjoint, and at most world - 1 rows left out
+    alone = seen(Loader(numbered(n), batch_size * world, 5))
+    for step, one in enumerate(alone[: len(ranks[0])]):
+        together = [batches[step] for batches in ranks]
+        assert len({len(batch) for batch in together}) == 1
+        assert sorted(sum(together, [])) == sorted(one[: len(sum(together, []))])
+        assert len(one) - len(sum(together, [])) < world
+
+
+@pytest.mark.parametrize(
+    "n, batch_size, limit", [(12, 4, None), (13, 4, None), (13, 4, 2), (3, 10, None), (20, 3, 0.5)]
+)
+def test_resume_at_every_position_goes_on_with_the_very_next_batch(n: int, batch_size: int, limit: Any) -> None:
+    def loader() -> Loader:
+        return Loader(numbered(n), batch_size, 3, limit=limit)
+
+    whole = loader()
+    three_epochs, states = [], [whole.state_dict()]
+    for _ in range(3):
+        for batch in whole:
+            three_epochs.append(batch)
+            states.append(whole.state_dict())
+    assert len(three_epochs) == 3 * len(whole)
+    for k, state in enumerate(states[:-1]):
+        assert state == {"epoch": k // len(whole), "position": k % len(whole)}
+        resumed = loader()
+        resumed.load_state_dict(state)
+        assert resumed.epochs == k / len(whole)
+        rest: list[Batch] = []
+        while len(rest) < len(three_epochs) - k:
+            rest += list(resumed)
+        assert all(same(a, b) for a, b in zip(rest, three_epochs[k:], strict=True))
+
+
+def test_epochs_seeds_and_ranks_differ() -> None:
+    grey = InMemory(torch.full((64, 1, 4, 4), 128, dtype=torch.uint8), binarize="dynamic")
+
+    def first(seed: int, epoch: int, rank: int = 0) -> Batch:
+        loader = Loader(grey, 32, seed, rank=rank, world=2)
+        loader.load_state_dict({"epoch": epoch, "position": 0})
+        return next(iter(loader))
+
+    assert same(first(0, 0), first(0, 0))
+    for other in (first(1, 0), first(0, 1), first(0, 0, rank=1)):
+        assert not torch.equal(first(0, 0)["index"], other["index"])
+        assert not torch.equal(first(0, 0)["x"], other["x"])  # noise, since all pictures are equal
+    here = list(Loader(grey, 32))
+    assert not torch.equal(here[0]["x"], here[1]["x"])
+
+
+def test_an_epoch_end_is_the_next_start_and_epochs_is_whole() -> None:
+    loader = Loader(numbered(10), 4)
+    assert [loader.epochs for _ in loader] == [1 / 3, 2 / 3, 1.0]
+    assert loader.state_dict() == {"epoch": 1, "position": 0}
+
+
+def test_iter_does_nothing_before_the_first_next() -> None:
+    loader = Loader(numbered(10), 4)
+    expected = seen(Loader(numbered(10), 4))
+    iter(loader)
+    started = iter(loader)
+    assert next(started)["index"].tolist() == expected[0]
+    iter(loader)
+    assert loader.state_dict() == {"epoch": 0, "position": 1}
+    assert seen(started) == expected[1:]
+
+
+def test_an_iterator_after_one_left_midway_starts_the_next_epoch() -> None:
+    loader, whole = Loader(numbered(10), 4), Loader(numbered(10), 4)
+    next(iter(loader))
+    _, second = seen(whole), seen(whole)
+    assert seen(loader) == second
+    loader.load_state_dict({"epoch": 1, "position": 1})
+    assert seen(loader) == second[1:]
+
+
+def test_unshuffled_rows_keep_their_order() -> None:
+    assert seen(Loader(numbered(7), 3, shuffle=False)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert seen(Loader(numbered(7), 2, shuffle=False, rank=1, world=2)) == [[1, 3], [5]]
+
+
+def test_every_row_is_equally_often_first() -> None:
+    first = torch.stack([Loader(numbered(4), 1, seed)._order(0)[0] for seed in range(2000)])
+    counts = torch.bincount(first, minlength=4)
+    assert (counts - 500).abs().max() < 5 * (2000 * 0.25 * 0.75) ** 0.5
+
+
+@pytest.mark.parametrize("limit, batches", [(None, 4), (1, 1), (3, 3), (100, 4), (0.5, 2), (1.0, 4), (0.01, 1)])
+def test_limits(limit: Any, batches: int) -> None:
+    loader = Loader(numbered(10), 3, limit=limit)
+    assert len(loader) == batches == len(list(loader))
+    assert loader.state_dict() == {"epoch": 1, "position": 0}
+
+
+@pytest.mark.parametrize("arguments", [{"limit": 0}, {"limit": 1.5}, {"limit": True}, {"limit": -2}])
+def test_wrong_limits_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(Mistake, match="limit of"):
+        Loader(numbered(10), 3, **arguments)
+
+
+def test_wrong_sizes_ranks_and_positions_are_refused() -> None:
+    for size in (0, -1, 2.0, True):
+        with pytest.raises(Mistake, match="batch_size"):
+            Loader(numbered(10), size)  # type: ignore[arg-type]
+    with pytest.raises(Mistake, match="rank 2"):
+        Loader(numbered(10), 1, rank=2, world=2)
+    with pytest.raises(Mistake, match="fewer processes"):
+        Loader(numbered(1), 1, world=2)
+    with pytest.raises(Mistake, match="same data, batch_size"):
+        Loader(numbered(10), 5).load_state_dict({"epoch": 0, "position": 2})
+
+
+def test_loading_leaves_the_run_s_random_states_alone() -> None:
+    for source, workers in ((numbered(22), 0), (PerSample(Noisy()), 0), (PerSample(Noisy()), 1)):
+        before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # type: ignore[index]
+        list(Loader(source, 4, num_workers=workers))
+        assert torch.equal(before[0], torch.get_rng_state()) and before[1] == random.getstate()
+        assert (before[2] == np.random.get_state()[1]).all()  # type: ignore[index]
+
+
+def test_workers_give_the_same_bits_and_resume_at_the_exact_batch() -> None:
+    def loader(workers: int) -> Loader:
+        return Loader(PerSample(Noisy()), 4, 9, num_workers=workers)
+
+    alone, ahead = loader(0), loader(2)
+    first, second = list(alone), list(alone)
+    assert all(same(a, b) for a, b in zip(list(ahead), first, strict=True))
+    midway = iter(ahead)  # persistent workers, a second epoch, left midway
+    assert same(next(midway), second[0]) and same(next(midway), second[1])
+    assert ahead.state_dict() == {"epoch": 1, "position": 2}
+    resumed = loader(2)
+    resumed.load_state_dict(ahead.state_dict())
+    assert all(same(a, b) for a, b in zip(resumed, second[2:], strict=True))
+    third = list(alone)
+    assert all(same(a, b) for a, b in zip(ahead, third, strict=True))  # what was read ahead is not mixed in
+
+
+def test_per_sample_noise_is_of_the_row_and_the_epoch() -> None:
+    big, small = Loader(PerSample(Noisy()), 22, 1), Loader(PerSample(Noisy()), 3, 1)
+
+    def by_row(loader: Loader) -> Tensor:
+        rows = list(loader)
+        return torch.cat([b["x"] for b in rows])[torch.cat([b["y"] for b in rows]).argsort()]
+
+    one, two = by_row(big), by_row(small)
+    assert torch.equal(one, two)  # whatever the batches
+    assert (one != by_row(big)).all()  # another epoch, all three random states
+    assert ((one % 1).std(0) > 0.1).all()
+
+
+def test_mix_spreads() -> None:
+    seeds = {mix(a, b, c) for a in range(10) for b in range(10) for c in range(10)}
+    assert len(seeds) == 1000 and max(seeds) < 2**64
+    assert len({mix(0), mix(0, 0), mix(0, 0, 0)}) == 3
+    start = time.perf_counter()
+    for i in range(1000):
+        mix(1, 2, i, 0)
+    assert time.perf_counter() - start < 0.02 * 5  # 20 us each, and slack for a busy machine
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_data_in_memory_moves_to_the_gpu_once() -> None:
+    there, here = Loader(numbered(10), 4, device="cuda"), Loader(numbered(10), 4)
+    for a, b in zip(there, here, strict=True):
+        assert a["x"].is_cuda and a["index"].is_cuda and torch.equal(a["index"].cpu(), b["index"])

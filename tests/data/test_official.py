@@ -1,0 +1,153 @@
+"""The data sets that come as official files, and the digits inside scikit-learn."""
+
+import inspect
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from frame.data.base import DataSet
+from frame.data.CIFAR10 import CIFAR10
+from frame.data.digits import Digits
+from frame.data.FashionMNIST import FashionMNIST
+from frame.data.MNIST import MNIST
+from frame.mistakes import Mistake
+
+CONFIGS = sorted((Path(__file__).parents[2] / "config/data").glob("*.yaml"))
+ROOT = os.environ.get("DATA_ROOT")
+
+
+def needs(folder: str) -> pytest.MarkDecorator:
+    there = ROOT is not None and (Path(ROOT) / folder).is_dir()
+    return pytest.mark.skipif(not there, reason=f"set DATA_ROOT to a folder that has {folder}")
+
+
+def every_row(data: DataSet, split: str) -> dict[str, Any]:
+    source = data.split(split)
+    return source.batch(torch.arange(len(source)))
+
+
+def test_there_are_configs() -> None:
+    assert {path.stem for path in CONFIGS} >= {"digits", "MNIST", "FashionMNIST", "CIFAR10", "images"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_s_keys_are_the_constructor_s_arguments(path: Path) -> None:
+    config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    assert isinstance(config, dict)
+    target = get_class(config.pop("_target_"))
+    assert issubclass(target, DataSet) and target.__module__ == f"frame.data.{path.stem}"
+    assert list(config) == list(inspect.signature(target).parameters)
+
+
+def test_digits() -> None:
+    data = Digits()
+    sizes = {split: len(data.split(split)) for split in data.splits}
+    assert sizes == {"train": 1297, "valid": 200, "test": 300}
+    parts = [every_row(data, split) for split in data.splits]
+    x, y = torch.cat([part["x"] for part in parts]), torch.cat([part["y"] for part in parts])
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    theirs = sorted((*row.astype(int), label) for row, label in zip(pixels, labels, strict=True))
+    ours = (x.flatten(1).float() * 16 / 255).round().int()
+    assert sorted((*row, label) for row, label in zip(ours.tolist(), y.tolist(), strict=True)) == theirs
+    assert x.shape[1:] == data.shape and x.max() == 255 and all(len(part["y"].unique()) == 10 for part in parts)
+    assert torch.equal(every_row(Digits(), "train")["x"], parts[0]["x"])
+
+
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST, CIFAR10])
+def test_missing_files_are_said_in_one_line(kind: Any, tmp_path: Path) -> None:
+    data = kind(tmp_path / "nowhere")  # constructors read nothing
+    for split in data.splits:
+        with pytest.raises(
+            Mistake, match=f"{kind.__name__}: .* is missing in .*nowhere.*download_files=true"
+        ) as caught:
+            data.split(split)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(Mistake, match="no split 'vaild': did you mean 'valid'"):
+        data.split("vaild")
+
+
+@pytest.mark.parametrize("kind", [MNIST, CIFAR10])
+def test_wrong_arguments_are_refused_before_anything_is_read(kind: Any, tmp_path: Path) -> None:
+    for n_valid in (-1, 10**6, 1.5, True):
+        with pytest.raises(Mistake, match="n_valid"):
+            kind(tmp_path, n_valid=n_valid)
+    with pytest.raises(Mistake, match="binarize"):
+        kind(tmp_path, binarize="maybe")
+    data = kind(tmp_path, n_valid=0)
+    assert data.splits == ("train", "test")
+    with pytest.raises(Mistake, match="no split 'valid' with n_valid=0"):
+        data.split("valid")
+
+
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        ({b"data": np.zeros((2, 3071), np.uint8)}, "'data' is not an array of 2 x 3072"),
+        ({b"data": np.zeros((2, 3072), np.float32)}, "'data'"),
+        ({b"data": [1, 2]}, "'data'"),
+        ({b"labels": [1]}, "'labels' are not 2 numbers"),
+        ({b"labels": [1, 10]}, "'labels'"),
+        ({b"labels": None}, "'labels'"),
+    ],
+)
+def test_cifar_files_of_another_shape_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[bytes, Any], why: str
+) -> None:
+    monkeypatch.setattr(CIFAR10, "n_file", 2)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    content = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1]}
+    (folder / "test_batch").write_bytes(pickle.dumps(content))
+    assert len(CIFAR10(tmp_path).split("test")) == 2
+    (folder / "test_batch").write_bytes(pickle.dumps({**content, **change}))
+    with pytest.raises(Mistake, match=f"test_batch is broken .*{why}"):
+        CIFAR10(tmp_path).split("test")
+
+
+@needs("MNIST/raw")
+def test_mnist_is_mnist() -> None:
+    data = MNIST(ROOT or "")
+    train, valid, test = (every_row(data, split) for split in data.splits)
+    assert [len(part["x"]) for part in (train, valid, test)] == [50_000, 10_000, 10_000]
+    official = torch.cat([train["y"], valid["y"]])
+    # counts of each digit, as the literature states them
+    assert official.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert test["y"].bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    x = torch.cat([train["x"], valid["x"]])
+    assert x.shape == (60_000, 1, 28, 28) and x.dtype == torch.uint8
+    assert x.float().mean().div(255).item() == pytest.approx(0.1307, abs=5e-5)  # the well-known mean
+    assert official[:5].tolist() == [5, 0, 4, 1, 9]
+    # read once: both parts lie in one piece of memory
+    one, two = data.split("train"), data.split("valid")
+    assert one.x.untyped_storage().data_ptr() == two.x.untyped_storage().data_ptr()  # type: ignore[attr-defined]
+    all_of_it = MNIST(ROOT or "", n_valid=0).split("train")
+    assert len(all_of_it) == 60_000
+
+
+@needs("MNIST/raw")
+def test_static_mnist_does_not_depend_on_the_split() -> None:
+    few, many = (MNIST(ROOT or "", binarize="static", n_valid=n) for n in (100, 10_000))
+    assert torch.equal(every_row(few, "valid")["x"], every_row(many, "valid")["x"][-100:])
+    assert every_row(few, "test")["x"].unique().tolist() == [0, 255]
+
+
+@needs("cifar-10-batches-py")
+def test_cifar_is_cifar() -> None:
+    data = CIFAR10(ROOT or "")
+    train, valid, test = (every_row(data, split) for split in data.splits)
+    assert [len(part["x"]) for part in (train, valid, test)] == [45_000, 5_000, 10_000]
+    assert train["x"].shape[1:] == data.shape == (3, 32, 32)
+    assert torch.cat([train["y"], valid["y"]]).bincount().tolist() == [5000] * 10
+    assert test["y"].bincount().tolist() == [1000] * 10
+    # each channel's mean, as the literature states it; files whose pictures went through JPEG differ a little
+    mean = train["x"].float().mean((0, 2, 3)) / 255
+    assert mean.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-3)
