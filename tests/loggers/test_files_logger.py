@@ -37,7 +37,7 @@ def test_metrics_are_read_with_one_read_csv(tmp_path: Path) -> None:
     assert table["loss"].tolist()[:2] == [3.0, 1e-30]
     assert table["ELBO/Validation"].tolist()[1:] == [-100.5, float("-inf")]
     assert np.isnan(table["loss"][2]) and np.isnan(table["seconds"][2])
-    assert all(kind == float for kind in table.dtypes[1:])
+    assert all(dtype.kind == "f" for dtype in table.dtypes[1:])
 
 
 def test_a_name_with_two_values_takes_two_rows_and_a_repetition_none(tmp_path: Path) -> None:
