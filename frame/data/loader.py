@@ -161,16 +161,22 @@ class _Workers:
 
     def fetch(self, epoch: int, shares: Sequence[Tensor]) -> Iterator[Batch]:
         self._plan[:] = [(epoch, indices) for indices in shares]
-        return iter(self._loader)
+        for rows in self._loader:
+            if isinstance(rows, Mistake):
+                raise rows
+            yield rows
 
 
 class _WholeBatches(Dataset):
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
 
-    def __getitem__(self, order: tuple[int, Tensor]) -> Batch:
+    def __getitem__(self, order: tuple[int, Tensor]) -> Batch | Mistake:
         epoch, indices = order
-        return _at(self.source, self.seed, epoch).batch(indices)
+        try:
+            return _at(self.source, self.seed, epoch).batch(indices)
+        except Mistake as mistake:  # handed over and not raised: torch would wrap its one line in a traceback
+            return mistake
 
 
 def _at(source: Source, seed: int, epoch: int) -> Source:

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from frame.data import CIFAR10, MNIST
+from frame.data.CIFAR10 import CIFAR10
+from frame.data.FashionMNIST import FashionMNIST
 from frame.data.files import download
+from frame.data.MNIST import MNIST
 from frame.mistakes import Mistake
 
 CONTENT = b"some bytes" * 1000
@@ -82,7 +85,10 @@ def test_without_a_network_or_a_folder_one_line_says_so(nobody: str, tmp_path: P
         download("Set", tmp_path / "taken/file", [nobody], HASH)
 
 
-def test_mnist_is_fetched_and_read(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST])
+def test_mnist_is_fetched_and_read(
+    kind: Any, server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address, folder = server
     n = 20
     hashes = {}
@@ -94,15 +100,17 @@ def test_mnist_is_fetched_and_read(server: tuple[str, Path], tmp_path: Path, mon
             (folder / f"{part}-{kind}-ubyte.gz").write_bytes(packed)
             hashes[f"{part}-{kind}-ubyte.gz"] = "md5:" + hashlib.md5(packed).hexdigest()
     for name, value in {"mirrors": (address,), "hashes": hashes, "n_train": n, "n_test": n}.items():
-        monkeypatch.setattr(MNIST.MNIST, name, value)
-    data = MNIST.MNIST(tmp_path / "root", download_files=True, n_valid=5)
+        monkeypatch.setattr(kind, name, value)
+    data = kind(tmp_path / "root", download_files=True, n_valid=5)
     assert len(data.split("train")) == 15 and len(data.split("valid")) == 5
-    assert sorted(p.name for p in (tmp_path / "root/MNIST/raw").iterdir()) == sorted(
+    assert sorted(p.name for p in (tmp_path / "root" / kind.__name__ / "raw").iterdir()) == sorted(
         name for name in hashes if name.startswith("train")
     )
-    again = MNIST.MNIST(tmp_path / "root", n_valid=5)  # what is there is not fetched
+    again = kind(tmp_path / "root", n_valid=5)  # what is there is not fetched
     assert len(again.split("train")) == 15
-    with pytest.raises(Mistake, match="t10k-images-idx3-ubyte .or .gz. is missing in .*MNIST/raw.*download_files=true"):
+    with pytest.raises(
+        Mistake, match=f"t10k-images-idx3-ubyte .or .gz. is missing in .*{kind.__name__}/raw.*download_files=true"
+    ):
         again.split("test")
 
 
@@ -112,7 +120,7 @@ def test_cifar_is_fetched_and_unpacked(
     address, folder = server
     rows = np.arange(3 * 3072, dtype=np.uint8).reshape(3, 3072)
     packed = pickle.dumps({b"data": rows, b"labels": [0, 5, 9]}, protocol=2)
-    names = [*CIFAR10.CIFAR10.train_files, *CIFAR10.CIFAR10.test_files, "batches.meta"]
+    names = [*CIFAR10.train_files, *CIFAR10.test_files, "batches.meta"]
     archive = folder / "cifar-10-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         for name in [*(f"cifar-10-batches-py/{name}" for name in names), "../outside", "cifar-10-batches-py/other"]:
@@ -126,9 +134,9 @@ def test_cifar_is_fetched_and_unpacked(
         "n_file": 3,
     }
     for name, value in values.items():
-        monkeypatch.setattr(CIFAR10.CIFAR10, name, value)
+        monkeypatch.setattr(CIFAR10, name, value)
     root = tmp_path / "root"
-    x = CIFAR10.CIFAR10(root, download_files=True, n_valid=2).split("train").batch(torch.arange(3))["x"]
+    x = CIFAR10(root, download_files=True, n_valid=2).split("train").batch(torch.arange(3))["x"]
     assert x.shape == (3, 3, 32, 32) and x[1, 2, 3, 4] == rows[1, 2 * 1024 + 3 * 32 + 4]
     assert sorted(p.name for p in (root / "cifar-10-batches-py").iterdir()) == sorted(names)
     assert not (tmp_path / "outside").exists() and not (root / "outside").exists()
@@ -137,5 +145,5 @@ def test_cifar_is_fetched_and_unpacked(
     archive_there = root / archive.name
     archive_there.write_bytes(archive.read_bytes()[:200])
     with pytest.raises(Mistake, match="cifar-10-python.tar.gz is broken") as caught:
-        CIFAR10.CIFAR10(root, n_valid=2).split("valid")
+        CIFAR10(root, n_valid=2).split("valid")
     assert "\n" not in str(caught.value)

@@ -188,6 +188,16 @@ def test_workers_give_the_same_bits_and_resume_at_the_exact_batch() -> None:
     assert all(same(a, b) for a, b in zip(ahead, third, strict=True))  # what was read ahead is not mixed in
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mistake_in_a_worker_is_still_one_line(workers: int) -> None:
+    class Unnamed(Noisy):
+        def __getitem__(self, i: int) -> Any:
+            return 1, 2, 3
+
+    with pytest.raises(Mistake, match="^Unnamed gives items of 3 parts.*names them$"):
+        list(Loader(PerSample(Unnamed()), 4, num_workers=workers))
+
+
 def test_per_sample_noise_is_of_the_row_and_the_epoch() -> None:
     big, small = Loader(PerSample(Noisy()), 22, 1), Loader(PerSample(Noisy()), 3, 1)
 
