@@ -70,13 +70,17 @@ class LatentTraversalEvaluation(Evaluation):
         image = grid(pictures, self.n_steps)
         height, width = image.shape[:2]
         row, column = height / len(dims), width / self.n_steps
-        figure = Figure(figsize=(width / 100 + 1.6, height / 100 + 0.8), layout="constrained")
-        axes = figure.add_subplot()
+        # Inches at 100 dots each: the picture's pixels are the file's, and margins hold the labels
+        wide, high, left, below = width / 100, height / 100, 1.5, 0.6
+        figure = Figure(figsize=(left + wide + 0.1, below + high + 0.1), dpi=100)
+        size = figure.get_size_inches()
+        axes = figure.add_axes((left / size[0], below / size[1], wide / size[0], high / size[1]))
         axes.imshow(image, interpolation="nearest")
         axes.set_yticks([(i + 0.5) * row for i in range(len(dims))])
         axes.set_yticklabels([f"z[{int(dim)}]: {float(nats):.2f} nats" for dim, nats in zip(dims, kl, strict=False)])
         axes.set_xticks([(i + 0.5) * column for i in range(self.n_steps)])
-        axes.set_xticklabels([f"{float(value):.1f}" for value in values])
+        # + 0.0 makes 0.0 of -0.0
+        axes.set_xticklabels([f"{round(float(value), 1) + 0.0:.1f}" for value in values])
         axes.set_xlabel("value of the latent; beside each its KL to N(0, 1)")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

@@ -1,0 +1,74 @@
+"""Each data set family: shapes, output distributions, and mistakes that are named."""
+
+import pytest
+import torch
+from torch import nn
+
+from frame.architectures import CIFAR10, MNIST, digits
+from frame.mistakes import Mistake
+
+FAMILIES = [
+    (MNIST.Encoder(3, [8, 5]), MNIST.Decoder(3, [5, 8]), MNIST.Predictor(3), (1, 28, 28)),
+    (digits.Encoder(3, [8]), digits.Decoder(3, [8]), digits.Predictor(3, [4]), (1, 8, 8)),
+    (CIFAR10.Encoder(3, [4, 6]), CIFAR10.Decoder(3, [6, 4]), CIFAR10.Predictor(3), (3, 32, 32)),
+]
+
+
+@pytest.mark.parametrize("encoder, decoder, predictor, shape", FAMILIES, ids=["MNIST", "digits", "CIFAR10"])
+def test_shapes(encoder: nn.Module, decoder: nn.Module, predictor: nn.Module, shape: tuple[int, ...]) -> None:
+    q_z_given_x = encoder(torch.rand(5, *shape))
+    assert q_z_given_x.batch_shape == (5,) and q_z_given_x.event_shape == (3,)
+    p_x_given_z = decoder(q_z_given_x.mean)
+    assert p_x_given_z.batch_shape == (5,) and p_x_given_z.event_shape == shape
+    p_y_given_z = predictor(torch.randn(7, 5, 3))  # leading dimensions: several samples of z
+    assert p_y_given_z.batch_shape == (7, 5) and p_y_given_z.logits.shape == (7, 5, 10)
+
+
+def test_no_hidden_layer_is_a_linear_network() -> None:
+    encoder = MNIST.Encoder(2, [])
+    assert sum(isinstance(m, nn.Linear) for m in encoder.modules()) == 1
+
+
+def test_centred_pictures_enter_as_2x_minus_1() -> None:
+    torch.manual_seed(0)
+    plain = digits.Encoder(2, [4])
+    centred = digits.Encoder(2, [4], centred=True)
+    centred.load_state_dict(plain.state_dict())
+    x = torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(centred(x).mean, plain(2 * x - 1).mean)
+
+
+def test_the_given_activation_is_used() -> None:
+    encoder = digits.Encoder(2, [4, 4], activation=nn.Tanh())
+    assert [type(m).__name__ for m in encoder.hidden] == ["Linear", "Tanh", "Linear", "Tanh"]
+
+
+def test_bfloat16_autocast_gives_float32_parameters() -> None:
+    encoder, decoder, predictor, shape = FAMILIES[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        q = encoder(torch.rand(2, *shape))
+        z = q.mean
+        assert z.dtype == q.stddev.dtype == decoder(z).mean.dtype == predictor(z).logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("layers", [[0], [8, -1], [2.5]])
+def test_widths_that_are_no_widths_are_named(layers: list[int]) -> None:
+    with pytest.raises(Mistake, match="layers=.*at least 1"):
+        MNIST.Encoder(2, layers)
+    with pytest.raises(Mistake, match="layers=.*at least 1"):
+        MNIST.Decoder(2, layers)
+
+
+def test_too_many_halvings_are_named() -> None:
+    with pytest.raises(Mistake, match="give 1 to 5"):
+        CIFAR10.Encoder(2, [4] * 6)
+    with pytest.raises(Mistake, match="give 1 to 5"):
+        CIFAR10.Decoder(2, [])
+
+
+def test_no_latents_are_named() -> None:
+    for decoder in (MNIST.Decoder, digits.Decoder):
+        with pytest.raises(Mistake, match="z_dim=0"):
+            decoder(0, [4])
+    with pytest.raises(Mistake, match="z_dim=-1"):
+        CIFAR10.Decoder(-1, [4])
