@@ -315,7 +315,8 @@ def make_loggers(config: DictConfig, folder: Path) -> list[Logger]:
     loggers: list[Logger] = [FilesLogger(folder)]
     for name, node in named(config.get("logging")):
         given = {"folder": folder, "config": plain} if str(node._target_).startswith("frame.") else {}
-        loggers.append(_instantiate(node, f"logging.{name}", **given))
+        # partial: handed to instantiate, `config` would have its own `_target_`s built
+        loggers.append(_instantiate(node, f"logging.{name}", _partial_=True)(**given))
     return loggers
 
 
@@ -343,5 +344,5 @@ def quiet() -> None:
     """Lightning's own notes on hardware and hints say nothing to somebody who runs `frame`."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*number of training batches.*", ".*`training_step` returned.*"):
+    for text in (".*does not have many workers.*", ".*number of training batches.*", ".*`training_step` returned.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", text)

@@ -52,6 +52,8 @@ class LastCheckpoint(Callback):
         if not trainer.is_global_zero:
             return
         with optimization.clock.paused():
+            for logger in trainer.loggers:
+                logger.save()  # what was measured before a checkpoint is on disk before it
             target = self.folder / "last.ckpt"
             # the first save after a resume or an end may repeat the state that is there: it is kept only once
             keep = self.folder / "previous.ckpt" if self.saved_at != optimization.counters["iterations"] else None

@@ -19,7 +19,8 @@ class LossLog(Callback):
             self.write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.write(trainer, pl_module)
+        if not optimization_of(pl_module).stop_signal:  # else the checkpoint keeps them for the run that goes on
+            self.write(trainer, pl_module)
 
     def write(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)

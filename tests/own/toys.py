@@ -1,0 +1,167 @@
+"""What a user's own folder may hold: a two-player model and procedure, and callbacks that break a run on purpose."""
+
+import hashlib
+import os
+import signal
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from frame.callbacks import checkpoints
+from frame.data.base import Batch, DataSet
+from frame.evaluation.base import Evaluation, LogEntry, Scalar
+from frame.models.base import AdversarialModel
+from frame.optimization.base import Optimization, OptimizerPartial, Player
+
+
+class Duel(AdversarialModel):
+    """A generator moves the mean of its noise to the data's; a linear critic tells the two apart."""
+
+    def __init__(self, n_in: int) -> None:
+        super().__init__()
+        self.generator = nn.Linear(4, n_in)
+        self.adversary = nn.Sequential(nn.Dropout(0.1), nn.Linear(n_in, 1))
+
+    def generate(self, x: Tensor) -> Tensor:
+        return self.generator(torch.randn(len(x), 4, device=x.device))  # [B, n_in]
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        x = batch["x"].flatten(1)
+        return {"loss": -self.adversary(self.generate(x)).mean() + self.generator.weight.square().sum()}
+
+    def compute_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:
+        x = batch["x"].flatten(1)
+        gap = self.adversary(self.generate(x).detach()).mean() - self.adversary(x).mean()
+        penalty = sum(p.square().sum() for p in self.adversary.parameters())
+        return {"loss": gap + penalty}
+
+
+class DuelOptimization(Optimization):
+    """Each batch: a step of the adversary, then one of the generator."""
+
+    find_unused_parameters = True
+
+    def __init__(
+        self,
+        model: Duel,
+        optimizer: OptimizerPartial,
+        batch_size: int,
+        accumulate: int = 1,
+        average: float | None = None,
+        noise_seed: int = 0,
+    ) -> None:
+        super().__init__(model, batch_size, accumulate=accumulate, average=average, noise_seed=noise_seed)
+        self._optimizer = optimizer
+
+    def make_players(self) -> dict[str, Player]:
+        assert isinstance(self.model, Duel)
+        return {
+            "model": Player(list(self.model.generator.parameters()), self._optimizer),
+            "adversary": Player(list(self.model.adversary.parameters()), self._optimizer),
+        }
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        assert isinstance(self.model, Duel)
+        with self.playing("adversary"):
+            adversarial = self.model.compute_adversarial_loss(batch)["loss"]
+            self.descend("adversary", adversarial)
+        with self.playing("model"):
+            loss = self.model(batch)["loss"]
+            self.descend("model", loss)
+        return {"loss": loss, "adversary/loss": adversarial}
+
+
+class Breaker(Callback):
+    """Kills or signals its own process where the environment says; does nothing otherwise.
+
+    BREAK='SIGKILL 17' at iteration 17; 'save 3' kills in the middle of the third save.
+    """
+
+    def __init__(self) -> None:
+        self.saves = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        how, _, when = os.environ.get("BREAK", "").partition(" ")
+        if how == "save":
+            whole = checkpoints.torch.save
+
+            def half(state: Any, stream: IO[bytes]) -> None:
+                self.saves += 1
+                if self.saves == int(when):
+                    stream.write(b"half a checkpoint")
+                    stream.flush()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                whole(state, stream)
+
+            checkpoints.torch.save = half  # type: ignore[assignment]
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        how, _, when = os.environ.get("BREAK", "").partition(" ")
+        if how.startswith("SIG") and pl_module.counters["iterations"] == int(when):  # type: ignore[index, operator]
+            os.kill(os.getpid(), getattr(signal, how))
+
+
+class Witness(Callback):
+    """Writes a line a rank at the end: its rank, its rows, and a hash of its weights."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.seen: list[int] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        self.seen.extend(batch["index"].tolist())
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        weights = b"".join(p.detach().numpy().tobytes() for p in pl_module.parameters())
+        seconds = pl_module.counters["seconds"]  # type: ignore[index]
+        with Path(f"{self.file}.{trainer.global_rank}").open("w") as stream:
+            stream.write(f"{hashlib.sha256(weights).hexdigest()}\n{seconds}\n{' '.join(map(str, self.seen))}\n")
+
+
+class Poison(Callback):
+    """Makes a weight NaN at an iteration."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if pl_module.counters["iterations"] == self.iteration:  # type: ignore[index]
+            with torch.no_grad():
+                next(pl_module.parameters()).fill_(float("nan"))
+
+
+class Failing(Evaluation):
+    """Draws random numbers, switches modes, and fails from its `fails_from`-th call on."""
+
+    calls = 0
+
+    def __init__(self, evaluate_on: str = "valid", fails_from: int = 1) -> None:
+        super().__init__(evaluate_on)
+        self.fails_from = fails_from
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        Failing.calls += 1
+        torch.randn(7)
+        model.train()
+        if Failing.calls >= self.fails_from:
+            raise RuntimeError("this evaluator fails on purpose")
+        return LogEntry(self.evaluate_on, {"": Scalar(float(Failing.calls))})
+
+
+class Scripted(Evaluation):
+    """Returns the numbers that it was given, one a call, and the last of them from then on."""
+
+    def __init__(self, values: list[float], evaluate_on: str = "valid") -> None:
+        super().__init__(evaluate_on)
+        self.values = list(values)
+        self.calls = -1  # the dry run takes one
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        value = self.values[max(0, min(self.calls, len(self.values) - 1))]
+        self.calls += 1
+        return LogEntry(self.evaluate_on, {"": Scalar(float(value))})

@@ -1,0 +1,71 @@
+"""Runs of `frame` as processes of their own, forked from a parent that has the imports behind it."""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+OWN = Path(__file__).parent / "own"  # a user's own folder
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["frame.experiment", "frame.architectures.base", "frame.models.VAE"])
+
+
+def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) -> None:
+    with open(output, "w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    os.chdir(cwd)
+    os.environ.update(environment)
+    sys.argv = ["frame", *words]
+    import torch
+
+    from frame.cli import main
+
+    torch.set_num_threads(1)  # two threads on networks this small only wait for each other
+    code = main(words)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+class Process:
+    """One `frame` command under way in `cwd`; its output goes to a file."""
+
+    count = 0
+
+    def __init__(self, words: Sequence[str], cwd: Path, **environment: str) -> None:
+        Process.count += 1
+        self.output_file = cwd / f"output-{os.getpid()}-{Process.count}.txt"
+        arguments: Any = (list(words), str(cwd), str(self.output_file), environment)
+        self.process = context.Process(target=_main, args=arguments)
+        self.process.start()
+
+    def wait(self, seconds: float = 120) -> int:
+        """The exit code; minus the signal's number where one ended it."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            self.process.kill()
+            self.process.join()
+            raise TimeoutError(f"still running after {seconds} s:\n{self.output}")
+        return self.process.exitcode
+
+    @property
+    def output(self) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return self.output_file.read_text()
+        return ""
+
+
+def train(words: Sequence[str], cwd: Path, **environment: str) -> tuple[int, str]:
+    """`frame train WORDS` in `cwd`, with the tests' own folder as the user's; exit code and output."""
+    process = Process(["train", "--config-dir", str(OWN / "config"), *words], cwd, **environment)
+    code = process.wait()
+    return code, process.output
+
+
+def only_run(cwd: Path) -> Path:
+    """The one run's folder below `cwd`/runs."""
+    (config,) = (cwd / "runs").glob("*/*/config.yaml")
+    return config.parent
