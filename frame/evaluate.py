@@ -42,8 +42,10 @@ def evaluate_run(
     evaluators = {}
     for _, node in named(run.config.get("callbacks")):
         if "evaluator" in node:
-            name = str(node.name) if evaluate_on is None else retitled(str(node.name), evaluate_on)
-            evaluators.setdefault(name, _on(node.evaluator, evaluate_on))
+            name, evaluator = str(node.name), node.evaluator
+            if evaluate_on is not None and "evaluate_on" in evaluator:  # samples need no split
+                name, evaluator = retitled(name, evaluate_on), _on(evaluator, evaluate_on)
+            evaluators.setdefault(name, evaluator)
     if not evaluators:
         raise Mistake(f"the config of {folder} names no evaluations")
     state = run.folder.checkpoint(checkpoint)
@@ -76,8 +78,7 @@ def retitled(name: str, split: str) -> str:
     return f"{stem}/{TITLES.get(split, split)}" if stem and last in TITLES.values() else f"{name}/{TITLES.get(split, split)}"
 
 
-def _on(evaluator: DictConfig, split: str | None) -> DictConfig:
-    if split is not None:
-        with open_dict(evaluator):
-            evaluator.evaluate_on = split
+def _on(evaluator: DictConfig, split: str) -> DictConfig:
+    with open_dict(evaluator):
+        evaluator.evaluate_on = split
     return evaluator
