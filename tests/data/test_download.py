@@ -93,12 +93,12 @@ def test_mnist_is_fetched_and_read(
     n = 20
     hashes = {}
     for part in ("train", "t10k"):
-        for kind, shape in (("images-idx3", (n, 28, 28)), ("labels-idx1", (n,))):
+        for content, shape in (("images-idx3", (n, 28, 28)), ("labels-idx1", (n,))):
             header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
-            body = bytes(i % 10 for i in range(n * (784 if kind[0] == "i" else 1)))
+            body = bytes(i % 10 for i in range(n * (784 if content[0] == "i" else 1)))
             packed = gzip.compress(header + body)
-            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(packed)
-            hashes[f"{part}-{kind}-ubyte.gz"] = "md5:" + hashlib.md5(packed).hexdigest()
+            (folder / f"{part}-{content}-ubyte.gz").write_bytes(packed)
+            hashes[f"{part}-{content}-ubyte.gz"] = "md5:" + hashlib.md5(packed).hexdigest()
     for name, value in {"mirrors": (address,), "hashes": hashes, "n_train": n, "n_test": n}.items():
         monkeypatch.setattr(kind, name, value)
     data = kind(tmp_path / "root", download_files=True, n_valid=5)

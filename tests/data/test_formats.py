@@ -21,7 +21,9 @@ SHAPE = (5, 4, 3)
 CONTENT = bytes([0, 0, 8, 3]) + struct.pack(">3I", *SHAPE) + bytes(range(60))
 
 
-@pytest.mark.parametrize("name, content", [("a-ubyte", CONTENT), ("a-ubyte.gz", gzip.compress(CONTENT))])
+@pytest.mark.parametrize(
+    "name, content", [("a-ubyte", CONTENT), ("a-ubyte.gz", gzip.compress(CONTENT))], ids=["plain", "gz"]
+)
 def test_idx_plain_and_compressed(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     x = read_idx(tmp_path / name, SHAPE)
@@ -48,6 +50,7 @@ def test_idx_truncated_anywhere_is_refused(tmp_path: Path) -> None:
         (gzip.compress(CONTENT), "starts with 1f8b"),
         (b"<html>not found</html>", "starts with 3c68746d"),
     ],
+    ids=["longer", "shifted", "signed", "labels", "another shape", "compressed", "a web page"],
 )
 def test_idx_other_breakages(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "a-ubyte").write_bytes(content)
