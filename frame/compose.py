@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from frame.mistakes import Mistake, choices
 
 PARTS = ("model", "data", "optimization")  # chosen by an experiment; without one they are added by hand
-OPEN = ("trainer", "hydra", "callbacks", "architectures")  # what may stand below is checked against constructors
+OPEN = ("trainer", "callbacks", "architectures", "logging")  # what is added below is checked against constructors
 
 
 def config_folder() -> Path:
@@ -181,15 +181,18 @@ def _check_value(override: Override, before: DictConfig) -> None:
     if root == "hydra":
         return
     there = keys(before)
-    if key not in there and root in OPEN and (override.is_add() or override.is_force_add()):
-        return
-    if key not in there:
-        parent = key.rpartition(".")[0]
+    parent = key.rpartition(".")[0]
+    if key not in there and (override.is_add() or override.is_force_add()):
+        if root in OPEN or f"{parent}._target_" in there:
+            return
         if not before.get("params") and root == "params":
             return  # without an experiment there are no params yet: these are the first
-        siblings = [k for k in there if k.rpartition(".")[0] == parent]
+    if key not in there:
+        siblings = [k for k in there if k.rpartition(".")[0] == parent and not k.rpartition(".")[2].startswith("_")]
         # keys of this level first; else the whole config, for a key typed without its section
         near = choices(key, siblings or there, kind="key")
+        if f"{parent}._target_" in there:
+            near += f"; another argument of its constructor is added by +{key}=..."
         raise Mistake(near if siblings else near.split(" There are")[0])
     if override.is_delete():
         return

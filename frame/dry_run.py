@@ -75,6 +75,10 @@ def dry_run(
             copy.compute_adversarial_loss(batch)
     if "loss" not in losses or losses["loss"].shape != ():
         raise Mistake(f"{type(model).__name__} has to return a scalar 'loss'; it returned: {', '.join(losses)}")
+    try:
+        optimization.make_players()
+    except (TypeError, ValueError) as error:
+        raise Mistake(f"optimization: {str(error).splitlines()[0]}") from error
     few = Head(data, ROWS)
     measured: set[str] = set()
     for callback in callbacks:

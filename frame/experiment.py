@@ -58,6 +58,7 @@ class Experiment:
     optimization: Optimization
     callbacks: list[Callback]
     limits: list[Duration]
+    save_every: Duration | None
     trainer: Trainer
     loader: Loader
 
@@ -122,6 +123,8 @@ def build(config: DictConfig) -> Experiment:
             raise Mistake(f"no {part}: choose an experiment (+experiment=digits_VAE), or add {part}=...")
     checks.check(config, GIVEN)
     limits = limits_of(config)
+    every = config.checkpoint.every
+    save_every = parse(every, key="checkpoint.every") if every is not None else None
     seed = config.seeds
     random.seed(int(seed.init))
     np.random.seed(int(seed.init) % 2**32)
@@ -136,6 +139,8 @@ def build(config: DictConfig) -> Experiment:
         raise Mistake(f"optimization: {config.optimization._target_} is no frame.optimization.base.Optimization")
     for limit in limits:
         limit.check(optimization.counters, key="train_for")
+    if save_every is not None:
+        save_every.check(optimization.counters, key="checkpoint.every")
     callbacks = [_instantiate(node, f"callbacks.{name}") for name, node in named(config.get("callbacks"))]
     trainer = make_trainer(config, settings, optimization)
     dry_run(model, optimization, callbacks, data, config)
@@ -150,7 +155,7 @@ def build(config: DictConfig) -> Experiment:
         limit=config.trainer.get("limit_train_batches"),
         device=device,
     )
-    return Experiment(config, data, model, optimization, callbacks, limits, trainer, loader)
+    return Experiment(config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
 
 
 def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = None) -> int:
@@ -160,8 +165,7 @@ def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = N
     os.environ[FOLDER] = str(run.path.resolve())
     duration = TrainDuration(experiment.limits)
     losses = LossLog(int(trainer.log_every_n_steps))  # type: ignore[attr-defined]
-    every = config.checkpoint.every
-    last = LastCheckpoint(run.path / "checkpoints", parse(every, key="checkpoint.every") if every else None)
+    last = LastCheckpoint(run.path / "checkpoints", experiment.save_every)
     signals = StopOnSignal()
     engine: list[Callback] = [duration, *experiment.callbacks, signals, losses]
     if first:

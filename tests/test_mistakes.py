@@ -1,0 +1,76 @@
+"""Each mistake ends in one or two lines that name it and the nearest right answer, exit code 2, and no folder."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.processes import train
+
+MISTAKES = [
+    # composition
+    (["experiment=tniy"], ["no experiment 'tniy'", "did you mean 'tiny'"]),
+    (["experiment=tiny", "params.bta=1"], ["no key 'params.bta'", "params.beta"]),
+    (["experiment=tiny", "+params.bta=1"], ["no key 'params.bta'", "params.beta"]),
+    (["experiment=tiny", "trian_for=1"], ["no key 'trian_for'", "train_for"]),
+    (["experiment=tiny", "~params.bta"], ["no key 'params.bta'", "params.beta"]),
+    (["experiment=tiny", "device=wrkstation"], ["no device 'wrkstation'", "workstation"]),
+    (["experiment=tiny", "modle=VAE"], ["'modle'", "model"]),
+    (["experiment=tiny", "model=VEA"], ["no model 'VEA'", "VAE"]),
+    (["experiment=tiny", "logging=tensorbord"], ["no logging 'tensorbord'", "tensorboard"]),
+    (["experiment=tiny", "debug=fats"], ["no debug 'fats'", "fast"]),
+    (["experiment=tiny", "params.lr=abc"], ["params.lr=abc", "number"]),
+    (["experiment=tiny", "params.z_dim=[1,2]"], ["params.z_dim", "number"]),
+    (["experiment=tiny", "train_for=5 lightyears and 3"], ["train_for", "20 epochs"]),
+    (["experiment=tiny", "seed"], ["seed"]),
+    (["experiment=tiny", "-m"], ["-m", "wandb sweep"]),
+    (["experiment=tiny", "--frobnicate"], ["--frobnicate"]),
+    (["model=VAE"], ["no data", "experiment"]),
+    ([], ["experiment=digits_VAE"]),
+    # constructors
+    (["experiment=tiny", "+model.bta=1"], ["bta", "beta"]),
+    (["experiment=tiny", "~model.encoder"], ["encoder"]),
+    (["experiment=tiny", "+optimization.optimizer.beta=1"], ["beta", "betas"]),
+    (["experiment=tiny", "optimization.optimizer.betas=1"], ["+optimization.optimizer.betas"]),
+    (["experiment=tiny", "optimization._target_=frame.optimization.batch.BatchOptimisation"], ["BatchOptimization"]),
+    (["experiment=tiny", "model._target_=nowhere.VAE"], ["no module 'nowhere'"]),
+    (["experiment=tiny", "+trainer.max_epoch=3"], ["max_epoch", "max_epochs"]),
+    (["experiment=tiny", "+trainer.precision=17"], ["trainer", "17"]),
+    (["experiment=tiny", "optimization.batch_size=many"], ["batch_size=many", "number"]),
+    # values
+    (["experiment=tiny", "params.beta=-1"], ["beta=-1"]),
+    (["experiment=tiny", "params.z_dim=0"], ["z_dim=0"]),
+    (["experiment=tiny", "params.batch_size=0"], ["batch_size=0"]),
+    (["experiment=tiny", "params.lr=-1"], ["-1"]),
+    (["experiment=tiny", "optimization.average=1.5"], ["average=1.5", "0.999"]),
+    (["experiment=tiny", "train_for=0 epochs"], ["train_for", "above 0"]),
+    (["experiment=tiny", "train_for=20 epohcs"], ["epohcs", "epochs"]),
+    (["experiment=tiny", "callbacks.elbo_valid.evaluate_every=10 secnods"], ["secnods", "seconds"]),
+    (["experiment=tiny", "checkpoint.every=often"], ["checkpoint.every", "often"]),
+    (["experiment=tiny", "device.gpus=64"], ["gpus=64", "auto"]),
+    (["experiment=tiny", "data.binarize=dynamc"], ["dynamc", "dynamic"]),
+    # the dry pass
+    (["experiment=tiny", "architectures.encoder.shape=[1,9,9]"], ["encoder", "81x32"]),
+    (["experiment=tiny", "architectures.decoder.z_dim=5"], ["z_dim"]),
+    (
+        ["experiment=tiny", "callbacks.elbo_valid.evaluator._target_=frame.evaluation.accuracy.AccuracyEvaluation"],
+        ["predict", "VAE"],
+    ),
+    (["experiment=tiny", "checkpoint.best=ELBO/Valid"], ["ELBO/Valid", "ELBO/Validation"]),
+    (["experiment=tiny", "callbacks.elbo_valid.evaluator.evaluate_on=tset"], ["tset", "test"]),
+    # the machine
+    (["experiment=MNIST_VAE", "device.data_root=nowhere", "device.download_files=false"], ["nowhere", "train-images"]),
+    (["experiment=tiny", "device.experiments_root=output.txt/below"], ["output.txt", "experiments_root"]),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), MISTAKES, ids=lambda value: " ".join(value)[:60])
+def test_a_mistake_ends_in_a_line(words: list[str], says: list[str], tmp_path: Path) -> None:
+    (tmp_path / "output.txt").write_text("a file where a folder should be")
+    code, output = train(words, tmp_path)
+    assert code == 2, output
+    assert "Traceback" not in output
+    lines = output.strip().splitlines()
+    assert 1 <= len(lines) <= 2, output
+    for text in says:
+        assert text in output, output
+    assert not (tmp_path / "runs").exists(), "a folder was left behind"
