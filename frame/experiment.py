@@ -348,5 +348,6 @@ def quiet() -> None:
     """Lightning's own notes on hardware and hints say nothing to somebody who runs `frame`."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # debug=profile prints its table there
     for text in (".*does not have many workers.*", ".*number of training batches.*", ".*`training_step` returned.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", text)

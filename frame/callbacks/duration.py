@@ -22,6 +22,7 @@ class TrainDuration(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
+        optimization.clock.stop()
         if not optimization.stop_signal:  # a run that goes on later keeps its accumulations whole
             optimization.flush()
 

@@ -187,6 +187,9 @@ class Optimization(LightningModule):
     def on_fit_start(self) -> None:
         self.prepare_average()
 
+    def on_train_start(self) -> None:
+        self.clock.start()  # after the callbacks' first evaluations
+
     def prepare_average(self) -> None:
         """Makes the averaged copy, once the model is on its device."""
         if self.average is not None and not self._averaged:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -165,3 +166,15 @@ class Scripted(Evaluation):
         value = self.values[max(0, min(self.calls, len(self.values) - 1))]
         self.calls += 1
         return LogEntry(self.evaluate_on, {"": Scalar(float(value))})
+
+
+class Slow(Evaluation):
+    """Takes its time."""
+
+    def __init__(self, seconds: float, evaluate_on: str = "valid") -> None:
+        super().__init__(evaluate_on)
+        self.seconds = seconds
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        time.sleep(self.seconds)
+        return LogEntry(self.evaluate_on, {"": Scalar(self.seconds)})
