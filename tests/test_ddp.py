@@ -1,0 +1,94 @@
+"""Two processes on the CPU: shards do not overlap, clocks are rank 0's, nothing hangs, the ranks end equal."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from frame.callbacks.checkpoints import read
+from tests.processes import OWN, only_run, train
+
+ROOT = Path(__file__).parents[1]
+TWO = ["device.gpus=0", "+trainer.devices=2", "+trainer.strategy=ddp"]
+
+
+def launch(words: list[str], cwd: Path, seconds: int = 100, **environment: str) -> tuple[int, str]:
+    # a hung rank survives SIGTERM: timeout -k kills the launcher, and the process group dies with it
+    command = ["timeout", "-k", "5", str(seconds), sys.executable, str(ROOT / "train.py")]
+    command += ["--config-dir", str(OWN / "config"), *words]
+    clean = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_PORT", "FRAME_RUN_FOLDER")}
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env={**clean, "OMP_NUM_THREADS": "1", **environment}
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def witnesses(file: Path) -> tuple[list[str], list[float], list[list[int]]]:
+    lines = [Path(f"{file}.{rank}").read_text().splitlines() for rank in (0, 1)]
+    return [x[0] for x in lines], [float(x[1]) for x in lines], [[int(i) for i in x[2].split()] for x in lines]
+
+
+@pytest.mark.parametrize("experiment", ["tiny", pytest.param("duel", marks=pytest.mark.slow)])
+def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
+    witness = f"+callbacks.witness={{_target_: toys.Witness, file: {tmp_path / 'witness'}}}"
+    score = (
+        "+callbacks.score={_target_: frame.callbacks.EvaluationCallback, name: Score, evaluate_every: 0.2 seconds,"
+        " evaluator: {_target_: toys.Scripted, values: [1, 2]}}"
+    )
+    stop = "+callbacks.stop={_target_: frame.callbacks.EarlyStopping, monitor: Score, patience: 500}"
+    words = [f"experiment={experiment}", *TWO, witness, score, stop, "checkpoint.best=Score", "train_for=3 epochs"]
+    code, output = launch(words, tmp_path)
+    assert code == 0, output
+    run = only_run(tmp_path)  # one folder
+    hashes, seconds, rows = witnesses(tmp_path / "witness")
+    assert hashes[0] == hashes[1]
+    assert seconds[0] == seconds[1] > 0
+    # 1,297 rows: each rank 648 an epoch in 11 batches of 64, the last of 8
+    assert len(rows[0]) == len(rows[1]) == 3 * 648
+    for epoch in range(3):
+        first, second = (set(r[epoch * 648 : (epoch + 1) * 648]) for r in rows)
+        assert not first & second and len(first | second) == 1296
+    counters = read(run / "checkpoints" / "last.ckpt")["counters"]
+    assert counters["iterations"] == 33 and counters["epochs"] == 3 and counters["samples"] == 3 * 1296
+
+
+def test_two_ranks_agree_with_one_process_of_twice_the_batch(tmp_path: Path) -> None:
+    # without noise of its own (no sampling of z, no dropout) a classifier's gradient is the mean over all rows
+    plain = [
+        "model=Classifier",
+        "data=digits",
+        "optimization=batch_ADAM",
+        "logging=csv",
+        "+params={lr: 0.1, batch_size: 32}",
+        "train_for=15 iterations",  # within one epoch: its ragged last batch may lose a row to equal shares
+        "optimization.optimizer._target_=torch.optim.SGD",  # Adam blows rounding up where a gradient is near 0
+        "+architectures.encoder={_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [32]}",
+        "+architectures.predictor={_target_: frame.architectures.digits.Predictor, z_dim: 8}",
+    ]
+    two, one = tmp_path / "two", tmp_path / "one"
+    two.mkdir(), one.mkdir()
+    code, output = launch([*plain, *TWO], two)
+    assert code == 0, output
+    code, output = train([*plain[:4], "+params={lr: 0.1, batch_size: 64}", *plain[5:]], one)
+    assert code == 0, output
+    ours, theirs = (read(only_run(cwd) / "checkpoints" / "last.ckpt")["model"] for cwd in (two, one))
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_two_ranks_resumes(tmp_path: Path) -> None:
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    straight.mkdir(), broken.mkdir()
+    code, output = launch(["experiment=tiny", *TWO], straight)
+    assert code == 0, output
+    code, output = launch(["experiment=tiny", *TWO], broken, BREAK="SIGTERM 12")
+    assert code == 143, output
+    run = only_run(broken)
+    code, output = launch([f"resume={run}"], broken)
+    assert code == 0, output
+    ours, theirs = (read(folder / "checkpoints" / "last.ckpt") for folder in (run, only_run(straight)))
+    assert all(torch.equal(ours["model"][k], theirs["model"][k]) for k in theirs["model"])
