@@ -7,6 +7,7 @@
 import fcntl
 import json
 import os
+import pickle
 import platform
 import subprocess
 import time
@@ -156,13 +157,23 @@ class RunFolder:
         return [json.loads(line) for line in lines if _iteration(line) >= 0]
 
     def checkpoint(self, name: str = "last") -> dict[str, Any] | None:
-        """The newest readable checkpoint called `name`, or None where there is none yet."""
+        """The newest readable checkpoint called `name`, or None where there is none yet.
+
+        Raises:
+            Mistake: a file is there, but none can be read.
+        """
         from frame.callbacks.checkpoints import read
 
-        folder = self.path / "checkpoints"
-        for file in [folder / f"{name}.ckpt"] + ([folder / "previous.ckpt"] if name == "last" else []):
-            if file.exists():
-                return read(file)
+        broken = ""
+        for file in [f"{name}.ckpt"] + (["previous.ckpt"] if name == "last" else []):
+            path = self.path / "checkpoints" / file
+            if path.exists():
+                try:
+                    return read(path)
+                except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+                    broken = broken or f"{path} cannot be read as a checkpoint ({str(error).strip().splitlines()[0]})"
+        if broken:
+            raise Mistake(broken)
         return None
 
 

@@ -1,0 +1,120 @@
+"""From what is typed to one config; nothing here imports torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from frame import units
+from frame.compose import OwnFolder, compose, config_folder, normalise, use_own_folder
+from frame.mistakes import Mistake
+from tests.processes import OWN
+
+EXPERIMENTS = sorted(file.stem for file in (config_folder() / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_both_spellings_of_an_experiment_are_one(name: str) -> None:
+    with_plus, without = compose([f"+experiment={name}"]), compose([f"experiment={name}"])
+    assert with_plus == without and with_plus.experiment_name == name
+    OmegaConf.to_container(with_plus, resolve=True)
+
+
+def test_both_names_of_the_documents_example_are_one() -> None:
+    ours, theirs = compose(["+experiment=MNIST_VAE"]), compose(["+experiment=VAE_MNIST"])
+    assert {**ours, "experiment_name": 0} == {**theirs, "experiment_name": 0}
+
+
+@pytest.mark.parametrize("plus", ["", "+", "++"])
+def test_a_trainers_key_takes_any_plus(plus: str) -> None:
+    config = compose(["experiment=MNIST_VAE", f"{plus}trainer.max_epochs=20", f"{plus}trainer.precision=bf16-mixed"])
+    assert config.trainer.max_epochs == 20 and config.trainer.precision == "bf16-mixed"
+
+
+def test_callbacks_are_changed_and_removed_by_name() -> None:
+    changed = compose(["experiment=MNIST_VAE", "callbacks.elbo_valid.evaluate_every='1 epoch'", "~callbacks.elbo_train"])
+    assert changed.callbacks.elbo_valid.evaluate_every == "1 epoch" and "elbo_train" not in changed.callbacks
+    assert compose(["experiment=MNIST_VAE", "callbacks=null"]).callbacks is None
+
+
+def test_debug_is_moved_to_the_end() -> None:
+    assert normalise(["debug=fast", "experiment=a", "params.b=1"]) == ["+experiment=a", "params.b=1", "+debug=fast"]
+    assert compose(["debug=fast", "experiment=MNIST_VAE"]).train_for == "1 iterations"
+
+
+def test_what_is_typed_wins_over_debug() -> None:
+    assert compose(["debug=fast", "experiment=MNIST_VAE", "train_for=3 iterations"]).train_for == "3 iterations"
+
+
+def test_without_an_experiment_the_parts_need_no_plus() -> None:
+    config = compose(["model=VAE", "data=digits", "optimization=batch_ADAM", "+params.beta=2"])
+    assert config.model._target_ == "frame.models.VAE.VAE" and config.params.beta == 2
+
+
+def test_an_experiments_data_can_be_exchanged() -> None:
+    assert compose(["experiment=MNIST_VAE", "data=FashionMNIST"]).data._target_.endswith("FashionMNIST")
+
+
+def test_a_device_is_named_by_the_environment() -> None:
+    code = "from frame.compose import compose; print(compose([]).device.gpus)"
+    for name, expected in (("workstation", "4"), ("local", "auto")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "DEVICE_NAME": name}, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == expected, done.stderr
+
+
+def test_a_wrong_device_in_the_environment_lists_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVICE_NAME", "nowhere")
+    with pytest.raises(Mistake, match="no device 'nowhere'.* There are: local, workstation"):
+        compose([])
+
+
+def test_seeds_follow_the_seed_and_can_be_set_apart() -> None:
+    assert compose(["seed=7"]).seeds == {"init": 7, "data": 7, "noise": 7}
+    assert compose(["seed=7", "seeds.init=1"]).seeds == {"init": 1, "data": 7, "noise": 7}
+
+
+def test_own_files_win_over_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "config" / "device"
+    folder.mkdir(parents=True)
+    (folder / "local.yaml").write_text("gpus: 3\n")
+    monkeypatch.setattr(OwnFolder, "folder", None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    use_own_folder(tmp_path / "config")
+    assert compose([]).device == {"gpus": 3}
+    use_own_folder(OWN / "config")
+    assert compose(["experiment=tiny"]).experiment_name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "counter"),
+    [
+        ("20 epochs", 20, "epochs"),
+        ("1 epoch", 1, "epochs"),
+        ("500 iterations", 500, "iterations"),
+        ("90 seconds", 90, "seconds"),
+        ("1 hour 30 minutes", 5400, "seconds"),
+        ("1 hour, 30 minutes and 5 seconds", 5405, "seconds"),
+        ("3 days", 259200, "seconds"),
+        ("0.5 epochs", 0.5, "epochs"),
+        ("1e3 iterations", 1000, "iterations"),
+        ("7 adversary_steps", 7, "adversary_steps"),
+    ],
+)
+def test_durations_are_read(text: str, amount: float, counter: str) -> None:
+    assert units.parse(text, key="k") == units.Duration(amount, counter)
+
+
+@pytest.mark.parametrize("text", ["", "20", "epochs", "5 epochs 3 seconds", "-1 epochs", "0 epochs", "1.2.3 epochs"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(Mistake, match="train_for: "):
+        units.parse(text, key="train_for")
+
+
+def test_multiples_lie_after_now() -> None:
+    every = units.Duration(10, "iterations")
+    assert [every.next_after(now) for now in (0, 9, 10, 25.5)] == [10, 10, 20, 30]

@@ -1,0 +1,177 @@
+"""A run is opened anywhere; a stranger's run executes nothing."""
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import frame
+from frame.evaluate import evaluate_run, retitled
+from frame.mistakes import Mistake
+from frame.models.VAE import VAE
+from tests.processes import only_run, train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cwd = tmp_path_factory.mktemp("opened")
+    code, output = train(["experiment=tiny", "optimization.average=0.9", "checkpoint.best=ELBO/Validation"], cwd)
+    assert code == 0, output
+    return only_run(cwd)
+
+
+def test_a_run_is_opened(run: Path) -> None:
+    opened = frame.open(run)
+    assert opened.status["state"] == "finished"
+    assert opened.config.params.beta == 1.0
+    assert len(opened.data("test")) == 300
+    results = opened.results
+    assert set(results[results["name"] == "ELBO/Validation"]["iteration"]) == {0, 10, 20, 30, 40, 50}
+    assert {"value", "unit", "split", "n_samples", "estimator", "checkpoint", "seconds"} <= set(results.columns)
+    assert "ELBO/Validation" in opened.metrics.columns
+    assert isinstance(opened.model, VAE) and not opened.model.training
+
+
+def test_the_average_is_loaded_unless_raw_is_asked_for(run: Path) -> None:
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    name = "encoder.head.linear.weight"
+    average, raw = frame.load(run), frame.load(run, weights="raw")
+    assert torch.equal(average.state_dict()[name], state["average"][f"module.{name}"])
+    assert torch.equal(raw.state_dict()[name], state["model"][name])
+    assert not torch.equal(state["model"][name], state["average"][f"module.{name}"])
+
+
+def test_parts_are_loaded_and_wrong_ones_named(run: Path) -> None:
+    encoder = frame.load(run, "model.encoder")
+    assert encoder(torch.zeros(2, 1, 8, 8)).mean.shape == (2, 4)
+    with pytest.raises(Mistake, match="did you mean 'encoder'"):
+        frame.load(run, "model.encodr")
+    with pytest.raises(Mistake, match=r"takes 'model'"):
+        frame.load(run, "encoder")
+
+
+def test_a_copied_run_opens_in_another_process_elsewhere(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "copied")
+    code = "import frame; m = frame.load('copied'); print(type(m).__name__, sum(p.numel() for p in m.parameters()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.startswith("VAE "), done.stderr
+
+
+def test_a_runs_own_evaluations_on_another_split(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "copied"))
+    evaluate_run(copied, evaluate_on="test")
+    assert "ELBO/Test" in capsys.readouterr().out
+    record = [r for r in frame.open(copied).folder.records if r["name"] == "ELBO/Test"][-1]
+    assert record["split"] == "test" and record["n_samples"] == 100 and record["iteration"] == 50
+    before = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    after = torch.load(copied / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(torch.equal(before["model"][k], after["model"][k]) for k in before["model"])
+    with pytest.raises(Mistake, match="no split 'tset'"):
+        evaluate_run(copied, evaluate_on="tset")
+
+
+def test_names_follow_the_split() -> None:
+    assert retitled("ELBO/Validation", "test") == "ELBO/Test"
+    assert retitled("Accuracy", "test") == "Accuracy/Test"
+
+
+def strange(run: Path, tmp_path: Path, change: dict[str, Any]) -> Path:
+    copied = Path(shutil.copytree(run, tmp_path / "strange"))
+    config = OmegaConf.merge(OmegaConf.load(copied / "config.yaml"), change)
+    OmegaConf.save(config, copied / "config.yaml")
+    return copied
+
+
+EVIL = {
+    "a shell": {"model": {"encoder": {"_target_": "os.system", "command": "touch {file}"}}},
+    "torch.hub": {
+        "model": {
+            "encoder": {"_target_": "torch.hub.load", "repo_or_dir": "{folder}", "model": "evil", "source": "local"}
+        }
+    },
+    "through our own imports": {"model": {"encoder": {"_target_": "frame.runs.subprocess.run", "args": "{file}"}}},
+    "a function of torch.nn": {"model": {"encoder": {"_target_": "torch.nn.functional.os.system", "command": "x"}}},
+    "no network": {"model": {"encoder": {"_target_": "frame.files.write_text", "path": "{file}", "text": "x"}}},
+    "a class that acts": {"model": {"encoder": {"_target_": "frame.runs.RunFolder", "path": "{file}"}}},
+    "an untrusted package": {"model": {"encoder": {"_target_": "toys.Duel", "n_in": 3}}},
+    "behind a reference": {
+        "model": {"encoder": "${{elsewhere}}"},
+        "elsewhere": {"_target_": "os.system", "command": "touch {file}"},
+    },
+    "deep in an argument": {
+        "model": {"decoder": {"distribution": {"_target_": "torch.load", "f": "{file}", "weights_only": False}}}
+    },
+}
+
+
+def filled(value: Any, **names: str) -> Any:
+    if isinstance(value, dict):
+        return {key: filled(inner, **names) for key, inner in value.items()}
+    return value.format(**names) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_strangers_config_executes_nothing(name: str, run: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "executed"
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    (hub / "hubconf.py").write_text(f"open({str(proof)!r}, 'w')\ndef evil(): ...\n")
+    copied = strange(run, tmp_path, filled(EVIL[name], file=str(proof), folder=str(hub)))
+    with pytest.raises(Mistake, match="not trusted|not built"):
+        _ = frame.open(copied).model
+    assert not proof.exists()
+
+
+def test_a_strangers_data_and_evaluations_execute_nothing(run: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "executed"
+    copied = strange(run, tmp_path, {"data": {"_target_": "os.system", "command": f"touch {proof}"}})
+    with pytest.raises(Mistake, match="not trusted"):
+        frame.open(copied).data("test")
+    evil = {"callbacks": {"elbo_valid": {"evaluator": {"_target_": "subprocess.run", "args": f"touch {proof}"}}}}
+    shutil.rmtree(copied)
+    with pytest.raises(Mistake, match="not trusted"):
+        evaluate_run(strange(run, tmp_path, evil))
+    assert not proof.exists()
+
+
+def test_a_pickled_checkpoint_executes_nothing(run: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "executed"
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.system, (f"touch {proof}",)
+
+    copied = Path(shutil.copytree(run, tmp_path / "strange"))
+    for save in (lambda f: torch.save({"model": Evil()}, f), lambda f: f.write_bytes(pickle.dumps(Evil(), protocol=2))):
+        save(copied / "checkpoints" / "last.ckpt")
+        (copied / "checkpoints" / "previous.ckpt").unlink(missing_ok=True)
+        with pytest.raises(Mistake, match="cannot be read"):
+            _ = frame.open(copied).model
+    assert not proof.exists()
+
+
+def test_a_package_that_the_caller_lists_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.processes import OWN
+
+    code, output = train(["experiment=duel", "train_for=5 iterations"], tmp_path)
+    assert code == 0, output
+    monkeypatch.syspath_prepend(str(OWN))
+    with pytest.raises(Mistake, match=r"packages=\['toys'\]"):
+        frame.load(only_run(tmp_path))
+    assert type(frame.load(only_run(tmp_path), packages=["toys"])).__name__ == "Duel"
+
+
+def test_a_run_without_a_checkpoint_says_so(run: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "early"))
+    shutil.rmtree(copied / "checkpoints")
+    with pytest.raises(Mistake, match="no last checkpoint yet"):
+        _ = frame.open(copied).model
+    with pytest.raises(Mistake, match="no run in"):
+        frame.open(tmp_path)
