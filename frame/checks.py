@@ -2,9 +2,10 @@
 
 import importlib
 import inspect
+import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -25,33 +26,31 @@ def check(config: DictConfig, given: Mapping[str, Sequence[str]]) -> None:
     Raises:
         Mistake: names the key and the nearest right answer.
     """
-    twice = _referenced_twice(config)
+    raw = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(raw, dict)
+    twice = _referenced_twice(raw.get("model"))
     if twice:
         raise Mistake(f"{twice} is referred to twice by the model, which would build two networks: share it in Python")
-    for path, node in targets(config):
-        root = path.split(".")[0]
-        inner = given.get(root, ()) if path.count(".") == (1 if root in ("callbacks", "logging") else 0) else ()
-        check_node(path, node, inner)
+    for path, node in targets(raw):
+        root, *below = path.split(".")
+        added = given.get(root, ()) if len(below) == (1 if root == "logging" else 0) else ()
+        check_node(config, path, node, added)
 
 
-def targets(config: Any, path: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """All nodes with a `_target_`, with their dotted path; references are not followed (they stand elsewhere)."""
-    if isinstance(config, DictConfig) and not config._is_none() and not config._is_missing():
-        if "_target_" in config:
-            yield path, config
-        entries = [(key, config._get_node(key)) for key in config]
-    elif isinstance(config, ListConfig) and not config._is_none() and not config._is_missing():
-        entries = [(i, config._get_node(i)) for i in range(len(config))]
-    else:
-        return
+def targets(plain: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """All nodes with a `_target_`, with their dotted path; a reference is a text here, and what it names stands
+    elsewhere."""
+    if isinstance(plain, dict) and "_target_" in plain:
+        yield path, plain
+    entries = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
     for key, node in entries:
-        if isinstance(node, (DictConfig, ListConfig)) and not node._is_interpolation():
-            yield from targets(node, f"{path}.{key}" if path else str(key))
+        yield from targets(node, f"{path}.{key}" if path else str(key))
 
 
-def check_node(path: str, node: DictConfig, given: Sequence[str] = ()) -> None:
-    """One `_target_` and its arguments."""
-    target = locate(str(node["_target_"]), path)
+def check_node(config: DictConfig, path: str, node: dict[str, Any], given: Sequence[str] = ()) -> None:
+    """One `_target_` and its arguments, as they are written (`node`); `config` fills in the references."""
+    name = str(node["_target_"])
+    target = locate(name, path)
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
@@ -60,23 +59,21 @@ def check_node(path: str, node: DictConfig, given: Sequence[str] = ()) -> None:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {k: p for k, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
     hints = _hints(target)
-    for key in node:
+    for key, written in node.items():
         if key in OWN_KEYS:
             continue
         if key not in named and not takes_any:
             free = [k for k in named if k not in given]
-            raise Mistake(f"{path}.{key}: {choices(str(key), free, kind=f'argument of {node._target_}')}")
-        if OmegaConf.is_missing(node, key):
-            raise Mistake(f"{path}.{key}: {node._target_} needs a value: add {path}.{key}=...")
-        value = _value(node, str(key), path)
-        if key in hints and not fits(value, hints[str(key)]):
-            raise Mistake(f"{_typed_as(node, str(key), path)}={value}: {path}.{key} wants {_name(hints[str(key)])}")
+            raise Mistake(f"{path}.{key}: {choices(key, free, kind=f'argument of {name}')}")
+        if written == "???":
+            raise Mistake(f"{path}.{key}: {name} needs a value: add {path}.{key}=...")
+        value = _value(config, f"{path}.{key}", written)
+        if key in hints and not fits(value, hints[key]):
+            raise Mistake(f"{_typed_as(written, f'{path}.{key}')}={value}: {path}.{key} wants {_name(hints[key])}")
     if not node.get("_partial_", False) and "_args_" not in node:
-        missing = [
-            k for k, p in named.items() if p.default is p.empty and k not in node and k not in given
-        ]
+        missing = [k for k, p in named.items() if p.default is p.empty and k not in node and k not in given]
         if missing:
-            raise Mistake(f"{path}: {node._target_} needs {', '.join(missing)}: add {path}.{missing[0]}=...")
+            raise Mistake(f"{path}: {name} needs {', '.join(missing)}: add {path}.{missing[0]}=...")
 
 
 def locate(name: str, path: str) -> Any:
@@ -130,7 +127,7 @@ def fits(value: Any, hint: Any) -> bool:
     if isinstance(value, (ListConfig, list, tuple)):
         if hint is object or origin is None and isinstance(hint, type) and issubclass(hint, (list, tuple)):
             return True
-        if not (isinstance(origin, type) and issubclass(origin, (Sequence, typing.Iterable))):  # type: ignore[arg-type]
+        if not (isinstance(origin, type) and issubclass(origin, (Sequence, Iterable))):
             return False
         inner = [a for a in args if a is not Ellipsis]
         return len(inner) != 1 or all(fits(v, inner[0]) for v in value)
@@ -150,24 +147,17 @@ def _hints(target: Any) -> dict[str, Any]:
         return {}
 
 
-def _value(node: DictConfig, key: str, path: str) -> Any:
+def _value(config: DictConfig, path: str, written: Any) -> Any:
     try:
-        return node[key]
+        return OmegaConf.select(config, path)
     except OmegaConfBaseException as error:
-        raw = OmegaConf.to_container(node, resolve=False)
-        assert isinstance(raw, dict)
-        reason = str(error).splitlines()[0]
-        raise Mistake(f"{path}.{key}: {raw[key]} cannot be filled in: {reason}") from None
+        raise Mistake(f"{path}: {written} cannot be filled in: {str(error).splitlines()[0]}") from None
 
 
-def _typed_as(node: DictConfig, key: str, path: str) -> str:
+def _typed_as(written: Any, path: str) -> str:
     """The key that a person would type: `params.lr` where the argument only refers to it."""
-    raw = node._get_node(key)
-    if raw is not None and raw._is_interpolation():  # type: ignore[union-attr]
-        text = str(raw._value())  # type: ignore[union-attr]
-        if text.startswith("${") and text.count("${") == 1:
-            return text[2:-1]
-    return f"{path}.{key}"
+    reference = re.fullmatch(r"\$\{([\w.]+)\}", str(written))
+    return reference.group(1) if reference else path
 
 
 def _name(hint: Any) -> str:
@@ -179,16 +169,6 @@ def _name(hint: Any) -> str:
     return "null" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
-def _referenced_twice(config: DictConfig) -> str | None:
-    model = config.get("model")
-    if not isinstance(model, DictConfig):
-        return None
-    seen: set[str] = set()
-    for key in model:
-        node = model._get_node(key)
-        text = str(node._value()) if node is not None and node._is_interpolation() else ""  # type: ignore[union-attr]
-        if text.startswith("${architectures."):
-            if text in seen:
-                return text[2:-1]
-            seen.add(text)
-    return None
+def _referenced_twice(model: Any) -> str | None:
+    texts = [text for text in model.values() if str(text).startswith("${architectures.")] if model else []
+    return next((text[2:-1] for text in texts if texts.count(text) > 1), None)

@@ -108,8 +108,11 @@ def _is_group(override: Override) -> bool:
     if override.is_delete():
         return False
     roots = [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
-    return key == "experiment" or "@" in str(override.input_line) or any((root / key).is_dir() for root in roots) and (
-        not isinstance(override.value(), dict) and override.value() is not None
+    return (
+        key == "experiment"
+        or "@" in str(override.input_line)
+        or any((root / key).is_dir() for root in roots)
+        and (not isinstance(override.value(), dict) and override.value() is not None)
     )
 
 
@@ -161,17 +164,11 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def keys(config: Any, prefix: str = "") -> list[str]:
-    """All dotted keys of a config, without resolving anything."""
-    found = []
-    if isinstance(config, DictConfig) and not config._is_none() and not config._is_missing():
-        for key in config:
-            dotted = f"{prefix}{key}"
-            found.append(dotted)
-            node = config._get_node(key)
-            if isinstance(node, DictConfig) and not node._is_interpolation():
-                found.extend(keys(node, dotted + "."))
-    return found
+def keys(plain: Any, prefix: str = "") -> list[str]:
+    """All dotted keys of nested mappings."""
+    if not isinstance(plain, dict):
+        return []
+    return [dotted for key, node in plain.items() for dotted in (f"{prefix}{key}", *keys(node, f"{prefix}{key}."))]
 
 
 def _check_value(override: Override, before: DictConfig) -> None:
@@ -180,7 +177,7 @@ def _check_value(override: Override, before: DictConfig) -> None:
     root = key.split(".")[0]
     if root == "hydra":
         return
-    there = keys(before)
+    there = keys(OmegaConf.to_container(before, resolve=False))
     parent = key.rpartition(".")[0]
     if key not in there and (override.is_add() or override.is_force_add()):
         if root in OPEN or f"{parent}._target_" in there:

@@ -39,7 +39,7 @@ def evaluate_run(
         Mistake: no run, no checkpoint, no evaluation, or a split that the data does not have.
     """
     run = open_run(folder, packages=packages, device=device, weights=weights, checkpoint=checkpoint)
-    evaluators = {}
+    evaluators: dict[str, DictConfig] = {}
     for _, node in named(run.config.get("callbacks")):
         if "evaluator" in node:
             name, evaluator = str(node.name), node.evaluator
@@ -75,7 +75,11 @@ def evaluate_run(
 def retitled(name: str, split: str) -> str:
     """'ELBO/Validation' on the split 'test' is 'ELBO/Test'."""
     stem, _, last = name.rpartition("/")
-    return f"{stem}/{TITLES.get(split, split)}" if stem and last in TITLES.values() else f"{name}/{TITLES.get(split, split)}"
+    return (
+        f"{stem}/{TITLES.get(split, split)}"
+        if stem and last in TITLES.values()
+        else f"{name}/{TITLES.get(split, split)}"
+    )
 
 
 def _on(evaluator: DictConfig, split: str) -> DictConfig:

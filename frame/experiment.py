@@ -93,8 +93,9 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
         for key in ("max_epochs", "max_steps", "max_time"):
             if "train_for" in changes:  # the newest limit replaces the former, whichever form it has
                 config.trainer[key] = None
-        config = OmegaConf.merge(config, changes)
-    assert isinstance(config, DictConfig)
+        merged = OmegaConf.merge(config, changes)
+    assert isinstance(merged, DictConfig)
+    config = merged
     state = run.checkpoint()
     limits = limits_of(config)
     if state is not None and run.status.get("state") in ("finished", "stopped"):
@@ -171,7 +172,9 @@ def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = N
     if first:
         engine.append(ProgressBar(str(config.experiment_name), duration, losses))
     if config.checkpoint.best is not None:
-        engine.append(BestCheckpoint(run.path / "checkpoints", str(config.checkpoint.best), str(config.checkpoint.mode)))
+        engine.append(
+            BestCheckpoint(run.path / "checkpoints", str(config.checkpoint.best), str(config.checkpoint.mode))
+        )
     trainer.callbacks = [*engine, last]  # type: ignore[attr-defined]
     context = Context(experiment.data, run if first else None, str(config.weights))
     for callback in experiment.callbacks:
@@ -190,8 +193,7 @@ def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = N
     if state is not None:
         last.resumed = state
         experiment.loader.load_state_dict(state["loader"])
-        trainer.fit_loop.epoch_progress.current.processed = experiment.loader.epoch
-        trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch
+        trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch  # trainer.current_epoch
     try:
         torch.manual_seed(int(config.seeds.noise))
         trainer.fit(optimization, experiment.loader)
@@ -213,7 +215,7 @@ def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = N
     if optimization.stop_signal:
         name = signal.Signals(optimization.stop_signal).name
         run.set_status("stopped", reason=name, metrics=metrics)
-        print(f"stopped by {name}. To go on: python train.py resume={run.path}", file=sys.stderr)
+        print(f"stopped by {name}. To go on: {report.command('train')} resume={run.path}", file=sys.stderr)
         return 128 + optimization.stop_signal
     reached = [str(limit) for limit in experiment.limits if limit.reached(optimization.counters)]
     run.set_status("finished", reason=f"trained for {reached[0]}" if reached else "stopped early", metrics=metrics)
@@ -349,5 +351,10 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # debug=profile prints its table there
-    for text in (".*does not have many workers.*", ".*number of training batches.*", ".*`training_step` returned.*", ".*LeafSpec.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*number of training batches.*",
+        ".*`training_step` returned.*",
+        ".*LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", text)

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -38,7 +38,8 @@ def guard(config: Any, packages: Sequence[str] = ()) -> None:
 
 def build_model(config: DictConfig, packages: Sequence[str] = ()) -> nn.Module:
     """The run's model with untrained weights."""
-    return _build(config, "model", packages, nn.Module)
+    model: nn.Module = _build(config, "model", packages, nn.Module)
+    return model
 
 
 def build_data(config: DictConfig, packages: Sequence[str] = ()) -> DataSet:
@@ -50,23 +51,20 @@ def build_data(config: DictConfig, packages: Sequence[str] = ()) -> DataSet:
 
 def build_evaluation(node: DictConfig, packages: Sequence[str] = ()) -> Evaluation:
     """One evaluator of the run's callbacks."""
-    return _build(OmegaConf.create({"evaluator": node}), "evaluator", packages, Evaluation)
+    evaluation: Evaluation = _build(OmegaConf.create({"evaluator": node}), "evaluator", packages, Evaluation)
+    return evaluation
 
 
-def _build(config: DictConfig, key: str, packages: Sequence[str], kind: Callable[..., Any]) -> Any:
+def _build(config: DictConfig, key: str, packages: Sequence[str], kind: type) -> Any:
     from hydra.utils import instantiate
 
-    # resolved first: what a reference stands for is guarded, too
-    plain = OmegaConf.create(OmegaConf.to_container(OmegaConf.create({key: _resolved(config, key)})))
-    guard(plain, packages)
-    built = instantiate(plain[key])
-    assert kind is object or isinstance(built, kind)  # type: ignore[arg-type]
-    return built
-
-
-def _resolved(config: DictConfig, key: str) -> Any:
     node = config[key]
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    # resolved first: what a reference stands for is guarded, too
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    guard({key: plain}, packages)
+    built = instantiate(plain)
+    assert isinstance(built, kind), f"{key} is a {type(built).__name__}"
+    return built
 
 
 def _below(name: str, packages: Sequence[str]) -> bool:

@@ -1,5 +1,9 @@
 """The last lines of a run: what came out, where it is, and what to try next."""
 
+import os
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -7,10 +11,7 @@ from omegaconf import DictConfig
 from frame.optimization.base import Optimization
 from frame.runs import RunFolder
 
-NEXT = {
-    "digits_VAE": "python train.py +experiment=MNIST_VAE",
-    "MNIST_VAE": "python train.py +experiment=MNIST_VAE params.beta=1",
-}
+NEXT = {"digits_VAE": "+experiment=MNIST_VAE", "MNIST_VAE": "+experiment=MNIST_VAE params.beta=1"}
 
 
 def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -> str:
@@ -33,9 +34,22 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
     lines.append(f"run      {run.path}")
     for name, file in newest_pictures(run).items():
         lines.append(f"picture  {file}   ({name})")
-    lines.append(f"open     python -c \"import frame; print(frame.open('{run.path}').results)\"")
-    lines.append(f"next     {NEXT.get(str(config.experiment_name), f'frame evaluate {run.path} evaluate_on=test')}")
+    lines.append(f"test     {command('evaluate')} {run.path} evaluate_on=test")
+    following = NEXT.get(str(config.experiment_name))
+    if following is not None:
+        lines.append(f"next     {command('train')} {following}")
     return "\n".join(lines)
+
+
+def command(name: str) -> str:
+    """The subcommand as it can be typed here, whether or not an environment is activated."""
+    beside = Path(sys.executable).parent
+    shown = os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
+    found = shutil.which("frame")
+    activated = found is not None and Path(found).parent == beside
+    if name == "train" and Path(sys.argv[0]).name == "train.py":
+        return "python train.py" if activated else f"{shown}/python {sys.argv[0]}"
+    return f"frame {name}" if activated else f"{shown}/frame {name}"
 
 
 def newest_pictures(run: RunFolder) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A run's folder: what is in it, and how it is opened again.
 
-    config.yaml  overrides.yaml  code.json  code.diff  environment.json  status.json
-    metrics.csv  records.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.ckpt
+config.yaml  overrides.yaml  code.json  code.diff  environment.json  status.json
+metrics.csv  records.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.ckpt
 """
 
 import fcntl
@@ -223,7 +223,11 @@ class Run:
     """A finished or unfinished run, opened to look at: `.model`, `.config`, `.data('test')`, `.results`."""
 
     def __init__(
-        self, folder: RunFolder, packages: Sequence[str] = (), device: str = "cpu", weights: str | None = None,
+        self,
+        folder: RunFolder,
+        packages: Sequence[str] = (),
+        device: str = "cpu",
+        weights: str | None = None,
         checkpoint: str = "last",
     ) -> None:
         self.folder, self.packages, self.device, self.checkpoint = folder, tuple(packages), device, checkpoint

@@ -24,7 +24,9 @@ class Duration:
     def check(self, counters: Iterable[str], *, key: str) -> None:
         """Raises Mistake where the optimization does not keep this counter."""
         if self.counter not in counters:
-            raise Mistake(f"{key}: {choices(self.counter, [*counters, *(unit + 's' for unit in SECONDS)], kind='unit')}")
+            raise Mistake(
+                f"{key}: {choices(self.counter, [*counters, *(unit + 's' for unit in SECONDS)], kind='unit')}"
+            )
 
     def reached(self, counters: dict[str, float]) -> bool:
         return counters[self.counter] >= self.amount

@@ -35,7 +35,9 @@ def test_a_trainers_key_takes_any_plus(plus: str) -> None:
 
 
 def test_callbacks_are_changed_and_removed_by_name() -> None:
-    changed = compose(["experiment=MNIST_VAE", "callbacks.elbo_valid.evaluate_every='1 epoch'", "~callbacks.elbo_train"])
+    changed = compose(
+        ["experiment=MNIST_VAE", "callbacks.elbo_valid.evaluate_every='1 epoch'", "~callbacks.elbo_train"]
+    )
     assert changed.callbacks.elbo_valid.evaluate_every == "1 epoch" and "elbo_train" not in changed.callbacks
     assert compose(["experiment=MNIST_VAE", "callbacks=null"]).callbacks is None
 

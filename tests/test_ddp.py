@@ -69,7 +69,8 @@ def test_two_ranks_agree_with_one_process_of_twice_the_batch(tmp_path: Path) -> 
         "+architectures.predictor={_target_: frame.architectures.digits.Predictor, z_dim: 8}",
     ]
     two, one = tmp_path / "two", tmp_path / "one"
-    two.mkdir(), one.mkdir()
+    two.mkdir()
+    one.mkdir()
     code, output = launch([*plain, *TWO], two)
     assert code == 0, output
     code, output = train([*plain[:4], "+params={lr: 0.1, batch_size: 64}", *plain[5:]], one)
@@ -82,7 +83,8 @@ def test_two_ranks_agree_with_one_process_of_twice_the_batch(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_killed_run_of_two_ranks_resumes(tmp_path: Path) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    straight.mkdir(), broken.mkdir()
+    straight.mkdir()
+    broken.mkdir()
     code, output = launch(["experiment=tiny", *TWO], straight)
     assert code == 0, output
     code, output = launch(["experiment=tiny", *TWO], broken, BREAK="SIGTERM 12")

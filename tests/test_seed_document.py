@@ -10,6 +10,7 @@ import pytest
 import wandb
 
 from frame.callbacks.checkpoints import read
+from tests import wandb_tools
 from tests.processes import Process, only_run
 
 needs_mnist = pytest.mark.skipif(
@@ -124,10 +125,7 @@ def test_train_py_runs_from_elsewhere_with_tensorboard_and_a_named_device(tmp_pa
     assert accumulator.Images("ImageReconstruction/Validation")
 
 
-def test_what_an_agent_runs_is_logged_under_the_sweeps_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "tests" / "loggers"))
-    import wandb_tools
-
+def test_what_an_agent_runs_is_logged_under_the_sweeps_metric(tmp_path: Path) -> None:
     command = wandb_tools.agent_command(ROOT / "sweeps" / "VAE_MNIST.yaml", {"params.beta": 1e-05})
     words = wandb_tools.hydra_overrides(command)
     assert "params.beta=1e-05" in words

@@ -73,7 +73,9 @@ class BestCheckpoint(Monitor):
             state = optimization.training_state()
             kept = {key: state[key] for key in ("model", "average", "counters")}
             with optimization.clock.paused():
-                _write(self.folder / "best.ckpt", {"format": FORMAT, **kept, "measurement": measurement.as_dict()}, None)
+                _write(
+                    self.folder / "best.ckpt", {"format": FORMAT, **kept, "measurement": measurement.as_dict()}, None
+                )
 
 
 def state_of(trainer: Trainer, optimization: Optimization) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class ProgressBar(Callback):
         self._drawn = time.monotonic()
         if self.on_terminal:
             self.bar = tqdm(
-                total=100, desc=self.name, bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}", dynamic_ncols=True
+                total=100, desc=self.name, bar_format="{desc} {percentage:3.0f}% |{bar:20}| {unit}", dynamic_ncols=True
             )
             self._draw(optimization_of(pl_module))
 
@@ -61,7 +61,8 @@ class ProgressBar(Callback):
         text = " · ".join([f"{done}/{limit}", left, *(f"{name} {value:.4g}" for name, value in numbers.items())])
         if self.bar is not None:
             self.bar.n = round(100 * share, 1)
-            self.bar.set_postfix_str(text)
+            self.bar.unit = text  # the one field that tqdm prints as it is
+            self.bar.refresh()
         elif not self.on_terminal:
             print(f"{self.name} {100 * share:3.0f}% {text}", file=sys.stderr, flush=True)
 

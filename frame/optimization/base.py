@@ -193,7 +193,7 @@ class Optimization(LightningModule):
     def prepare_average(self) -> None:
         """Makes the averaged copy, once the model is on its device."""
         if self.average is not None and not self._averaged:
-            copy = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.average))  # type: ignore[no-untyped-call]
+            copy = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.average))
             self._averaged = [copy.requires_grad_(False)]
 
     def losses(self) -> dict[str, float]:
@@ -256,5 +256,3 @@ def seed_noise(seed: int, iteration: int, rank: int) -> None:
     """Seeds torch for one iteration of one rank."""
     # odd constants spread neighbouring (seed, iteration, rank) over 63 bits, where the generators hash them again
     torch.manual_seed((seed * 0x9E3779B97F4A7C15 + iteration * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63)
-
-

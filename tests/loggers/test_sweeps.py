@@ -3,10 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb_tools
 import yaml
 
 from frame.compose import compose, config_folder
+from tests import wandb_tools
 
 SWEEPS = config_folder().parent / "sweeps"
 SWEEP = SWEEPS / "VAE_MNIST.yaml"

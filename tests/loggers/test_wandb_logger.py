@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import wandb
-import wandb_tools
 from matplotlib.figure import Figure
 from PIL import Image
 
 import frame.loggers.wandb as module
 from frame.loggers.wandb import WandbLogger
+from tests import wandb_tools
 
 CONFIG = {"params": {"lr": 1e-3, "layers": [32, 64]}, "seed": 42, "logging": {"wandb": {"name": None}}}
 

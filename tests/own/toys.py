@@ -101,7 +101,7 @@ class Breaker(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         how, _, when = os.environ.get("BREAK", "").partition(" ")
-        if how.startswith("SIG") and pl_module.counters["iterations"] == int(when):  # type: ignore[index, operator]
+        if how.startswith("SIG") and pl_module.counters["iterations"] == int(when):  # type: ignore[index]
             os.kill(os.getpid(), getattr(signal, how))
 
 
