@@ -1,16 +1,19 @@
 """CIFAR-10: small colour pictures of ten kinds of things (Krizhevsky 2009)."""
 
+import shutil
 import tarfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from frame.data.files import download, missing, write_whole
+from frame.data.files import download, missing
 from frame.data.formats import broken, read_pickle
 from frame.data.memory import OfficialSplits
+from frame.files import write_whole
 from frame.mistakes import Mistake
 
 
@@ -78,12 +81,14 @@ class CIFAR10(OfficialSplits):
 
     def _unpack(self, archive: Path) -> None:
         # file by file, by name: nothing in the archive says where anything goes
+        target = self.data_root / self.folder
+        target.mkdir(parents=True, exist_ok=True)
         try:
             with tarfile.open(archive) as tar:
                 for name in (*self.train_files, *self.test_files, "batches.meta"):
                     member = tar.extractfile(f"{self.folder}/{name}")
                     assert member is not None, f"{name} in it is no file"
-                    write_whole(self.data_root / self.folder / name, member.read())
+                    write_whole(target / name, partial(shutil.copyfileobj, member))
         except (tarfile.TarError, EOFError, zlib.error, KeyError, AssertionError) as error:
             raise broken(archive, str(error.args[0]) if error.args else "it ends early") from error
         except OSError as error:

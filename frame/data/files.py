@@ -1,8 +1,6 @@
 """Finding a data set's files under data_root, and fetching the ones that are missing."""
 
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,17 +62,3 @@ def _reason(error: Exception, folder: Path) -> str:
     if isinstance(error, ValueError):
         return "its hash is not the published one"
     return f"cannot write to {folder}: {getattr(error, 'strerror', None) or error}"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that is either absent or whole, through a temporary one in the same folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -6,6 +6,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ class WandbLogger(RunLogger):
 
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
         with self.forgiving():
-            self._log({name: wandb.Table(columns=[*columns], data=rows, allow_mixed_types=True)}, step)
+            data: list[Iterable[Any]] = [*rows]
+            self._log({name: wandb.Table(columns=[*columns], data=data, allow_mixed_types=True)}, step)
 
     def _log(self, values: dict[str, Any], step: int | None) -> None:
         if self._run is None:

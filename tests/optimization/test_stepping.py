@@ -1,0 +1,195 @@
+"""The one stepping path: accumulation, clipping, averages, schedules, players, noise."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from frame.callbacks.duration import TrainDuration
+from frame.data.base import Batch
+from frame.data.loader import Loader
+from frame.data.memory import InMemory
+from frame.mistakes import Mistake
+from frame.models.base import Model
+from frame.optimization import schedules
+from frame.optimization.base import Diverged, Optimization, seed_noise
+from frame.optimization.batch import BatchOptimization
+from frame.units import Duration
+from tests.own.toys import Duel, DuelOptimization
+
+
+class Line(Model):
+    """y = w x by least squares: its gradient is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(3))
+        self.updates: list[int] = []
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        residual = batch["x"] @ self.w - batch["y"]
+        return {"loss": residual.square().mean(), "residual": residual.mean()}
+
+    def after_update(self, iteration: int) -> None:
+        self.updates.append(iteration)
+
+
+def rows(n: int = 24) -> InMemory:
+    generator = torch.Generator().manual_seed(0)
+    return InMemory(torch.randn(n, 3, generator=generator), torch.arange(n))
+
+
+def fit(optimization: Optimization, source: InMemory, iterations: int, tmp_path: Path, **options: Any) -> Trainer:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[TrainDuration([Duration(iterations, "iterations")])],
+        **options,
+    )
+    trainer.fit(optimization, Loader(source, optimization.batch_size, 0))
+    return trainer
+
+
+sgd = partial(torch.optim.SGD, lr=0.01)
+
+
+def test_a_step_is_the_gradient_by_hand(tmp_path: Path) -> None:
+    source = rows(8)
+    optimization = BatchOptimization(Line(), sgd, batch_size=8)
+    fit(optimization, source, 1, tmp_path)
+    x, y = source.x, source.y
+    assert y is not None
+    # w <- 0 - lr * d/dw mean (x w - y)^2 = lr * 2/B x^T y
+    torch.testing.assert_close(optimization.model.w.detach(), 0.01 * 2 / 8 * x.T @ y.float())
+
+
+def test_accumulated_batches_step_like_one(tmp_path: Path) -> None:
+    small = BatchOptimization(Line(), sgd, batch_size=4, accumulate=3)
+    large = BatchOptimization(Line(), sgd, batch_size=12)
+    fit(small, rows(), 12, tmp_path)
+    fit(large, rows(), 4, tmp_path)
+    torch.testing.assert_close(small.model.w, large.model.w)
+    assert small.counters["iterations"] == 12 and small.counters["updates"] == 4
+    assert small.model.updates == [3, 6, 9, 12]
+
+
+def test_the_last_accumulation_is_stepped(tmp_path: Path) -> None:
+    optimization = BatchOptimization(Line(), sgd, batch_size=4, accumulate=3)
+    fit(optimization, rows(), 4, tmp_path)
+    assert optimization.counters["updates"] == 2 and optimization.accumulated == 0
+    assert optimization.model.w.grad is None
+
+
+def test_the_gradient_is_clipped_by_its_norm(tmp_path: Path) -> None:
+    optimization = BatchOptimization(Line(), partial(torch.optim.SGD, lr=1.0), batch_size=24, clip=0.5)
+    fit(optimization, rows(), 1, tmp_path)
+    assert optimization.model.w.norm().item() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_the_average_is_exponential(tmp_path: Path) -> None:
+    optimization = BatchOptimization(Line(), sgd, batch_size=8, average=0.9)
+    seen: list[Tensor] = []
+    after = optimization.model.after_update
+    optimization.model.after_update = lambda i: (after(i), seen.append(optimization.model.w.detach().clone()))  # type: ignore[assignment, func-returns-value, method-assign, return-value]
+    fit(optimization, rows(), 5, tmp_path)
+    # the first update copies, then a <- 0.9 a + 0.1 w
+    average = seen[0]
+    for w in seen[1:]:
+        average = 0.9 * average + 0.1 * w
+    torch.testing.assert_close(optimization.evaluated.w, average)
+    assert not any(p.requires_grad for p in optimization.evaluated.parameters())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (partial(schedules.constant, warmup=4), [0.25, 0.5, 0.75, 1, 1, 1]),
+        (partial(schedules.linear, total=5), [1, 0.8, 0.6, 0.4, 0.2, 0]),
+        (partial(schedules.linear, total=6, warmup=2, end=0.5), [0.5, 1, 1, 0.875, 0.75, 0.625]),
+        (partial(schedules.cosine, total=4), [1, 0.853553, 0.5, 0.146447, 0, 0]),
+        (partial(schedules.exponential, gamma=0.5, every=2), [1, 1, 0.5, 0.5, 0.25, 0.25]),
+        (partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.1), [1, 1, 0.1, 0.1, 0.01, 0.01]),
+    ],
+)
+def test_schedules_step_with_the_optimizer(schedule: Any, expected: list[float], tmp_path: Path) -> None:
+    rates = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    optimization = BatchOptimization(Line(), partial(Watched, lr=1.0), 4, schedule=schedule, accumulate=2)
+    fit(optimization, rows(), 12, tmp_path)
+    assert rates == pytest.approx(expected, abs=1e-6)
+
+
+def test_each_player_moves_alone(tmp_path: Path) -> None:
+    source = InMemory(torch.randint(0, 256, (64, 1, 2, 2), dtype=torch.uint8))
+    optimization = DuelOptimization(Duel(4), partial(torch.optim.Adam, lr=0.1), batch_size=16)
+    moved: list[tuple[bool, bool]] = []
+    whole = optimization._update
+
+    def watched(player: Any) -> None:
+        assert isinstance(optimization.model, Duel)
+        parts = [list(optimization.model.generator.parameters()), list(optimization.model.adversary.parameters())]
+        before = [[p.detach().clone() for p in part] for part in parts]
+        whole(player)
+        now = zip(parts, before, strict=True)
+        moved.append(tuple(any(not torch.equal(p, q) for p, q in zip(a, b, strict=True)) for a, b in now))  # type: ignore[arg-type]
+
+    optimization._update = watched  # type: ignore[method-assign]
+    fit(optimization, source, 3, tmp_path)
+    assert moved == [(False, True), (True, False)] * 3
+    assert all(p.requires_grad for p in optimization.model.parameters())
+    assert optimization.counters["iterations"] == 3
+
+
+def test_no_gradient_leaks_into_the_other_player(tmp_path: Path) -> None:
+    source = InMemory(torch.randint(0, 256, (64, 1, 2, 2), dtype=torch.uint8))
+    optimization = DuelOptimization(Duel(4), partial(torch.optim.SGD, lr=0.0), batch_size=16, accumulate=2)
+    fit(optimization, source, 1, tmp_path)  # half an accumulation, stepped at the end
+    assert all(p.grad is None for p in optimization.model.parameters())
+
+
+def test_noise_depends_on_seed_iteration_and_rank_alone() -> None:
+    def draw(*key: int) -> float:
+        seed_noise(*key)
+        return torch.rand(()).item()
+
+    values = {draw(seed, iteration, rank) for seed in range(8) for iteration in range(50) for rank in range(2)}
+    assert len(values) == 800
+    assert draw(3, 5, 1) == draw(3, 5, 1)
+
+
+def test_a_broken_loss_is_named_with_its_iteration() -> None:
+    optimization = BatchOptimization(Line(), sgd, batch_size=4)
+    optimization.counters["iterations"] = 10
+    nan, one = torch.tensor(float("nan")), torch.tensor(1.0)
+    optimization.recent = [{"loss": one, "rate": one}, {"loss": nan, "rate": nan}, {"loss": nan, "rate": nan}]
+    with pytest.raises(Diverged, match="rate is nan at iteration 9"):
+        optimization.losses()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 0}, {"accumulate": 0}, {"clip": 0.0}, {"clip": -1.0}, {"average": 1.0}, {"average": -0.1}]
+)
+def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(Mistake, match=f"optimization.{name}="):
+        BatchOptimization(Line(), sgd, **{"batch_size": 4, **wrong})
+
+
+def test_losses_are_means_since_the_last_time() -> None:
+    optimization = BatchOptimization(Line(), sgd, batch_size=4)
+    optimization.recent = [{"loss": torch.tensor(v)} for v in (1.0, 2.0, 6.0)]
+    assert optimization.losses() == {"loss": 3.0} and optimization.losses() == {}
