@@ -208,6 +208,7 @@ def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = N
         raise
     finally:
         signals.restore()
+        run.unlock()
     if not first:
         return 128 + optimization.stop_signal if optimization.stop_signal else 0
     _close(trainer, "success")
