@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from frame.runs import load as load
-    from frame.runs import open as open
+    from frame.opening import load as load
+    from frame.opening import open as open
 
 
 def __getattr__(name: str) -> Any:
     if name in ("open", "load"):
-        from frame import runs
+        from frame import opening
 
-        return getattr(runs, name)
+        return getattr(opening, name)
     raise AttributeError(f"module 'frame' has no attribute {name!r}")

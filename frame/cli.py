@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from frame.compose import compose, config_folder, normalise, use_own_folder
+from frame.compose import check_parts, compose, config_folder, normalise, use_own_folder
 from frame.mistakes import Mistake, choices
 
 USAGE = """frame: representation-learning experiments composed from YAML
@@ -58,7 +58,7 @@ def train(words: Sequence[str]) -> int:
     if flags:
         raise Mistake(f"no option '{flags[0]}': settings are written key=value; `frame train --help` shows them")
     if not any(word.startswith("resume=") for word in overrides):
-        compose(overrides)  # mistakes of composition answer before torch is imported
+        check_parts(compose(overrides))  # mistakes of composition answer before torch is imported
     from frame.experiment import train as run
 
     return run(overrides)

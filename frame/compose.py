@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from frame.mistakes import Mistake, choices
+from frame.units import limits_of, save_interval
 
 PARTS = ("model", "data", "optimization")  # chosen by an experiment; without one they are added by hand
 OPEN = ("trainer", "callbacks", "architectures", "logging")  # what is added below is checked against constructors
@@ -92,6 +93,15 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         if config.get("experiment_name") is None:
             config.experiment_name = experiments[-1] if experiments else "run"
     return config
+
+
+def check_parts(config: DictConfig) -> None:
+    """Raises Mistake where a run's parts or its durations are missing or cannot be read; torch is not needed yet."""
+    for part in PARTS:
+        if part not in config:
+            raise Mistake(f"no {part}: choose an experiment (+experiment=digits_VAE), or add {part}=...")
+    limits_of(config)
+    save_interval(config)
 
 
 def _parse(overrides: list[str]) -> list[Override]:

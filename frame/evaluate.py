@@ -11,7 +11,7 @@ from frame.experiment import named
 from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.opening import build_evaluation
-from frame.runs import open as open_run
+from frame.opening import open as open_run
 
 TITLES = {"train": "Train", "valid": "Validation", "test": "Test"}
 
@@ -53,10 +53,11 @@ def evaluate_run(
         raise Mistake(f"{folder} has no {checkpoint} checkpoint yet")
     iteration, seconds = int(state["counters"]["iterations"]), state["counters"]["seconds"]
     files = FilesLogger(run.folder.path)
-    print(f"{run.folder.path}, {checkpoint} checkpoint at iteration {iteration}")
-    for name, node in evaluators.items():
-        evaluation = build_evaluation(node, packages)
+    evaluations = {name: build_evaluation(node, packages) for name, node in evaluators.items()}
+    for evaluation in evaluations.values():
         evaluation.check(run.model, run.data_set)
+    print(f"{run.folder.path}, {checkpoint} checkpoint at iteration {iteration}")
+    for name, evaluation in evaluations.items():
         started = time.monotonic()
         with evaluating(run.model):
             entry = evaluation.evaluate(run.model, run.data_set)

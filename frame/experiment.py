@@ -1,14 +1,12 @@
 """The one path that every run takes: compose, check, instantiate, fit, record."""
 
 import inspect
-import logging
 import os
 import random
 import re
 import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,17 +27,18 @@ from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
 from frame.callbacks.progress import ProgressBar
 from frame.callbacks.stopping import StopOnSignal
-from frame.compose import compose
+from frame.compose import check_parts, compose
 from frame.data.base import DataSet
 from frame.data.loader import Loader
 from frame.data.per_sample import as_data_set
 from frame.dry_run import Head, dry_run
 from frame.loggers.files import FilesLogger
-from frame.mistakes import Mistake, choices
+from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization.base import Diverged, Optimization
 from frame.runs import RunFolder
-from frame.units import Duration, parse
+from frame.trainer import make_trainer, quiet, translate
+from frame.units import Duration, limits_of, save_interval
 
 # what `frame` itself passes to a constructor that the config names
 GIVEN = {"optimization": ("model",), "logging": ("folder", "config"), "trainer": ()}
@@ -87,7 +86,8 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     for text in overrides:
         key = text.lstrip("+").split("=")[0]
         if not key.startswith(CHANGEABLE):
-            raise Mistake(f"{key}: a resumed run keeps its config; only {', '.join(CHANGEABLE)}* may change")
+            may = ", ".join(key + "*" if key.endswith(".") else key for key in CHANGEABLE)
+            raise Mistake(f"{key}: a resumed run keeps its config; only {may} may change")
     changes = OmegaConf.from_dotlist([text.lstrip("+") for text in overrides])
     with open_dict(config):
         for key in ("max_epochs", "max_steps", "max_time"):
@@ -119,13 +119,9 @@ def build(config: DictConfig) -> Experiment:
         Mistake: names what is wrong and what to do.
     """
     quiet()
-    for part in ("model", "data", "optimization"):
-        if part not in config:
-            raise Mistake(f"no {part}: choose an experiment (+experiment=digits_VAE), or add {part}=...")
+    check_parts(config)
     checks.check(config, GIVEN)
-    limits = limits_of(config)
-    every = config.checkpoint.every
-    save_every = parse(every, key="checkpoint.every") if every is not None else None
+    limits, save_every = limits_of(config), save_interval(config)
     seed = config.seeds
     random.seed(int(seed.init))
     np.random.seed(int(seed.init) % 2**32)
@@ -237,91 +233,13 @@ def _close(trainer: Trainer, status: str) -> None:
         logger.finalize(status)
 
 
-def limits_of(config: DictConfig) -> list[Duration]:
-    """How long to train: the trainer's limits where one is set, else `train_for`."""
-    trainer = config.trainer
-    limits = []
-    for key, unit in (("max_epochs", "epochs"), ("max_steps", "iterations")):
-        value = trainer.get(key)
-        if value is not None and value != -1:
-            limits.append(parse(f"{value} {unit}", key=f"trainer.{key}"))
-    if trainer.get("max_time") is not None:
-        limits.append(Duration(_seconds(trainer.max_time), "seconds"))
-    return limits or [parse(config.train_for, key="train_for")]
-
-
-def _seconds(value: Any) -> float:
-    """Lightning's `max_time`: 'DD:HH:MM:SS' or a mapping of units."""
-    weights = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
-    if OmegaConf.is_dict(value):
-        return float(sum(weights[str(unit)] * amount for unit, amount in value.items()))
-    if not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(value)):
-        raise Mistake(f"trainer.max_time={value}: write DD:HH:MM:SS, or train_for='90 seconds'")
-    return float(sum(w * int(part) for w, part in zip(weights.values(), str(value).split(":"), strict=True)))
-
-
-def translate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits the trainer's settings into what the optimization does and what Lightning does."""
-    settings = OmegaConf.to_container(config.trainer, resolve=True)
-    assert isinstance(settings, dict)
-    mine: dict[str, Any] = {}
-    for key, argument in (("accumulate_grad_batches", "accumulate"), ("gradient_clip_val", "clip")):
-        if settings.get(key) is not None:
-            mine[argument] = settings[key]
-        settings.pop(key, None)
-    for key in ("max_epochs", "max_steps", "max_time", "limit_train_batches"):
-        settings.pop(key, None)
-    for key, instead in (("fast_dev_run", "debug=fast"), ("overfit_batches", "debug=overfit")):
-        if settings.pop(key, None):
-            raise Mistake(f"trainer.{key}: use {instead}")
-    if str(settings.get("precision")) in ("16-mixed", "16"):
-        raise Mistake("trainer.precision=16-mixed needs a loss scaler: use bf16-mixed")
-    return mine, {str(key): value for key, value in settings.items() if value is not None}
-
-
-def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Optimization) -> Trainer:
-    """Lightning's Trainer on the device that the config names."""
-    known = inspect.signature(Trainer).parameters
-    for key in settings:
-        if key not in known:
-            raise Mistake(f"trainer.{key}: {choices(key, known, kind='argument of the Trainer')}")
-    gpus = config.device.gpus
-    n_gpus = torch.cuda.device_count() if gpus == "auto" else gpus
-    if not isinstance(n_gpus, int) or n_gpus < 0:
-        raise Mistake(f"device.gpus={gpus}: write a number, 0 for the CPU, or auto")
-    if n_gpus > torch.cuda.device_count():
-        raise Mistake(f"device.gpus={n_gpus}, but this machine shows {torch.cuda.device_count()}: set device.gpus=auto")
-    placed: dict[str, Any] = {"accelerator": "gpu" if n_gpus else "cpu", "devices": n_gpus or 1}
-    if n_gpus > 1:
-        placed["strategy"] = "ddp"
-    placed |= settings
-    if placed.get("strategy") == "ddp" and optimization.find_unused_parameters:
-        placed["strategy"] = "ddp_find_unused_parameters_true"
-    try:
-        return Trainer(
-            **{
-                "logger": False,
-                "max_epochs": -1,
-                "enable_checkpointing": False,
-                "enable_progress_bar": False,
-                "enable_model_summary": False,
-                "use_distributed_sampler": False,
-                "num_sanity_val_steps": 0,
-                **placed,
-            }
-        )
-    except (TypeError, ValueError, RuntimeError) as error:  # Lightning's MisconfigurationException among them
-        raise Mistake(f"trainer: {str(error).strip().splitlines()[0]}") from None
-    except Exception as error:
-        raise Mistake(f"trainer: {str(error).strip().splitlines()[0]}") from None
-
-
 def make_loggers(config: DictConfig, folder: Path) -> list[Logger]:
     """The run's own files, always, and the windows on them that `logging` names."""
     plain = OmegaConf.to_container(config, resolve=True)
     loggers: list[Logger] = [FilesLogger(folder)]
     for name, node in named(config.get("logging")):
-        given = {"folder": folder, "config": plain} if str(node._target_).startswith("frame.") else {}
+        takes = inspect.signature(checks.locate(str(node._target_), f"logging.{name}")).parameters
+        given = {key: value for key, value in (("folder", folder), ("config", plain)) if key in takes}
         # partial: handed to instantiate, `config` would have its own `_target_`s built
         loggers.append(_instantiate(node, f"logging.{name}", _partial_=True)(**given))
     return loggers
@@ -345,17 +263,3 @@ def _instantiate(node: Any, path: str, **given: Any) -> Any:
         where = re.search(r"full_key: (\S+)", str(error))
         reason = str(cause or error).strip().splitlines()[0]
         raise Mistake(f"{where.group(1) if where else path} cannot be built: {reason}") from cause
-
-
-def quiet() -> None:
-    """Lightning's own notes on hardware and hints say nothing to somebody who runs `frame`."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # debug=profile prints its table there
-    for text in (
-        ".*does not have many workers.*",
-        ".*number of training batches.*",
-        ".*`training_step` returned.*",
-        ".*LeafSpec.*",
-    ):
-        warnings.filterwarnings("ignore", text)

@@ -20,10 +20,11 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
     lines = [""]
     if newest:
         width = max(len(name) for name in newest)
-        lines.append(f"{'':{width}}  {'value':>10}  {'unit':<8}  {'split':<6} samples")
+        units = max(len(record["unit"]) for record in newest.values())
+        lines.append(f"{'':{width}}  {'value':>10}  {'unit':<{units}}  {'split':<6} samples")
         for name, record in newest.items():
             lines.append(
-                f"{name:{width}}  {record['value']:>10.4g}  {record['unit']:<8}  {record['split']:<6} "
+                f"{name:{width}}  {record['value']:>10.4g}  {record['unit']:<{units}}  {record['split']:<6} "
                 f"{record['n_samples'] or ''}"
             )
     counters = optimization.counters

@@ -13,7 +13,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -22,13 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from frame import __version__
 from frame.files import write_text
-from frame.mistakes import Mistake, choices
+from frame.mistakes import Mistake
 
 if TYPE_CHECKING:
-    import pandas
-    from torch import nn
-
-    from frame.data.base import DataSet, Source
+    pass
 
 FORMAT = 1
 
@@ -217,112 +213,3 @@ def environment() -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
     }
-
-
-class Run:
-    """A finished or unfinished run, opened to look at: `.model`, `.config`, `.data('test')`, `.results`."""
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        packages: Sequence[str] = (),
-        device: str = "cpu",
-        weights: str | None = None,
-        checkpoint: str = "last",
-    ) -> None:
-        self.folder, self.packages, self.device, self.checkpoint = folder, tuple(packages), device, checkpoint
-        self.config = folder.config
-        self.weights = weights or str(self.config.get("weights", "average"))
-
-    @property
-    def status(self) -> dict[str, Any]:
-        return self.folder.status
-
-    @cached_property
-    def model(self) -> "nn.Module":
-        """The trained model in eval mode; averaged weights where the run kept them, unless `weights='raw'`.
-
-        Raises:
-            Mistake: there is no checkpoint yet, or the config names what may not be built.
-        """
-        from frame.opening import build_model
-
-        state = self.folder.checkpoint(self.checkpoint)
-        if state is None:
-            raise Mistake(f"{self.folder.path} has no {self.checkpoint} checkpoint yet")
-        model = build_model(self.config, self.packages)
-        weights = state["model"]
-        if self.weights == "average" and state["average"] is not None:
-            # the averaged copy keeps its weights below `module`, beside a count
-            named = {k.removeprefix("module."): v for k, v in state["average"].items() if k.startswith("module.")}
-            weights = named
-        model.load_state_dict(weights)
-        return model.to(self.device).eval()
-
-    @cached_property
-    def data_set(self) -> "DataSet":
-        """The run's data, whole.
-
-        Raises:
-            Mistake: the config names what may not be built, or files are missing when a split is read.
-        """
-        from frame.opening import build_data
-
-        return build_data(self.config, self.packages)
-
-    def data(self, split: str) -> "Source":
-        """One split of the run's data."""
-        return self.data_set.split(split)
-
-    @property
-    def results(self) -> "pandas.DataFrame":
-        """All that was measured, one row a number: name, value, unit, split, n_samples, estimator, iteration ..."""
-        import pandas
-
-        return pandas.DataFrame(self.folder.records)
-
-    @property
-    def metrics(self) -> "pandas.DataFrame":
-        """metrics.csv: a column a name, with iteration and seconds."""
-        import pandas
-
-        return pandas.read_csv(self.folder.path / "metrics.csv")
-
-
-def open(
-    folder: str | Path,
-    *,
-    packages: Sequence[str] = (),
-    device: str = "cpu",
-    weights: str | None = None,
-    checkpoint: str = "last",
-) -> Run:
-    """Opens a run's folder, anywhere the packages that its config names can be imported.
-
-    Args:
-        folder: the run.
-        packages: besides `frame`, `torch.nn` and `torch.distributions`, whose classes the config may build.
-        device: where the model goes.
-        weights: 'average' or 'raw'; None takes what the run's config says.
-        checkpoint: 'last' or 'best'.
-
-    Raises:
-        Mistake: there is no run in the folder.
-    """
-    return Run(RunFolder.existing(folder), packages, device, weights, checkpoint)
-
-
-def load(folder: str | Path, part: str = "model", **options: Any) -> "nn.Module":
-    """A run's trained model, or a part of it such as 'model.encoder', in eval mode; options as for `open`.
-
-    Raises:
-        Mistake: there is no run, no checkpoint, or no such part.
-    """
-    run = open(folder, **options)
-    root, _, inner = part.partition(".")
-    if root != "model":
-        raise Mistake(f"load takes 'model' or a part of it such as 'model.encoder', not '{part}'")
-    try:
-        return run.model.get_submodule(inner)
-    except AttributeError:
-        raise Mistake(choices(inner, (n for n, _ in run.model.named_children()), kind="part of the model")) from None

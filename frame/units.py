@@ -4,6 +4,9 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from frame.mistakes import Mistake, choices
 
@@ -25,7 +28,7 @@ class Duration:
         """Raises Mistake where the optimization does not keep this counter."""
         if self.counter not in counters:
             raise Mistake(
-                f"{key}: {choices(self.counter, [*counters, *(unit + 's' for unit in SECONDS)], kind='unit')}"
+                f"{key}: {choices(self.counter, {*counters, *(unit + 's' for unit in SECONDS)}, kind='unit')}"
             )
 
     def reached(self, counters: dict[str, float]) -> bool:
@@ -58,3 +61,32 @@ def parse(text: object, *, key: str) -> Duration:
     if not duration.amount > 0:
         raise Mistake(f"{key}: '{text}' is not above 0: {EXAMPLES}")
     return duration
+
+
+def limits_of(config: DictConfig) -> list[Duration]:
+    """How long to train: the trainer's limits where one is set, else `train_for`."""
+    trainer = config.trainer
+    limits = []
+    for key, unit in (("max_epochs", "epochs"), ("max_steps", "iterations")):
+        value = trainer.get(key)
+        if value is not None and value != -1:
+            limits.append(parse(f"{value} {unit}", key=f"trainer.{key}"))
+    if trainer.get("max_time") is not None:
+        limits.append(Duration(_seconds(trainer.max_time), "seconds"))
+    return limits or [parse(config.train_for, key="train_for")]
+
+
+def save_interval(config: DictConfig) -> Duration | None:
+    """How often a checkpoint is written; None: only at the end."""
+    every = config.checkpoint.every
+    return None if every is None else parse(every, key="checkpoint.every")
+
+
+def _seconds(value: Any) -> float:
+    """Lightning's `max_time`: 'DD:HH:MM:SS' or a mapping of units."""
+    weights = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
+    if OmegaConf.is_dict(value):
+        return float(sum(weights[str(unit)] * amount for unit, amount in value.items()))
+    if not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(value)):
+        raise Mistake(f"trainer.max_time={value}: write DD:HH:MM:SS, or train_for='90 seconds'")
+    return float(sum(w * int(part) for w, part in zip(weights.values(), str(value).split(":"), strict=True)))

@@ -10,7 +10,7 @@ from typing import Any
 
 OWN = Path(__file__).parent / "own"  # a user's own folder
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["frame.experiment", "frame.architectures.base", "frame.models.VAE"])
+context.set_forkserver_preload(["frame.experiment", "frame.architectures.base", "frame.models.VAE", "sklearn.datasets"])
 
 
 def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) -> None:
