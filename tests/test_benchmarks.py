@@ -1,0 +1,78 @@
+"""The yardstick of benchmarks/ does the work that our model does, and its stopwatch and table tell the truth."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from frame.architectures.base import DiagonalNormal
+from frame.architectures.MNIST import Decoder, Encoder
+from frame.models.VAE import VAE
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import bare  # noqa: E402
+
+
+def test_bare_loop_computes_the_losses_of_VAE() -> None:
+    """Same weights, same noise: the same loss and the same gradients, so that a ratio compares equal work."""
+    torch.manual_seed(0)
+    encoder, decoder = bare.networks()
+    model = VAE(Encoder(64, [1024, 128]), Decoder(64, [128, 1024]), DiagonalNormal(64), beta=0.5)
+    theirs = [*encoder.parameters(), *decoder.parameters()]
+    assert [p.shape for p in model.parameters()] == [p.shape for p in theirs]
+    for mine, their in zip(model.parameters(), theirs, strict=True):
+        mine.data.copy_(their.data)
+    x = torch.rand(8, 1, 28, 28)
+    torch.manual_seed(1)
+    loss, distortion, rate = bare.losses(encoder, decoder, x.flatten(1), beta=0.5)
+    torch.manual_seed(1)
+    found = model({"x": x})
+    for name, expected in {"loss": loss, "distortion": distortion, "rate": rate}.items():
+        torch.testing.assert_close(found[name], expected)
+    loss.backward()
+    found["loss"].backward()
+    for mine, their in zip(model.parameters(), theirs, strict=True):
+        torch.testing.assert_close(mine.grad, their.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_bare_loop_learns() -> None:
+    """A loop that trained nothing would be a fast yardstick."""
+    torch.manual_seed(0)
+    pixels = torch.full((40 * 16, 784), 255, dtype=torch.uint8)
+    ticks: list[int] = []
+    networks: list[torch.nn.Sequential] = []
+    made = bare.networks
+
+    def remember() -> tuple[torch.nn.Sequential, torch.nn.Sequential]:
+        networks.extend(made())
+        return networks[0], networks[1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bare, "networks", remember)
+        patch.setattr(bare, "BATCH", 16)
+        bare.train(pixels, 40, lambda: ticks.append(1))
+    assert len(ticks) == 40
+    x = pixels[:16].float() / 255
+    loss, _, _ = bare.losses(networks[0], networks[1], x, beta=0.5)
+    assert loss.item() < 100 < 784 * 0.693  # a fair coin for each pixel costs 784 ln 2 nats
+
+
+def test_stopwatch_times_what_lies_between_two_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    import throughput
+
+    now = iter([10.0, 17.0])
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(now))
+    watch = throughput.Stopwatch(warm=2, last=5)
+    for _ in range(5):
+        watch.tick()
+    assert watch.seconds == 7.0
+
+
+def test_ratios_are_paired_run_by_run() -> None:
+    """Rounds of 1, 2 and 4 s for the yardstick, always 1.5 times as much for the other: one ratio."""
+    import throughput
+
+    row = throughput.table({"bare": [1.0, 2.0, 4.0], "other": [1.5, 3.0, 6.0]}).splitlines()[-1]
+    assert row == "| other | 1.50 | 1.50–1.50 | 3000.00 |"
