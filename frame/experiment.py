@@ -18,7 +18,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from frame import checks, report
 from frame.callbacks.base import Binds, Context, say
@@ -89,11 +89,9 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
             may = ", ".join(key + "*" if key.endswith(".") else key for key in CHANGEABLE)
             raise Mistake(f"{key}: a resumed run keeps its config; only {may} may change")
     changes = OmegaConf.from_dotlist([text.lstrip("+") for text in overrides])
-    with open_dict(config):
-        for key in ("max_epochs", "max_steps", "max_time"):
-            if "train_for" in changes:  # the newest limit replaces the former, whichever form it has
-                config.trainer[key] = None
-        merged = OmegaConf.merge(config, changes)
+    if "train_for" in changes:  # the newest limit replaces the former, whichever form it has
+        config.trainer.update({"max_epochs": None, "max_steps": None, "max_time": None})
+    merged = OmegaConf.merge(config, changes)
     assert isinstance(merged, DictConfig)
     config = merged
     state = run.checkpoint()
@@ -157,71 +155,85 @@ def build(config: DictConfig) -> Experiment:
 
 def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = None) -> int:
     """Trains into the folder, from `state` on; returns the exit code."""
-    config, trainer, optimization = experiment.config, experiment.trainer, experiment.optimization
+    trainer, optimization = experiment.trainer, experiment.optimization
     first = trainer.global_rank == 0
     os.environ[FOLDER] = str(run.path.resolve())
-    duration = TrainDuration(experiment.limits)
-    losses = LossLog(int(trainer.log_every_n_steps))  # type: ignore[attr-defined]
-    last = LastCheckpoint(run.path / "checkpoints", experiment.save_every)
     signals = StopOnSignal()
-    engine: list[Callback] = [duration, *experiment.callbacks, signals, losses]
-    if first:
-        engine.append(ProgressBar(str(config.experiment_name), duration, losses))
-    if config.checkpoint.best is not None:
-        engine.append(
-            BestCheckpoint(run.path / "checkpoints", str(config.checkpoint.best), str(config.checkpoint.mode))
-        )
-    trainer.callbacks = [*engine, last]  # type: ignore[attr-defined]
-    context = Context(experiment.data, run if first else None, str(config.weights))
-    for callback in experiment.callbacks:
-        if isinstance(callback, Binds):
-            callback.bind(context)
-    if first:
-        run.set_status("running", reason="", pid=os.getpid())
-        trainer.loggers = make_loggers(config, run.path)
-        goes_on = (run.path / "metrics.csv").exists() or state is not None
-        iteration = int(state["counters"]["iterations"]) if state is not None else -1
-        if goes_on:
-            run.cut(iteration)
-            for logger in trainer.loggers:
-                if hasattr(logger, "cut"):
-                    logger.cut(iteration)
-    if state is not None:
-        last.resumed = state
-        experiment.loader.load_state_dict(state["loader"])
-        trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch  # trainer.current_epoch
+    trainer.callbacks = engine(experiment, run, signals, state)  # type: ignore[attr-defined]
     try:
-        torch.manual_seed(int(config.seeds.noise))
+        if first:
+            run.set_status("running", reason="", pid=os.getpid())
+            trainer.loggers = make_loggers(experiment.config, run.path)
+            _cut(run, trainer, int(state["counters"]["iterations"]) if state is not None else -1)
+        if state is not None:
+            experiment.loader.load_state_dict(state["loader"])
+            trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch  # trainer.current_epoch
         trainer.fit(optimization, experiment.loader)
-    except Diverged as error:
-        return _failed(run, first, str(error), trainer)
-    except SystemExit:
+    except (Diverged, Mistake) as error:
+        return _failed(run, trainer, str(error))
+    except (KeyboardInterrupt, SystemExit):  # before the first batch, where there is nothing to save
+        if first:
+            run.set_status("stopped", reason="interrupted before training")
         raise
-    except Mistake as error:
-        return _failed(run, first, str(error), trainer)
     except BaseException:
-        _failed(run, first, traceback.format_exc(), trainer)
+        _failed(run, trainer, traceback.format_exc())
         raise
     finally:
         signals.restore()
         run.unlock()
-    if not first:
-        return 128 + optimization.stop_signal if optimization.stop_signal else 0
+    return _finish(experiment, run)
+
+
+def engine(
+    experiment: Experiment, run: RunFolder, signals: StopOnSignal, state: dict[str, Any] | None
+) -> list[Callback]:
+    """The experiment's callbacks among our own, in the order in which they have to act."""
+    config, trainer = experiment.config, experiment.trainer
+    first = trainer.global_rank == 0
+    folder = run.path / "checkpoints"
+    duration = TrainDuration(experiment.limits)
+    losses = LossLog(int(trainer.log_every_n_steps))  # type: ignore[attr-defined]
+    callbacks: list[Callback] = [duration, *experiment.callbacks, signals, losses]
+    if first:
+        callbacks.append(ProgressBar(str(config.experiment_name), duration, losses))
+    if config.checkpoint.best is not None:
+        callbacks.append(BestCheckpoint(folder, str(config.checkpoint.best), str(config.checkpoint.mode)))
+    context = Context(experiment.data, run if first else None, str(config.weights))
+    for callback in experiment.callbacks:
+        if isinstance(callback, Binds):
+            callback.bind(context)
+    return [*callbacks, LastCheckpoint(folder, experiment.save_every, state)]
+
+
+def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
+    """Takes back what was written after `iteration` by the run that goes on; nothing in a new folder."""
+    run.cut(iteration)
+    if (run.path / "metrics.csv").exists():
+        for logger in trainer.loggers:
+            if hasattr(logger, "cut"):
+                logger.cut(iteration)
+
+
+def _finish(experiment: Experiment, run: RunFolder) -> int:
+    trainer, optimization = experiment.trainer, experiment.optimization
+    code = 128 + optimization.stop_signal if optimization.stop_signal else 0
+    if trainer.global_rank > 0:
+        return code
     _close(trainer, "success")
     metrics = {name: event["values"] for name, event in optimization.events.items()}
     if optimization.stop_signal:
         name = signal.Signals(optimization.stop_signal).name
         run.set_status("stopped", reason=name, metrics=metrics)
         print(f"stopped by {name}. To go on: {report.command('train')} resume={run.path}", file=sys.stderr)
-        return 128 + optimization.stop_signal
+        return code
     reached = [str(limit) for limit in experiment.limits if limit.reached(optimization.counters)]
     run.set_status("finished", reason=f"trained for {reached[0]}" if reached else "stopped early", metrics=metrics)
-    print(report.last_words(run, config, optimization))
-    return 0
+    print(report.last_words(run, experiment.config, optimization))
+    return code
 
 
-def _failed(run: RunFolder, first: bool, reason: str, trainer: Trainer) -> int:
-    if first:
+def _failed(run: RunFolder, trainer: Trainer, reason: str) -> int:
+    if trainer.global_rank == 0:
         run.set_status("failed", reason=reason)
         _close(trainer, "failed")
         say(f"{reason.strip().splitlines()[-1]}\nframe: the run is in {run.path}")

@@ -76,6 +76,22 @@ def test_killed_anywhere(experiment: str, point: str, tmp_path: Path, uninterrup
     kill_and_resume(experiment, point, tmp_path, uninterrupted[experiment])
 
 
+def test_killed_between_its_last_step_and_its_end_a_run_only_ends(tmp_path: Path) -> None:
+    ends = []
+    for name in ("killed", "straight"):
+        cwd = tmp_path / name
+        cwd.mkdir()
+        code, output = train(["experiment=tiny"], cwd, BREAK="end" if name == "killed" else "")
+        run = only_run(cwd)
+        if name == "killed":
+            assert code == -9
+            assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 50
+            code, output = train([f"resume={run}"], cwd)
+        assert code == 0, output
+        ends.append(run)
+    assert_same_end(*ends)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_saves_and_stops_on_an_optimizer_step(
     name: str, tmp_path: Path, uninterrupted: dict[str, Path]

@@ -20,11 +20,11 @@ class LastCheckpoint(Callback):
     It stands last among the callbacks, so that what the others did in a batch is in it.
     """
 
-    def __init__(self, folder: Path, every: Duration | None) -> None:
+    def __init__(self, folder: Path, every: Duration | None, resumed: dict[str, Any] | None = None) -> None:
         self.folder, self.every = folder, every
         self.next_at = 0.0
         self.saved_at = -1
-        self.resumed: dict[str, Any] | None = None
+        self.resumed = resumed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)

@@ -15,7 +15,14 @@ class TrainDuration(Callback):
     def __init__(self, limits: Sequence[Duration]) -> None:
         self.limits = list(limits)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # a run that was killed between its last step and its end has only the end left to do
+        self._stop_if_reached(trainer, pl_module)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self._stop_if_reached(trainer, pl_module)
+
+    def _stop_if_reached(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
         if any(limit.reached(optimization.counters) for limit in self.limits):
             trainer.should_stop = True

@@ -78,7 +78,7 @@ class DuelOptimization(Optimization):
 class Breaker(Callback):
     """Kills or signals its own process where the environment says; does nothing otherwise.
 
-    BREAK='SIGKILL 17' at iteration 17; 'save 3' kills in the middle of the third save.
+    BREAK='SIGKILL 17' at iteration 17; 'save 3' kills in the middle of the third save; 'end' when training is over.
     """
 
     def __init__(self) -> None:
@@ -98,6 +98,10 @@ class Breaker(Callback):
                 whole(state, stream)
 
             checkpoints.torch.save = half  # type: ignore[assignment]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if os.environ.get("BREAK") == "end":
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         how, _, when = os.environ.get("BREAK", "").partition(" ")
