@@ -33,8 +33,7 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
         f"in {counters['seconds']:.0f} s"
     )
     lines.append(f"run      {run.path}")
-    for name, file in newest_pictures(run).items():
-        lines.append(f"picture  {file}   ({name})")
+    lines += [f"picture  {file}" for file in newest_pictures(run)]
     lines.append(f"test     {command('evaluate')} {run.path} evaluate_on=test")
     following = NEXT.get(str(config.experiment_name))
     if following is not None:
@@ -53,8 +52,7 @@ def command(name: str) -> str:
     return f"frame {name}" if activated else f"{shown}/frame {name}"
 
 
-def newest_pictures(run: RunFolder) -> dict[str, str]:
+def newest_pictures(run: RunFolder) -> list[Path]:
     """The newest picture of each folder below images/."""
-    folders = sorted(f for f in (run.path / "images").glob("*") if f.is_dir())
-    files = {folder.name: sorted(folder.glob("*.png")) for folder in folders}
-    return {name: str(pictures[-1]) for name, pictures in files.items() if pictures}
+    folders = sorted(folder for folder in (run.path / "images").glob("*") if folder.is_dir())
+    return [max(pictures) for folder in folders if (pictures := list(folder.glob("*.png")))]
