@@ -24,7 +24,7 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
         lines.append(f"{'':{width}}  {'value':>10}  {'unit':<{units}}  {'split':<6} samples")
         for name, record in newest.items():
             lines.append(
-                f"{name:{width}}  {record['value']:>10.4g}  {record['unit']:<{units}}  {record['split']:<6} "
+                f"{name:{width}}  {record['value']:>10.6g}  {record['unit']:<{units}}  {record['split']:<6} "
                 f"{record['n_samples'] or ''}"
             )
     counters = optimization.counters

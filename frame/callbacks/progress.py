@@ -58,7 +58,7 @@ class ProgressBar(Callback):
         seconds = optimization.clock.seconds
         left = f"{_time(seconds * (1 - share) / share)} left" if share > 0 else "starting"
         numbers = {k: v for k, v in self.losses.newest.items() if k == "loss"} | dict(list(self._measured.items())[:2])
-        text = " · ".join([f"{done}/{limit}", left, *(f"{name} {value:.4g}" for name, value in numbers.items())])
+        text = " · ".join([f"{done}/{limit}", left, *(f"{name} {value:.5g}" for name, value in numbers.items())])
         if self.bar is not None:
             self.bar.n = round(100 * share, 1)
             self.bar.unit = text  # the one field that tqdm prints as it is
