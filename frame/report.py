@@ -24,7 +24,7 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
         lines.append(f"{'':{width}}  {'value':>10}  {'unit':<{units}}  {'split':<6} samples")
         for name, record in newest.items():
             lines.append(
-                f"{name:{width}}  {record['value']:>10.6g}  {record['unit']:<{units}}  {record['split']:<6} "
+                f"{name:{width}}  {number(record['value']):>10}  {record['unit']:<{units}}  {record['split']:<6} "
                 f"{record['n_samples'] or ''}"
             )
     counters = optimization.counters
@@ -39,6 +39,10 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
     if following is not None:
         lines.append(f"next     {command('train')} {following}")
     return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4g}"
 
 
 def command(name: str) -> str:
