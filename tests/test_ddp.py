@@ -39,7 +39,8 @@ def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
         " evaluator: {_target_: toys.Scripted, values: [1, 2]}}"
     )
     stop = "+callbacks.stop={_target_: frame.callbacks.EarlyStopping, monitor: Score, patience: 500}"
-    words = [f"experiment={experiment}", *TWO, witness, score, stop, "checkpoint.best=Score"]
+    plateau = "+callbacks.plateau={_target_: frame.callbacks.ReduceOnPlateau, monitor: Score, patience: 1, factor: 0.9}"
+    words = [f"experiment={experiment}", *TWO, witness, score, stop, plateau, "checkpoint.best=Score"]
     words += ["train_for=3 epochs", "optimization.average=0.9"]
     code, output = launch(words, tmp_path)
     assert code == 0, output

@@ -126,10 +126,15 @@ def test_train_py_runs_from_elsewhere_with_tensorboard_and_a_named_device(tmp_pa
 
 
 def test_what_an_agent_runs_is_logged_under_the_sweeps_metric(tmp_path: Path) -> None:
-    command = wandb_tools.agent_command(ROOT / "sweeps" / "VAE_MNIST.yaml", {"params.beta": 1e-05})
-    words = wandb_tools.hydra_overrides(command)
+    values = {
+        "params.beta": 1e-05,
+        "params.encoder_layers": [32, 64],
+        "device.download_files": False,
+        "experiment_name": "a name with spaces",
+    }
+    words = wandb_tools.hydra_overrides(wandb_tools.agent_command(ROOT / "sweeps" / "VAE_MNIST.yaml", values))
     assert "params.beta=1e-05" in words
-    words = [word for word in words if "experiment" not in word and "max_epochs" not in word]
+    words = [word for word in words if not word.startswith(("+experiment=", "+trainer.max_epochs"))]
     small = ["+experiment=digits_VAE", "+trainer.max_epochs=1", "~callbacks.traversals"]
     run([*small, *words], tmp_path, WANDB_MODE="offline")
     wandb.teardown()
@@ -138,7 +143,10 @@ def test_what_an_agent_runs_is_logged_under_the_sweeps_metric(tmp_path: Path) ->
     assert len(logged) == 2
     ours = pd.read_csv(folder / "metrics.csv").dropna(subset="ELBO/Validation")
     assert [row["ELBO/Validation"] for row in logged] == ours["ELBO/Validation"].tolist()
-    assert wandb_tools.config(folder)["params"]["beta"] == 1e-05
+    assert folder.parent.name == "a name with spaces"
+    config = wandb_tools.config(folder)
+    assert config["params"]["beta"] == 1e-05 and config["params"]["encoder_layers"] == [32, 64]
+    assert config["device"]["download_files"] is False
     # the KL has weight 1, whatever beta trains with
     last = ours.iloc[-1]
     assert last["ELBO/Validation"] == pytest.approx(
