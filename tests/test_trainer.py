@@ -61,3 +61,15 @@ def test_an_explicit_limit_replaces_train_for() -> None:
 def test_what_has_no_translation_names_what_to_write(key: str, value: object, says: str) -> None:
     with pytest.raises(Mistake, match=says):
         translate(OmegaConf.create({"trainer": {key: value}}))
+
+
+def test_callbacks_and_loggers_of_lightning_work(tmp_path: Path) -> None:
+    rates = "+callbacks.rates={_target_: lightning.pytorch.callbacks.LearningRateMonitor, logging_interval: step}"
+    theirs = f"+logging.theirs={{_target_: lightning.pytorch.loggers.CSVLogger, save_dir: {tmp_path}}}"
+    code, output = train(["experiment=tiny", rates, theirs], tmp_path)
+    assert code == 0, output
+    (file,) = tmp_path.glob("lightning_logs/version_0/metrics.csv")
+    logged = pd.read_csv(file)
+    assert logged["ELBO/Validation"].notna().sum() == 6 and logged["loss"].notna().any()
+    ours = pd.read_csv(only_run(tmp_path) / "metrics.csv")
+    assert "lr-Adam" in ours.columns
