@@ -74,6 +74,9 @@ def evaluate(words: Sequence[str]) -> int:
     for name in options:
         if name not in valid:
             raise Mistake(choices(name, valid, kind="option of evaluate"))
+    for name, choice in (("checkpoint", ("last", "best")), ("weights", ("average", "raw"))):
+        if name in options and options[name] not in choice:
+            raise Mistake(choices(options[name], choice, kind=name))
     if not runs:
         raise Mistake("evaluate needs a run: frame evaluate runs/... evaluate_on=test")
     from frame.evaluate import evaluate_run

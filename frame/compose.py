@@ -100,6 +100,12 @@ def check_parts(config: DictConfig) -> None:
     for part in PARTS:
         if part not in config:
             raise Mistake(f"no {part}: choose an experiment (+experiment=digits_VAE), or add {part}=...")
+    for key, value, valid in (
+        ("weights", config.weights, ("average", "raw")),
+        ("checkpoint.mode", config.checkpoint.mode, ("max", "min")),
+    ):
+        if value not in valid:
+            raise Mistake(f"{key}: {choices(str(value), valid, kind='choice')}")
     limits_of(config)
     save_interval(config)
 
@@ -139,7 +145,7 @@ def _compose(overrides: list[str]) -> DictConfig:
 def _missing(error: MissingConfigException) -> str:
     wanted = error.missing_cfg_file
     name = wanted[0] if isinstance(wanted, (list, tuple)) and wanted else str(wanted)
-    group, _, option = str(name).strip("/").rpartition("/")
+    group, _, option = str(name).lstrip("/").rpartition("/")
     if not group:
         return f"{choices(option, groups(), kind='group of options')}"
     return choices(option, options(group), kind=group)
@@ -190,7 +196,7 @@ def _check_value(override: Override, before: DictConfig) -> None:
     there = keys(OmegaConf.to_container(before, resolve=False))
     parent = key.rpartition(".")[0]
     if key not in there and (override.is_add() or override.is_force_add()):
-        if root in OPEN or f"{parent}._target_" in there:
+        if root in OPEN or _inside_a_target(key, there):
             return
         if not before.get("params") and root == "params":
             return  # without an experiment there are no params yet: these are the first
@@ -206,6 +212,11 @@ def _check_value(override: Override, before: DictConfig) -> None:
     old, new = OmegaConf.select(before, key, throw_on_missing=False), override.value()
     if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):
         raise Mistake(f"{key}={new}: wants a {_kind(old)}, such as {old}")
+
+
+def _inside_a_target(key: str, there: list[str]) -> bool:
+    parts = key.split(".")
+    return any(".".join(parts[:cut]) + "._target_" in there for cut in range(1, len(parts)))
 
 
 def _kind(value: Any) -> str:

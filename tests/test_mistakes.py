@@ -48,6 +48,10 @@ MISTAKES = [
     (["experiment=tiny", "checkpoint.every=often"], ["checkpoint.every", "often"]),
     (["experiment=tiny", "device.gpus=64"], ["gpus=64", "auto"]),
     (["experiment=tiny", "data.binarize=dynamc"], ["dynamc", "dynamic"]),
+    (["experiment="], ["no experiment ''", "tiny"]),
+    (["experiment=tiny", "weights=mean"], ["no choice 'mean'", "average"]),
+    (["experiment=tiny", "checkpoint.mode=most"], ["no choice 'most'", "max"]),
+    (["experiment=tiny", "+optimization.schedule._target_=torch.optim.lr_scheduler.StepLRR"], ["StepLR"]),
     # the dry pass
     (["experiment=tiny", "architectures.encoder.shape=[1,9,9]"], ["encoder", "81x32"]),
     (["experiment=tiny", "architectures.decoder.z_dim=5"], ["z_dim"]),

@@ -8,14 +8,17 @@ from frame.callbacks.base import optimization_of
 
 
 class LossLog(Callback):
-    """Each `every` iterations: the means of the losses since the last time, and the learning rates."""
+    """Each `every` iterations and at the end: means of the losses since the last time, and the learning rates.
+
+    With `every` 0, as Lightning has it, only at the end.
+    """
 
     def __init__(self, every: int) -> None:
         self.every = every
         self.newest: dict[str, float] = {}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        if int(optimization_of(pl_module).counters["iterations"]) % self.every == 0:
+        if self.every and int(optimization_of(pl_module).counters["iterations"]) % self.every == 0:
             self.write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
