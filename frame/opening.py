@@ -150,7 +150,7 @@ class Run:
         """metrics.csv: a column a name, with iteration and seconds."""
         import pandas
 
-        return pandas.read_csv(self.folder.path / "metrics.csv", float_precision="round_trip")
+        return pandas.read_csv(self.folder.path / "metrics.csv")
 
 
 def open(
