@@ -44,7 +44,6 @@ from frame.units import Duration, limits_of, save_interval
 GIVEN = {"optimization": ("model",), "logging": ("folder", "config"), "trainer": ()}
 # what a resumed run may change: how long it trains, and where it runs
 CHANGEABLE = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "device.", "checkpoint.every")
-FOLDER = "FRAME_RUN_FOLDER"  # tells the other ranks of a run where it is
 
 
 @dataclass
@@ -73,8 +72,8 @@ def train(overrides: Sequence[str]) -> int:
         return _resume(Path(resume[-1]), [text for text in overrides if not text.startswith("resume=")])
     config = compose(overrides)
     experiment = build(config)
-    if FOLDER in os.environ and experiment.trainer.global_rank > 0:
-        return fit(experiment, RunFolder(Path(os.environ[FOLDER])))
+    if experiment.trainer.global_rank > 0:
+        return fit(experiment, None)
     run = RunFolder.create(Path(str(config.device.experiments_root)), str(config.experiment_name))
     run.describe(config, overrides)
     return fit(experiment, run)
@@ -104,9 +103,10 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
             print(f"{folder} is finished ({run.status.get('reason', '')}): nothing to do. To go on: train_for=...")
             return 0
     experiment = build(config)
-    if experiment.trainer.global_rank == 0:
-        run.lock()
-        run.write_config(config)
+    if experiment.trainer.global_rank > 0:
+        return fit(experiment, None, state)
+    run.lock()
+    run.write_config(config)
     return fit(experiment, run, state)
 
 
@@ -153,15 +153,13 @@ def build(config: DictConfig) -> Experiment:
     return Experiment(config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
 
 
-def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = None) -> int:
-    """Trains into the folder, from `state` on; returns the exit code."""
+def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | None = None) -> int:
+    """Trains into the folder, from `state` on; returns the exit code. Ranks above 0 have none: they write nothing."""
     trainer, optimization = experiment.trainer, experiment.optimization
-    first = trainer.global_rank == 0
-    os.environ[FOLDER] = str(run.path.resolve())
     signals = StopOnSignal()
     trainer.callbacks = engine(experiment, run, signals, state)  # type: ignore[attr-defined]
     try:
-        if first:
+        if run is not None:
             run.set_status("running", reason="", pid=os.getpid())
             trainer.loggers = make_loggers(experiment.config, run.path)
             _cut(run, trainer, int(state["counters"]["iterations"]) if state is not None else -1)
@@ -172,7 +170,7 @@ def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = N
     except (Diverged, Mistake) as error:
         return _failed(run, trainer, str(error))
     except (KeyboardInterrupt, SystemExit):  # before the first batch, where there is nothing to save
-        if first:
+        if run is not None:
             run.set_status("stopped", reason="interrupted before training")
         raise
     except BaseException:
@@ -180,25 +178,25 @@ def fit(experiment: Experiment, run: RunFolder, state: dict[str, Any] | None = N
         raise
     finally:
         signals.restore()
-        run.unlock()
+        if run is not None:
+            run.unlock()
     return _finish(experiment, run)
 
 
 def engine(
-    experiment: Experiment, run: RunFolder, signals: StopOnSignal, state: dict[str, Any] | None
+    experiment: Experiment, run: RunFolder | None, signals: StopOnSignal, state: dict[str, Any] | None
 ) -> list[Callback]:
     """The experiment's callbacks among our own, in the order in which they have to act."""
     config, trainer = experiment.config, experiment.trainer
-    first = trainer.global_rank == 0
-    folder = run.path / "checkpoints"
+    folder = run.path / "checkpoints" if run is not None else Path()
     duration = TrainDuration(experiment.limits)
     losses = LossLog(int(trainer.log_every_n_steps))  # type: ignore[attr-defined]
     callbacks: list[Callback] = [duration, *experiment.callbacks, signals, losses]
-    if first:
+    if run is not None:
         callbacks.append(ProgressBar(str(config.experiment_name), duration, losses))
     if config.checkpoint.best is not None:
         callbacks.append(BestCheckpoint(folder, str(config.checkpoint.best), str(config.checkpoint.mode)))
-    context = Context(experiment.data, run if first else None, str(config.weights))
+    context = Context(experiment.data, run, str(config.weights))
     for callback in experiment.callbacks:
         if isinstance(callback, Binds):
             callback.bind(context)
@@ -214,10 +212,10 @@ def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
                 logger.cut(iteration)
 
 
-def _finish(experiment: Experiment, run: RunFolder) -> int:
+def _finish(experiment: Experiment, run: RunFolder | None) -> int:
     trainer, optimization = experiment.trainer, experiment.optimization
     code = 128 + optimization.stop_signal if optimization.stop_signal else 0
-    if trainer.global_rank > 0:
+    if run is None:
         return code
     _close(trainer, "success")
     metrics = {name: event["values"] for name, event in optimization.events.items()}
@@ -232,8 +230,8 @@ def _finish(experiment: Experiment, run: RunFolder) -> int:
     return code
 
 
-def _failed(run: RunFolder, trainer: Trainer, reason: str) -> int:
-    if trainer.global_rank == 0:
+def _failed(run: RunFolder | None, trainer: Trainer, reason: str) -> int:
+    if run is not None:
         run.set_status("failed", reason=reason)
         _close(trainer, "failed")
         say(f"{reason.strip().splitlines()[-1]}\nframe: the run is in {run.path}")

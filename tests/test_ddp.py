@@ -15,11 +15,13 @@ ROOT = Path(__file__).parents[1]
 TWO = ["device.gpus=0", "+trainer.devices=2", "+trainer.strategy=ddp"]
 
 
-def launch(words: list[str], cwd: Path, seconds: int = 100, **environment: str) -> tuple[int, str]:
+def launch(
+    words: list[str], cwd: Path, launcher: tuple[str, ...] = (sys.executable,), **environment: str
+) -> tuple[int, str]:
     # a hung rank survives SIGTERM: timeout -k kills the launcher, and the process group dies with it
-    command = ["timeout", "-k", "5", str(seconds), sys.executable, str(ROOT / "train.py")]
+    command = ["timeout", "-k", "5", "100", *launcher, str(ROOT / "train.py")]
     command += ["--config-dir", str(OWN / "config"), *words]
-    clean = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_PORT", "FRAME_RUN_FOLDER")}
+    clean = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_PORT")}
     done = subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, env={**clean, "OMP_NUM_THREADS": "1", **environment}
     )
@@ -80,6 +82,14 @@ def test_two_ranks_agree_with_one_process_of_twice_the_batch(tmp_path: Path) -> 
     ours, theirs = (read(only_run(cwd) / "checkpoints" / "last.ckpt")["model"] for cwd in (two, one))
     for name, weight in theirs.items():
         torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_ranks_that_are_started_from_outside_share_one_folder(tmp_path: Path) -> None:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    code, output = launch(["experiment=tiny", *TWO], tmp_path, torchrun)
+    assert code == 0, output
+    assert read(only_run(tmp_path) / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 50
 
 
 @pytest.mark.slow
