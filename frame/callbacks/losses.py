@@ -21,6 +21,9 @@ class LossLog(Callback):
         if self.every and int(optimization_of(pl_module).counters["iterations"]) % self.every == 0:
             self.write(trainer, pl_module)
 
+        elif not self.every and len(optimization_of(pl_module).recent) >= 1000:
+            self.newest = optimization_of(pl_module).losses()  # nobody reads them: they must not pile up
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not optimization_of(pl_module).stop_signal:  # else the checkpoint keeps them for the run that goes on
             self.write(trainer, pl_module)
