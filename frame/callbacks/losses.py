@@ -20,7 +20,6 @@ class LossLog(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if self.every and int(optimization_of(pl_module).counters["iterations"]) % self.every == 0:
             self.write(trainer, pl_module)
-
         elif not self.every and len(optimization_of(pl_module).recent) >= 1000:
             self.newest = optimization_of(pl_module).losses()  # nobody reads them: they must not pile up
 
