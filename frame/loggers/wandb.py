@@ -81,6 +81,8 @@ class WandbLogger(RunLogger):
     def _init(
         self, config: dict[str, Any], project: str | None, name: str | None, mode: str | None, id: str | None
     ) -> Any:
+        if not os.environ.get("WANDB_MODE", "unset"):
+            del os.environ["WANDB_MODE"]  # set but empty, which W&B refuses
         quiet = wandb.Settings(silent=True, console="off", init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS)
         globally = wandb.setup(settings=wandb.Settings(silent=True)).settings
         given: dict[str, Any] = {"dir": str(self.folder), "config": config, "settings": quiet}

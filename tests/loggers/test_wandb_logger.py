@@ -279,3 +279,10 @@ def test_where_wandb_cannot_start_at_all_the_run_goes_on(
     logger.log_table("t", ["n"], [[1]], 1)
     logger.finalize("success")
     assert logger.experiment is None and capfd.readouterr().err.count("\n") == 1
+
+
+def test_an_empty_mode_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    seen = init_arguments(tmp_path, monkeypatch)
+    assert seen["mode"] == "offline"
