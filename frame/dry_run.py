@@ -76,7 +76,7 @@ def dry_run(
     if "loss" not in losses or losses["loss"].shape != ():
         raise Mistake(f"{type(model).__name__} has to return a scalar 'loss'; it returned: {', '.join(losses)}")
     try:
-        optimization.make_players()
+        players = optimization.make_players()
     except (TypeError, ValueError) as error:
         raise Mistake(f"optimization: {str(error).splitlines()[0]}") from error
     few = Head(data, ROWS)
@@ -89,6 +89,9 @@ def dry_run(
             with evaluating(copy), naming_shapes(copy, batch, f"{callback.name}: "):
                 entry = callback.evaluator.evaluate(copy, few)
             measured |= {record["name"] for record in entry.records(callback.name, 0, 0, "")}
+    for callback in callbacks:
+        if isinstance(callback, Monitor):
+            callback.check(players)
     monitors = [(type(c).__name__, c.monitor) for c in callbacks if isinstance(c, Monitor)]
     if config.checkpoint.best is not None:
         monitors.append(("checkpoint.best", str(config.checkpoint.best)))

@@ -41,7 +41,7 @@ from frame.trainer import make_trainer, quiet, translate
 from frame.units import Duration, limits_of, save_interval
 
 # what `frame` itself passes to a constructor that the config names
-GIVEN = {"optimization": ("model",), "logging": ("folder", "config"), "trainer": ()}
+GIVEN = {"optimization": ("model",), "logging": ("folder", "config")}
 # what a resumed run may change: how long it trains, and where it runs
 CHANGEABLE = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "device.", "checkpoint.every")
 

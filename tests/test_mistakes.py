@@ -61,6 +61,14 @@ MISTAKES = [
     ),
     (["experiment=tiny", "checkpoint.best=ELBO/Valid"], ["ELBO/Valid", "ELBO/Validation"]),
     (["experiment=tiny", "callbacks.elbo_valid.evaluator.evaluate_on=tset"], ["tset", "test"]),
+    (
+        [
+            "experiment=tiny",
+            "+callbacks.plateau={_target_: frame.callbacks.ReduceOnPlateau, monitor: ELBO/Validation}",
+            "optimization.schedule={_target_: frame.optimization.schedules.constant, _partial_: true, warmup: 3}",
+        ],
+        ["ReduceOnPlateau", "optimization.schedule", "remove one"],
+    ),
     # the machine
     (["experiment=MNIST_VAE", "device.data_root=nowhere", "device.download_files=false"], ["nowhere", "train-images"]),
     (["experiment=tiny", "device.experiments_root=output.txt/below"], ["output.txt", "experiments_root"]),

@@ -1,7 +1,7 @@
 """What callbacks share: the run that they write to, and measurements as events."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 
 from frame.data.base import DataSet
 from frame.mistakes import Mistake
-from frame.optimization.base import Optimization
+from frame.optimization.base import Optimization, Player
 
 
 class Recorder(Protocol):
@@ -75,6 +75,7 @@ class Monitor(Callback):
             raise Mistake(f"{type(self).__name__}: mode={mode} has to be max or min")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
         self.best: float | None = None
+        self.waited = 0  # measurements since it was found
 
     @property
     def state_key(self) -> str:
@@ -84,9 +85,13 @@ class Monitor(Callback):
         if self.monitor in measurement.values:
             value = measurement.values[self.monitor]
             improved = self.improves(value)
+            self.waited += 1
             if improved:
-                self.best = value
+                self.best, self.waited = value, 0
             self.act(trainer, optimization, measurement, improved)
+
+    def check(self, players: Mapping[str, Player]) -> None:
+        """Raises Mistake, before training starts, where it cannot act on these players."""
 
     def improves(self, value: float) -> bool:
         if value != value:  # NaN never improves
@@ -98,10 +103,10 @@ class Monitor(Callback):
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        self.best, self.waited = state_dict["best"], state_dict["waited"]
 
 
 def say(text: str) -> None:

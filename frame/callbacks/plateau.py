@@ -1,12 +1,12 @@
 """A smaller learning rate when a measurement no longer improves."""
 
-from typing import Any
+from collections.abc import Mapping
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 
-from frame.callbacks.base import Measurement, Monitor, optimization_of
+from frame.callbacks.base import Measurement, Monitor
 from frame.mistakes import Mistake
-from frame.optimization.base import Optimization
+from frame.optimization.base import Optimization, Player
 
 
 class ReduceOnPlateau(Monitor):
@@ -32,24 +32,14 @@ class ReduceOnPlateau(Monitor):
         if not 0 < factor < 1:
             raise Mistake(f"ReduceOnPlateau: factor={factor} has to lie between 0 and 1")
         self.factor, self.patience, self.min_lr = factor, patience, min_lr
-        self.waited = 0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        scheduled = [name for name, player in optimization_of(pl_module).players.items() if player.schedule]
-        if scheduled:
+    def check(self, players: Mapping[str, Player]) -> None:
+        if any(player.schedule for player in players.values()):
             raise Mistake("ReduceOnPlateau and optimization.schedule both set the learning rate: remove one of them")
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
-        self.waited = 0 if improved else self.waited + 1
         if self.waited > self.patience:
             self.waited = 0
             for player in optimization.players.values():
                 for group in player.optimizer.param_groups:
                     group["lr"] = max(group["lr"] * self.factor, self.min_lr)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "waited": self.waited}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self.waited = state_dict["waited"]

@@ -25,21 +25,12 @@ class EarlyStopping(Monitor):
         if patience < 1:
             raise Mistake(f"EarlyStopping: patience={patience} has to be at least 1")
         self.patience = patience
-        self.waited = 0
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
-        self.waited = 0 if improved else self.waited + 1
         if self.waited >= self.patience:
             trainer.should_stop = True
             if trainer.is_global_zero:
                 say(f"{self.monitor} has not improved in {self.waited} measurements: stopping early")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "waited": self.waited}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self.waited = state_dict["waited"]
 
 
 class StopOnSignal(Callback):
