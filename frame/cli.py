@@ -57,11 +57,16 @@ def train(words: Sequence[str]) -> int:
     flags = [word for word in overrides if word.startswith("-")]
     if flags:
         raise Mistake(f"no option '{flags[0]}': settings are written key=value; `frame train --help` shows them")
-    if not any(word.startswith("resume=") for word in overrides):
-        check_parts(compose(overrides))  # mistakes of composition answer before torch is imported
+    resumed = [word.split("=", 1)[1] for word in overrides if word.startswith("resume=")]
+    if resumed:
+        from frame.experiment import resume
+
+        return resume(Path(resumed[-1]), [word for word in overrides if not word.startswith("resume=")])
+    config = compose(overrides)
+    check_parts(config)  # mistakes of composition answer before torch is imported
     from frame.experiment import train as run
 
-    return run(overrides)
+    return run(config, overrides)
 
 
 def evaluate(words: Sequence[str]) -> int:

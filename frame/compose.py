@@ -123,11 +123,10 @@ def _is_group(override: Override) -> bool:
     key = override.key_or_group
     if override.is_delete():
         return False
-    roots = [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
     return (
         key == "experiment"
         or "@" in str(override.input_line)
-        or any((root / key).is_dir() for root in roots)
+        or any((root / key).is_dir() for root in _roots())
         and (not isinstance(override.value(), dict) and override.value() is not None)
     )
 
@@ -147,19 +146,21 @@ def _missing(error: MissingConfigException) -> str:
     name = wanted[0] if isinstance(wanted, (list, tuple)) and wanted else str(wanted)
     group, _, option = str(name).lstrip("/").rpartition("/")
     if not group:
-        return f"{choices(option, groups(), kind='group of options')}"
+        return choices(option, groups(), kind="group of options")
     return choices(option, options(group), kind=group)
 
 
+def _roots() -> list[Path]:
+    return [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
+
+
 def groups() -> list[str]:
-    roots = [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
-    return sorted({entry.name for root in roots for entry in root.iterdir() if entry.is_dir()})
+    return sorted({entry.name for root in _roots() for entry in root.iterdir() if entry.is_dir()})
 
 
 def options(group: str) -> list[str]:
     """The names that `group=` takes: files in our config and in the user's own."""
-    roots = [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
-    return sorted({file.stem for root in roots for file in (root / group).glob("*.yaml")})
+    return sorted({file.stem for root in _roots() for file in (root / group).glob("*.yaml")})
 
 
 def _composition(error: Exception) -> str:

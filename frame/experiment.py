@@ -27,7 +27,7 @@ from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
 from frame.callbacks.progress import ProgressBar
 from frame.callbacks.stopping import StopOnSignal
-from frame.compose import check_parts, compose
+from frame.compose import check_parts
 from frame.data.base import DataSet
 from frame.data.loader import Loader
 from frame.data.per_sample import as_data_set
@@ -61,16 +61,12 @@ class Experiment:
     loader: Loader
 
 
-def train(overrides: Sequence[str]) -> int:
-    """Trains what the overrides say; returns the exit code.
+def train(config: DictConfig, overrides: Sequence[str]) -> int:
+    """Trains a composed config, of which `overrides` were typed, in a new folder; returns the exit code.
 
     Raises:
         Mistake: nothing was trained and no folder was made.
     """
-    resume = [text.split("=", 1)[1] for text in overrides if text.startswith("resume=")]
-    if resume:
-        return _resume(Path(resume[-1]), [text for text in overrides if not text.startswith("resume=")])
-    config = compose(overrides)
     experiment = build(config)
     if experiment.trainer.global_rank > 0:
         return fit(experiment, None)
@@ -79,7 +75,12 @@ def train(overrides: Sequence[str]) -> int:
     return fit(experiment, run)
 
 
-def _resume(folder: Path, overrides: Sequence[str]) -> int:
+def resume(folder: Path, overrides: Sequence[str]) -> int:
+    """Goes on from the last checkpoint in `folder`, with the limits that `overrides` set; returns the exit code.
+
+    Raises:
+        Mistake: there is no run, another process trains in it, or the overrides change what it is.
+    """
     run = RunFolder.existing(folder)
     config = run.config
     for text in overrides:
@@ -94,13 +95,14 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     assert isinstance(merged, DictConfig)
     config = merged
     state = run.checkpoint()
-    limits = limits_of(config)
-    if state is not None and run.status.get("state") in ("finished", "stopped"):
-        if any(limit.counter in state["counters"] and limit.reached(state["counters"]) for limit in limits):
-            print(f"{folder} is finished ({limits[0]}): nothing to do. To go on: train_for=..., above what is done")
-            return 0
-        if run.status["state"] == "finished" and not overrides:
-            print(f"{folder} is finished ({run.status.get('reason', '')}): nothing to do. To go on: train_for=...")
+    status = run.status
+    if state is not None and status.get("state") in ("finished", "stopped"):
+        counters = state["counters"]
+        reached = any(limit.counter in counters and limit.reached(counters) for limit in limits_of(config))
+        if reached or status["state"] == "finished" and not overrides:
+            print(
+                f"{folder} is finished ({status['reason']}): nothing to do. To go on: train_for=..., above what is done"
+            )
             return 0
     experiment = build(config)
     if experiment.trainer.global_rank > 0:

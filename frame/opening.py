@@ -120,8 +120,7 @@ class Run:
         weights = state["model"]
         if self.weights == "average" and state["average"] is not None:
             # the averaged copy keeps its weights below `module`, beside a count
-            named = {k.removeprefix("module."): v for k, v in state["average"].items() if k.startswith("module.")}
-            weights = named
+            weights = {k.removeprefix("module."): v for k, v in state["average"].items() if k.startswith("module.")}
         model.load_state_dict(weights)
         return model.to(self.device).eval()
 
