@@ -19,13 +19,18 @@ MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
     for file in sorted((ROOT / "frame").rglob("*.py"))
 }
-WORDS = ("frame.mistakes", "frame.units", "frame.files")  # anybody may use them, and they use only one another
+WORDS = (
+    "frame.mistakes",
+    "frame.units",
+    "frame.files",
+    "frame.coefficients",
+)  # anybody may use them, and they use only one another
 LOWER = ("models", "architectures", "data", "measures")
 UPPER = ("optimization", "evaluation", "callbacks", "loggers")
 # what a folder may import from beside itself and WORDS
 MAY_IMPORT = {
-    "models": ("frame.data.base",),
-    "architectures": ("frame.models.base",),
+    "models": ("frame.data.base", "frame.measures"),
+    "architectures": ("frame.models.base", "frame.measures"),
     "data": (),
     "measures": (),
     "optimization": ("frame.models.base", "frame.data.base"),

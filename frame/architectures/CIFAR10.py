@@ -1,6 +1,7 @@
 """Convolutional networks for pictures 3 x 32 x 32: CIFAR-10."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Independent
@@ -37,9 +38,13 @@ class Encoder(ConditionalDistribution):
         self.hidden = halving(3, channels)
         self.head = base.DiagonalNormalHead(channels[-1] * side**2, z_dim, scale_shift)
 
-    def forward(self, *given: Tensor) -> Independent:
+    def forward(self, *given: Any) -> Independent:
         (x,) = given
-        return self.head(self.hidden(2 * x - 1).flatten(start_dim=1))
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last feature map, flat: [B, channels[-1] * side^2]."""
+        return self.hidden(2 * x - 1).flatten(start_dim=1)
 
 
 class Decoder(ConditionalDistribution):
@@ -66,7 +71,7 @@ class Decoder(ConditionalDistribution):
         self.convolutions = doubling(channels, self.distribution.n_parameters * 3)
         self.linear = nn.Linear(z_dim, channels[0] * side**2)
 
-    def forward(self, *given: Tensor) -> Independent:
+    def forward(self, *given: Any) -> Independent:
         (z,) = given
         features = self.linear(z).relu().unflatten(-1, self.smallest)
         numbers = self.convolutions(features)

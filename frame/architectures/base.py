@@ -5,6 +5,7 @@ Parameters of distributions are float32 also under autocast, and are not validat
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ class DiagonalNormal(ConditionalDistribution):
         self.register_buffer("loc", torch.zeros(z_dim))
         self.register_buffer("scale", torch.ones(z_dim))
 
-    def forward(self, *given: Tensor) -> Independent:
+    def forward(self, *given: Any) -> Independent:
         return diagonal_normal(self.loc, self.scale)
 
 
@@ -166,11 +167,15 @@ class MLPEncoder(ConditionalDistribution):
         self.hidden = mlp(n_in, layers, activation)
         self.head = DiagonalNormalHead([n_in, *layers][-1], z_dim, scale_shift)
 
-    def forward(self, *given: Tensor) -> Independent:
+    def forward(self, *given: Any) -> Independent:
         (x,) = given
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer, [B, layers[-1]]."""
         if self.centred:
             x = 2 * x - 1
-        return self.head(self.hidden(x.flatten(start_dim=1)))
+        return self.hidden(x.flatten(start_dim=1))
 
 
 class MLPDecoder(ConditionalDistribution):
@@ -203,7 +208,7 @@ class MLPDecoder(ConditionalDistribution):
         self.hidden = mlp(z_dim, layers, activation)
         self.linear = nn.Linear([z_dim, *layers][-1], self.distribution.n_parameters * math.prod(shape))
 
-    def forward(self, *given: Tensor) -> Independent:
+    def forward(self, *given: Any) -> Independent:
         (z,) = given
         numbers = self.linear(self.hidden(z))
         return self.distribution(numbers.unflatten(-1, (self.distribution.n_parameters, *self.shape)))
@@ -226,6 +231,6 @@ class Predictor(ConditionalDistribution):
         self.hidden = mlp(z_dim, layers, activation)
         self.linear = nn.Linear([z_dim, *layers][-1], n_classes)
 
-    def forward(self, *given: Tensor) -> Categorical:
+    def forward(self, *given: Any) -> Categorical:
         (z,) = given
         return Categorical(logits=self.linear(self.hidden(z)).float(), validate_args=False)

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, Model, check_z_dim
+from frame.models.base import ConditionalDistribution, Delta, Model, check_z_dim, features
 
 
 class Classifier(Model):
@@ -33,8 +33,12 @@ class Classifier(Model):
         return {"loss": -p_y_given_z.log_prob(batch["y"]).mean()}
 
     def encode(self, x: Tensor) -> Distribution:
-        """q(z|x), batch_shape (B,)."""
-        return self.encoder(x)
+        """All mass at the mean of q(z|x), batch_shape (B,)."""
+        return Delta(self.encoder(x).mean)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The encoder's layer before its output, [B, n]."""
+        return features(self.encoder, x)
 
     def predict(self, x: Tensor) -> Tensor:
         """log p(y|z) [B, n_classes] at the mean z of q(z|x)."""

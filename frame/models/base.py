@@ -1,5 +1,7 @@
 """What a model is: an objective on a batch. It knows no data set, no architecture and no optimizer."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
@@ -18,6 +20,7 @@ class Model(nn.Module):
 
     vectorisable: bool = True
     needs: tuple[str, ...] = ("x",)  # the batch's keys that the loss reads
+    inputs: tuple[str, ...] = ("x",)  # those that encode, reconstruct, log_likelihood_bound ... take, in this order
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """'loss' is differentiated, the rest is logged; scalars, means over the batch, nats per sample."""
@@ -31,7 +34,10 @@ class Model(nn.Module):
 
 
 class AdversarialModel(Model):
-    """Two players: the parameters of `adversary` play against all the others."""
+    """Two players: the parameters of `adversary` play against all the others.
+
+    The procedure switches the other player's gradients off in each step, so neither loss has to detach anything.
+    """
 
     adversary: nn.Module
 
@@ -43,8 +49,127 @@ class AdversarialModel(Model):
 class ConditionalDistribution(nn.Module):
     """A network whose output is a distribution, batch_shape (B,)."""
 
-    def forward(self, *given: Tensor) -> Distribution:
+    def forward(self, *given: Any) -> Distribution:
         raise NotImplementedError
+
+
+class InformationEstimator(nn.Module):
+    """An estimate of the mutual information of paired rows, with the critic that it needs."""
+
+    bound: str  # 'lower', 'upper' or 'neither', in expectation and for any critic
+
+    def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """x [B, D1], y [B, D2] -> 'information' in nats, and 'loss', whose descent fits the estimator."""
+        raise NotImplementedError
+
+
+class LatentVariableModel(Model):
+    """What models with q(z|x), p(x|z) and p(z) have in common; a subclass defines the loss.
+
+    Args:
+        encoder: q(z|x).
+        decoder: p(x|z).
+        prior: p(z), called with the encoder, which most priors ignore.
+
+    Raises:
+        Mistake: the networks disagree on z_dim.
+    """
+
+    def __init__(
+        self, encoder: ConditionalDistribution, decoder: ConditionalDistribution, prior: ConditionalDistribution
+    ) -> None:
+        super().__init__()
+        check_z_dim(encoder=encoder, decoder=decoder, prior=prior)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.prior = prior
+
+    def p_z(self) -> Distribution:
+        """p(z), batch_shape ()."""
+        return self.prior(self.encoder)
+
+    def distortion_and_rate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """-log p(x|z) for one z ~ q(z|x), and KL(q(z|x) || p(z)); both [B], nats."""
+        q_z_given_x = self.encoder(x)
+        z = rsample(q_z_given_x)
+        p_x_given_z = self.decoder(z)
+        return -p_x_given_z.log_prob(x), kl_divergence(q_z_given_x, self.p_z(), z)
+
+    def log_likelihood_bound(self, x: Tensor) -> dict[str, Tensor]:
+        """'elbo' <= log p(x), 'distortion' and 'rate', each [B], nats; the KL has weight 1 whatever training uses."""
+        distortion, rate = self.distortion_and_rate(x)
+        return {"elbo": -distortion - rate, "distortion": distortion, "rate": rate}
+
+    def log_weights(self, x: Tensor, n_samples: int) -> Tensor:
+        """log p(x, z) - log q(z|x) for `n_samples` z ~ q(z|x) each: [n_samples, B], nats."""
+        q_z_given_x = self.encoder(x)
+        q_z_given_x = q_z_given_x.expand((n_samples, *q_z_given_x.batch_shape))
+        z = rsample(q_z_given_x)  # [S, B, z_dim]
+        p_x_given_z = self.decoder(z.flatten(0, 1))
+        log_p_x = p_x_given_z.log_prob(x.repeat(n_samples, *[1] * (x.dim() - 1)))  # [S * B]
+        # log w = log p(x|z) + log p(z) - log q(z|x)
+        return log_p_x.view(n_samples, len(x)) + self.p_z().log_prob(z) - q_z_given_x.log_prob(z)
+
+    def encode(self, x: Tensor) -> Distribution:
+        """q(z|x), batch_shape (B,)."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Distribution:
+        """p(x|z), batch_shape (B,)."""
+        return self.decoder(z)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The encoder's layer before its output, [B, n]."""
+        return features(self.encoder, x)
+
+    def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
+        """x again, [B, *shape]: through a sample or the mean of q(z|x), a sample or the mean of p(x|z)."""
+        q_z_given_x = self.encode(x)
+        z = rsample(q_z_given_x) if sample_latents else q_z_given_x.mean
+        p_x_given_z = self.decode(z)
+        return p_x_given_z.sample() if sample_images else p_x_given_z.mean
+
+    def sample(self, n_samples: int, sample_images: bool = False) -> Tensor:
+        """[n_samples, *shape]: samples or means of p(x|z), for z ~ p(z)."""
+        p_x_given_z = self.decode(self.p_z().sample((n_samples,)))
+        return p_x_given_z.sample() if sample_images else p_x_given_z.mean
+
+
+class Delta(Distribution):
+    """All mass at `loc` [B, *event]: what a deterministic encoder returns."""
+
+    arg_constraints: dict[str, Any] = {}
+    has_rsample = True
+
+    def __init__(self, loc: Tensor) -> None:
+        self.loc = loc
+        super().__init__(loc.shape[:1], loc.shape[1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.zeros_like(self.loc)
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        return self.loc.expand(*sample_shape, *self.loc.shape)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "Delta":
+        return Delta(self.loc.expand(*batch_shape, *self.event_shape))
+
+
+def features(encoder: Any, x: Tensor) -> Tensor:
+    """The layer before the output of an encoder, [B, n].
+
+    Raises:
+        Mistake: the encoder has no `features`.
+    """
+    if not hasattr(encoder, "features"):
+        raise Mistake(f"{type(encoder).__name__} names no layer before its output: give it a method features(x)")
+    found: Tensor = encoder.features(x)
+    return found
 
 
 def rsample(distribution: Distribution) -> Tensor:
