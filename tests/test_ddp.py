@@ -33,7 +33,10 @@ def witnesses(file: Path) -> tuple[list[str], list[float], list[list[int]]]:
     return [x[0] for x in lines], [float(x[1]) for x in lines], [[int(i) for i in x[2].split()] for x in lines]
 
 
-@pytest.mark.parametrize("experiment", ["tiny", pytest.param("duel", marks=pytest.mark.slow)])
+SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("duel", "pair")]
+
+
+@pytest.mark.parametrize("experiment", ["tiny", *SLOWLY])
 def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
     witness = f"+callbacks.witness={{_target_: toys.Witness, file: {tmp_path / 'witness'}}}"
     score = (

@@ -8,7 +8,7 @@ from frame.callbacks.base import optimization_of
 
 
 class LossLog(Callback):
-    """Each `every` iterations and at the end: means of the losses since the last time, and the learning rates.
+    """Each `every` iterations and at the end: means of the losses since the last time, learning rates, coefficients.
 
     With `every` 0, as Lightning has it, only at the end.
     """
@@ -38,6 +38,8 @@ class LossLog(Callback):
                 "lr" if one else f"lr/{name}": float(player.optimizer.param_groups[0]["lr"])
                 for name, player in optimization.players.items()
             }
+            weights = optimization.coefficients()
             when = {key: optimization.counters[key] for key in ("seconds", "epochs")}
+            iteration = int(optimization.counters["iterations"])
             for logger in trainer.loggers:
-                logger.log_metrics({**when, **self.newest, **rates}, step=int(optimization.counters["iterations"]))
+                logger.log_metrics({**when, **self.newest, **rates, **weights}, step=iteration)

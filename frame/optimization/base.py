@@ -1,8 +1,8 @@
 """The one stepping path: how losses become steps, whatever the model and however many optimizers play."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from frame.coefficients import Coefficient, Constant
 from frame.data.base import Batch
 from frame.mistakes import Mistake
 from frame.models.base import Model
@@ -27,14 +28,33 @@ class Diverged(Exception):
 
 
 class Player:
-    """Parameters that one optimizer steps together, with their schedule (stepped once an optimizer step)."""
+    """Parameters that one optimizer steps together, with their schedule (stepped once an optimizer step).
+
+    `clip` is the largest norm of their gradient; None takes the optimization's.
+    """
 
     def __init__(
-        self, parameters: list[nn.Parameter], optimizer: OptimizerPartial, schedule: SchedulePartial | None = None
+        self,
+        parameters: list[nn.Parameter],
+        optimizer: OptimizerPartial,
+        schedule: SchedulePartial | None = None,
+        clip: float | None = None,
     ) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
+        self.clip = clip
         self.optimizer = optimizer(self.parameters)
         self.schedule = schedule(self.optimizer) if schedule is not None else None
+
+    def update(self) -> None:
+        """One step with the gradients that are there; nothing where there are none."""
+        if all(parameter.grad is None for parameter in self.parameters):
+            return
+        if self.clip is not None:
+            clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.schedule is not None:
+            self.schedule.step()
 
     def state_dict(self) -> dict[str, Any]:
         schedule = self.schedule.state_dict() if self.schedule is not None else None
@@ -56,7 +76,7 @@ class Optimization(LightningModule):
         model: the objective.
         batch_size: rows in a batch of each process.
         accumulate: batches whose mean gradient makes one step.
-        clip: largest norm of a player's gradient; None leaves it as it is.
+        clip: largest norm of the gradient of a player that has none of its own; None leaves it as it is.
         average: decay of an exponential moving average of the weights, which evaluations use; None keeps none.
         noise_seed: seeds what the model draws while it trains.
     """
@@ -74,16 +94,16 @@ class Optimization(LightningModule):
         noise_seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, low in (("batch_size", batch_size, 1), ("accumulate", accumulate, 1), ("clip", clip, 0)):
-            if value is not None and not value >= low or name == "clip" and value == 0:
-                raise Mistake(f"optimization.{name}={value}: has to be {'above 0' if low == 0 else 'at least 1'}")
+        for name, value in (("batch_size", batch_size), ("accumulate", accumulate)):
+            if not value >= 1:
+                raise Mistake(f"optimization.{name}={value}: has to be at least 1")
         if average is not None and not 0 <= average < 1:
             raise Mistake(f"optimization.average={average}: a decay lies in [0, 1), such as 0.999")
         self.automatic_optimization = False
         self.model = model
         self.batch_size = batch_size
         self.accumulate = accumulate
-        self.clip = clip
+        self.clip = checked_clip("clip", clip)
         self.average = average
         self.noise_seed = noise_seed
         self.counters: dict[str, float] = dict.fromkeys(self.COUNTERS, 0)
@@ -95,6 +115,7 @@ class Optimization(LightningModule):
         self.stop_signal = 0  # set by a signal handler, the same on all ranks after the next batch
         # A list hides the copy from Module.parameters, so that neither an optimizer nor DDP sees it.
         self._averaged: list[AveragedModel] = []
+        self._coefficients: list[Coefficient] | None = None
 
     # What a procedure defines
 
@@ -109,11 +130,14 @@ class Optimization(LightningModule):
 
     def configure_optimizers(self) -> list[Optimizer]:
         self.players = self.make_players()
+        for player in self.players.values():
+            player.clip = player.clip or self.clip
         return [player.optimizer for player in self.players.values()]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         seed_noise(self.noise_seed, int(self.counters["iterations"]), self.global_rank)
         self.accumulated += 1
+        self.advance_coefficients()
         losses = self.step(batch)
         self.recent.append({name: value.detach() for name, value in losses.items()})
         if self.accumulated == self.accumulate:
@@ -132,19 +156,12 @@ class Optimization(LightningModule):
             for parameter in others:
                 parameter.requires_grad_(True)
 
-    def descend(self, name: str, loss: Tensor) -> None:
-        """Backward through `loss`, and a step of this player where its accumulation is complete."""
+    def descend(self, players: str | Sequence[str], loss: Tensor) -> None:
+        """Backward through `loss`, and a step of these players where their accumulation is complete."""
         self.manual_backward(loss / self.accumulate if self.accumulate > 1 else loss)
         if self.accumulated == self.accumulate:
-            self._update(self.players[name])
-
-    def _update(self, player: Player) -> None:
-        if self.clip is not None:
-            clip_grad_norm_(player.parameters, self.clip)
-        player.optimizer.step()
-        player.optimizer.zero_grad(set_to_none=True)
-        if player.schedule is not None:
-            player.schedule.step()
+            for name in [players] if isinstance(players, str) else players:
+                self.players[name].update()
 
     def _after_update(self) -> None:
         self.accumulated = 0
@@ -157,8 +174,23 @@ class Optimization(LightningModule):
         """Steps with the gradients that wait: a run that has reached its limit ends on an optimizer's step."""
         if self.accumulated:
             for player in self.players.values():
-                self._update(player)
+                player.update()
             self._after_update()
+
+    def advance_coefficients(self) -> None:
+        """Gives every coefficient of the model the value that belongs to what is behind us."""
+        for coefficient in self._scheduled():
+            coefficient.advance(self.counters)
+
+    def coefficients(self) -> dict[str, float]:
+        """The values of the coefficients that follow a schedule, by their names in the model."""
+        return {name: m.value.item() for name, m in self.model.named_modules() if _follows_a_schedule(m)}
+
+    def _scheduled(self) -> list[Coefficient]:
+        if self._coefficients is None:  # found once: walking through all modules would cost a step's time
+            modules = [m for module in (self.model, *self._averaged) for m in module.modules()]
+            self._coefficients = [m for m in modules if _follows_a_schedule(m)]
+        return self._coefficients
 
     def _count(self, batch: Batch) -> None:
         loader: Any = self.trainer.train_dataloader
@@ -203,7 +235,7 @@ class Optimization(LightningModule):
             Diverged: a component was NaN or infinite; names it and the iteration.
         """
         self.check_finite()
-        means = {name: torch.stack([loss[name] for loss in self.recent]).mean().item() for name in self._names()}
+        means = {name: torch.stack(self._recent(name)).mean().item() for name in self._names()}
         self.recent = []
         return means
 
@@ -212,21 +244,26 @@ class Optimization(LightningModule):
         first = int(self.counters["iterations"]) - len(self.recent) + 1
         bad: list[tuple[int, str, float]] = []
         for name in self._names():
-            values = torch.stack([loss[name] for loss in self.recent]).float()
+            values = torch.stack(self._recent(name)).float()
             broken = (~values.isfinite()).nonzero()
             if len(broken):
-                bad.append((first + int(broken[0]), name, values[broken[0]].item()))
+                where = [i for i, loss in enumerate(self.recent) if name in loss]
+                bad.append((first + where[int(broken[0])], name, values[broken[0]].item()))
         if bad:
             iteration = min(bad)[0]
             # the sum breaks with any of its parts: a part says more
-            parts = [b for b in bad if b[0] == iteration and b[1] != "loss"] or [min(bad)]
+            parts = [b for b in bad if b[0] == iteration and b[1].split("/")[-1] != "loss"] or [min(bad)]
             _, name, value = parts[0]
             raise Diverged(
                 f"{name} is {value} at iteration {iteration}: try a smaller learning rate, or optimization.clip=1"
             )
 
     def _names(self) -> list[str]:
-        return list(self.recent[-1]) if self.recent else []
+        return list(dict.fromkeys(name for loss in self.recent for name in loss))
+
+    def _recent(self, name: str) -> list[Tensor]:
+        # a player that does not step in each batch has no loss in the others
+        return [loss[name] for loss in self.recent if name in loss]
 
     def training_state(self) -> dict[str, Any]:
         """All that determines how training goes on, as tensors and plain containers."""
@@ -250,6 +287,17 @@ class Optimization(LightningModule):
         self.clock.seconds = self.counters["seconds"]
         self.recent = [{name: torch.tensor(v, device=self.device) for name, v in r.items()} for r in state["recent"]]
         self.events = state["events"]
+
+
+def _follows_a_schedule(module: nn.Module) -> TypeGuard[Coefficient]:
+    return isinstance(module, Coefficient) and not isinstance(module, Constant)
+
+
+def checked_clip(name: str, clip: float | None) -> float | None:
+    """Raises Mistake where it is not above 0."""
+    if clip is not None and not clip > 0:
+        raise Mistake(f"optimization.{name}={clip}: has to be above 0")
+    return clip
 
 
 def seed_noise(seed: int, iteration: int, rank: int) -> None:

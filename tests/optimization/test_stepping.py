@@ -6,20 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from frame.callbacks.duration import TrainDuration
 from frame.data.base import Batch
-from frame.data.loader import Loader
 from frame.data.memory import InMemory
 from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization import schedules
-from frame.optimization.base import Diverged, Optimization, seed_noise
+from frame.optimization.base import Diverged, seed_noise
 from frame.optimization.batch import BatchOptimization
-from frame.units import Duration
-from tests.own.toys import Duel, DuelOptimization
+from tests.optimization.fitting import fit
 
 
 class Line(Model):
@@ -41,22 +37,6 @@ class Line(Model):
 def rows(n: int = 24) -> InMemory:
     generator = torch.Generator().manual_seed(0)
     return InMemory(torch.randn(n, 3, generator=generator), torch.arange(n))
-
-
-def fit(optimization: Optimization, source: InMemory, iterations: int, tmp_path: Path, **options: Any) -> Trainer:
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=-1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        callbacks=[TrainDuration([Duration(iterations, "iterations")])],
-        **options,
-    )
-    trainer.fit(optimization, Loader(source, optimization.batch_size, 0))
-    return trainer
 
 
 def weight(model: nn.Module) -> Tensor:
@@ -136,34 +116,6 @@ def test_schedules_step_with_the_optimizer(schedule: Any, expected: list[float],
     optimization = BatchOptimization(Line(), partial(Watched, lr=1.0), 4, schedule=schedule, accumulate=2)
     fit(optimization, rows(), 12, tmp_path)
     assert rates == pytest.approx(expected, abs=1e-6)
-
-
-def test_each_player_moves_alone(tmp_path: Path) -> None:
-    source = InMemory(torch.randint(0, 256, (64, 1, 2, 2), dtype=torch.uint8))
-    optimization = DuelOptimization(Duel(4), partial(torch.optim.Adam, lr=0.1), batch_size=16)
-    moved: list[tuple[bool, bool]] = []
-    whole = optimization._update
-
-    def watched(player: Any) -> None:
-        assert isinstance(optimization.model, Duel)
-        parts = [list(optimization.model.generator.parameters()), list(optimization.model.adversary.parameters())]
-        before = [[p.detach().clone() for p in part] for part in parts]
-        whole(player)
-        now = zip(parts, before, strict=True)
-        moved.append(tuple(any(not torch.equal(p, q) for p, q in zip(a, b, strict=True)) for a, b in now))  # type: ignore[arg-type]
-
-    optimization._update = watched  # type: ignore[method-assign]
-    fit(optimization, source, 3, tmp_path)
-    assert moved == [(False, True), (True, False)] * 3
-    assert all(p.requires_grad for p in optimization.model.parameters())
-    assert optimization.counters["iterations"] == 3
-
-
-def test_no_gradient_leaks_into_the_other_player(tmp_path: Path) -> None:
-    source = InMemory(torch.randint(0, 256, (64, 1, 2, 2), dtype=torch.uint8))
-    optimization = DuelOptimization(Duel(4), partial(torch.optim.SGD, lr=0.0), batch_size=16, accumulate=2)
-    fit(optimization, source, 1, tmp_path)  # half an accumulation, stepped at the end
-    assert all(p.grad is None for p in optimization.model.parameters())
 
 
 def test_noise_depends_on_seed_iteration_and_rank_alone() -> None:

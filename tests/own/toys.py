@@ -1,4 +1,4 @@
-"""What a user's own folder may hold: a two-player model and procedure, and callbacks that break a run on purpose."""
+"""What a user's own folder may hold: a two-player model, and callbacks that break a run on purpose."""
 
 import hashlib
 import os
@@ -15,7 +15,6 @@ from frame.callbacks import checkpoints
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar
 from frame.models.base import AdversarialModel
-from frame.optimization.base import Optimization, OptimizerPartial, Player
 
 
 class Duel(AdversarialModel):
@@ -38,41 +37,6 @@ class Duel(AdversarialModel):
         gap = self.adversary(self.generate(x).detach()).mean() - self.adversary(x).mean()
         penalty = sum(p.square().sum() for p in self.adversary.parameters())
         return {"loss": gap + penalty}
-
-
-class DuelOptimization(Optimization):
-    """Each batch: a step of the adversary, then one of the generator."""
-
-    find_unused_parameters = True
-
-    def __init__(
-        self,
-        model: Duel,
-        optimizer: OptimizerPartial,
-        batch_size: int,
-        accumulate: int = 1,
-        average: float | None = None,
-        noise_seed: int = 0,
-    ) -> None:
-        super().__init__(model, batch_size, accumulate=accumulate, average=average, noise_seed=noise_seed)
-        self._optimizer = optimizer
-
-    def make_players(self) -> dict[str, Player]:
-        assert isinstance(self.model, Duel)
-        return {
-            "model": Player(list(self.model.generator.parameters()), self._optimizer),
-            "adversary": Player(list(self.model.adversary.parameters()), self._optimizer),
-        }
-
-    def step(self, batch: Batch) -> dict[str, Tensor]:
-        assert isinstance(self.model, Duel)
-        with self.playing("adversary"):
-            adversarial = self.model.compute_adversarial_loss(batch)["loss"]
-            self.descend("adversary", adversarial)
-        with self.playing("model"):
-            loss = self.model(batch)["loss"]
-            self.descend("model", loss)
-        return {"loss": loss, "adversary/loss": adversarial}
 
 
 class Breaker(Callback):

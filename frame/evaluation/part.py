@@ -1,0 +1,33 @@
+"""An evaluation of one model among several that are trained together."""
+
+from torch import nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Evaluation, LogEntry
+from frame.mistakes import Mistake, choices
+
+
+class PartEvaluation(Evaluation):
+    """Another evaluation, of one part of the model.
+
+    Args:
+        part: the part's name, such as `models.vae` in `model=Joint`.
+        evaluation: what is to be found out about it.
+
+    Raises:
+        Mistake: from `check`, the model has no such part, or the part or the data cannot serve.
+    """
+
+    def __init__(self, part: str, evaluation: Evaluation) -> None:
+        super().__init__(evaluation.evaluate_on)
+        self.part, self.evaluation = part, evaluation
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        return self.evaluation.evaluate(model.get_submodule(self.part), data)
+
+    def check(self, model: nn.Module, data: DataSet) -> None:
+        names = dict(model.named_modules())
+        if self.part not in names:
+            near = [name for name in names if name.count(".") <= self.part.count(".") and name]
+            raise Mistake(f"PartEvaluation: {choices(self.part, near, kind='part')}")
+        self.evaluation.check(names[self.part], data)

@@ -1,0 +1,82 @@
+"""Two players: the adversary and all the rest of the model, each with its own optimizer."""
+
+from torch import Tensor
+
+from frame.data.base import Batch
+from frame.mistakes import Mistake, at_least
+from frame.models.base import AdversarialModel, Model
+from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial, checked_clip
+
+
+class AdversarialOptimization(Optimization):
+    """Each batch a step of the adversary, then, each `n_adversary_steps` batches, one of all other parameters.
+
+    An iteration is a batch, whoever steps in it: the adversary sees fresh data each time, as in algorithm 1 of
+    Goodfellow et al. 2014 (1406.2661) and of Gulrajani et al. 2017 (1704.00028). Schedules, `after_update` and
+    averages count the adversary's steps.
+
+    Args:
+        optimizer: of all parameters but the adversary's; a partial, called with the parameters.
+        adversary_optimizer: of the adversary's.
+        n_adversary_steps: steps of the adversary for one of the others.
+        schedule, adversary_schedule: partials, called with the optimizers; counted in steps of their own.
+        adversary_clip: largest norm of the adversary's gradient; None takes `clip`.
+
+    The other arguments are `Optimization`'s.
+
+    Raises:
+        Mistake: the model has no adversary, or a number is out of range.
+    """
+
+    find_unused_parameters = True
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: OptimizerPartial,
+        adversary_optimizer: OptimizerPartial,
+        batch_size: int,
+        n_adversary_steps: int = 1,
+        schedule: SchedulePartial | None = None,
+        adversary_schedule: SchedulePartial | None = None,
+        accumulate: int = 1,
+        clip: float | None = None,
+        adversary_clip: float | None = None,
+        average: float | None = None,
+        noise_seed: int = 0,
+    ) -> None:
+        super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
+        if not isinstance(model, AdversarialModel):
+            raise Mistake(f"{type(model).__name__} has no adversary: choose optimization=batch_ADAM")
+        at_least(1, n_adversary_steps=n_adversary_steps)
+        self._optimizer, self._schedule = optimizer, schedule
+        self._adversary_optimizer, self._adversary_schedule = adversary_optimizer, adversary_schedule
+        self.n_adversary_steps = n_adversary_steps
+        self.adversary_clip = checked_clip("adversary_clip", adversary_clip)
+
+    @property
+    def adversarial(self) -> AdversarialModel:
+        assert isinstance(self.model, AdversarialModel)
+        return self.model
+
+    def make_players(self) -> dict[str, Player]:
+        adversary = list(self.adversarial.adversary.parameters())
+        theirs = {id(parameter) for parameter in adversary}
+        others = [parameter for parameter in self.model.parameters() if id(parameter) not in theirs]
+        return {
+            "model": Player(others, self._optimizer, self._schedule),
+            "adversary": Player(adversary, self._adversary_optimizer, self._adversary_schedule, self.adversary_clip),
+        }
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        with self.playing("adversary"):
+            found = self.adversarial.compute_adversarial_loss(batch)
+            self.descend("adversary", found["loss"])
+        losses = {f"adversary/{name}": value for name, value in found.items()}
+        # `updates` stands still while gradients accumulate: all batches of a group go the same way
+        if (self.counters["updates"] + 1) % self.n_adversary_steps == 0:
+            with self.playing("model"):
+                found = self.model(batch)
+                self.descend("model", found["loss"])
+            losses |= found
+        return losses

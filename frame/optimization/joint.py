@@ -1,0 +1,88 @@
+"""Several models at once: on their summed loss, or each by an optimizer and a schedule of its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from frame.data.base import Batch
+from frame.mistakes import Mistake, choices
+from frame.models.base import Model
+from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial
+
+
+class JointOptimization(Optimization):
+    """Trains the models of a model that has `models` and `summed(losses)`; see `frame.models.Joint`.
+
+    `summed=True`: one gradient, that of the weighted sum; each model's optimizer steps with its share of it.
+    `summed=False`: each model descends its own loss, unweighted, and its gradient reaches no other model's parameters.
+    The two differ where models share networks, and in nothing else but the weights. A network that several models
+    share belongs to the first of them; a model that has none of its own is only watched.
+
+    Args:
+        optimizer: a partial for every model that `optimizers` does not name.
+        schedule: likewise.
+        optimizers, schedules: partials by the model's name.
+        summed: as above.
+
+    The other arguments are `Optimization`'s.
+
+    Raises:
+        Mistake: the model holds no models, or a name belongs to none of them.
+    """
+
+    find_unused_parameters = True
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: OptimizerPartial,
+        batch_size: int,
+        schedule: SchedulePartial | None = None,
+        optimizers: Mapping[str, OptimizerPartial] | None = None,
+        schedules: Mapping[str, SchedulePartial] | None = None,
+        summed: bool = False,
+        accumulate: int = 1,
+        clip: float | None = None,
+        average: float | None = None,
+        noise_seed: int = 0,
+    ) -> None:
+        super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
+        if not hasattr(model, "models") or not hasattr(model, "summed"):
+            raise Mistake(f"{type(model).__name__} holds no models: choose model=Joint, or optimization=batch_ADAM")
+        self._optimizers = self._by_name("optimizers", optimizers, optimizer)
+        self._schedules = self._by_name("schedules", schedules, schedule)
+        self.summed = summed
+
+    def _by_name(self, argument: str, partials: Mapping[str, Any] | None, default: Any) -> dict[str, Any]:
+        models: Any = self.model.models
+        for name in partials or {}:
+            if name not in models:
+                raise Mistake(f"optimization.{argument}: {choices(name, models, kind='model')}")
+        return {name: (partials or {}).get(name, default) for name in models}
+
+    def make_players(self) -> dict[str, Player]:
+        models: Any = self.model.models
+        taken: set[int] = set()
+        players = {}
+        for name in models:
+            mine = [parameter for parameter in models[name].parameters() if id(parameter) not in taken]
+            taken |= {id(parameter) for parameter in mine}
+            if mine:
+                players[name] = Player(mine, self._optimizers[name], self._schedules[name])
+        return players
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        joint: Any = self.model
+        if self.summed:
+            losses: dict[str, Tensor] = joint(batch)
+            self.descend(list(self.players), losses["loss"])
+            return losses
+        found = {}
+        for name in joint.models:
+            with self.playing(name):
+                found[name] = joint.models[name](batch)
+                if name in self.players:
+                    self.descend(name, found[name]["loss"])
+        summed: dict[str, Tensor] = joint.summed({n: {k: v.detach() for k, v in f.items()} for n, f in found.items()})
+        return summed
