@@ -3,15 +3,17 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib import import_module
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from frame.callbacks.base import Monitor
 from frame.callbacks.evaluation import EvaluationCallback
+from frame.compose import config_folder
 from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.evaluation.base import evaluating
 from frame.mistakes import Mistake, choices
@@ -65,8 +67,14 @@ def dry_run(
     batch = whole_batch(train, torch.arange(min(ROWS, len(train))))
     for key in getattr(model, "needs", ()):
         if key not in batch:
-            there = ", ".join(sorted(batch))
-            raise Mistake(f"{type(model).__name__} needs '{key}' in each batch; {type(data).__name__} has: {there}")
+            there, others = ", ".join(sorted(batch)), ", ".join(having(key)) or "none of frame's own"
+            raise Mistake(
+                f"{type(model).__name__} needs '{key}' in each batch; {type(data).__name__} has: {there}. "
+                f"Data sets with '{key}': {others}"
+            )
+    n_data = getattr(model, "n_data", None)
+    if n_data is not None and n_data != len(train) and config.get("data_rows") is None:
+        raise Mistake(f"n_data={n_data}: {type(data).__name__} has {len(train)} rows to train on: set params.n_data")
     # on a copy, since a loss may write buffers and an evaluation may fail halfway
     copy = deepcopy(model)
     with evaluating(copy), naming_shapes(copy, batch), torch.enable_grad():
@@ -75,6 +83,7 @@ def dry_run(
             copy.compute_adversarial_loss(batch)
     if "loss" not in losses or losses["loss"].shape != ():
         raise Mistake(f"{type(model).__name__} has to return a scalar 'loss'; it returned: {', '.join(losses)}")
+    optimization.advance_coefficients()
     try:
         players = optimization.make_players()
     except (TypeError, ValueError) as error:
@@ -98,6 +107,17 @@ def dry_run(
     for who, name in monitors:
         if name not in measured:
             raise Mistake(f"{who}: {choices(name, measured, kind='measurement')}")
+
+
+def having(key: str) -> list[str]:
+    """The names in config/data whose data sets have this key in their batches."""
+    found = []
+    for file in sorted((config_folder() / "data").glob("*.yaml")):
+        module, _, name = str(OmegaConf.load(file).get("_target_")).rpartition(".")
+        keys = getattr(getattr(import_module(module), name), "keys", ())
+        if isinstance(keys, tuple) and key in keys:
+            found.append(file.stem)
+    return found
 
 
 @contextmanager

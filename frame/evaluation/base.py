@@ -15,6 +15,8 @@ from torch.distributions import Distribution
 from frame.data.base import Batch, DataSet, whole_batch
 from frame.mistakes import Mistake
 
+# `x` below is all that `model.inputs` names of a batch, in that order: a conditional model takes x and y
+
 
 @runtime_checkable
 class Encodes(Protocol):
@@ -55,6 +57,20 @@ class Predicts(Protocol):
 class BoundsLikelihood(Protocol):
     def log_likelihood_bound(self, x: Tensor) -> dict[str, Tensor]:
         """'elbo', 'distortion' and 'rate', each [B], nats: elbo = -distortion - rate; the KL has weight 1 always."""
+        ...
+
+
+@runtime_checkable
+class WeighsSamples(Protocol):
+    def log_weights(self, x: Tensor, n_samples: int) -> Tensor:
+        """log p(x, z) - log q(z|x) for `n_samples` z ~ q(z|x) each: [n_samples, B], nats."""
+        ...
+
+
+@runtime_checkable
+class HasFeatures(Protocol):
+    def features(self, x: Tensor) -> Tensor:
+        """The encoder's layer before its output, [B, n]."""
         ...
 
 
@@ -144,7 +160,8 @@ class Evaluation:
                     f"{type(model).__name__} has none: remove this evaluation or choose another model"
                 )
         row = data.split(self.evaluate_on).batch(torch.arange(1))
-        for key in self.needs_data:
+        taken = getattr(model, "inputs", ()) if self.needs else ()
+        for key in dict.fromkeys((*self.needs_data, *taken)):
             if key not in row:
                 raise Mistake(
                     f"{type(self).__name__} needs '{key}' in the data; {type(data).__name__} has only: "
@@ -163,6 +180,11 @@ class Evaluation:
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         for start, indices in enumerate(order.split(batch_size)):
             yield whole_batch(source, indices, seed=start, device=device)
+
+
+def given(model: nn.Module, batch: Batch) -> list[Any]:
+    """What a model's capabilities take of a batch: x, and whatever else the model is conditioned on."""
+    return [batch[key] for key in getattr(model, "inputs", ("x",))]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import BoundsLikelihood, Evaluation, LogEntry, Scalar
+from frame.evaluation.base import BoundsLikelihood, Evaluation, LogEntry, Scalar, given
 from frame.measures.statistics import mean_and_standard_error
 from frame.mistakes import at_least
 
@@ -29,7 +29,8 @@ class ELBOEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, BoundsLikelihood)
-        bounds = [model.log_likelihood_bound(batch["x"]) for batch in self.batches(model, data, self.n_samples)]
+        batches = self.batches(model, data, self.n_samples)
+        bounds = [model.log_likelihood_bound(*given(model, batch)) for batch in batches]
         entry = LogEntry(self.evaluate_on)
         for key, term in {"": "elbo", "rate": "rate", "distortion": "distortion"}.items():
             values = torch.cat([bound[term] for bound in bounds])

@@ -1,10 +1,13 @@
 """What a model makes of pictures that it has to rebuild."""
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import Evaluation, LogEntry, Reconstructs
+from frame.evaluation.base import Evaluation, LogEntry, Reconstructs, given
 from frame.evaluation.pictures import grid
 from frame.mistakes import at_least
 
@@ -41,8 +44,10 @@ class ImageReconstructionQualitativeEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, Reconstructs)
-        x = torch.cat([batch["x"] for batch in self.batches(model, data, self.n_pictures)])
-        again = model.reconstruct(x, sample_latents=self.sample_latents, sample_images=self.sample_images)
+        batches = [given(model, batch) for batch in self.batches(model, data, self.n_pictures)]
+        taken = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+        x, reconstruct = taken[0], cast(Callable[..., Tensor], model.reconstruct)
+        again = reconstruct(*taken, sample_latents=self.sample_latents, sample_images=self.sample_images)
         rows: list[Tensor] = []
         for originals, reconstructions in zip(x.split(COLUMNS), again.split(COLUMNS), strict=True):
             # White pictures fill the last row, so that its reconstructions start a new one

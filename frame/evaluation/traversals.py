@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from frame.data.base import DataSet
-from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry
+from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, given
 from frame.evaluation.pictures import grid
 from frame.mistakes import Mistake, at_least
 
@@ -52,9 +52,10 @@ class LatentTraversalEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, _EncodesAndDecodes)
-        means, kls = [], []
+        means, kls, taken = [], [], []
         for batch in self.batches(model, data, self.n_samples):
-            q_z_given_x = model.encode(batch["x"])
+            taken.append(given(model, batch))
+            q_z_given_x = model.encode(*taken[-1])
             means.append(q_z_given_x.mean)
             kls.append(kl_divergence(Normal(q_z_given_x.mean, q_z_given_x.stddev), Normal(0.0, 1.0)))
         kl, dims = torch.cat(kls).mean(0).sort(descending=True)
@@ -63,7 +64,8 @@ class LatentTraversalEvaluation(Evaluation):
         z = means[0][0].repeat(len(dims), self.n_steps, 1)  # [n_dims, n_steps, z_dim]
         for row, dim in enumerate(dims):
             z[row, :, dim] = values
-        pictures = model.decode(z.flatten(0, 1)).mean
+        others = [value[:1].repeat_interleave(len(z) * self.n_steps, 0) for value in taken[0][1:]]
+        pictures = model.decode(z.flatten(0, 1), *others).mean
         return LogEntry(self.evaluate_on, figures={"": self._figure(pictures, values, dims, kl)})
 
     def _figure(self, pictures: Tensor, values: Tensor, dims: Tensor, kl: Tensor) -> Figure:

@@ -18,6 +18,7 @@ from frame.data.base import Batch
 from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization.clock import Clock
+from frame.optimization.noise import seed_noise
 
 OptimizerPartial = Callable[..., Optimizer]
 SchedulePartial = Callable[[Optimizer], LRScheduler]
@@ -188,8 +189,8 @@ class Optimization(LightningModule):
 
     def _scheduled(self) -> list[Coefficient]:
         if self._coefficients is None:  # found once: walking through all modules would cost a step's time
-            modules = [m for module in (self.model, *self._averaged) for m in module.modules()]
-            self._coefficients = [m for m in modules if _follows_a_schedule(m)]
+            tops = (self.model, *self._averaged)
+            self._coefficients = [m for top in tops for m in top.modules() if _follows_a_schedule(m)]
         return self._coefficients
 
     def _count(self, batch: Batch) -> None:
@@ -252,8 +253,7 @@ class Optimization(LightningModule):
         if bad:
             iteration = min(bad)[0]
             # the sum breaks with any of its parts: a part says more
-            parts = [b for b in bad if b[0] == iteration and b[1].split("/")[-1] != "loss"] or [min(bad)]
-            _, name, value = parts[0]
+            _, name, value = ([b for b in bad if b[0] == iteration and b[1].split("/")[-1] != "loss"] or [min(bad)])[0]
             raise Diverged(
                 f"{name} is {value} at iteration {iteration}: try a smaller learning rate, or optimization.clip=1"
             )
@@ -298,13 +298,3 @@ def checked_clip(name: str, clip: float | None) -> float | None:
     if clip is not None and not clip > 0:
         raise Mistake(f"optimization.{name}={clip}: has to be above 0")
     return clip
-
-
-def seed_noise(seed: int, iteration: int, rank: int) -> None:
-    """Seeds torch for one iteration of one rank."""
-    # odd constants spread neighbouring (seed, iteration, rank) over 63 bits, where the generators hash them again
-    mixed = (seed * 0x9E3779B97F4A7C15 + iteration * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63
-    # torch.manual_seed formats a stack trace for each device that is not in use: 0.1 ms a step
-    torch.default_generator.manual_seed(mixed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed(mixed)

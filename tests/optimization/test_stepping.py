@@ -13,8 +13,9 @@ from frame.data.memory import InMemory
 from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization import schedules
-from frame.optimization.base import Diverged, seed_noise
+from frame.optimization.base import Diverged
 from frame.optimization.batch import BatchOptimization
+from frame.optimization.noise import seed_noise
 from tests.optimization.fitting import fit
 
 
