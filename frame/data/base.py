@@ -63,6 +63,12 @@ class DataSet:
         """How many values 'y' has; None where there is no 'y' or nobody knows."""
         return None
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What a batch has beside 'index'. Data sets that know it without reading override this."""
+        row = whole_batch(self.split(self.splits[0]), torch.arange(1))
+        return tuple(key for key in row if key != "index")
+
     def load(self, split: str) -> Source:
         """Reads one split.
 

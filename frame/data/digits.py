@@ -21,6 +21,7 @@ class Digits(DataSet):
 
     shape = (1, 8, 8)
     n_classes = 10
+    keys = ("x", "y")
     rows = {"train": slice(0, 1297), "valid": slice(1297, 1497), "test": slice(1497, 1797)}
 
     def __init__(self, binarize: str = "none") -> None:

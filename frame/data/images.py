@@ -66,6 +66,10 @@ class Images(DataSet):
     def n_classes(self) -> int | None:
         return len(self.classes) or None
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return ("x", "y") if self.classes else ("x",)
+
     @cached_property
     def classes(self) -> list[str]:
         """The class folders' names; 'y' counts them from 0. Empty without class folders."""

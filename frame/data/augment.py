@@ -1,0 +1,84 @@
+"""Random changes of whole batches of pictures: [B, C, H, W] and a generator in, [B, C, H, W] out.
+
+Each picture draws its own noise, all of it from the generator, which lies on the pictures' device.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frame.mistakes import Mistake, at_least
+
+
+def uniform(n: int, low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
+    """[n] draws from U[low, high), of the type and on the device of `like`."""
+    return low + (high - low) * torch.rand(n, generator=generator, device=like.device, dtype=like.dtype)
+
+
+class Affine(nn.Module):
+    """Each picture rotated, sheared, scaled and shifted about its centre, bilinearly; what comes in is black.
+
+    A point p, in pixels from the centre with y downwards, moves to s R(a) K(k) p + t, where R(a) rotates by
+    a ~ U[-rotation, rotation], K(k) = [[1, -tan k], [0, 1]] shears along x only, k ~ U[-shear, shear],
+    s ~ U[scale[0], scale[1]], and t moves along each axis by U[-shift, shift] of that side.
+
+    This is torchvision's `RandomAffine(rotation, (shift, shift), scale, shear)` but for two things: shifts are not
+    rounded to whole pixels, and values are interpolated, where its default takes the nearest pixel's.
+
+    Args:
+        rotation: largest angle, degrees.
+        shift: largest shift, parts of the side.
+        scale: smallest and largest factor.
+        shear: largest angle, degrees, below 90.
+
+    Raises:
+        Mistake: a value out of range; from `forward`, rows that are no pictures.
+    """
+
+    def __init__(self, rotation: float, shift: float, scale: Sequence[float], shear: float) -> None:
+        super().__init__()
+        at_least(0, rotation=rotation, shift=shift, shear=shear)
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+            raise Mistake(f"scale={list(scale)}: give the smallest and the largest factor, such as [0.9, 1.1]")
+        if shear >= 90:
+            raise Mistake(f"shear={shear}: it must be below 90 degrees")
+        self.rotation, self.shift, self.shear = math.radians(rotation), float(shift), math.radians(shear)
+        self.scale = (float(scale[0]), float(scale[1]))
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if x.dim() != 4:
+            raise Mistake(f"Affine needs pictures [B, C, H, W], not rows {list(x.shape)}: use data that has pictures")
+        n, _, height, width = x.shape
+        a = uniform(n, -self.rotation, self.rotation, x, generator)
+        k = uniform(n, -self.shear, self.shear, x, generator).tan()
+        s = uniform(n, *self.scale, x, generator)
+        t = uniform(2 * n, -self.shift, self.shift, x, generator).view(n, 2, 1) * 2  # a side is 2 long in a grid
+        # Where a point of the result comes from: p = K(-k) R(-a) (p' - t) / s
+        cos, sin = a.cos() / s, a.sin() / s
+        # A grid's units are half sides, which differ between the axes of a picture that is not square
+        above = torch.stack([cos - k * sin, (sin + k * cos) * (height / width)], dim=-1)
+        below = torch.stack([-sin * (width / height), cos], dim=-1)
+        inverse = torch.stack([above, below], dim=1)  # [B, 2, 2]
+        grid = F.affine_grid(torch.cat([inverse, -inverse @ t], dim=-1), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+class Drop(nn.Module):
+    """Each pixel, in all of its channels, is set to 0 with probability p.
+
+    Raises:
+        Mistake: p is not in [0, 1].
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise Mistake(f"p={p}: a probability lies between 0 and 1")
+        self.p = p
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        kept = torch.rand(len(x), 1, *x.shape[2:], generator=generator, device=x.device) >= self.p
+        return x * kept

@@ -1,0 +1,84 @@
+"""Random views of another data set's pictures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from frame.data.base import Batch, DataSet, Resident, Seeded, Source
+from frame.data.per_sample import as_data_set
+from frame.mistakes import at_least
+
+
+class Views(DataSet):
+    """The same rows, and 'views' beside them: `n_views` tensors like 'x', augmented independently of one another.
+
+    'x' stays as it was. In every split the views are drawn afresh at each use, on the whole batch where it lies.
+
+    Args:
+        data: a data set, or what `as_data_set` makes one of.
+        augmentations: by any name, modules that take (x, generator), such as those in `frame.data.augment`;
+            a view is what they make of 'x' in their order.
+        n_views: how many.
+
+    Raises:
+        Mistake: n_views < 1, or `data` is no data set.
+    """
+
+    def __init__(self, data: Any, augmentations: Mapping[str, nn.Module], n_views: int = 2) -> None:
+        super().__init__()
+        at_least(1, n_views=n_views)
+        self.data = as_data_set(data)
+        self.splits, self.absent = self.data.splits, self.data.absent
+        self.augmentations, self.n_views = tuple(augmentations.values()), n_views
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def n_classes(self) -> int | None:
+        return self.data.n_classes
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (*self.data.keys, "views")
+
+    def load(self, split: str) -> Source:
+        source = self.data.split(split)
+        kind = ResidentWithViews if isinstance(source, Resident) else WithViews
+        return kind(source, self.augmentations, self.n_views)
+
+
+class WithViews:
+    """A source whose `transform` adds 'views', see `Views`."""
+
+    def __init__(self, source: Source, augmentations: tuple[nn.Module, ...], n_views: int) -> None:
+        self.source, self.augmentations, self.n_views = source, augmentations, n_views
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, indices: torch.Tensor) -> Batch:
+        return self.source.batch(indices)
+
+    def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
+        batch = self.source.transform(batch, generator)
+        views = [batch["x"]] * self.n_views
+        for i in range(self.n_views):
+            for augment in self.augmentations:
+                views[i] = augment(views[i], generator)
+        return {**batch, "views": views}
+
+    def at(self, seed: int, epoch: int) -> "WithViews":
+        source = self.source.at(seed, epoch) if isinstance(self.source, Seeded) else self.source
+        return type(self)(source, self.augmentations, self.n_views)
+
+
+class ResidentWithViews(WithViews):
+    """The same of a source whose rows lie in memory."""
+
+    def to(self, device: torch.device) -> "ResidentWithViews":
+        assert isinstance(self.source, Resident)
+        return type(self)(self.source.to(device), self.augmentations, self.n_views)

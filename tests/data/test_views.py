@@ -1,0 +1,237 @@
+"""Views: Affine against scipy and against its own limits, dropped pixels, and where the noise comes from."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from scipy import ndimage  # type: ignore[import-untyped]
+from torch import Tensor, nn
+
+from frame import checks
+from frame.compose import compose
+from frame.data.augment import Affine, Drop
+from frame.data.base import DataSet, Resident, Seeded, Source, whole_batch
+from frame.data.digits import Digits
+from frame.data.loader import Loader
+from frame.data.memory import InMemory
+from frame.data.per_sample import PerSample, PerSampleSplits
+from frame.data.views import Views
+from frame.mistakes import Mistake
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def smooth_pictures(n: int, height: int, width: int) -> Tensor:
+    """Bumps that are black towards the border."""
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    centres = 0.3 * torch.randn(n, 2, 1, 1, generator=generator())
+    return torch.exp(-8 * ((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2)).unsqueeze(1)
+
+
+def test_nothing_to_change_changes_nothing() -> None:
+    x = torch.rand(5, 3, 9, 14, generator=generator())
+    torch.testing.assert_close(Affine(0, 0, [1, 1], 0)(x, generator()), x, rtol=0, atol=1e-5)
+    assert torch.equal(Drop(0.0)(x, generator()), x) and Drop(1.0)(x, generator()).count_nonzero() == 0
+
+
+def fixed(monkeypatch: pytest.MonkeyPatch, **parts: float) -> None:
+    """Lets the draws of `uniform` be these parts of their ranges, in the order in which Affine draws."""
+    order = iter([parts["rotation"], parts["shear"], parts["scale"], parts["shift"]])
+
+    def draw(n: int, low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.full((n,), low + (high - low) * next(order))
+
+    monkeypatch.setattr("frame.data.augment.uniform", draw)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (20, 33)], ids=str)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"rotation": 1.0, "shear": 0.5, "scale": 0.5, "shift": 0.5},
+        {"rotation": 0.5, "shear": 0.0, "scale": 0.5, "shift": 0.5},
+        {"rotation": 0.5, "shear": 0.5, "scale": 1.0, "shift": 0.5},
+        {"rotation": 0.5, "shear": 0.5, "scale": 0.5, "shift": 1.0},
+        {"rotation": 0.1, "shear": 0.9, "scale": 0.2, "shift": 0.8},
+    ],
+    ids=["rotation", "shear", "scale", "shift", "all"],
+)
+def test_affine_is_what_scipy_makes_of_the_same_matrix(
+    size: tuple[int, int], parts: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    height, width = size
+    x = smooth_pictures(3, height, width)
+    fixed(monkeypatch, **parts)
+    ours = Affine(30, 0.1, [0.8, 1.2], 20)(x, generator())
+    a, k = math.radians(30) * (2 * parts["rotation"] - 1), math.radians(20) * (2 * parts["shear"] - 1)
+    s, t = 0.8 + 0.4 * parts["scale"], 0.1 * (2 * parts["shift"] - 1)
+    # p' = s R(a) K(k) p + t with p = (x, y) in pixels from the centre
+    rotation = np.array([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])
+    forward = s * rotation @ np.array([[1, -math.tan(k)], [0, 1]])
+    swap = np.array([[0, 1], [1, 0]])  # scipy counts (row, column)
+    inverse = swap @ np.linalg.inv(forward) @ swap
+    centre, moved = np.array([(height - 1) / 2, (width - 1) / 2]), t * np.array([height, width])
+    for picture, expected in zip(ours[:, 0], x[:, 0], strict=True):
+        theirs = ndimage.affine_transform(
+            expected.numpy().astype(float), inverse, centre - inverse @ (centre + moved), order=1, mode="grid-constant"
+        )
+        np.testing.assert_allclose(picture, theirs, atol=1e-4)
+
+
+def test_draws_fill_their_ranges_and_differ_between_pictures() -> None:
+    """A dot right of the centre tells its angle and its distance; the dot's mean tells the shift."""
+    n, side = 400, 65
+    x = torch.zeros(n, 1, side, side)
+    x[:, 0, 32, 52] = 1  # 20 pixels to the right of the centre
+    places = torch.stack(torch.meshgrid(torch.arange(side) - 32.0, torch.arange(side) - 32.0, indexing="ij"))
+
+    def dots(augment: Affine) -> tuple[Tensor, Tensor]:
+        weights = augment(x, generator())[:, 0]
+        return ((weights * places[:, None]).sum((2, 3)) / weights.sum((1, 2))).unbind(0)
+
+    down, right = dots(Affine(15, 0, [1, 1], 0))
+    angles = torch.atan2(down, right) * 180 / math.pi
+    assert angles.abs().max() < 15.6 and angles.max() > 14 and angles.min() < -14 and abs(angles.mean()) < 2
+    down, right = dots(Affine(0, 0, [0.5, 1.5], 0))
+    assert down.abs().max() < 1e-3 and 9.5 < right.min() < 11 and 29 < right.max() < 30.5
+    down, right = dots(Affine(0, 0.1, [1, 1], 0))
+    for shifts in (down, right - 20):
+        assert shifts.abs().max() < 6.6 and shifts.max() > 6 and shifts.min() < -6
+    assert abs(torch.corrcoef(torch.stack([down, right]))[0, 1]) < 0.2
+    down, right = dots(Affine(0, 0, [1, 1], 15))
+    assert down.abs().max() < 1e-3 and (right - 20).abs().max() < 1e-2  # a shear along x leaves the x axis alone
+
+
+def test_drop_takes_its_part_and_whole_pixels() -> None:
+    x = torch.rand(200, 3, 8, 8, generator=generator()) + 0.1
+    left = Drop(0.2)(x, generator(1))
+    kept = left != 0
+    assert torch.equal(kept[:, 0], kept[:, 1]) and torch.equal(kept[:, 0], kept[:, 2])
+    assert torch.equal(left[kept], x[kept])
+    n = kept[:, 0].numel()
+    assert abs(kept[:, 0].float().mean().item() - 0.8) < 5 * (0.16 / n) ** 0.5
+
+
+def two_views(data: Any, n_views: int = 2) -> Views:
+    return Views(data, {"affine": Affine(15, 0.1, [0.9, 1.1], 15), "drop": Drop(0.2)}, n_views)
+
+
+def test_views_stand_beside_what_was_there() -> None:
+    plain, data = Digits(), two_views(Digits(), n_views=3)
+    assert (data.shape, data.n_classes, data.splits) == (plain.shape, plain.n_classes, plain.splits)
+    assert data.keys == ("x", "y", "views")
+    rows = torch.tensor([3, 1, 4, 1])
+    for split in data.splits:
+        assert len(data.split(split)) == len(plain.split(split))
+        batch, clean = whole_batch(data.split(split), rows), whole_batch(plain.split(split), rows)
+        assert set(batch) == {*data.keys, "index"} and len(batch["views"]) == 3
+        for key in clean:
+            assert torch.equal(batch[key], clean[key])
+        seen = [batch["x"], *batch["views"]]
+        assert all(view.shape == (4, 1, 8, 8) and 0 <= view.min() and view.max() <= 1 for view in seen)
+        # other noise in each view, and for the same row twice in a batch
+        assert not any(torch.equal(seen[i], seen[j]) for i in range(4) for j in range(i))
+        assert not any(torch.equal(view[1], view[3]) for view in batch["views"])
+
+
+def test_noise_is_the_generator_s_alone_and_the_loader_s_seed_brings_it_back() -> None:
+    source = two_views(Digits(binarize="dynamic")).split("train")
+    rows = torch.arange(20)
+    torch.manual_seed(1)
+    one = whole_batch(source, rows, seed=5)
+    torch.manual_seed(2)
+    same, other = whole_batch(source, rows, seed=5), whole_batch(source, rows, seed=6)
+    for i in range(2):
+        assert torch.equal(one["views"][i], same["views"][i])
+        assert not torch.equal(one["views"][i], other["views"][i])
+
+    def third_batch(resume: bool) -> dict[str, Any]:
+        loader = Loader(source, 100, seed=3)
+        if resume:
+            loader.load_state_dict({"epoch": 0, "position": 2})
+            return next(iter(loader))
+        batches = iter(loader)
+        return [next(batches) for _ in range(3)][-1]
+
+    first, again = third_batch(False), third_batch(True)
+    assert all(torch.equal(a, b) for a, b in zip(first["views"], again["views"], strict=True))
+
+
+def test_a_source_in_memory_stays_one_and_a_seeded_one_gets_its_epoch() -> None:
+    resident = two_views(Digits()).split("train")
+    assert isinstance(resident, Resident)
+    there: Source = resident.to(torch.device("cpu"))
+    rows = torch.arange(5)
+    assert torch.equal(whole_batch(there, rows)["views"][1], whole_batch(resident, rows)["views"][1])
+
+    class Noisy:
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, index: int) -> Tensor:
+            return torch.rand(1, 4, 4)
+
+    data = two_views({"train": Noisy()})
+    assert data.splits == ("train", "valid") and data.keys == ("x", "views")
+    source = data.split("train")
+    assert isinstance(source, Seeded) and not isinstance(source, Resident)
+    inner = PerSampleSplits({"train": Noisy()}).split("train")
+    assert isinstance(inner, PerSample)
+    for epoch in (0, 1):
+        ours, theirs = source.at(7, epoch), inner.at(7, epoch)
+        assert torch.equal(ours.batch(torch.arange(5))["x"], theirs.batch(torch.arange(5))["x"])
+    with pytest.raises(Mistake, match="the data has no split 'test'"):
+        data.split("test")
+
+
+class Count(nn.Module):
+    def __init__(self, added: float) -> None:
+        super().__init__()
+        self.added = added
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return 10 * x + self.added
+
+
+def test_augmentations_are_applied_in_their_order() -> None:
+    class Rows(DataSet):
+        def load(self, split: str) -> Source:
+            return InMemory(torch.zeros(2, 3))
+
+    batch = whole_batch(Views(Rows(), {"b": Count(1), "a": Count(2)}).split("train"), torch.arange(2))
+    assert batch["views"][1].unique().tolist() == [12] and batch["x"].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("name, inner", [("views_digits", "Digits"), ("views_MNIST", "MNIST")])
+def test_the_configs_pass_the_check_and_build(name: str, inner: str) -> None:
+    config = compose(["experiment=digits_VAE", f"data={name}", "data.augmentations.drop.p=0.3", "data.n_views=4"])
+    checks.check(config, {"optimization": ("model",), "logging": ("folder", "config")})
+    data = instantiate(config.data)
+    assert isinstance(data, Views) and type(data.data).__name__ == inner and data.n_views == 4
+    affine, drop = data.augmentations
+    assert isinstance(affine, Affine) and affine.scale == (0.9, 1.1) and affine.rotation == affine.shear
+    assert isinstance(drop, Drop) and drop.p == 0.3
+
+
+def test_mistakes_in_views() -> None:
+    for wrong, match in (
+        ({"rotation": -1}, "rotation=-1"),
+        ({"shift": float("nan")}, "shift=nan"),
+        ({"scale": [1.1, 0.9]}, r"scale=\[1.1, 0.9\]: give the smallest and the largest"),
+        ({"scale": [0.9]}, "scale"),
+        ({"shear": 90}, "below 90"),
+    ):
+        arguments: dict[str, Any] = {"rotation": 15, "shift": 0.1, "scale": [0.9, 1.1], "shear": 15}
+        with pytest.raises(Mistake, match=match):
+            Affine(**{**arguments, **wrong})
+    with pytest.raises(Mistake, match="p=1.5"):
+        Drop(1.5)
+    with pytest.raises(Mistake, match="n_views"):
+        two_views(Digits(), n_views=0)
+    with pytest.raises(Mistake, match=r"needs pictures \[B, C, H, W\], not rows \[5, 64\]"):
+        Affine(15, 0.1, [0.9, 1.1], 15)(torch.rand(5, 64), generator())
