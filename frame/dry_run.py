@@ -113,7 +113,7 @@ def having(key: str) -> list[str]:
     """The names in config/data whose data sets have this key in their batches."""
     found = []
     for file in sorted((config_folder() / "data").glob("*.yaml")):
-        module, _, name = str(OmegaConf.load(file).get("_target_")).rpartition(".")
+        module, _, name = str(OmegaConf.select(OmegaConf.load(file), "_target_")).rpartition(".")
         keys = getattr(getattr(import_module(module), name), "keys", ())
         if isinstance(keys, tuple) and key in keys:
             found.append(file.stem)

@@ -1,36 +1,34 @@
 """What holds for every model: they are found by folder and built from the experiments, so a new one is tested too."""
 
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
-from torch import Tensor
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import frame.models
 from frame.compose import compose, config_folder
-from frame.models.base import Model
+from frame.data.base import Batch, DataSet, Source, whole_batch
+from frame.data.CIFAR10 import CIFAR10
+from frame.data.MNIST import MNIST
+from frame.dry_run import Rows
+from frame.models.base import AdversarialModel, Model
+from frame.optimization.base import Optimization
+from tests.optimization.fitting import fit
 
-SHAPES = {"digits": (1, 8, 8), "MNIST": (1, 28, 28), "FashionMNIST": (1, 28, 28), "CIFAR10": (3, 32, 32)}
-# Smaller networks, so that the test is quick
-SMALL = {"encoder_layers": [16], "decoder_layers": [16], "encoder_channels": [4, 8], "decoder_channels": [8, 4]}
-BY_HAND = {
-    "Classifier": {
-        "model": {"_target_": "frame.models.Classifier.Classifier"},
-        "architectures": {
-            "encoder": {"_target_": "frame.architectures.digits.Encoder", "z_dim": 4, "layers": [16]},
-            "predictor": {"_target_": "frame.architectures.digits.Predictor", "z_dim": 4},
-        },
-        "shape": (1, 8, 8),
-    }
-}
 EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
 MODELS = sorted(p.stem for p in Path(frame.models.__path__[0]).glob("*.py") if p.stem not in ("__init__", "base"))
+# Parameters that a loss cannot move, by model and the end of their name
+UNREACHED: dict[str, dict[str, str]] = {}
 
 
 def model_class(name: str) -> type[Model]:
@@ -41,37 +39,77 @@ def model_class(name: str) -> type[Model]:
     return only
 
 
-def builds() -> dict[str, tuple[str, str]]:
-    """Test id to (model, experiment, or '' where none uses it)."""
-    used = {}
-    for experiment in EXPERIMENTS:
-        config = compose([f"experiment={experiment}"])
-        used[experiment] = str(config.model["_target_"]).split(".")[-1]
-    cases = {experiment: (model, experiment) for experiment, model in used.items() if model in MODELS}
-    return cases | {model: (model, "") for model in MODELS if model not in used.values()}
+def fake(shape: tuple[int, ...]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Takes the place of reading files: pictures of blobs, so that no two pixels or rows are alike."""
+
+    def read(self: DataSet, train: bool) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(int(train))
+        x = torch.randint(0, 256, (64, *shape), dtype=torch.uint8, generator=generator)
+        return x, torch.arange(64) % 10
+
+    return read
 
 
-CASES = builds()
+@contextmanager
+def no_files() -> Iterator[None]:
+    with patch.object(MNIST, "read", fake((1, 28, 28))), patch.object(CIFAR10, "read", fake((3, 32, 32))):
+        yield
 
 
-def build(case: str) -> tuple[Model, dict[str, Tensor]]:
-    """The model with small networks, and a batch that it can take."""
-    model_name, experiment = CASES[case]
-    if experiment:
-        config = compose([f"experiment={experiment}"])
-        for key in SMALL.keys() & config.params.keys():
-            config.params[key] = SMALL[key]
-        shape = SHAPES[str(config.data["_target_"]).split(".")[-2]]
-        model = instantiate(config.model)
-    else:
-        assert model_name in BY_HAND, f"no experiment uses {model_name}: add one, or a small build to BY_HAND"
-        by_hand = BY_HAND[model_name]
-        model = instantiate(OmegaConf.create({**by_hand["model"], **by_hand["architectures"]}))  # type: ignore[dict-item]
-        shape = by_hand["shape"]  # type: ignore[assignment]
-    assert type(model) is model_class(model_name)
-    generator = torch.Generator().manual_seed(0)
-    batch = {"x": torch.rand(6, *shape, generator=generator).round(), "y": torch.arange(6)}
-    return model, {key: batch[key] for key in model.needs}
+def composed(experiment: str) -> DictConfig:
+    """The experiment with networks as small as they get, so that the tests are quick."""
+    config = compose([f"experiment={experiment}"])
+    for key, value in config.params.items():
+        if str(key).endswith("_layers") and value is not None:
+            config.params[key] = [16] * len(value)
+        elif str(key).endswith("_channels") and value is not None:
+            config.params[key] = [4] * len(value)
+    return config
+
+
+def rows(config: DictConfig, n_rows: int) -> Source:
+    """The first rows that the experiment trains on."""
+    with no_files():
+        data: DataSet = instantiate(config.data)
+        return Rows(data.split("train"), n_rows)
+
+
+def build(experiment: str) -> tuple[Model, Batch]:
+    """The model, and a batch that it can take."""
+    config = composed(experiment)
+    return instantiate(config.model), whole_batch(rows(config, 12), torch.arange(12))
+
+
+def used() -> dict[str, str]:
+    return {name: str(compose([f"experiment={name}"]).model._target_).split(".")[-1] for name in EXPERIMENTS}
+
+
+USED = used()
+CASES = [name for name, model in USED.items() if name != "VAE_MNIST"]  # the other name of MNIST_VAE
+
+
+class Adversary(nn.Module):
+    """The adversary's loss where a model's own loss is expected."""
+
+    def __init__(self, model: AdversarialModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.model.compute_adversarial_loss(batch)
+
+
+def losses_of(model: Model) -> dict[str, tuple[nn.Module, list[str]]]:
+    """What is called for each player's losses, and the names of that player's parameters in the model."""
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not isinstance(model, AdversarialModel):
+        return {"model": (model, names)}
+    theirs = [name for name in names if name.startswith("adversary.")]
+    return {"model": (model, [name for name in names if name not in theirs]), "adversary": (Adversary(model), theirs)}
+
+
+def test_every_model_has_an_experiment() -> None:
+    assert set(MODELS) <= set(USED.values())
 
 
 def test_every_model_has_a_config_whose_keys_are_its_arguments() -> None:
@@ -85,58 +123,105 @@ def test_a_method_fits_on_two_screens(name: str) -> None:
     assert len(inspect.getsource(import_module(f"frame.models.{name}")).splitlines()) <= 120
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_loss_is_finite_and_gradients_reach_every_parameter(case: str) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_an_experiment_says_what_it_is(name: str) -> None:
+    header = (config_folder() / "experiment" / f"{name}.yaml").read_text().partition("\ndefaults:")[0]
+    for word in ("# Paper: ", "# Deviations: ", "# Command: "):
+        assert word in header, word
+    assert "# Result" in header or "Not yet measured" in header
+    assert f"experiment={name}" in header
+
+
+@pytest.mark.parametrize("experiment", CASES)
+def test_gradients_reach_every_parameter_of_the_player_and_no_other(experiment: str) -> None:
     torch.manual_seed(0)
-    model, batch = build(case)
-    losses = model(batch)
-    assert all(value.shape == () and value.isfinite() for value in losses.values())
-    losses["loss"].backward()
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-            assert parameter.grad.abs().sum() > 0, name
+    model, batch = build(experiment)
+    unreached = UNREACHED.get(USED[experiment], {})
+    parameters = dict(model.named_parameters())
+    for player, (objective, mine) in losses_of(model).items():
+        for name, parameter in parameters.items():  # as Optimization.playing does
+            parameter.grad = None
+            parameter.requires_grad_(name in mine)
+        losses = objective(batch)
+        assert all(value.shape == () and value.isfinite() for value in losses.values()), player
+        losses["loss"].backward()
+        for name, parameter in parameters.items():
+            if name not in mine or any(name.endswith(end) for end in unreached):
+                assert parameter.grad is None or not parameter.grad.any(), f"{player} moves {name}"
+            else:
+                assert parameter.grad is not None and parameter.grad.isfinite().all(), f"{player} misses {name}"
+                assert parameter.grad.abs().sum() > 0, f"{player} misses {name}"
 
 
-def _loss(model: Model, states: Any, batch: dict[str, Tensor]) -> Tensor:
-    losses: dict[str, Tensor] = functional_call(model, states, (batch,))
+@pytest.mark.parametrize("experiment", CASES)
+def test_a_few_steps_move_every_player(experiment: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = composed(experiment)
+    config.params.batch_size = 16
+    model = instantiate(config.model)
+    optimization: Optimization = instantiate(config.optimization, model=model)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    fit(optimization, rows(config, 48), 6, tmp_path)
+    assert all(value.isfinite() for loss in optimization.recent for value in loss.values())
+    now = dict(model.named_parameters())
+    names = {id(parameter): name for name, parameter in now.items()}
+    for who, player in optimization.players.items():
+        assert any(not torch.equal(p, before[names[id(p)]]) for p in player.parameters), who
+    assert all(p.requires_grad for player in optimization.players.values() for p in player.parameters)
+
+
+def call(objective: nn.Module, states: Any, batch: Batch) -> Tensor:
+    losses: dict[str, Tensor] = functional_call(objective, states, (batch,))
     return losses["loss"]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_stacked_models_equal_a_loop(case: str) -> None:
+@pytest.mark.parametrize("experiment", CASES)
+def test_stacked_models_equal_a_loop(experiment: str) -> None:
     """Three models in one vmap, with the same noise for each, have the losses and gradients of three in a row."""
     torch.manual_seed(0)
-    models = [build(case)[0] for _ in range(3)]
-    batch = build(case)[1]
+    models = [build(experiment)[0] for _ in range(3)]
+    batch = build(experiment)[1]
     if not models[0].vectorisable:
-        pytest.skip(f"{case} says that it cannot be stacked")
-    parameters, buffers = stack_module_state(models)
+        pytest.skip(f"{USED[experiment]} says that it cannot be stacked")
+    for player in losses_of(models[0]):
+        objectives = [losses_of(model)[player][0] for model in models]
+        parameters, buffers = stack_module_state(objectives)
 
-    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-        return _loss(models[0], (parameters, buffers), batch)
+        def loss(parameters: Any, buffers: Any, objective: nn.Module = objectives[0]) -> Tensor:
+            return call(objective, (parameters, buffers), batch)
 
-    torch.manual_seed(1)
-    stacked = vmap(loss, randomness="same")(parameters, buffers)
-    torch.manual_seed(1)
-    gradients = vmap(grad(loss), randomness="same")(parameters, buffers)
-    for i, model in enumerate(models):
+        def fresh(buffers: Any) -> Any:  # a loss may write into them
+            return {name: buffer.clone() for name, buffer in buffers.items()}
+
         torch.manual_seed(1)
-        alone = model(batch)["loss"]
-        torch.testing.assert_close(stacked[i], alone)
-        alone.backward()
-        for name, parameter in model.named_parameters():
-            torch.testing.assert_close(gradients[name][i], parameter.grad, rtol=1e-3, atol=1e-4)
+        stacked = vmap(loss, randomness="same")(parameters, fresh(buffers))
+        torch.manual_seed(1)
+        gradients = vmap(grad(loss), randomness="same")(parameters, fresh(buffers))
+        for i, objective in enumerate(objectives):
+            objective.zero_grad()
+            torch.manual_seed(1)
+            alone = objective(batch)["loss"]
+            torch.testing.assert_close(stacked[i], alone, rtol=1e-4, atol=1e-4)
+            alone.backward()
+            for name, parameter in objective.named_parameters():
+                if parameter.grad is not None:
+                    largest = float(parameter.grad.abs().max())
+                    torch.testing.assert_close(gradients[name][i], parameter.grad, rtol=1e-3, atol=1e-4 * (1 + largest))
 
 
-@pytest.mark.parametrize("case", [case for case, (model, _) in CASES.items() if model != "Classifier"])
-def test_stacked_models_can_draw_different_noise(case: str) -> None:
-    """Twice the same parameters: with noise of their own the losses differ, with the same noise they do not."""
+@pytest.mark.parametrize("experiment", CASES)
+def test_stacked_models_can_draw_different_noise(experiment: str) -> None:
+    """Twice the same parameters: with the same noise they agree; with their own, only where none is drawn."""
     torch.manual_seed(0)
-    model, batch = build(case)
+    model, batch = build(experiment)
     if not model.vectorisable:
-        pytest.skip(f"{case} says that it cannot be stacked")
-    parameters, buffers = stack_module_state([model, model])
-    for randomness, same in (("different", False), ("same", True)):
-        stacked = vmap(lambda p, b: _loss(model, (p, b), batch), randomness=randomness)(parameters, buffers)
+        pytest.skip(f"{USED[experiment]} says that it cannot be stacked")
+    torch.manual_seed(1)
+    once = model(batch)["loss"]
+    torch.manual_seed(2)
+    draws_noise = bool(once != model(batch)["loss"])
+    for randomness, same in (("different", not draws_noise), ("same", True)):
+        torch.manual_seed(3)
+        parameters, buffers = stack_module_state([model, model])
+        stacked = vmap(lambda p, b: call(model, (p, b), batch), randomness=randomness)(parameters, buffers)
         assert (stacked[0] == stacked[1]).item() is same

@@ -6,13 +6,13 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from frame.callbacks.duration import TrainDuration
+from frame.data.base import Source
 from frame.data.loader import Loader
-from frame.data.memory import InMemory
 from frame.optimization.base import Optimization
 from frame.units import Duration
 
 
-def fit(optimization: Optimization, source: InMemory, iterations: int, tmp_path: Path, **options: Any) -> Trainer:
+def fit(optimization: Optimization, source: Source, iterations: int, tmp_path: Path, **options: Any) -> Trainer:
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=-1,
