@@ -1,0 +1,37 @@
+"""Critics and discriminators: from any number of tensors, side by side, to a number for each row."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from frame.architectures.layers import mlp
+from frame.mistakes import at_least
+
+
+class MLPCritic(nn.Module):
+    """Inputs [B, ...], any number of them, are flattened and joined: [B, n_in] -> [B], or [B, n_out] if n_out > 1.
+
+    One critic thus serves codes, pictures, and pairs of them, critic(x, z). The output is a logit: no activation.
+
+    Args:
+        n_in: numbers in a row of all inputs together.
+        layers: widths of the hidden layers.
+        activation: after each hidden layer, ReLU by default.
+        n_out: numbers for each row.
+
+    Raises:
+        Mistake: a number or a width is not positive.
+    """
+
+    def __init__(self, n_in: int, layers: Sequence[int], activation: nn.Module | None = None, n_out: int = 1) -> None:
+        super().__init__()
+        at_least(1, n_in=n_in, n_out=n_out)
+        self.n_out = n_out
+        self.hidden = mlp(n_in, layers, activation)
+        self.linear = nn.Linear([n_in, *layers][-1], n_out)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        joined = torch.cat([x.flatten(start_dim=1) for x in inputs], dim=-1)
+        logits = self.linear(self.hidden(joined)).float()  # float32 also under autocast
+        return logits.squeeze(-1) if self.n_out == 1 else logits

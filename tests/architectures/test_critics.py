@@ -1,0 +1,42 @@
+"""The critic that all adversaries of codes and pictures share."""
+
+import pytest
+import torch
+from torch import nn
+
+from frame.architectures.critics import MLPCritic
+from frame.mistakes import Mistake
+
+
+def test_inputs_are_flattened_and_joined_in_their_order() -> None:
+    torch.manual_seed(0)
+    x, z = torch.rand(5, 1, 2, 2), torch.randn(5, 3)
+    critic = MLPCritic(7, [6])
+    one = critic(torch.cat([x.reshape(5, 4), z], 1))
+    torch.testing.assert_close(critic(x, z), one)
+    assert one.shape == (5,) and not torch.equal(critic(z, x), one)
+
+
+def test_it_is_the_mlp_written_out() -> None:
+    torch.manual_seed(0)
+    z = torch.randn(5, 3)
+    critic = MLPCritic(3, [4], nn.LeakyReLU(0.2), n_out=2)
+    w1, b1, w2, b2 = critic.parameters()
+    h = z @ w1.T + b1
+    torch.testing.assert_close(critic(z), torch.where(h > 0, h, 0.2 * h) @ w2.T + b2)
+    assert critic(z).shape == (5, 2) and critic(z).min() < 0  # logits
+
+
+def test_without_hidden_layers_it_is_linear() -> None:
+    critic = MLPCritic(3, [])
+    a, b = torch.randn(2, 4, 3)
+    torch.testing.assert_close(critic(a) + critic(b) - critic(a + b), critic.linear.bias.expand(4))
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(Mistake, match="n_in=0: it must be at least 1"):
+        MLPCritic(0, [4])
+    with pytest.raises(Mistake, match="n_out=0"):
+        MLPCritic(3, [4], n_out=0)
+    with pytest.raises(Mistake, match="layers=.*at least 1"):
+        MLPCritic(3, [0])
