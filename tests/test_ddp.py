@@ -63,25 +63,40 @@ def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
     assert counters["iterations"] == 33 and counters["epochs"] == 3 and counters["samples"] == 3 * 1296
 
 
-def test_two_ranks_agree_with_one_process_of_twice_the_batch(tmp_path: Path) -> None:
-    # without noise of its own (no sampling of z, no dropout) a classifier's gradient is the mean over all rows
+CLASSIFIER = (
+    "{{_target_: frame.models.Classifier.Classifier,"
+    " predictor: {{_target_: frame.architectures.digits.Predictor, z_dim: 8}},"
+    " encoder: {{_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [{}]}}}}"
+)
+# models without noise of their own (no sampling of z, no dropout): a gradient is the mean over all rows
+NOISELESS = {
+    "batch": ["+architectures.encoder={_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [32]}"]
+    + ["+architectures.predictor={_target_: frame.architectures.digits.Predictor, z_dim: 8}", "model=Classifier"],
+    "joint": ["model=Joint", f"model.models={{a: {CLASSIFIER.format(8)}, b: {CLASSIFIER.format(32)}}}"],
+    "adversarial": ["model=Contest", "+params.adversary_lr=0.1", "+params.n_adversary_steps=2"]
+    + ["+params.adam_betas=[0.9, 0.999]", "~optimization.optimizer.betas", "~optimization.adversary_optimizer.betas"]
+    + ["optimization.adversary_optimizer._target_=torch.optim.SGD"],
+}
+
+
+@pytest.mark.parametrize(
+    "procedure", ["batch", *[pytest.param(p, marks=pytest.mark.slow) for p in ("joint", "adversarial")]]
+)
+def test_two_ranks_agree_with_one_process_of_twice_the_batch(procedure: str, tmp_path: Path) -> None:
     plain = [
-        "model=Classifier",
         "data=digits",
-        "optimization=batch_ADAM",
+        f"optimization={procedure}_ADAM",
         "logging=csv",
-        "+params={lr: 0.1, batch_size: 32}",
         "train_for=15 iterations",  # within one epoch: its ragged last batch may lose a row to equal shares
         "optimization.optimizer._target_=torch.optim.SGD",  # Adam blows rounding up where a gradient is near 0
-        "+architectures.encoder={_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [32]}",
-        "+architectures.predictor={_target_: frame.architectures.digits.Predictor, z_dim: 8}",
+        *NOISELESS[procedure],
     ]
     two, one = tmp_path / "two", tmp_path / "one"
     two.mkdir()
     one.mkdir()
-    code, output = launch([*plain, *TWO], two)
+    code, output = launch([*plain, "+params.lr=0.1", "+params.batch_size=32", *TWO], two)
     assert code == 0, output
-    code, output = train([*plain[:4], "+params={lr: 0.1, batch_size: 64}", *plain[5:]], one)
+    code, output = train([*plain, "+params.lr=0.1", "+params.batch_size=64"], one)
     assert code == 0, output
     ours, theirs = (read(only_run(cwd) / "checkpoints" / "last.ckpt")["model"] for cwd in (two, one))
     for name, weight in theirs.items():

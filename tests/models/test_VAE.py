@@ -133,3 +133,23 @@ def test_rsample_of_what_is_not_gaussian_is_its_own() -> None:
     scale = nn.Parameter(torch.ones(3))
     rsample(Laplace(torch.zeros(3), scale)).sum().backward()
     assert scale.grad is not None
+
+
+def test_below_the_free_bits_the_rate_costs_a_constant_and_above_it_nothing_changes() -> None:
+    batch = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
+    gradients = {}
+    for free_bits in (None, 1e-3, 1e3):
+        torch.manual_seed(0)
+        vae = VAE(digits.Encoder(3, [8]), digits.Decoder(3, [8]), DiagonalNormal(3), 2.0, free_bits)
+        torch.manual_seed(1)
+        losses = vae(batch)
+        paid = max(losses["rate"].item(), free_bits or 0.0)
+        assert losses["loss"].item() == pytest.approx(losses["distortion"].item() + 2 * paid, rel=1e-5)
+        losses["loss"].backward()
+        gradients[free_bits] = vae.encoder.head.linear.bias.grad.clone()  # type: ignore[union-attr, operator]
+    torch.testing.assert_close(gradients[None], gradients[1e-3])
+    torch.manual_seed(0)
+    vae = VAE(digits.Encoder(3, [8]), digits.Decoder(3, [8]), DiagonalNormal(3), 0.0)
+    torch.manual_seed(1)
+    vae(batch)["loss"].backward()
+    torch.testing.assert_close(gradients[1e3], vae.encoder.head.linear.bias.grad)  # type: ignore[union-attr]

@@ -39,6 +39,26 @@ class Duel(AdversarialModel):
         return {"loss": gap + penalty}
 
 
+class Contest(AdversarialModel):
+    """A code that an adversary cannot read the label from. Draws no noise, so that gradients are means over rows."""
+
+    needs = ("x", "y")
+
+    def __init__(self, n_in: int) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(n_in, 4)
+        self.adversary = nn.Linear(4, 10)
+
+    def cross_entropy(self, batch: Batch) -> Tensor:
+        return nn.functional.cross_entropy(self.adversary(self.encoder(batch["x"].flatten(1))), batch["y"])
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": -self.cross_entropy(batch)}
+
+    def compute_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.cross_entropy(batch)}
+
+
 class Breaker(Callback):
     """Kills or signals its own process where the environment says; does nothing otherwise.
 
