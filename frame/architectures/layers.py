@@ -16,14 +16,17 @@ def check_widths(name: str, widths: Sequence[int]) -> None:
 def mlp(n_in: int, layers: Sequence[int], activation: nn.Module | None = None) -> nn.Sequential:
     """Linear and activation (ReLU by default) for each width in `layers`: [..., n_in] -> [..., layers[-1]].
 
+    `torch.nn.GLU` makes gated layers, (A x + a) * sigmoid(B x + b): it halves its input, so twice as much is computed.
+
     Raises:
         Mistake: a width is not positive.
     """
     check_widths("layers", layers)
     widths = [n_in, *layers]
     blocks: list[nn.Module] = []
+    halved = 2 if isinstance(activation, nn.GLU) else 1
     for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
-        blocks += [nn.Linear(width_in, width_out), activation or nn.ReLU()]
+        blocks += [nn.Linear(width_in, halved * width_out), activation or nn.ReLU()]
     return nn.Sequential(*blocks)
 
 

@@ -1,0 +1,196 @@
+"""Priors p(z) that learn. All are called with the encoder, once a step, and give a distribution of batch_shape ()."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from frame.architectures.base import diagonal_normal
+from frame.architectures.layers import mlp
+from frame.mistakes import at_least
+from frame.models.base import ConditionalDistribution
+
+
+class NormalMixture(Distribution):
+    """Sum over k of w_k N(loc_k, diag(scale_k^2)): batch_shape (), event_shape (z_dim,).
+
+    Args:
+        logits: [K], log w_k up to a constant.
+        loc, scale: [K, z_dim].
+    """
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
+        self.log_w = logits.log_softmax(-1)
+        self.loc, self.scale = loc, scale
+        super().__init__(event_shape=loc.shape[-1:], validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """z [..., z_dim] -> [...], nats."""
+        # sum over d of ((z - loc) / scale)^2 as matrix products, without the [..., K, z_dim] differences. Its squares
+        # cancel, so it is counted in float64: the products are small beside the networks
+        z, loc, precision = value.double(), self.loc.double(), self.scale.double().pow(-2)  # [..., D], [K, D], [K, D]
+        squares = z.square() @ precision.T - 2 * z @ (loc * precision).T + (loc.square() * precision).sum(-1)
+        log_det = self.scale.log().sum(-1) + 0.5 * self.loc.shape[-1] * math.log(2 * math.pi)
+        # log p(z) = logsumexp over k of log w_k + log N(z | loc_k, scale_k)
+        return (self.log_w - log_det - 0.5 * squares.to(value.dtype)).logsumexp(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_w.exp() @ self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return self.log_w.exp() @ (self.scale.square() + self.loc.square()) - self.mean.square()
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        with torch.no_grad():
+            k = torch.multinomial(self.log_w.exp(), math.prod(sample_shape), replacement=True)  # [S]
+            z = self.loc[k] + self.scale[k] * torch.randn_like(self.loc[k])
+            return z.view(*sample_shape, *self.event_shape)
+
+
+class VampPrior(ConditionalDistribution):
+    """p(z) = 1/K sum over k of q(z|u_k): what the encoder makes of K learned pseudo-inputs u_k in [0, 1].
+
+    Tomczak & Welling 2018, "VAE with a VampPrior" (1705.07120), eq. 9; its q(z|x) must be a diagonal Gaussian.
+    The authors' code starts the pseudo-inputs near `mean`, and clips them to [0, 1] where they are used: so do we.
+
+    Args:
+        z_dim: the encoder's number of latents.
+        n_components: K; each step passes K more rows through the encoder.
+        shape: of one picture.
+        mean, std: of the pseudo-inputs' first values.
+
+    Raises:
+        Mistake: z_dim < 1 or n_components < 1.
+    """
+
+    def __init__(
+        self, z_dim: int, n_components: int, shape: Sequence[int], mean: float = 0.05, std: float = 0.01
+    ) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim, n_components=n_components)
+        self.z_dim = z_dim
+        self.pseudo_inputs = nn.Parameter(mean + std * torch.randn(n_components, *shape))
+
+    def forward(self, *given: Any) -> NormalMixture:
+        (encoder,) = given
+        q_z_given_u = encoder(self.pseudo_inputs.clamp(0, 1))  # batch_shape (K,)
+        loc, scale = q_z_given_u.mean, q_z_given_u.stddev
+        return NormalMixture(torch.zeros_like(loc[:, 0]), loc, scale)
+
+
+class MixturePrior(ConditionalDistribution):
+    """p(z) = sum over k of w_k N(loc_k, diag(scale_k^2)); weights, means and scales are learned.
+
+    The rival of the VampPrior in Tomczak & Welling 2018, section 2 ("MoG"). Starts with equal weights, unit scales and
+    means drawn from N(0, I).
+
+    Raises:
+        Mistake: z_dim < 1 or n_components < 1.
+    """
+
+    def __init__(self, z_dim: int, n_components: int) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim, n_components=n_components)
+        self.z_dim = z_dim
+        self.logits = nn.Parameter(torch.zeros(n_components))
+        self.loc = nn.Parameter(torch.randn(n_components, z_dim))
+        self.log_scale = nn.Parameter(torch.zeros(n_components, z_dim))
+
+    def forward(self, *given: Any) -> NormalMixture:
+        return NormalMixture(self.logits, self.loc, self.log_scale.exp())
+
+
+class Coupling(nn.Module):
+    """z -> eps, invertible: the kept half of the latents stays and determines how the other half is scaled and shifted.
+
+    eps_b = (z_b - t(z_a)) * exp(-s(z_a)). |s| stays below `limit`, so that neither direction runs away.
+    """
+
+    kept: Tensor
+
+    def __init__(self, z_dim: int, layers: Sequence[int], odd: bool, limit: float = 3.0) -> None:
+        super().__init__()
+        self.register_buffer("kept", (torch.arange(z_dim) % 2 == int(odd)).float())
+        self.hidden = mlp(z_dim, layers, nn.Tanh())
+        self.linear = nn.Linear([z_dim, *layers][-1], 2 * z_dim)
+        self.limit = limit
+        with torch.no_grad():  # starts close to the identity
+            self.linear.weight.mul_(0.01)
+            self.linear.bias.zero_()
+
+    def shift_and_log_scale(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """t and s of the latents that change, 0 for those that are kept: [..., z_dim] both."""
+        t, s = self.linear(self.hidden(z * self.kept)).float().chunk(2, dim=-1)
+        return t * (1 - self.kept), self.limit * torch.tanh(s / self.limit) * (1 - self.kept)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """eps [..., z_dim] and log |det d eps / d z| [...]."""
+        t, s = self.shift_and_log_scale(z)
+        return (z - t) * torch.exp(-s), -s.sum(-1)
+
+    def inverse(self, eps: Tensor) -> Tensor:
+        """z, [..., z_dim]."""
+        t, s = self.shift_and_log_scale(eps)  # the kept half is the same in both
+        return eps * torch.exp(s) + t
+
+
+class FlowDistribution(Distribution):
+    """z whose image under the couplings, one after the other, is N(0, I): batch_shape (), event_shape (z_dim,)."""
+
+    arg_constraints: dict[str, Any] = {}
+    has_rsample = True
+
+    def __init__(self, couplings: Sequence[Any], loc: Tensor) -> None:
+        self.couplings = couplings
+        self.base = diagonal_normal(loc, torch.ones_like(loc))  # N(0, I)
+        super().__init__(event_shape=loc.shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """z [..., z_dim] -> [...], nats."""
+        # log p(z) = log N(eps; 0, I) + sum of the couplings' log |det|
+        log_det = torch.zeros_like(value[..., 0])
+        for coupling in self.couplings:
+            value, more = coupling(value)
+            log_det = log_det + more
+        return self.base.log_prob(value) + log_det
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        z = torch.randn_like(self.base.mean.expand(*sample_shape, *self.event_shape))
+        for coupling in reversed(self.couplings):
+            z = coupling.inverse(z)
+        return z
+
+
+class FlowPrior(ConditionalDistribution):
+    """p(z) = N(f(z); 0, I) |det df/dz|, f made of affine couplings that change the even and the odd latents in turn.
+
+    Dinh et al. 2017, "Density estimation using Real NVP" (1605.08803), eq. 3 and 6 to 8, without its batch
+    normalisation and scales; Chen et al. 2017 (1611.02731) were among the first to use a flow as a VAE's prior.
+
+    Args:
+        z_dim: number of latents, at least 2.
+        n_couplings: how many, at least 2, since each leaves half of the latents as they are.
+        layers: widths of the hidden layers of each coupling's network.
+
+    Raises:
+        Mistake: a number is out of range.
+    """
+
+    loc: Tensor  # of the N(0, I) that the flow ends in
+
+    def __init__(self, z_dim: int, n_couplings: int, layers: Sequence[int]) -> None:
+        super().__init__()
+        at_least(2, z_dim=z_dim, n_couplings=n_couplings)
+        self.z_dim = z_dim
+        self.register_buffer("loc", torch.zeros(z_dim))
+        self.couplings = nn.ModuleList(Coupling(z_dim, layers, odd=bool(i % 2)) for i in range(n_couplings))
+
+    def forward(self, *given: Any) -> FlowDistribution:
+        return FlowDistribution(list(self.couplings), self.loc)
