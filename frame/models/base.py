@@ -106,7 +106,7 @@ class LatentVariableModel(Model):
         q_z_given_x = q_z_given_x.expand((n_samples, *q_z_given_x.batch_shape))
         z = rsample(q_z_given_x)  # [S, B, z_dim]
         p_x_given_z = self.decoder(z.flatten(0, 1))
-        log_p_x = p_x_given_z.log_prob(x.repeat(n_samples, *[1] * (x.dim() - 1)))  # [S * B]
+        log_p_x = p_x_given_z.log_prob(x.expand(n_samples, *x.shape).flatten(0, 1))  # [S * B]; a copy unless B = 1
         # log w = log p(x|z) + log p(z) - log q(z|x)
         return log_p_x.view(n_samples, len(x)) + self.p_z().log_prob(z) - q_z_given_x.log_prob(z)
 

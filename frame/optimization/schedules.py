@@ -1,10 +1,13 @@
 """Learning-rate schedules with warm-up, in optimizer steps; torch's own schedulers work beside them."""
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from frame.mistakes import Mistake
 
 
 def constant(optimizer: Optimizer, warmup: int = 0) -> LambdaLR:
@@ -28,6 +31,18 @@ def cosine(optimizer: Optimizer, total: int, warmup: int = 0, end: float = 0.0) 
 def exponential(optimizer: Optimizer, gamma: float, every: int = 1, warmup: int = 0) -> LambdaLR:
     """Rises over `warmup` steps, then is multiplied by `gamma` each `every` steps."""
     return LambdaLR(optimizer, _warmed(warmup, lambda step: gamma ** ((step - warmup) // every)))
+
+
+def stages(optimizer: Optimizer, ends: Sequence[int], factors: Sequence[float]) -> LambdaLR:
+    """factors[i] times the rate until step ends[i], and the last factor after the last end.
+
+    Raises:
+        Mistake: `factors` has not one entry more than `ends`, or `ends` do not rise.
+    """
+    if len(factors) != len(ends) + 1 or list(ends) != sorted(set(ends)):
+        raise Mistake(f"stages: {len(factors)} factors, ends={list(ends)}: give rising ends and one factor more")
+    ends, factors = list(ends), list(factors)
+    return LambdaLR(optimizer, lambda step: factors[bisect_right(ends, step)])
 
 
 def _warmed(warmup: int, factor: Callable[[int], float]) -> Callable[[int], float]:

@@ -1,0 +1,39 @@
+"""How many latents depend on the picture."""
+
+import torch
+from torch import nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar, given
+from frame.measures.likelihood import active_units
+from frame.mistakes import at_least
+
+
+class ActiveUnitsEvaluation(Evaluation):
+    """Latents whose posterior mean varies over pictures: Var_x(E_q(z|x)[z]) > 0.01, Burda et al. 2015 (1509.00519).
+
+    Early in training most of them are active in passing: a number means something after 50 epochs or so.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of the split; all of them if None or more than there are.
+
+    Raises:
+        Mistake: n_samples < 1.
+    """
+
+    needs = (Encodes,)
+
+    def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        self.n_samples = n_samples
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, Encodes)
+        batches = self.batches(model, data, self.n_samples)
+        means = torch.cat([model.encode(*given(model, batch)).mean for batch in batches])
+        active = active_units(means)
+        estimator = f"of {len(active)} latents, those with Var_x(E_q[z]) > 0.01"
+        count = Scalar(int(active.sum()), "latents", len(means), estimator)
+        return LogEntry(self.evaluate_on, scalars={"": count})
