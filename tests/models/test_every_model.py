@@ -20,6 +20,7 @@ from frame.compose import compose, config_folder
 from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.data.CIFAR10 import CIFAR10
 from frame.data.MNIST import MNIST
+from frame.data.sprites import Sprites
 from frame.dry_run import Rows
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
@@ -52,7 +53,11 @@ def fake(shape: tuple[int, ...]) -> Callable[..., tuple[Tensor, Tensor]]:
 
 @contextmanager
 def no_files() -> Iterator[None]:
-    with patch.object(MNIST, "read", fake((1, 28, 28))), patch.object(CIFAR10, "read", fake((3, 32, 32))):
+    with (
+        patch.object(MNIST, "read", fake((1, 28, 28))),
+        patch.object(CIFAR10, "read", fake((3, 32, 32))),
+        patch.object(Sprites, "file", "none.npz"),  # rendered: the official file takes seconds to read
+    ):
         yield
 
 
