@@ -9,7 +9,7 @@ convolutions, where all are 4 x 4 here. The MLPs of Chen et al. 2018 (1802.04942
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Independent
 
 from frame.architectures import base

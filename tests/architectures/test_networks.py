@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from frame.architectures import CIFAR10, MNIST, digits
+from frame.architectures import CIFAR10, MNIST, digits, sprites
 from frame.mistakes import Mistake
 
 FAMILIES = [
@@ -72,3 +72,24 @@ def test_no_latents_are_named() -> None:
             decoder(0, [4])
     with pytest.raises(Mistake, match="z_dim=-1"):
         CIFAR10.Decoder(-1, [4])
+
+
+def test_the_pair_for_sprites_is_the_published_one() -> None:
+    """1 x 64 x 64 -> 32 x 32^2 -> 32 x 16^2 -> 64 x 8^2 -> 64 x 4^2 -> 256 -> 2 x 10, and back."""
+    encoder = sprites.Encoder(10, [32, 32, 64, 64], [256])
+    decoder = sprites.Decoder(10, [256], [64, 64, 32, 32])
+    x = torch.rand(3, 1, 64, 64)
+    q_z_given_x = encoder(x)
+    assert q_z_given_x.batch_shape == (3,) and q_z_given_x.event_shape == (10,)
+    assert encoder.features(x).shape == (3, 256)
+    p_x_given_z = decoder(q_z_given_x.mean)
+    assert p_x_given_z.batch_shape == (3,) and p_x_given_z.event_shape == (1, 64, 64)
+    n_parameters = {n: sum(p.numel() for p in net.parameters()) for n, net in (("q", encoder), ("p", decoder))}
+    kernels = [(1, 32), (32, 32), (32, 64), (64, 64)]
+    there = sum(a * b * 16 + b for a, b in kernels) + (1024 * 256 + 256) + (256 * 20 + 20)
+    back = (10 * 256 + 256) + (256 * 1024 + 1024) + sum(a * b * 16 + a for a, b in kernels)
+    assert n_parameters == {"q": there, "p": back}
+    with pytest.raises(Mistake, match="give 1 to 6"):
+        sprites.Encoder(2, [4] * 7, [])
+    with pytest.raises(Mistake, match="z_dim=0"):
+        sprites.Decoder(0, [4], [4])
