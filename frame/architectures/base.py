@@ -86,18 +86,24 @@ class BernoulliPicture(PictureDistribution):
 class NormalPicture(PictureDistribution):
     """Values around a mean, all with the same fixed scale: a density, so not comparable with the discrete ones.
 
+    Args:
+        scale: the standard deviation.
+        loc_shift: added to the network's output; 0.5 starts at mid-grey.
+
     Raises:
         Mistake: scale is not positive.
     """
 
-    def __init__(self, scale: float = 1.0) -> None:
+    def __init__(self, scale: float = 1.0, loc_shift: float = 0.0) -> None:
         super().__init__()
         if not scale > 0:
             raise Mistake(f"scale={scale}: it must be positive")
         self.scale = scale
+        self.loc_shift = loc_shift
 
     def values(self, numbers: Tensor) -> Normal:
-        return Normal(numbers[:, 0], torch.full_like(numbers[:, 0], self.scale), validate_args=False)
+        loc = numbers[:, 0] + self.loc_shift
+        return Normal(loc, torch.full_like(loc, self.scale), validate_args=False)
 
 
 class CategoricalPicture(PictureDistribution):

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from frame.data.base import Batch
@@ -135,6 +135,52 @@ class LatentVariableModel(Model):
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 
 
+class QuantisedModel(Model):
+    """What autoencoders with discrete latents have in common; a subclass defines `quantised` and the loss.
+
+    The vectors of z_e, along its dimension 1, are each replaced by one of `n_codes` codes: z_e is [B, D] or a map
+    [B, D, *where], and the codes' indices are [B, *where].
+
+    Args:
+        encoder: q(z|x), whose mean is z_e(x), before it is quantised.
+        decoder: p(x|z), z of z_e's shape.
+        z_dim: D.
+
+    Raises:
+        Mistake: the networks have another z_dim.
+    """
+
+    n_codes: int
+
+    def __init__(self, encoder: ConditionalDistribution, decoder: ConditionalDistribution, z_dim: int) -> None:
+        super().__init__()
+        self.z_dim = z_dim
+        check_z_dim(encoder=encoder, decoder=decoder, codes=self)
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def quantised(self, z_e: Tensor) -> tuple[Tensor, Tensor]:
+        """The codes that take the places of z_e's vectors, of its shape, and their indices [B, *where]."""
+        raise NotImplementedError
+
+    def quantise(self, x: Tensor) -> Tensor:
+        """The indices of the codes of x, [B, *where] in 0 .. n_codes - 1."""
+        return self.quantised(self.encoder(x).mean)[1]
+
+    def encode(self, x: Tensor) -> Distribution:
+        """All mass at the codes of x, flat: event_shape (D * where,)."""
+        return Delta(self.quantised(self.encoder(x).mean)[0].flatten(start_dim=1))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The encoder's layer before its output, [B, n]."""
+        return features(self.encoder, x)
+
+    def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
+        """x again, [B, *shape]: through its codes, a sample or the mean of p(x|z)."""
+        p_x_given_z = self.decoder(self.quantised(self.encoder(x).mean)[0])
+        return p_x_given_z.sample() if sample_images else p_x_given_z.mean
+
+
 class Delta(Distribution):
     """All mass at `loc` [B, *event]: what a deterministic encoder returns."""
 
@@ -170,6 +216,25 @@ def features(encoder: Any, x: Tensor) -> Tensor:
         raise Mistake(f"{type(encoder).__name__} names no layer before its output: give it a method features(x)")
     found: Tensor = encoder.features(x)
     return found
+
+
+def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
+    """z_q exactly, with the gradient of z."""
+    return z_q.detach() + (z - z.detach())
+
+
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """The sum of x over all processes that train together, written into x."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(x)
+    return x
+
+
+def from_rank_0(x: Tensor) -> Tensor:
+    """The first process's x, written into x."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.broadcast(x, src=0)
+    return x
 
 
 def rsample(distribution: Distribution) -> Tensor:

@@ -1,0 +1,116 @@
+"""Fully convolutional networks with residual blocks, whose latents are a map of vectors; pictures of any size.
+
+The networks of van den Oord et al. 2017 (1711.00937), section 4.1, with what the authors' example in Sonnet adds: half
+the width in the first convolution, a 3 x 3 convolution before the blocks, ReLU after them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from frame.architectures import base
+from frame.architectures.layers import check_widths, doubling, halving
+from frame.mistakes import Mistake, at_least
+from frame.models.base import ConditionalDistribution, Delta
+
+
+class ResidualBlock(nn.Module):
+    """x + 1x1(ReLU(3x3(ReLU(x)))): [B, channels, H, W] again, `inner` channels between the two convolutions."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, inner, kernel_size=3, padding=1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(inner, channels, kernel_size=1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        again: Tensor = x + self.branch(x)
+        return again
+
+
+def residual_stack(channels: int, residual_channels: Sequence[int]) -> nn.Sequential:
+    """A block for each width in `residual_channels`, then ReLU."""
+    check_widths("residual_channels", residual_channels)
+    return nn.Sequential(*[ResidualBlock(channels, inner) for inner in residual_channels], nn.ReLU())
+
+
+class Encoder(ConditionalDistribution):
+    """z_e(x): x [B, C, H, W] in [0, 1], which enters as x - 1/2 -> all mass at a map [B, z_dim, H / 2^n, W / 2^n].
+
+    Args:
+        shape: of one picture, (C, H, W).
+        z_dim: length of each of the map's vectors.
+        channels: of the n convolutions, each of which halves the picture.
+        residual_channels: inner widths of the residual blocks.
+
+    Raises:
+        Mistake: z_dim or a width is not positive, or the picture cannot be halved so often.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], z_dim: int, channels: Sequence[int], residual_channels: Sequence[int]
+    ) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim, halvings=len(channels))
+        if any(side % 2 ** len(channels) for side in shape[1:]):
+            raise Mistake(f"channels={list(channels)}: each entry halves the picture {list(shape)}, so give fewer")
+        self.z_dim = z_dim
+        width = channels[-1]
+        self.hidden = nn.Sequential(
+            halving(shape[0], channels),
+            nn.Conv2d(width, width, kernel_size=3, padding=1),
+            residual_stack(width, residual_channels),
+        )
+        self.head = nn.Conv2d(width, z_dim, kernel_size=1)
+
+    def forward(self, *given: Any) -> Delta:
+        (x,) = given
+        return Delta(self.head(self.hidden(x - 0.5)).float())
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last feature map, flat."""
+        found: Tensor = self.hidden(x - 0.5)
+        return found.flatten(start_dim=1)
+
+
+class Decoder(ConditionalDistribution):
+    """p(x|z): a map z [B, z_dim, H / 2^n, W / 2^n] -> batch_shape (B,), event_shape (C, H, W).
+
+    Args:
+        shape: of one picture, (C, H, W).
+        z_dim: length of each of the map's vectors.
+        channels: of the n transposed convolutions, each of which doubles the picture.
+        residual_channels: inner widths of the residual blocks.
+        distribution: of the values, Bernoulli by default.
+
+    Raises:
+        Mistake: z_dim or a width is not positive.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        z_dim: int,
+        channels: Sequence[int],
+        residual_channels: Sequence[int],
+        distribution: base.PictureDistribution | None = None,
+    ) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim, doublings=len(channels))
+        self.z_dim = z_dim
+        self.shape = tuple(shape)
+        self.distribution = distribution or base.BernoulliPicture()
+        self.layers = nn.Sequential(
+            nn.Conv2d(z_dim, channels[0], kernel_size=3, padding=1),
+            residual_stack(channels[0], residual_channels),
+            doubling(channels, self.distribution.n_parameters * shape[0]),
+        )
+
+    def forward(self, *given: Any) -> Independent:
+        (z,) = given
+        return self.distribution(self.layers(z).unflatten(1, (self.distribution.n_parameters, self.shape[0])))

@@ -1,0 +1,59 @@
+"""How far reconstructions are from their originals."""
+
+import torch
+from torch import Tensor, nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Evaluation, LogEntry, Reconstructs, Scalar, given
+from frame.measures.statistics import mean_and_standard_error
+from frame.mistakes import at_least
+
+
+class ReconstructionErrorEvaluation(Evaluation):
+    """Mean squared error over the data's variance; 'mse' and 'variance' by themselves, and 'unexplained'.
+
+    The variance is that of all values of the same pictures around their one mean: a grey picture has the error 1.
+    'unexplained' divides by the variance around the mean picture instead, which then has the error 1: 1 - R^2.
+    x is in [0, 1]; latents and pictures are means, not samples.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of the split; all of them if None or more than there are.
+
+    Raises:
+        Mistake: n_samples < 1.
+    """
+
+    needs = (Reconstructs,)
+
+    def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        self.n_samples = n_samples
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, Reconstructs)
+        errors: list[Tensor] = []
+        mean, square, n = torch.zeros(()), torch.zeros(()), 0  # of each pixel, float64 after the first batch
+        for batch in self.batches(model, data, self.n_samples, batch_size=256):
+            x = batch["x"].double()
+            errors.append((model.reconstruct(*given(model, batch)) - x).square().flatten(start_dim=1).mean(1))
+            mean, square, n = mean + x.sum(0).cpu(), square + x.square().sum(0).cpu(), n + len(x)
+        mean, square = mean / n, square / n
+        variance = (square.mean() - mean.mean().square()).item()
+        around_mean_picture = (square - mean.square()).mean().item()
+        mse, standard_error = mean_and_standard_error(torch.cat(errors).cpu())
+        estimator = "mean over values and pictures of (x - reconstruct(x))^2, through means"
+
+        def scaled(by: float, unit: str, over: str = "") -> Scalar:
+            return Scalar(mse / by, unit, n, estimator + over, standard_error / by)
+
+        return LogEntry(
+            self.evaluate_on,
+            scalars={
+                "": scaled(variance, "of the variance", ", over that of all values around their mean"),
+                "mse": scaled(1.0, "squared value in [0, 1]"),
+                "unexplained": scaled(around_mean_picture, "of the variance", ", over that around the mean picture"),
+                "variance": Scalar(variance, "squared value in [0, 1]", n, "of all values around their mean"),
+            },
+        )
