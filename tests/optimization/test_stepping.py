@@ -103,6 +103,7 @@ def test_the_average_is_exponential(tmp_path: Path) -> None:
         (partial(schedules.linear, total=6, warmup=2, end=0.5), [0.5, 1, 1, 0.875, 0.75, 0.625]),
         (partial(schedules.cosine, total=4), [1, 0.853553, 0.5, 0.146447, 0, 0]),
         (partial(schedules.exponential, gamma=0.5, every=2), [1, 1, 0.5, 0.5, 0.25, 0.25]),
+        (partial(schedules.stages, ends=[2, 3], factors=[1, 0.5, 0.1]), [1, 1, 0.5, 0.1, 0.1, 0.1]),
         (partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.1), [1, 1, 0.1, 0.1, 0.01, 0.01]),
     ],
 )
@@ -117,6 +118,12 @@ def test_schedules_step_with_the_optimizer(schedule: Any, expected: list[float],
     optimization = BatchOptimization(Line(), partial(Watched, lr=1.0), 4, schedule=schedule, accumulate=2)
     fit(optimization, rows(), 12, tmp_path)
     assert rates == pytest.approx(expected, abs=1e-6)
+
+
+def test_stages_that_do_not_fit_are_named() -> None:
+    for ends, factors in (([2, 3], [1.0, 0.5]), ([3, 2], [1.0, 0.5, 0.1])):
+        with pytest.raises(Mistake, match="give rising ends and one factor more"):
+            schedules.stages(torch.optim.SGD([torch.zeros(1)], lr=1.0), ends, factors)
 
 
 def test_noise_depends_on_seed_iteration_and_rank_alone() -> None:

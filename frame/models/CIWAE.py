@@ -1,0 +1,53 @@
+"""Combination importance-weighted autoencoder.
+
+Rainforth et al. 2018, "Tighter variational bounds are not necessarily better" (1802.04537), sec. 5: the ELBO keeps a
+signal in the encoder's gradient, which that of the importance-weighted bound loses in noise as K grows.
+"""
+
+from torch import Tensor
+
+from frame.coefficients import Coefficient, coefficient
+from frame.data.base import Batch
+from frame.measures.likelihood import iwae_bound
+from frame.mistakes import Mistake, at_least
+from frame.models.base import ConditionalDistribution, LatentVariableModel
+
+
+class CIWAE(LatentVariableModel):
+    """loss = -beta / K sum_k log w_k - (1 - beta) log 1/K sum_k w_k, w_k = p(x, z_k) / q(z_k|x) and z_k ~ q(z|x).
+
+    Nats per sample: sums over pixels and latents, a mean over the batch. beta = 0 is the IWAE, beta = 1 the negative
+    ELBO, its KL sampled. 'elbo' is the mean of log w_k, 'bound' the IWAE's.
+
+    Args:
+        encoder: q(z|x).
+        decoder: p(x|z).
+        prior: p(z), called with the encoder, which only a VampPrior uses.
+        beta: the ELBO's share, from 0 to 1.
+        n_samples: K, samples of z for each x in the loss.
+
+    Raises:
+        Mistake: beta or n_samples is out of range, or the networks disagree on z_dim.
+    """
+
+    def __init__(
+        self,
+        encoder: ConditionalDistribution,
+        decoder: ConditionalDistribution,
+        prior: ConditionalDistribution,
+        beta: float | Coefficient,
+        n_samples: int,
+    ) -> None:
+        super().__init__(encoder, decoder, prior)
+        at_least(1, n_samples=n_samples)
+        self.beta = coefficient("beta", beta)
+        if self.beta.bounds[1] > 1:
+            raise Mistake(f"beta={self.beta.bounds[1]:g}: it is a share, at most 1")
+        self.n_samples = n_samples
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        log_w = self.log_weights(batch["x"], self.n_samples)  # [K, B]
+        elbo, bound = log_w.mean(), iwae_bound(log_w).mean()
+        # loss = -beta / K sum_k log w_k - (1 - beta) log 1/K sum_k w_k
+        beta = self.beta()
+        return {"loss": -beta * elbo - (1 - beta) * bound, "elbo": elbo, "bound": bound}
