@@ -169,13 +169,13 @@ class Evaluation:
                 )
 
     def batches(
-        self, model: nn.Module, data: DataSet, n_samples: int | None, batch_size: int = 1024
+        self, model: nn.Module, data: DataSet, n_samples: int | None, batch_size: int = 1024, split: str | None = None
     ) -> Iterator[Batch]:
         """The same `n_samples` rows of the split each time (all of it if None or more), on the model's device.
 
         Rows are a fixed random subset, since files are often sorted; their binarization is fixed, too.
         """
-        source = data.split(self.evaluate_on)
+        source = data.split(split or self.evaluate_on)
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:n_samples]
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         for start, indices in enumerate(order.split(batch_size)):

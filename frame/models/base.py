@@ -56,11 +56,33 @@ class ConditionalDistribution(nn.Module):
 class InformationEstimator(nn.Module):
     """An estimate of the mutual information of paired rows, with the critic that it needs."""
 
-    bound: str  # 'lower', 'upper' or 'neither', in expectation and for any critic
+    # 'lower', 'upper' or 'neither', in expectation: 'lower' holds for any critic, 'upper' for the true q(y|x)
+    bound: str
 
     def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """x [B, D1], y [B, D2] -> 'information' in nats, and 'loss', whose descent fits the estimator."""
         raise NotImplementedError
+
+
+def check_maximised(estimator: InformationEstimator) -> None:
+    """Raises Mistake where an estimator is to be maximised that bounds the information from above."""
+    if estimator.bound == "upper":
+        raise Mistake(
+            f"estimator: {type(estimator).__name__} is an upper bound, and maximising it says nothing of the "
+            "information: take a lower bound, such as frame.architectures.information.JSD"
+        )
+
+
+def two_views(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The two views of a batch, each like x.
+
+    Raises:
+        Mistake: there are more or fewer.
+    """
+    views = batch["views"]
+    if len(views) != 2:
+        raise Mistake(f"the model takes two views, and each batch has {len(views)}: set data.n_views=2")
+    return views[0], views[1]
 
 
 class LatentVariableModel(Model):

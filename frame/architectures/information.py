@@ -1,0 +1,263 @@
+"""Estimators of mutual information, each with its critic, and critics of pairs.
+
+Scores of pairs that do not belong together come from the batch itself: `pairs: all` scores each x with each other y
+(B^2 rows through a joint critic), `pairs: rolled` each y with the x of the row before (B rows).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from frame.architectures.critics import MLPCritic
+from frame.architectures.layers import mlp
+from frame.measures import information
+from frame.mistakes import Mistake, at_least, choices
+from frame.models.base import ConditionalDistribution, InformationEstimator
+
+PAIRS = ("all", "rolled")
+
+
+class JointCritic(MLPCritic):
+    """f(x, y), an MLP on both, side by side: [B, ...] and [B, ...] -> [B].
+
+    Args:
+        n_x, n_y: numbers in a row of each.
+        layers: widths of the hidden layers.
+        activation: after each hidden layer, ReLU by default.
+
+    Raises:
+        Mistake: a number or a width is not positive.
+    """
+
+    def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
+        at_least(1, n_x=n_x, n_y=n_y)
+        super().__init__(n_x + n_y, layers, activation)
+
+
+class SeparableCritic(nn.Module):
+    """f(x, y) = g(x) . h(y), two MLPs: all B^2 pairs cost 2 B rows.
+
+    Args:
+        n_x, n_y: numbers in a row of each.
+        layers: widths of the hidden layers of g, and of h.
+        n_embedding: size of g(x) and of h(y).
+        activation: after each hidden layer, ReLU by default.
+
+    Raises:
+        Mistake: a number or a width is not positive.
+    """
+
+    def __init__(
+        self, n_x: int, n_y: int, layers: Sequence[int], n_embedding: int = 32, activation: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        at_least(1, n_x=n_x, n_y=n_y, n_embedding=n_embedding)
+        self.g = nn.Sequential(mlp(n_x, layers, activation), nn.Linear([n_x, *layers][-1], n_embedding))
+        self.h = nn.Sequential(mlp(n_y, layers, activation), nn.Linear([n_y, *layers][-1], n_embedding))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return (self.g(x.flatten(1)).float() * self.h(y.flatten(1)).float()).sum(-1)
+
+    def matrix(self, x: Tensor, y: Tensor) -> Tensor:
+        """[B, B]: row i has f(x_i, y_j) for all j."""
+        return self.g(x.flatten(1)).float() @ self.h(y.flatten(1)).float().T
+
+
+def score_matrix(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """[B, B]: row i has f(x_i, y_j) for all j; by the critic's own `matrix` where it has one."""
+    matrix: Callable[[Tensor, Tensor], Tensor] | None = getattr(critic, "matrix", None)
+    if matrix is not None:
+        return matrix(x, y)
+    n = len(x)
+    of_x = x.unsqueeze(1).expand(n, n, *x.shape[1:]).flatten(0, 1)
+    of_y = y.unsqueeze(0).expand(n, n, *y.shape[1:]).flatten(0, 1)
+    scores: Tensor = critic(of_x, of_y)
+    return scores.view(n, n)
+
+
+class FromScores(InformationEstimator):
+    """What the estimators from scores of pairs that belong together and of pairs that do not have in common.
+
+    Args:
+        critic: f(x, y), [B, ...] and [B, ...] -> [B].
+        pairs: 'all' or 'rolled', see above.
+
+    Raises:
+        Mistake: an unknown `pairs`; from `forward`, a batch of one row.
+    """
+
+    def __init__(self, critic: nn.Module, pairs: str = "all") -> None:
+        super().__init__()
+        if pairs not in PAIRS:
+            raise Mistake(choices(str(pairs), PAIRS, kind="pairs"))
+        self.critic = critic
+        self.pairs = pairs
+
+    def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        n = len(x)
+        if n < 2:
+            raise Mistake("an estimate of information needs batches of at least 2 rows: change params.batch_size")
+        if self.pairs == "all":
+            scores = score_matrix(self.critic, x, y)
+            return self.estimate(scores.diagonal(), information.off_diagonal(scores))
+        # one call for both: the critic's weights are read once
+        scores = self.critic(torch.cat([x, x.roll(1, 0)]), torch.cat([y, y]))
+        return self.estimate(scores[:n], scores[n:])
+
+    def estimate(self, joint: Tensor, marginal: Tensor) -> dict[str, Tensor]:
+        """'information' and 'loss' from the scores, [B] and [M]."""
+        raise NotImplementedError
+
+
+class InfoNCE(InformationEstimator):
+    """Which y of the batch belongs to x; see `frame.measures.information.infonce`. At most log B nats.
+
+    Args:
+        critic: f(x, y), [B, ...] and [B, ...] -> [B]; it scores all pairs.
+    """
+
+    bound = "lower"
+
+    def __init__(self, critic: nn.Module) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        found = information.infonce(score_matrix(self.critic, x, y))
+        return {"information": found, "loss": -found}
+
+
+class NWJ(FromScores):
+    """The f-GAN bound on KL; see `frame.measures.information.nwj`. Varies as e^I does.
+
+    The critic is taken as f - 1, so that it is the log density ratio here as in the other estimators.
+    """
+
+    bound = "lower"
+
+    def estimate(self, joint: Tensor, marginal: Tensor) -> dict[str, Tensor]:
+        found = information.nwj(1 + joint, 1 + marginal)
+        return {"information": found, "loss": -found}
+
+
+class JSD(FromScores):
+    """The critic is fitted by `frame.measures.information.jsd`, which is steady; the information is NWJ's of 1 + f.
+
+    Source: Hjelm et al. 2019 (1808.06670), eq. 4, and Poole et al. 2019 (1905.06922), section 2.3.
+    """
+
+    bound = "lower"
+
+    def estimate(self, joint: Tensor, marginal: Tensor) -> dict[str, Tensor]:
+        return {
+            "information": information.nwj(1 + joint, 1 + marginal),
+            "loss": -information.jsd(joint, marginal),
+        }
+
+
+class MINE(FromScores):
+    """Donsker and Varadhan's bound; the mean of e^f over few samples, inside a logarithm, makes it neither bound.
+
+    In the gradient a moving average takes that mean's place, which takes the bias out: Belghazi et al. 2018
+    (1801.04062), section 3.2. The average starts at 1, a critic's mean before it has learned anything.
+
+    Args:
+        critic, pairs: as in `FromScores`.
+        decay: of the moving average; 0 is the plain gradient.
+
+    Raises:
+        Mistake: decay is not in [0, 1), or what `FromScores` says.
+    """
+
+    bound = "neither"
+    log_average: Tensor
+
+    def __init__(self, critic: nn.Module, pairs: str = "all", decay: float = 0.99) -> None:
+        super().__init__(critic, pairs)
+        if not 0 <= decay < 1:
+            raise Mistake(f"decay={decay}: it lies in [0, 1), such as 0.99")
+        self.log_decay = math.log(decay) if decay > 0 else -math.inf
+        self.log_rest = math.log1p(-decay)
+        self.register_buffer("log_average", torch.tensor(0.0))
+
+    def estimate(self, joint: Tensor, marginal: Tensor) -> dict[str, Tensor]:
+        log_mean = information.log_mean_exp(marginal)
+        average = torch.logaddexp(self.log_average + self.log_decay, log_mean.detach() + self.log_rest)
+        if self.training:
+            self.log_average.copy_(average)
+        # its gradient is E[grad f] - E[e^f grad f] / average
+        surrogate = joint.mean() - (log_mean - average).exp()
+        return {"information": information.donsker_varadhan(joint, marginal), "loss": -surrogate}
+
+
+class SMILE(FromScores):
+    """The critic is fitted as in `JSD`; the information is Donsker and Varadhan's with e^f clipped, no bound.
+
+    Source: Song & Ermon 2020 (1910.06222), eq. 15; `loss` is what their section 5 trains with.
+
+    Args:
+        critic, pairs: as in `FromScores`.
+        tau: e^f is clipped to [e^-tau, e^tau].
+
+    Raises:
+        Mistake: tau is not positive, or what `FromScores` says.
+    """
+
+    bound = "neither"
+
+    def __init__(self, critic: nn.Module, pairs: str = "all", tau: float = 5.0) -> None:
+        super().__init__(critic, pairs)
+        if not tau > 0:
+            raise Mistake(f"tau={tau}: it must be positive, such as 5.0")
+        self.tau = tau
+
+    def estimate(self, joint: Tensor, marginal: Tensor) -> dict[str, Tensor]:
+        return {
+            "information": information.smile(joint, marginal, self.tau),
+            "loss": -information.jsd(joint, marginal),
+        }
+
+
+class Conditional(nn.Module):
+    """log q(y|x) in a critic's place.
+
+    Args:
+        q: q(y|x), a distribution of y [B, n_y].
+    """
+
+    def __init__(self, q: ConditionalDistribution) -> None:
+        super().__init__()
+        self.q = q
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.q(x).log_prob(y)
+
+    def matrix(self, x: Tensor, y: Tensor) -> Tensor:
+        """[B, B]: row i has log q(y_j|x_i) for all j."""
+        return self.q(x).log_prob(y.unsqueeze(1)).T
+
+
+class CLUB(FromScores):
+    """An upper bound for the true p(y|x); with a fitted q(y|x) only while q is close to it.
+
+    `loss` is -E[log q(y|x)], which fits q; a model that wants little information adds `information` to its own.
+    Source: Cheng et al. 2020 (2006.12013), eq. 13 (vCLUB), here without the pairs i = j, which only scale it by
+    1 - 1/N; `pairs: rolled` is its vCLUB-S.
+
+    Args:
+        q: q(y|x), a distribution of y [B, n_y].
+        pairs: as in `FromScores`.
+
+    Raises:
+        Mistake: what `FromScores` says.
+    """
+
+    bound = "upper"
+
+    def __init__(self, q: ConditionalDistribution, pairs: str = "all") -> None:
+        super().__init__(Conditional(q), pairs)
+
+    def estimate(self, joint: Tensor, marginal: Tensor) -> dict[str, Tensor]:
+        return {"information": information.club(joint, marginal), "loss": -joint.mean()}

@@ -1,0 +1,59 @@
+"""What simple classifiers, trained on codes, can tell of the labels."""
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frame.mistakes import at_least
+
+
+def few_label_probe(
+    codes: Tensor,
+    y: Tensor,
+    test_codes: Tensor,
+    test_y: Tensor,
+    labels_per_class: int = 1,
+    n_draws: int = 20,
+    seed: int = 0,
+) -> Tensor:
+    """Accuracy of a linear classifier that saw `labels_per_class` labels of each class: [n_draws], in [0, 1].
+
+    Each draw takes other rows, the same number of every class (all that a class has, where it has fewer). Codes are
+    scaled to [0, 1] on the labelled rows, and a multinomial logistic regression is fitted by saga with C = 10 and a
+    tolerance of 0.1: the protocol of Federici et al. 2020 (2002.07017), section 5.3 and their code.
+
+    Args:
+        codes, y: among which the labelled rows are drawn, [N, D] and [N].
+        test_codes, test_y: on which accuracy is measured, [M, D] and [M].
+        labels_per_class: labelled rows of each class.
+        n_draws: of labelled rows.
+        seed: of the draws.
+
+    Raises:
+        Mistake: a number is below 1.
+    """
+    from sklearn.exceptions import ConvergenceWarning  # here and not above: a second that others need not wait
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import MinMaxScaler
+
+    at_least(1, labels_per_class=labels_per_class, n_draws=n_draws)
+    x, x_test = (c.double().cpu().numpy() for c in (codes, test_codes))
+    labels, labels_test = y.cpu().numpy(), test_y.cpu().numpy()
+    rows_of = [np.flatnonzero(labels == k) for k in np.unique(labels)]
+    found = []
+    for draw in range(n_draws):
+        random = np.random.RandomState([seed, draw])
+        rows = np.concatenate([random.permutation(rows)[:labels_per_class] for rows in rows_of])
+        if len(rows_of) == 1:  # there is nothing to learn
+            predicted = np.full_like(labels_test, labels[0])
+        else:
+            scaler = MinMaxScaler().fit(x[rows])
+            probe = LogisticRegression(solver="saga", C=10.0, tol=0.1, random_state=seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # after 100 passes it is near enough
+                probe.fit(scaler.transform(x[rows]), labels[rows])
+            predicted = probe.predict(scaler.transform(x_test))
+        found.append((predicted == labels_test).mean())
+    return torch.tensor(found, dtype=torch.float64)

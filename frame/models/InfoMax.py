@@ -1,0 +1,53 @@
+"""InfoMax: a code that says as much as it can about its input.
+
+Linsker 1988, "Self-organization in a perceptual network"; with an estimator that is trained beside the encoder: Hjelm
+et al. 2019, "Learning deep representations by mutual information estimation and maximization" (1808.06670), eq. 1,
+the global term alone.
+"""
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from frame.data.base import Batch
+from frame.models.base import (
+    ConditionalDistribution,
+    InformationEstimator,
+    Model,
+    check_maximised,
+    features,
+    rsample,
+)
+
+
+class InfoMax(Model):
+    """loss = -I(x; z), with z ~ q(z|x).
+
+    Nats per sample. `loss` takes the estimator's own loss in the place of -I, which for JSD is no information;
+    `information` is. Hjelm et al. have a deterministic encoder, local terms and a prior beside it.
+
+    Args:
+        encoder: q(z|x).
+        estimator: of I(x; z).
+
+    Raises:
+        Mistake: the estimator is an upper bound.
+    """
+
+    def __init__(self, encoder: ConditionalDistribution, estimator: InformationEstimator) -> None:
+        super().__init__()
+        check_maximised(estimator)
+        self.encoder = encoder
+        self.estimator = estimator
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        z = rsample(self.encoder(batch["x"]))
+        found = self.estimator(batch["x"], z)
+        return {"loss": found["loss"], "information": found["information"]}
+
+    def encode(self, x: Tensor) -> Distribution:
+        """q(z|x), batch_shape (B,)."""
+        return self.encoder(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The encoder's layer before its output, [B, n]."""
+        return features(self.encoder, x)

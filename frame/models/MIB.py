@@ -1,0 +1,67 @@
+"""Multi-view information bottleneck.
+
+Federici et al. 2020, "Learning robust representations via multi-view information bottleneck" (2002.07017), eq. 6 with
+one encoder for both views: what the views share is label enough, what one has alone is dropped.
+"""
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from frame.coefficients import Coefficient, coefficient
+from frame.data.base import Batch
+from frame.models.base import (
+    ConditionalDistribution,
+    InformationEstimator,
+    Model,
+    check_maximised,
+    features,
+    kl_divergence,
+    rsample,
+    two_views,
+)
+
+
+class MIB(Model):
+    """loss = -I(z1; z2) + beta * skl, with skl = (KL(q(z|v1) || q(z|v2)) + KL(q(z|v2) || q(z|v1))) / 2.
+
+    Nats per sample, a mean over the batch. The views v1 and v2 pass one encoder, and each draws its z; the paper's
+    v and p(z|v) are `views` and q(z|v) here. `loss` takes the estimator's own loss in the place of -I, which for JSD
+    is no information; `information` is. The KL is analytic between diagonal Gaussians, where the authors' code has
+    the one-sample estimate, and sampled otherwise.
+
+    Args:
+        encoder: q(z|v).
+        estimator: of I(z1; z2).
+        beta: weight of skl, at least 0.
+
+    Raises:
+        Mistake: beta is negative, or the estimator is an upper bound; from the loss, there are not two views.
+    """
+
+    needs = ("views",)
+
+    def __init__(
+        self, encoder: ConditionalDistribution, estimator: InformationEstimator, beta: float | Coefficient
+    ) -> None:
+        super().__init__()
+        check_maximised(estimator)
+        self.encoder = encoder
+        self.estimator = estimator
+        self.beta = coefficient("beta", beta)
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        q_z_given_v1, q_z_given_v2 = (self.encoder(view) for view in two_views(batch))
+        z1, z2 = rsample(q_z_given_v1), rsample(q_z_given_v2)
+        found = self.estimator(z1, z2)
+        # D_SKL = (KL(q1 || q2) + KL(q2 || q1)) / 2
+        skl = (kl_divergence(q_z_given_v1, q_z_given_v2, z1) + kl_divergence(q_z_given_v2, q_z_given_v1, z2)) / 2
+        loss = found["loss"] + self.beta() * skl.mean()
+        return {"loss": loss, "information": found["information"], "skl": skl.mean()}
+
+    def encode(self, x: Tensor) -> Distribution:
+        """q(z|x), batch_shape (B,)."""
+        return self.encoder(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The encoder's layer before its output, [B, n]."""
+        return features(self.encoder, x)

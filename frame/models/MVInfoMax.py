@@ -1,0 +1,56 @@
+"""Multi-view InfoMax.
+
+Ji et al. 2019 and Bachman et al. 2019 maximise the information between codes of two views; here as the baseline of
+Federici et al. 2020 (2002.07017), section 5: their multi-view information bottleneck without its bottleneck.
+"""
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from frame.data.base import Batch
+from frame.models.base import (
+    ConditionalDistribution,
+    InformationEstimator,
+    Model,
+    check_maximised,
+    features,
+    rsample,
+    two_views,
+)
+
+
+class MVInfoMax(Model):
+    """loss = -I(z1; z2), with z1 ~ q(z|v1) and z2 ~ q(z|v2) of two views v1 and v2, and one encoder for both.
+
+    Nats per sample. `loss` takes the estimator's own loss in the place of -I, which for JSD is no information;
+    `information` is.
+
+    Args:
+        encoder: q(z|v).
+        estimator: of I(z1; z2).
+
+    Raises:
+        Mistake: the estimator is an upper bound; from the loss, there are not two views.
+    """
+
+    needs = ("views",)
+
+    def __init__(self, encoder: ConditionalDistribution, estimator: InformationEstimator) -> None:
+        super().__init__()
+        check_maximised(estimator)
+        self.encoder = encoder
+        self.estimator = estimator
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        q_z_given_v1, q_z_given_v2 = (self.encoder(view) for view in two_views(batch))
+        z1, z2 = rsample(q_z_given_v1), rsample(q_z_given_v2)
+        found = self.estimator(z1, z2)
+        return {"loss": found["loss"], "information": found["information"]}
+
+    def encode(self, x: Tensor) -> Distribution:
+        """q(z|x), batch_shape (B,)."""
+        return self.encoder(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The encoder's layer before its output, [B, n]."""
+        return features(self.encoder, x)
