@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from frame.listing import results as results
     from frame.opening import load as load
     from frame.opening import open as open
 
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from frame import opening
 
         return getattr(opening, name)
+    if name == "results":
+        from frame.listing import results
+
+        return results
     raise AttributeError(f"module 'frame' has no attribute {name!r}")

@@ -1,11 +1,12 @@
 """The command `frame`; `python train.py` is `frame train`. Nothing here imports torch before a run needs it."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from frame.compose import check_parts, compose, config_folder, normalise, use_own_folder
+from frame.compose import check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
 from frame.mistakes import Mistake, choices
 
 USAGE = """frame: representation-learning experiments composed from YAML
@@ -13,6 +14,9 @@ USAGE = """frame: representation-learning experiments composed from YAML
   frame train +experiment=digits_VAE        train (python train.py does the same)
   frame train resume=runs/...               go on where a run stopped
   frame evaluate runs/... evaluate_on=test  a run's own evaluations, on another split
+  frame evaluate 'runs/*/*' evaluation=[...] other ones, of many runs; what is there is skipped
+  frame list runs state=finished sort=...   runs beside one another, by any key or result
+  frame show runs/...                       what a run is, where it stands, what it found
   frame train --help                        experiments and options
   eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
 """
@@ -40,10 +44,9 @@ def _dispatch(words: list[str]) -> int:
 
         print(__version__)
         return 0
-    commands = {"train": train, "evaluate": evaluate}
-    if words[0] not in commands:
-        raise Mistake(choices(words[0], commands, kind="command"))
-    return commands[words[0]](words[1:])
+    if words[0] not in COMMANDS:
+        raise Mistake(choices(words[0], COMMANDS, kind="command"))
+    return COMMANDS[words[0]](words[1:])
 
 
 def train(words: Sequence[str]) -> int:
@@ -70,26 +73,85 @@ def train(words: Sequence[str]) -> int:
 
 
 def evaluate(words: Sequence[str]) -> int:
-    """`frame evaluate RUN [RUN ...] [evaluate_on=test] [checkpoint=best] [weights=raw] [packages=[mine]]`."""
+    """`frame evaluate RUN [RUN ...] [evaluation=[a,b]] [a.n_samples=100] [evaluate_on=test] [checkpoint=best] ...`."""
     overrides, folder = _own_folder(words)
     use_own_folder(folder)
     options = dict(word.split("=", 1) for word in overrides if "=" in word)
     runs = [word for word in overrides if "=" not in word]
-    valid = ("evaluate_on", "checkpoint", "weights", "packages", "device")
+    names = _listed(options.pop("evaluation", ""))
+    valid = ("evaluate_on", "checkpoint", "weights", "packages", "device", "again")
+    arguments = {key: options.pop(key) for key in [*options] if key.split(".")[0] in names}
     for name in options:
         if name not in valid:
-            raise Mistake(choices(name, valid, kind="option of evaluate"))
-    for name, choice in (("checkpoint", ("last", "best")), ("weights", ("average", "raw"))):
+            raise Mistake(choices(name, (*valid, "evaluation"), kind="option of evaluate"))
+    for name, choice in (
+        ("checkpoint", ("last", "best")),
+        ("weights", ("average", "raw")),
+        ("again", ("true", "false")),
+    ):
         if name in options and options[name] not in choice:
             raise Mistake(choices(options[name], choice, kind=name))
     if not runs:
         raise Mistake("evaluate needs a run: frame evaluate runs/... evaluate_on=test")
-    from frame.evaluate import evaluate_run
+    chosen = {name: chosen_evaluation(name, arguments) for name in names} or None
+    from frame.listing import find
 
-    packages = [name.strip() for name in options.pop("packages", "").strip("[]").split(",") if name.strip()]
-    for run in runs:
-        evaluate_run(Path(run), packages=packages, **options)
+    folders = [run.path for run in find(runs)]
+    from frame.evaluate import evaluate_runs
+
+    packages = _listed(options.pop("packages", ""))
+    again = options.pop("again", "false") == "true"
+    return evaluate_runs(folders, chosen=chosen, packages=packages, again=again, **options)
+
+
+def show(words: Sequence[str]) -> int:
+    """`frame show RUN [RUN ...]`."""
+    from frame.listing import find
+    from frame.listing import show as shown
+
+    if not words:
+        raise Mistake("show needs a run: frame show runs/...")
+    print("\n\n".join(shown(run) for run in find(words)))
     return 0
+
+
+def list_runs(words: Sequence[str]) -> int:
+    """`frame list [FOLDER ...] [key=value] ['key>value'] [sort=-key] [columns=[a,b]]`."""
+    from frame.listing import PARTS, Summary, find, select, table, varying
+
+    options = {"sort": "", "columns": ""}
+    places, conditions = [], []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key in options:
+            options[key] = value
+        elif Path(word).exists() or "*" in word or not any(sign in word for sign in "=<>"):
+            places.append(word)
+        else:
+            conditions.append(word)
+    everything = [Summary(run) for run in find(places or ["runs"])]
+    chosen = select(everything, conditions, options["sort"] or None)
+    if not chosen:
+        raise Mistake(f"none of {len(everything)} runs has {' and '.join(conditions)}")
+    asked = [condition for condition in _keys(conditions) + [options["sort"].lstrip("-")] if condition]
+    columns = _listed(options["columns"]) or list(
+        dict.fromkeys(["run", "state", "iteration", *PARTS[:2], *varying(chosen), *asked])
+    )
+    print(table([{column: summary.get(column) for column in columns} for summary in chosen], columns))
+    print(f"\n{len(chosen)} of {len(everything)} runs")
+    return 0
+
+
+COMMANDS = {"train": train, "evaluate": evaluate, "list": list_runs, "show": show}
+
+
+def _keys(conditions: Sequence[str]) -> list[str]:
+    return [re.split(r"[=<>!]", condition)[0] for condition in conditions]
+
+
+def _listed(text: str) -> list[str]:
+    """'[a,b]' or 'a,b' as a list of names."""
+    return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
 
 
 def _own_folder(words: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -139,7 +201,7 @@ def _complete(words: list[str]) -> int:
     if any(word.startswith("query=") for word in words) and "train.py" not in line:
         first, space, rest = typed.lstrip().partition(" ")
         if not space:
-            print("\n".join(c for c in ("train", "evaluate") if c.startswith(first)))
+            print("\n".join(c for c in COMMANDS if c.startswith(first)))
             return 0
         if first != "train":
             return 0

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,26 @@ def groups() -> list[str]:
 def options(group: str) -> list[str]:
     """The names that `group=` takes: files in our config and in the user's own."""
     return sorted({file.stem for root in _roots() for file in (root / group).glob("*.yaml")})
+
+
+def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:
+    """config/evaluation/<name>.yaml, with the arguments that were typed as `<name>.<argument>=value`.
+
+    Raises:
+        Mistake: there is no such file, or it has no such argument.
+    """
+    if name not in options("evaluation"):
+        raise Mistake(choices(name, options("evaluation"), kind="evaluation"))
+    file = next(file for root in _roots()[::-1] if (file := root / "evaluation" / f"{name}.yaml").is_file())
+    found: Any = OmegaConf.to_container(OmegaConf.load(file))
+    for key, text in arguments.items():
+        owner, _, argument = key.partition(".")
+        if owner == name:
+            if argument not in found:
+                raise Mistake(choices(argument, set(found) - {"_target_"}, kind=f"argument of {name}"))
+            found[argument] = _parse([f"value={text}"])[0].value()
+    assert isinstance(found, dict)
+    return found
 
 
 def _composition(error: Exception) -> str:

@@ -85,6 +85,17 @@ class RunFolder:
         except OSError:
             raise Mistake(f"another process is training in {self.path}: wait for it or stop it") from None
 
+    def is_locked(self) -> bool:
+        """Whether a process trains in this folder now, on this machine."""
+        try:
+            with (self.path / "lock").open() as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
     def unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()

@@ -1,5 +1,6 @@
 """When evaluations happen."""
 
+import time
 import traceback
 from typing import Any
 
@@ -82,8 +83,10 @@ class EvaluationCallback(Callback):
         assert self.context is not None, "bind() comes before training"
         model = optimization.evaluated if self.context.weights == "average" else optimization.model
         try:
+            started = time.monotonic()
             with evaluating(model):
                 entry = self.evaluator.evaluate(model, self.context.data)
+            took = time.monotonic() - started
         except Exception as error:
             if self.succeeded:
                 text = "".join(traceback.format_exception(error))
@@ -91,14 +94,17 @@ class EvaluationCallback(Callback):
                 if self.context.run is not None:
                     self.context.run.trouble(self.name, f"failed at iteration {iteration}: {error!r}")
             return error
-        self._write(entry, trainer, iteration, seconds, optimization.counters["epochs"])
+        self._write(entry, trainer, iteration, seconds, took, optimization.counters["epochs"])
         return {record["name"]: record["value"] for record in entry.records(self.name, 0, 0, "")}
 
-    def _write(self, entry: LogEntry, trainer: Trainer, iteration: int, seconds: float, epochs: float) -> None:
+    def _write(
+        self, entry: LogEntry, trainer: Trainer, iteration: int, seconds: float, took: float, epochs: float
+    ) -> None:
         for logger in trainer.loggers:
             entry.write(logger, self.name, iteration, {"seconds": seconds, "epochs": epochs})
         if self.context is not None and self.context.run is not None:
-            self.context.run.record(entry.records(self.name, iteration, seconds, f"iteration {iteration}"))
+            records = entry.records(self.name, iteration, seconds, f"iteration {iteration}", took)
+            self.context.run.record([{**record, "weights": self.context.weights} for record in records])
 
     def state_dict(self) -> dict[str, Any]:
         return {"next_at": self.next_at, "evaluated_at": self.evaluated_at, "succeeded": self.succeeded}

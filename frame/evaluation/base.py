@@ -83,6 +83,7 @@ class Scalar:
     n_samples: int | None = None
     estimator: str = ""
     standard_error: float | None = None
+    layer: str = ""  # of the code that was measured: 'mean', 'sample' or 'features'; empty where there is none
 
 
 @dataclass
@@ -111,8 +112,10 @@ class LogEntry:
             for key, (columns, rows) in self.tables.items():
                 logger.log_table(_join(name, key), columns, rows, step)
 
-    def records(self, name: str, step: int, seconds: float, checkpoint: str) -> list[dict[str, Any]]:
-        """One record a number, as the run's file keeps them."""
+    def records(
+        self, name: str, step: int, seconds: float, checkpoint: str, took: float | None = None
+    ) -> list[dict[str, Any]]:
+        """One record a number, as the run's file keeps them; `seconds` of training, and what the evaluation `took`."""
         return [
             {
                 "name": _join(name, key),
@@ -122,9 +125,11 @@ class LogEntry:
                 "n_samples": scalar.n_samples,
                 "estimator": scalar.estimator,
                 "standard_error": scalar.standard_error,
+                "layer": scalar.layer,
                 "checkpoint": checkpoint,
                 "iteration": step,
                 "seconds": seconds,
+                "took": None if took is None else round(took, 3),
             }
             for key, scalar in self.scalars.items()
         ]
@@ -171,15 +176,22 @@ class Evaluation:
     def batches(
         self, model: nn.Module, data: DataSet, n_samples: int | None, batch_size: int = 1024, split: str | None = None
     ) -> Iterator[Batch]:
-        """The same `n_samples` rows of the split each time (all of it if None or more), on the model's device.
+        """See the function `batches`; of the evaluation's own split unless another is named."""
+        return batches(model, data, split or self.evaluate_on, n_samples, batch_size)
 
-        Rows are a fixed random subset, since files are often sorted; their binarization is fixed, too.
-        """
-        source = data.split(split or self.evaluate_on)
-        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:n_samples]
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        for start, indices in enumerate(order.split(batch_size)):
-            yield whole_batch(source, indices, seed=start, device=device)
+
+def batches(
+    model: nn.Module, data: DataSet, split: str, n_samples: int | None, batch_size: int = 1024
+) -> Iterator[Batch]:
+    """The same `n_samples` rows of the split each time (all of it if None or more), on the model's device.
+
+    Rows are a fixed random subset, since files are often sorted; their binarization is fixed, too.
+    """
+    source = data.split(split)
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:n_samples]
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    for start, indices in enumerate(order.split(batch_size)):
+        yield whole_batch(source, indices, seed=start, device=device)
 
 
 def given(model: nn.Module, batch: Batch) -> list[Any]:

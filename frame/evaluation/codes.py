@@ -1,0 +1,123 @@
+"""The codes of a split: encoded once, for as many measures as want them."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frame.data.base import Batch, DataSet
+from frame.evaluation.base import Encodes, HasFeatures, batches, given
+from frame.files import write_whole
+from frame.mistakes import Mistake, choices
+from frame.models.base import rsample
+
+
+@dataclass(frozen=True)
+class Codes:
+    """One layer's output for rows of a split, on the CPU, and what the data says of the same rows."""
+
+    codes: Tensor  # [N, D], float32
+    y: Tensor | None  # [N]
+    factors: Tensor | None  # [N, K]
+
+
+def mean_code(model: Any, batch: Batch) -> Tensor:
+    """The mean of q(z|x), [B, D]."""
+    code: Tensor = model.encode(*given(model, batch)).mean
+    return code.flatten(1)
+
+
+def sampled_code(model: Any, batch: Batch) -> Tensor:
+    """One sample of q(z|x), [B, D]."""
+    return rsample(model.encode(*given(model, batch))).flatten(1)
+
+
+def layer_before(model: Any, batch: Batch) -> Tensor:
+    """The layer before the encoder's output, [B, D]."""
+    code: Tensor = model.features(*given(model, batch))
+    return code.flatten(1)
+
+
+# by the word that records carry: the capability, and what is taken
+LAYERS: dict[str, tuple[type, Callable[[Any, Batch], Tensor]]] = {
+    "mean": (Encodes, mean_code),
+    "sample": (Encodes, sampled_code),
+    "features": (HasFeatures, layer_before),
+}
+_cache: ContextVar[Path | None] = ContextVar("cache", default=None)
+
+
+@contextmanager
+def caching(folder: Path) -> Iterator[None]:
+    """Inside, codes are kept in `folder` and read from there; without it they are encoded each time."""
+    token = _cache.set(folder)
+    try:
+        yield
+    finally:
+        _cache.reset(token)
+
+
+def codes_of(
+    model: nn.Module, data: DataSet, split: str, layer: str = "mean", n_samples: int | None = None, seed: int = 0
+) -> Codes:
+    """The same `n_samples` rows of the split each time (all of it if None or more), through one layer of the model.
+
+    Kept under a name that the weights, the data and the arguments determine: an encoder that has changed since finds
+    nothing there.
+
+    Raises:
+        Mistake: an unknown layer, or the model does not have it.
+    """
+    if layer not in LAYERS:
+        raise Mistake(choices(layer, LAYERS, kind="layer"))
+    capability, take = LAYERS[layer]
+    if not isinstance(model, capability):
+        method = "features" if layer == "features" else "encode"
+        raise Mistake(f"{type(model).__name__} has no {method}(), so no layer '{layer}': choose another")
+    folder = _cache.get()
+    if folder is None:
+        return _encode(model, data, split, take, n_samples, seed)
+    file = folder / f"{split}-{layer}-{_fingerprint(model, data, split, layer, n_samples, seed)}.pt"
+    if file.exists():
+        found = torch.load(file, weights_only=True, mmap=True)
+        return Codes(found["codes"], found["y"], found["factors"])
+    codes = _encode(model, data, split, take, n_samples, seed)
+    folder.mkdir(exist_ok=True)
+    write_whole(file, lambda stream: torch.save(vars(codes), stream))
+    return codes
+
+
+def _encode(
+    model: nn.Module, data: DataSet, split: str, take: Callable[[Any, Batch], Tensor], n_samples: int | None, seed: int
+) -> Codes:
+    found: dict[str, list[Tensor]] = {"codes": [], "y": [], "factors": []}
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(seed)  # sampled codes are the same whatever was measured before
+        for batch in batches(model, data, split, n_samples):
+            found["codes"].append(take(model, batch).float().cpu())
+            for key in ("y", "factors"):
+                if key in batch:
+                    found[key].append(batch[key].cpu())
+    joined = {key: torch.cat(parts) if parts else None for key, parts in found.items()}
+    assert joined["codes"] is not None
+    return Codes(joined["codes"], joined["y"], joined["factors"])
+
+
+def _fingerprint(model: nn.Module, data: DataSet, *arguments: Any) -> str:
+    """A hash of the weights, of the data's first rows and size, and of the arguments."""
+    digest = hashlib.sha256(repr((type(model).__qualname__, type(data).__qualname__, arguments)).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    source = data.split(str(arguments[0]))
+    digest.update(repr(len(source)).encode())
+    row = next(batches(model, data, str(arguments[0]), min(16, len(source))))
+    digest.update(row["x"].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
