@@ -1,0 +1,235 @@
+"""Runs beside one another: what is found, chosen, sorted and shown; and evaluated again, once."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+import frame
+from frame.evaluation import codes
+from frame.listing import Summary, find, select
+from frame.mistakes import Mistake
+from frame.runs import RunFolder
+from tests.processes import OWN, Process, train
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs that differ in beta; the last was stopped before its end."""
+    cwd = tmp_path_factory.mktemp("study")
+    for beta in (0.5, 1.0, 2.0):
+        code, output = train(["experiment=tiny", f"params.beta={beta}"], cwd, BREAK="SIGTERM 12" if beta == 2.0 else "")
+        assert code == (143 if beta == 2.0 else 0), output
+    return cwd
+
+
+def frame_command(words: Sequence[str], cwd: Path) -> tuple[int, str]:
+    process = Process(list(words), cwd)
+    return process.wait(), process.output
+
+
+def betas(chosen: Sequence[Summary]) -> list[float]:
+    return [summary.get("params.beta") for summary in chosen]
+
+
+def summaries(study: Path) -> list[Summary]:
+    return [Summary(run) for run in find([study / "runs"])]
+
+
+def test_runs_are_found_at_any_depth_and_once(study: Path) -> None:
+    runs = [run.path for run in find([study, study / "runs", f"{study}/runs/*/*"])]
+    assert len(runs) == 3 and runs == sorted(runs)
+    assert [run.path for run in find([runs[0]])] == [runs[0]]
+    with pytest.raises(Mistake, match="no run in"):
+        find([study / "nothing*"])
+
+
+@pytest.mark.parametrize(
+    ("conditions", "chosen"),
+    [
+        ([], [0.5, 1.0, 2.0]),
+        (["params.beta>0.7"], [1.0, 2.0]),
+        (["params.beta=1"], [1.0]),  # as a number: 1 is 1.0
+        (["params.beta!=1"], [0.5, 2.0]),
+        (["params.beta>=1", "state=finished"], [1.0]),
+        (["state=stopped"], [2.0]),
+        (["model=vae", "data=Digits"], [0.5, 1.0, 2.0]),
+        (["optimization.batch_size<10"], []),  # any key of the config
+    ],
+)
+def test_conditions_choose(study: Path, conditions: list[str], chosen: list[float]) -> None:
+    assert betas(select(summaries(study), conditions)) == chosen
+
+
+def test_sorting_by_a_result_and_by_a_key(study: Path) -> None:
+    assert betas(select(summaries(study), [], "-params.beta")) == [2.0, 1.0, 0.5]
+    by_result = select(summaries(study), [], "ELBO/Validation")
+    values = [summary.get("ELBO/Validation") for summary in by_result]
+    assert values == sorted(values) and len(set(values)) == 3
+
+
+def test_mistakes_of_listing(study: Path) -> None:
+    with pytest.raises(Mistake, match="did you mean 'params.beta'"):
+        select(summaries(study), ["params.btea=1"])
+    with pytest.raises(Mistake, match="cannot read 'params.beta'"):
+        select(summaries(study), ["params.beta"])
+    with pytest.raises(Mistake, match="no key or result"):
+        select(summaries(study), [], "speed")
+
+
+def test_a_run_that_was_killed_is_said_to_be(study: Path) -> None:
+    run = find([study])[0]
+    status = run.path / "status.json"
+    kept = status.read_text()
+    try:
+        status.write_text(kept.replace('"finished"', '"running"'))
+        assert Summary(run).state == "killed"
+        other = RunFolder(run.path)
+        other.lock()
+        assert Summary(run).state == "running"
+        other.unlock()
+    finally:
+        status.write_text(kept)
+
+
+def test_results_have_a_row_a_number_with_the_parameters_beside_it(study: Path) -> None:
+    found = frame.results(study / "runs")
+    assert len(found) == sum(len(run.records) for run in find([study]))
+    assert set(found["params.beta"]) == {0.5, 1.0, 2.0}
+    assert {"run", "experiment", "model", "data", "state", "seed", "name", "value", "split"} <= set(found.columns)
+    last = found[found["name"] == "ELBO/Validation"].groupby("params.beta")["iteration"].max()
+    assert last.to_dict() == {0.5: 50, 1.0: 50, 2.0: 10}
+
+
+def test_the_commands_answer_without_torch(study: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    watch = "import sys; from frame.cli import main; main(); assert 'torch' not in sys.modules"
+    for words, answer in (
+        (["list", "runs", "params.beta<1.5", "sort=-params.beta", "columns=[params.beta,state]"], "2 of 3 runs"),
+        (["show", "runs"], "frame.models.VAE.VAE"),
+    ):
+        command = [sys.executable, "-c", watch, *words]
+        done = subprocess.run(command, cwd=study, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert answer in done.stdout
+
+
+def test_list_shows_what_differs_and_show_what_was_found(study: Path) -> None:
+    code, output = frame_command(["list"], study)
+    assert code == 0 and "params.beta" in output.splitlines()[0] and "params.lr" not in output
+    assert output.splitlines()[-1] == "3 of 3 runs"
+    code, output = frame_command(["show", str(find([study])[2].path)], study)
+    assert code == 0 and "stopped: SIGTERM" in output and "nats per picture" in output
+    code, output = frame_command(["list", "state=lost"], study)
+    assert code == 2 and "none of 3 runs has state=lost" in output
+
+
+# Evaluated again
+
+AGAIN = ["evaluate", "--config-dir", str(OWN / "config"), "packages=toys"]
+
+
+def lines(run: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+
+
+def test_many_runs_are_one_command_and_what_is_there_is_skipped(study: Path) -> None:
+    code, output = frame_command([*AGAIN, "runs/*/*", "evaluation=[elbo]", "elbo.n_samples=50"], study)
+    assert code == 0, output
+    assert "[3/3]" in output
+    runs = [run.path for run in find([study])]
+    for run in runs:
+        (record,) = [r for r in lines(run) if r["name"] == "elbo/Test"]
+        assert record["n_samples"] == 50 and record["split"] == "test" and record["took"] is not None
+        assert record["checkpoint"] == "last" and record["weights"] == "average"
+    before = {run: (run / "records.jsonl").read_text() for run in runs}
+    code, output = frame_command([*AGAIN, "runs", "evaluation=elbo", "elbo.n_samples=50"], study)
+    assert code == 0 and output.count("1 of 1 there already") == 3
+    assert all((run / "records.jsonl").read_text() == text for run, text in before.items())
+    code, output = frame_command([*AGAIN, str(runs[0]), "evaluation=elbo", "elbo.n_samples=60"], study)
+    assert code == 0 and "there already" not in output  # another protocol is another number
+    code, output = frame_command([*AGAIN, str(runs[0]), "evaluation=elbo", "elbo.n_samples=60", "again=true"], study)
+    assert code == 0 and len(lines(runs[0])) == len(before[runs[0]].splitlines()) + 6
+
+
+def test_a_run_that_cannot_be_evaluated_is_named_at_the_end(study: Path) -> None:
+    runs = [run.path for run in find([study])]
+    checkpoint = runs[0] / "checkpoints" / "last.ckpt"
+    kept, previous = checkpoint.read_bytes(), (runs[0] / "checkpoints" / "previous.ckpt").read_bytes()
+    try:
+        for name in ("last", "previous"):
+            (runs[0] / "checkpoints" / f"{name}.ckpt").write_bytes(b"half")
+        code, output = frame_command([*AGAIN, "runs", "evaluation=elbo", "elbo.n_samples=70"], study)
+        assert code == 1
+        assert output.splitlines()[-1].startswith(f"frame: {runs[0].relative_to(study)} was not evaluated:")
+        assert all(any(r["n_samples"] == 70 for r in lines(run)) for run in runs[1:])
+    finally:
+        checkpoint.write_bytes(kept)
+        (runs[0] / "checkpoints" / "previous.ckpt").write_bytes(previous)
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(study: Path) -> None:
+    run = find([study])[1].path
+    words = [*AGAIN, str(run), "evaluation=[elbo,slow]", "elbo.n_samples=80", "slow.seconds=30"]
+    process = Process(words, study)
+    for _ in range(600):
+        if any(r["n_samples"] == 80 for r in lines(run)):
+            break
+        time.sleep(0.1)
+    assert process.process.pid is not None
+    process.process.kill()
+    process.process.join()
+    assert not any(str(r["name"]).startswith("slow") for r in lines(run))
+    code, output = frame_command([*words[:-1], "slow.seconds=0.1"], study)
+    assert code == 0 and "1 of 2 there already" in output and "slow/Validation" in output
+
+
+def test_mistakes_of_evaluating(study: Path) -> None:
+    for words, answer in (
+        (["runs", "evaluation=elbow"], "did you mean 'elbo'"),
+        (["runs", "evaluation=elbo", "elbo.n_sample=3"], "did you mean 'n_samples'"),
+        (["runs", "evaluation=elbo", "mig.n=3"], "no option of evaluate 'mig.n'"),
+        (["nowhere", "evaluation=elbo"], "no run in nowhere"),
+        ([str(find([study])[0].path), "checkpoint=best"], "no best checkpoint"),
+    ):
+        code, output = frame_command([*AGAIN, *words], study)
+        assert code == 2 and answer in output and "Traceback" not in output, output
+
+
+# Codes
+
+
+def test_codes_are_encoded_once_and_belong_to_their_weights(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = frame.open(find([study])[0].path)
+    encoded: list[str] = []
+    whole = codes._encode
+
+    def watched(model: torch.nn.Module, data: object, split: str, *rest: object) -> codes.Codes:
+        encoded.append(split)
+        return whole(model, data, split, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(codes, "_encode", watched)
+    plain = codes.codes_of(run.model, run.data_set, "test", "mean")
+    with codes.caching(tmp_path / "cache"):
+        for _ in range(3):
+            found = codes.codes_of(run.model, run.data_set, "test", "mean")
+        assert torch.equal(found.codes, plain.codes) and found.y is not None and len(found.y) == 300
+        assert encoded == ["test", "test"]
+        codes.codes_of(run.model, run.data_set, "test", "sample")
+        codes.codes_of(run.model, run.data_set, "test", "mean", n_samples=10)
+        codes.codes_of(run.model, run.data_set, "valid", "mean")
+        assert len(encoded) == 5
+        with torch.no_grad():
+            next(run.model.parameters()).add_(1e-3)
+        changed = codes.codes_of(run.model, run.data_set, "test", "mean")
+        assert len(encoded) == 6 and not torch.equal(changed.codes, plain.codes)
+    with pytest.raises(Mistake, match="did you mean 'features'"):
+        codes.codes_of(run.model, run.data_set, "test", "feature")
