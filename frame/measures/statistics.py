@@ -16,5 +16,10 @@ def mean_and_standard_error(values: Tensor) -> tuple[float, float]:
 
 def accuracy(log_probabilities: Tensor, y: Tensor) -> tuple[float, float]:
     """Fraction of rows [N, n_classes] whose largest entry is at `y` [N], and its binomial standard error."""
-    p = (log_probabilities.argmax(-1) == y).to(torch.float64).mean().item()
-    return p, math.sqrt(p * (1 - p) / len(y))
+    return fraction(log_probabilities.argmax(-1) == y)
+
+
+def fraction(right: Tensor) -> tuple[float, float]:
+    """Fraction of rows [N] that are true, and its binomial standard error."""
+    p = right.to(torch.float64).mean().item()
+    return p, math.sqrt(p * (1 - p) / len(right))

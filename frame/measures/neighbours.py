@@ -1,0 +1,111 @@
+"""Classes of nearest neighbours: what a code is worth without training anything on it."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frame.measures.statistics import fraction
+from frame.mistakes import Mistake, at_least, choices
+
+METRICS = ("euclidean", "cosine")
+NUMBERS_AT_ONCE = 2**24  # similarities that are held at a time: 64 MiB
+
+
+def nearest_neighbour_accuracy(
+    codes_train: Tensor,
+    y_train: Tensor,
+    codes_test: Tensor,
+    y_test: Tensor,
+    k: int = 1,
+    metric: str = "euclidean",
+    temperature: float | None = None,
+    leave_one_out: bool = False,
+) -> tuple[float, float]:
+    """Fraction of rows whose class is that of their `k` nearest training rows, and its binomial standard error.
+
+    Args:
+        codes_train, codes_test: [N, D] and [M, D].
+        y_train, y_test: [N] and [M], classes 0, 1, ...
+        k, metric, temperature, leave_one_out: see `neighbours_vote`.
+
+    Raises:
+        Mistake: see `check_codes` and `neighbours_vote`.
+    """
+    check_codes(codes_train, y_train)
+    found = neighbours_vote(codes_train, y_train, codes_test, k, metric, temperature, leave_one_out)
+    return fraction(found == y_test)
+
+
+def neighbours_vote(
+    codes_train: Tensor,
+    y_train: Tensor,
+    codes_test: Tensor,
+    k: int = 1,
+    metric: str = "euclidean",
+    temperature: float | None = None,
+    leave_one_out: bool = False,
+) -> Tensor:
+    """The class for which the `k` nearest training rows vote, [M].
+
+    Args:
+        codes_train, y_train, codes_test: [N, D], [N], [M, D].
+        k: neighbours; all rows where there are fewer.
+        metric: 'euclidean' or 'cosine'.
+        temperature: a vote weighs exp(s / temperature), s the cosine (Wu et al. 2018, 1805.01978, sec. 3.4: k = 200,
+            temperature 0.1 is usual); None: votes are equal, and of classes with equal votes the nearer one wins.
+        leave_one_out: row i of the test is row i of training, and no neighbour of itself.
+
+    Raises:
+        Mistake: shapes that do not fit, a number out of range, NaN or infinite codes, or weights without the cosine.
+    """
+    at_least(1, k=k)
+    if metric not in METRICS:
+        raise Mistake(choices(metric, METRICS, kind="metric"))
+    if temperature is not None and not (metric == "cosine" and temperature > 0):
+        raise Mistake(f"temperature={temperature} has to be positive and needs metric=cosine, whose values it weighs")
+    if codes_train.dim() != 2 or codes_test.dim() != 2 or codes_train.shape[1] != codes_test.shape[1]:
+        raise Mistake(f"codes {list(codes_train.shape)} and {list(codes_test.shape)}: give [N, D] and [M, D]")
+    if len(y_train) != len(codes_train) or not len(codes_train):
+        raise Mistake(f"there are {len(codes_train)} training codes and {len(y_train)} labels: give one to each")
+    for name, codes in (("training", codes_train), ("test", codes_test)):
+        if not codes.isfinite().all():
+            raise Mistake(f"{name} codes have NaN or infinite values, so that nothing is their neighbour")
+    bank, queries = codes_train.float(), codes_test.float()
+    if metric == "cosine":
+        bank, queries, half_squares = F.normalize(bank, dim=1), F.normalize(queries, dim=1), None
+    else:
+        # Distances do not depend on the origin, but float32 keeps more of them around it
+        centre = bank.mean(0)
+        bank, queries = bank - centre, queries - centre
+        half_squares = bank.square().sum(1) / 2
+    k = min(k, len(bank) - 1 if leave_one_out and len(bank) > 1 else len(bank))
+    n_classes = int(y_train.max()) + 1
+    voted = []
+    at_once = max(1, NUMBERS_AT_ONCE // len(bank))
+    for start in range(0, len(queries), at_once):
+        similarity = queries[start : start + at_once] @ bank.T  # [m, N]
+        if half_squares is not None:
+            similarity -= half_squares  # |q|^2 / 2 - |q - b|^2 / 2
+        if leave_one_out:
+            rows = torch.arange(start, min(start + len(similarity), len(bank)), device=bank.device)
+            similarity[rows - start, rows] = -math.inf
+        s, index = similarity.topk(k)  # [m, k], the nearest first
+        if temperature is not None:
+            weights = (s / temperature).exp()
+        else:
+            # below 1 in all, so that it decides only between equal numbers of votes
+            weights = 1 + torch.arange(k, 0, -1, device=bank.device) / (k * (k + 1.0))
+        votes = torch.zeros(len(s), n_classes, device=bank.device)
+        votes.scatter_add_(1, y_train[index], weights.expand_as(s))
+        voted.append(votes.argmax(1))
+    return torch.cat(voted)
+
+
+def check_codes(codes: Tensor, y: Tensor) -> None:
+    """Raises Mistake where no classifier can be judged on `codes` [N, D] with classes `y` [N]."""
+    if len(y) and (y == y[0]).all():
+        raise Mistake(f"all {len(y)} labels are {int(y[0])}: one class is always guessed right, so give two or more")
+    if len(codes) and (codes == codes[0]).all():
+        raise Mistake(f"all {len(codes)} codes are equal: the encoder has collapsed, and says nothing about the input")
