@@ -110,6 +110,11 @@ class LatentVariableModel(Model):
         """p(z), batch_shape ()."""
         return self.prior(self.encoder)
 
+    def sample_prior(self, n_samples: int) -> Tensor:
+        """z ~ p(z), [n_samples, z_dim]; the prior gets gradients where its samples are reparametrised."""
+        p_z = self.p_z()
+        return rsample(p_z, (n_samples,)) if p_z.has_rsample else p_z.sample((n_samples,))
+
     def distortion_and_rate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(x|z) for one z ~ q(z|x), and KL(q(z|x) || p(z)); both [B], nats."""
         q_z_given_x = self.encoder(x)
@@ -153,7 +158,7 @@ class LatentVariableModel(Model):
 
     def sample(self, n_samples: int, sample_images: bool = False) -> Tensor:
         """[n_samples, *shape]: samples or means of p(x|z), for z ~ p(z)."""
-        p_x_given_z = self.decode(self.p_z().sample((n_samples,)))
+        p_x_given_z = self.decode(self.sample_prior(n_samples))
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 
 
@@ -259,16 +264,16 @@ def from_rank_0(x: Tensor) -> Tensor:
     return x
 
 
-def rsample(distribution: Distribution) -> Tensor:
-    """A reparametrised sample, shape batch_shape + event_shape.
+def rsample(distribution: Distribution, sample_shape: tuple[int, ...] = ()) -> Tensor:
+    """A reparametrised sample, shape sample_shape + batch_shape + event_shape.
 
     Gaussian noise is drawn by `randn_like`, because the in-place noise inside `Normal.rsample` cannot be vectorised.
     """
     base = distribution.base_dist if isinstance(distribution, Independent) else distribution
     if isinstance(base, Normal):
         # z = mu + sigma * eps
-        return base.loc + base.scale * torch.randn_like(base.loc)
-    return distribution.rsample()
+        return base.loc + base.scale * torch.randn_like(base.loc.expand(*sample_shape, *base.loc.shape))
+    return distribution.rsample(sample_shape)
 
 
 def kl_divergence(q: Distribution, p: Distribution, z: Tensor) -> Tensor:

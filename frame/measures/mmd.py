@@ -1,0 +1,51 @@
+"""Maximum mean discrepancy of two samples.
+
+Gretton et al. 2012, "A kernel two-sample test" (JMLR 13): eq. 3 (unbiased) and eq. 5 (biased). The kernels are those of
+Tolstikhin et al. 2018, "Wasserstein auto-encoders" (1711.01558), section 4.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from frame.mistakes import Mistake
+
+Kernel = Callable[[Tensor], Tensor]  # of squared distances, with the value 1 at 0
+
+
+def rbf(squared_distance: Tensor, width: float) -> Tensor:
+    """exp(-d^2 / width); a Gaussian of scale s has width = 2 s^2."""
+    return (-squared_distance / width).exp()
+
+
+def imq(squared_distance: Tensor, width: float) -> Tensor:
+    """width / (width + d^2), the inverse multiquadric: its tails are heavier, so that far codes are pulled too."""
+    return width / (width + squared_distance)
+
+
+def mmd(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
+    """Squared MMD of samples x [N, D] and y [M, D], shape (): E k(x, x') + E k(y, y') - 2 E k(x, y).
+
+    Unbiased (a U-statistic: no row is paired with itself, so its mean is 0 where both samples come from the same
+    distribution, and it can be negative), or biased (a V-statistic: all pairs, never negative). Memory N * M * D.
+
+    Raises:
+        Mistake: the unbiased estimate of a sample of one row.
+    """
+    if not biased and min(len(x), len(y)) < 2:
+        raise Mistake("the unbiased MMD needs two rows or more: choose a batch_size that leaves no single row over")
+    if biased:
+        within = kernel(distances(x, x)).mean() + kernel(distances(y, y)).mean()
+    else:
+        within = _off_diagonal_mean(kernel(distances(x, x))) + _off_diagonal_mean(kernel(distances(y, y)))
+    return within - 2 * kernel(distances(x, y)).mean()
+
+
+def distances(x: Tensor, y: Tensor) -> Tensor:
+    """Squared, [N, M]: from differences, since |x|^2 + |y|^2 - 2 xy would lose the small ones to rounding."""
+    return (x.unsqueeze(1) - y.unsqueeze(0)).square().sum(-1)
+
+
+def _off_diagonal_mean(matrix: Tensor) -> Tensor:
+    n = len(matrix)
+    return (matrix.sum() - matrix.diagonal().sum()) / (n * (n - 1))
