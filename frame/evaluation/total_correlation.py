@@ -1,0 +1,56 @@
+"""How dependent the latents are on one another."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar, given
+from frame.measures.total_correlation import gaussian_total_correlation
+from frame.mistakes import Mistake, at_least
+
+
+class TotalCorrelationEvaluation(Evaluation):
+    """Total correlation of the codes of a split in nats: 'sampled', one z ~ q(z|x) a picture, and 'mean', E[z|x].
+
+    By the Gaussian estimate from the full covariance, whatever the model estimates while it trains. NaN, with the
+    reason as the estimator, where codes have none: too few of them, or a latent that is constant.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of the split; all of them if None or more than there are.
+
+    Raises:
+        Mistake: n_samples < 1.
+    """
+
+    needs = (Encodes,)
+
+    def __init__(self, evaluate_on: str = "valid", n_samples: int | None = 10_000) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        self.n_samples = n_samples
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, Encodes)
+        means, samples = [], []
+        for batch in self.batches(model, data, self.n_samples):
+            q_z_given_x = model.encode(*given(model, batch))
+            means.append(q_z_given_x.mean.flatten(1))
+            samples.append(q_z_given_x.sample().flatten(1))
+        return LogEntry(
+            self.evaluate_on,
+            scalars={
+                "sampled": _total_correlation(torch.cat(samples), "one z ~ q(z|x) a picture"),
+                "mean": _total_correlation(torch.cat(means), "means of q(z|x)"),
+            },
+        )
+
+
+def _total_correlation(codes: Tensor, which: str) -> Scalar:
+    try:
+        tc, error = gaussian_total_correlation(codes)
+    except Mistake as mistake:  # a run goes on without this number
+        tc, error, which = math.nan, math.nan, f"{which}; {mistake}"
+    return Scalar(tc, "nats", len(codes), f"Gaussian with the full covariance of {which}", error)

@@ -1,0 +1,69 @@
+"""Total correlation of codes whose covariance is known."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from frame.architectures.base import diagonal_normal
+from frame.data.base import DataSet, Source
+from frame.data.memory import InMemory
+from frame.evaluation.base import LogEntry, evaluating
+from frame.evaluation.total_correlation import TotalCorrelationEvaluation
+from frame.mistakes import Mistake
+
+
+class Codes(DataSet):
+    """Rows that are codes: two dimensions with correlation 0.9."""
+
+    def load(self, split: str) -> Source:
+        z = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+        return InMemory(z @ torch.tensor([[1.0, 0.9], [0.0, math.sqrt(1 - 0.81)]]))
+
+
+class Noisy(nn.Module):
+    """q(z|x) = N(x, 1)."""
+
+    def encode(self, x: Tensor) -> Independent:
+        return diagonal_normal(x, torch.ones_like(x))
+
+
+def run(model: Any, n_samples: int | None = None) -> LogEntry:
+    evaluation = TotalCorrelationEvaluation("valid", n_samples)
+    evaluation.check(model, Codes())
+    with evaluating(model):
+        return evaluation.evaluate(model, Codes())
+
+
+def test_means_and_samples_are_two_numbers() -> None:
+    """Means have correlation 0.9; unit noise on each makes it 0.45. TC = -1/2 log(1 - r^2)."""
+    scalars = run(Noisy()).scalars
+    assert set(scalars) == {"sampled", "mean"}
+    for key, r in (("mean", 0.9), ("sampled", 0.45)):
+        found = scalars[key]
+        assert found.standard_error is not None
+        assert found.value == pytest.approx(-0.5 * math.log(1 - r * r), abs=5 * found.standard_error)
+        assert found.unit == "nats" and found.n_samples == 4000 and "full covariance" in found.estimator
+    assert run(Noisy(), 100).scalars["mean"].n_samples == 100
+    assert run(Noisy()).scalars["sampled"].value == scalars["sampled"].value
+
+
+def test_codes_without_a_covariance_give_nan_with_the_reason() -> None:
+    class Collapsed(Noisy):
+        def encode(self, x: Tensor) -> Independent:
+            return diagonal_normal(x * torch.tensor([1.0, 0.0]), torch.ones_like(x))
+
+    scalars = run(Collapsed()).scalars
+    assert math.isnan(scalars["mean"].value) and "dimension 1 of the codes is constant" in scalars["mean"].estimator
+    assert scalars["sampled"].value < 0.01
+    assert math.isnan(run(Noisy(), 2).scalars["mean"].value)  # as in the check before a run
+
+
+def test_mistakes() -> None:
+    with pytest.raises(Mistake, match="n_samples=0"):
+        TotalCorrelationEvaluation(n_samples=0)
+    with pytest.raises(Mistake, match="needs a model that has encode"):
+        TotalCorrelationEvaluation().check(nn.Identity(), Codes())
