@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.distributions import Independent
+from torch.distributions import Distribution, Independent
 
 from frame.architectures import base
 from frame.architectures.layers import doubling, halving
@@ -71,11 +71,12 @@ class Decoder(ConditionalDistribution):
         self.convolutions = doubling(channels, self.distribution.n_parameters * 3)
         self.linear = nn.Linear(z_dim, channels[0] * side**2)
 
-    def forward(self, *given: Any) -> Independent:
+    def forward(self, *given: Any) -> Distribution:
         (z,) = given
         features = self.linear(z).relu().unflatten(-1, self.smallest)
         numbers = self.convolutions(features)
-        return self.distribution(numbers.unflatten(1, (self.distribution.n_parameters, 3)))
+        found: Distribution = self.distribution(numbers.unflatten(1, (self.distribution.n_parameters, 3)))
+        return found
 
 
 class Predictor(base.Predictor):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from frame.architectures import base
+from frame.architectures import base, convolutional, critics
 
 
 class Encoder(base.MLPEncoder):
@@ -17,8 +17,9 @@ class Encoder(base.MLPEncoder):
         activation: nn.Module | None = None,
         scale_shift: float = 0.0,
         centred: bool = False,
+        deterministic: bool = False,
     ) -> None:
-        super().__init__((1, 28, 28), z_dim, layers, activation, scale_shift, centred)
+        super().__init__((1, 28, 28), z_dim, layers, activation, scale_shift, centred, deterministic)
 
 
 class Decoder(base.MLPDecoder):
@@ -32,6 +33,28 @@ class Decoder(base.MLPDecoder):
         distribution: base.PictureDistribution | None = None,
     ) -> None:
         super().__init__((1, 28, 28), z_dim, layers, activation, distribution)
+
+
+class ConvDecoder(convolutional.ConvDecoder):
+    """p(x|z) with transposed convolutions of `channels`, at most two; see `convolutional.ConvDecoder`."""
+
+    def __init__(
+        self,
+        z_dim: int,
+        layers: Sequence[int],
+        channels: Sequence[int],
+        distribution: base.PictureDistribution | None = None,
+    ) -> None:
+        super().__init__((1, 28, 28), z_dim, layers, channels, distribution)
+
+
+class ConvCritic(critics.ConvCritic):
+    """f(x) or d(x) with convolutions of `channels`, at most two; see `critics.ConvCritic`."""
+
+    def __init__(
+        self, channels: Sequence[int], layers: Sequence[int] = (), activation: nn.Module | None = None, n_out: int = 1
+    ) -> None:
+        super().__init__((1, 28, 28), channels, layers, activation, n_out)
 
 
 class Predictor(base.Predictor):

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, Uniform
 
 from frame.architectures.distributions import CategoricalLevels, DiscretisedLogistic
 from frame.architectures.layers import mlp
 from frame.mistakes import Mistake, at_least
-from frame.models.base import ConditionalDistribution
+from frame.models.base import ConditionalDistribution, Delta
 
 
 def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
@@ -44,6 +44,25 @@ class DiagonalNormal(ConditionalDistribution):
         return diagonal_normal(self.loc, self.scale)
 
 
+class UniformCube(ConditionalDistribution):
+    """The prior p(z) = U[-1, 1]^z_dim, called like `DiagonalNormal`.
+
+    Raises:
+        Mistake: z_dim < 1.
+    """
+
+    high: Tensor
+
+    def __init__(self, z_dim: int) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim)
+        self.z_dim = z_dim
+        self.register_buffer("high", torch.ones(z_dim))
+
+    def forward(self, *given: Any) -> Independent:
+        return Independent(Uniform(-self.high, self.high, validate_args=False), 1, validate_args=False)
+
+
 class DiagonalNormalHead(nn.Module):
     """The last layer of an encoder: features [..., n_in] -> N(mu, diag(sigma^2)), sigma = softplus(rho + scale_shift).
 
@@ -63,6 +82,22 @@ class DiagonalNormalHead(nn.Module):
         return diagonal_normal(loc, F.softplus(rho + self.scale_shift) + 1e-6)
 
 
+class DeltaHead(nn.Module):
+    """The last layer of a deterministic encoder: features [B, n_in] -> all mass at one z [B, z_dim].
+
+    Raises:
+        Mistake: z_dim < 1.
+    """
+
+    def __init__(self, n_in: int, z_dim: int) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim)
+        self.linear = nn.Linear(n_in, z_dim)
+
+    def forward(self, features: Tensor) -> Delta:
+        return Delta(self.linear(features).float())
+
+
 class PictureDistribution(nn.Module):
     """The last step of a decoder: numbers [B, n_parameters, *shape] -> p(x|z) with event_shape `shape`, x in [0, 1]."""
 
@@ -72,8 +107,15 @@ class PictureDistribution(nn.Module):
         """The distribution of each value by itself, batch_shape (B, *shape)."""
         raise NotImplementedError
 
-    def forward(self, numbers: Tensor) -> Independent:
+    def forward(self, numbers: Tensor) -> Distribution:
         return Independent(self.values(numbers.float()), numbers.dim() - 2, validate_args=False)
+
+
+class DeterministicPicture(PictureDistribution):
+    """All mass at one picture in (0, 1): makes a decoder the generator of an adversarial model."""
+
+    def forward(self, numbers: Tensor) -> Delta:
+        return Delta(numbers[:, 0].float().sigmoid())
 
 
 class BernoulliPicture(PictureDistribution):
@@ -152,6 +194,7 @@ class MLPEncoder(ConditionalDistribution):
         activation: after each hidden layer, ReLU by default.
         scale_shift: sigma = softplus(rho + scale_shift).
         centred: x enters as 2x - 1.
+        deterministic: all mass at mu(x); there is no sigma.
 
     Raises:
         Mistake: z_dim or a width is not positive.
@@ -165,17 +208,20 @@ class MLPEncoder(ConditionalDistribution):
         activation: nn.Module | None = None,
         scale_shift: float = 0.0,
         centred: bool = False,
+        deterministic: bool = False,
     ) -> None:
         super().__init__()
         self.z_dim = z_dim
         self.centred = centred
         n_in = math.prod(shape)
         self.hidden = mlp(n_in, layers, activation)
-        self.head = DiagonalNormalHead([n_in, *layers][-1], z_dim, scale_shift)
+        width = [n_in, *layers][-1]
+        self.head = DeltaHead(width, z_dim) if deterministic else DiagonalNormalHead(width, z_dim, scale_shift)
 
-    def forward(self, *given: Any) -> Independent:
+    def forward(self, *given: Any) -> Distribution:
         (x,) = given
-        return self.head(self.features(x))
+        found: Distribution = self.head(self.features(x))
+        return found
 
     def features(self, x: Tensor) -> Tensor:
         """The last hidden layer, [B, layers[-1]]."""
@@ -214,10 +260,11 @@ class MLPDecoder(ConditionalDistribution):
         self.hidden = mlp(z_dim, layers, activation)
         self.linear = nn.Linear([z_dim, *layers][-1], self.distribution.n_parameters * math.prod(shape))
 
-    def forward(self, *given: Any) -> Independent:
+    def forward(self, *given: Any) -> Distribution:
         (z,) = given
         numbers = self.linear(self.hidden(z))
-        return self.distribution(numbers.unflatten(-1, (self.distribution.n_parameters, *self.shape)))
+        found: Distribution = self.distribution(numbers.unflatten(-1, (self.distribution.n_parameters, *self.shape)))
+        return found
 
 
 class Predictor(ConditionalDistribution):

@@ -1,11 +1,13 @@
 """Critics and discriminators: from any number of tensors, side by side, to a number for each row."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from frame.architectures.layers import mlp
+from frame.architectures.convolutional import smallest
+from frame.architectures.layers import halving, mlp
 from frame.mistakes import at_least
 
 
@@ -35,3 +37,36 @@ class MLPCritic(nn.Module):
         joined = torch.cat([x.flatten(start_dim=1) for x in inputs], dim=-1)
         logits = self.linear(self.hidden(joined)).float()  # float32 also under autocast
         return logits.squeeze(-1) if self.n_out == 1 else logits
+
+
+class ConvCritic(nn.Module):
+    """x [B, *shape] in [0, 1], which enters as 2x - 1 -> [B], or [B, n_out] if n_out > 1; a logit, no activation.
+
+    There is no normalisation: rows do not see one another, so that it can be a critic with a gradient penalty.
+
+    Args:
+        shape: of one picture.
+        channels: of the convolutions, each of which halves the picture.
+        layers: widths of the hidden layers behind them.
+        activation: after each layer, ReLU by default.
+        n_out: numbers for each row.
+
+    Raises:
+        Mistake: a number or a width is not positive, or there are more halvings than the picture has.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: Sequence[int],
+        layers: Sequence[int] = (),
+        activation: nn.Module | None = None,
+        n_out: int = 1,
+    ) -> None:
+        super().__init__()
+        self.convolutions = halving(shape[0], channels, activation)
+        self.critic = MLPCritic(channels[-1] * math.prod(smallest(shape, channels)), layers, activation, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.critic(self.convolutions(2 * x - 1))
+        return logits

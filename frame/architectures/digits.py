@@ -17,8 +17,9 @@ class Encoder(base.MLPEncoder):
         activation: nn.Module | None = None,
         scale_shift: float = 0.0,
         centred: bool = False,
+        deterministic: bool = False,
     ) -> None:
-        super().__init__((1, 8, 8), z_dim, layers, activation, scale_shift, centred)
+        super().__init__((1, 8, 8), z_dim, layers, activation, scale_shift, centred, deterministic)
 
 
 class Decoder(base.MLPDecoder):

@@ -30,12 +30,15 @@ def mlp(n_in: int, layers: Sequence[int], activation: nn.Module | None = None) -
     return nn.Sequential(*blocks)
 
 
-def halving(channels_in: int, channels: Sequence[int]) -> nn.Sequential:
-    """n times a 4 x 4 convolution of stride 2 and ReLU: [B, channels_in, H, W] -> [B, channels[-1], H/2^n, W/2^n]."""
+def halving(channels_in: int, channels: Sequence[int], activation: nn.Module | None = None) -> nn.Sequential:
+    """n times a 4 x 4 convolution of stride 2 and activation (ReLU by default).
+
+    [B, channels_in, H, W] -> [B, channels[-1], H/2^n, W/2^n].
+    """
     check_widths("channels", channels)
     blocks: list[nn.Module] = []
     for n_in, n_out in zip([channels_in, *channels[:-1]], channels, strict=True):
-        blocks += [nn.Conv2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+        blocks += [nn.Conv2d(n_in, n_out, kernel_size=4, stride=2, padding=1), activation or nn.ReLU()]
     return nn.Sequential(*blocks)
 
 

@@ -7,66 +7,22 @@ convolutions, where all are 4 x 4 here. The MLPs of Chen et al. 2018 (1802.04942
 """
 
 from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor
-from torch.distributions import Independent
 
 from frame.architectures import base
-from frame.architectures.layers import doubling, halving, mlp
-from frame.mistakes import Mistake, at_least
-from frame.models.base import ConditionalDistribution
+from frame.architectures.convolutional import ConvDecoder, ConvEncoder
+
+SHAPE = (1, 64, 64)
 
 
-def _smallest(channels: Sequence[int]) -> int:
-    """Side of the last feature map: each entry of `channels` halves 64."""
-    if not 1 <= len(channels) <= 6:
-        raise Mistake(f"channels={list(channels)}: each entry halves the picture of 64, so give 1 to 6 of them")
-    return int(64 // 2 ** len(channels))
-
-
-class Encoder(ConditionalDistribution):
-    """q(z|x): x [B, 1, 64, 64] in [0, 1] -> batch_shape (B,), event_shape (z_dim,).
-
-    Args:
-        z_dim: number of latents.
-        channels: of the convolutions, each of which halves the picture.
-        layers: widths of the hidden layers between the last feature map and z.
-        scale_shift: sigma = softplus(rho + scale_shift).
-
-    Raises:
-        Mistake: z_dim or a width is not positive, or there are more halvings than the picture has.
-    """
+class Encoder(ConvEncoder):
+    """q(z|x); see `ConvEncoder`."""
 
     def __init__(self, z_dim: int, channels: Sequence[int], layers: Sequence[int], scale_shift: float = 0.0) -> None:
-        super().__init__()
-        self.z_dim = z_dim
-        n_flat = channels[-1] * _smallest(channels) ** 2
-        self.convolutions = halving(1, channels)
-        self.hidden = mlp(n_flat, layers)
-        self.head = base.DiagonalNormalHead([n_flat, *layers][-1], z_dim, scale_shift)
-
-    def forward(self, *given: Any) -> Independent:
-        (x,) = given
-        return self.head(self.features(x))
-
-    def features(self, x: Tensor) -> Tensor:
-        """The last hidden layer, [B, layers[-1]]."""
-        return self.hidden(self.convolutions(x).flatten(start_dim=1))
+        super().__init__(SHAPE, z_dim, channels, layers, scale_shift)
 
 
-class Decoder(ConditionalDistribution):
-    """p(x|z): z [B, z_dim] -> batch_shape (B,), event_shape (1, 64, 64).
-
-    Args:
-        z_dim: number of latents.
-        layers: widths of the hidden layers between z and the first feature map.
-        channels: of the transposed convolutions, each of which doubles the picture.
-        distribution: of the values, Bernoulli by default.
-
-    Raises:
-        Mistake: z_dim or a width is not positive, or there are more doublings than the picture has.
-    """
+class Decoder(ConvDecoder):
+    """p(x|z), Bernoulli by default; see `ConvDecoder`."""
 
     def __init__(
         self,
@@ -75,16 +31,4 @@ class Decoder(ConditionalDistribution):
         channels: Sequence[int],
         distribution: base.PictureDistribution | None = None,
     ) -> None:
-        super().__init__()
-        at_least(1, z_dim=z_dim)
-        self.z_dim = z_dim
-        self.distribution = distribution or base.BernoulliPicture()
-        side = _smallest(channels)
-        self.smallest = (channels[0], side, side)
-        self.hidden = mlp(z_dim, [*layers, channels[0] * side**2])
-        self.convolutions = doubling(channels, self.distribution.n_parameters)
-
-    def forward(self, *given: Any) -> Independent:
-        (z,) = given
-        numbers = self.convolutions(self.hidden(z).unflatten(-1, self.smallest))
-        return self.distribution(numbers.unflatten(1, (self.distribution.n_parameters, 1)))
+        super().__init__(SHAPE, z_dim, layers, channels, distribution)

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor, distributed, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from frame.data.base import Batch
+from frame.measures.distributions import Delta as Delta
+from frame.measures.distributions import kl_divergence as kl_divergence
+from frame.measures.distributions import rsample as rsample
 from frame.mistakes import Mistake
 
 
@@ -44,6 +47,40 @@ class AdversarialModel(Model):
     def compute_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:
         """The adversary's losses; 'loss' is differentiated with respect to its parameters only."""
         raise NotImplementedError
+
+
+class GenerativeAdversarialModel(AdversarialModel):
+    """What adversarial models with G(z) and p(z) have in common; a subclass defines the losses.
+
+    Args:
+        generator: G(z), a network whose distribution has all its mass at one picture.
+        adversary: the discriminator or critic.
+        prior: p(z).
+    """
+
+    def __init__(
+        self, generator: "ConditionalDistribution", adversary: nn.Module, prior: "ConditionalDistribution"
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.adversary = adversary
+        self.prior = prior
+
+    def latents(self, n_samples: int) -> Tensor:
+        """z ~ p(z), [n_samples, z_dim]."""
+        return rsample(self.prior(), (n_samples,))
+
+    def generate(self, z: Tensor) -> Tensor:
+        """G(z), [n_samples, *shape]."""
+        return rsample(self.generator(z))
+
+    def decode(self, z: Tensor) -> Distribution:
+        """All mass at G(z), batch_shape (B,)."""
+        return self.generator(z)
+
+    def sample(self, n_samples: int, sample_images: bool = False) -> Tensor:
+        """G(z) for z ~ p(z), [n_samples, *shape]; `sample_images` changes nothing, since G has no noise of its own."""
+        return self.generate(self.latents(n_samples))
 
 
 class ConditionalDistribution(nn.Module):
@@ -208,31 +245,6 @@ class QuantisedModel(Model):
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 
 
-class Delta(Distribution):
-    """All mass at `loc` [B, *event]: what a deterministic encoder returns."""
-
-    arg_constraints: dict[str, Any] = {}
-    has_rsample = True
-
-    def __init__(self, loc: Tensor) -> None:
-        self.loc = loc
-        super().__init__(loc.shape[:1], loc.shape[1:], validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def variance(self) -> Tensor:
-        return torch.zeros_like(self.loc)
-
-    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        return self.loc.expand(*sample_shape, *self.loc.shape)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Delta":
-        return Delta(self.loc.expand(*batch_shape, *self.event_shape))
-
-
 def features(encoder: Any, x: Tensor) -> Tensor:
     """The layer before the output of an encoder, [B, n].
 
@@ -264,30 +276,11 @@ def from_rank_0(x: Tensor) -> Tensor:
     return x
 
 
-def rsample(distribution: Distribution, sample_shape: tuple[int, ...] = ()) -> Tensor:
-    """A reparametrised sample, shape sample_shape + batch_shape + event_shape.
-
-    Gaussian noise is drawn by `randn_like`, because the in-place noise inside `Normal.rsample` cannot be vectorised.
-    """
-    base = distribution.base_dist if isinstance(distribution, Independent) else distribution
-    if isinstance(base, Normal):
-        # z = mu + sigma * eps
-        return base.loc + base.scale * torch.randn_like(base.loc.expand(*sample_shape, *base.loc.shape))
-    return distribution.rsample(sample_shape)
-
-
-def kl_divergence(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-    """KL(q || p) in nats, the shape of q.log_prob(z) or broadcastable with it; z is a sample of q.
-
-    Analytic where both are diagonal Gaussians, else the one-sample estimate log q(z) - log p(z).
-    """
-    if _is_diagonal_normal(q) and _is_diagonal_normal(p):
-        return torch.distributions.kl_divergence(q, p)
-    return q.log_prob(z) - p.log_prob(z)
-
-
-def _is_diagonal_normal(distribution: Distribution) -> bool:
-    return isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
+def discriminate(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """A discriminator's 'loss' -E[log D(real)] - E[log(1 - D(fake))], of its logits; nats, and the means of D."""
+    # -log D = softplus(-d), -log(1 - D) = softplus(d)
+    loss = F.softplus(-real).mean() + F.softplus(fake).mean()
+    return {"loss": loss, "D_real": real.sigmoid().mean(), "D_fake": fake.sigmoid().mean()}
 
 
 def check_z_dim(**networks: nn.Module) -> None:

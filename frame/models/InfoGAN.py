@@ -1,0 +1,117 @@
+"""GAN whose pictures have to tell, to a network, the codes that they were made from.
+
+Chen et al. 2016, "InfoGAN" (1606.03657), eq. 5 and 6.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frame.coefficients import Coefficient, coefficient
+from frame.data.base import Batch
+from frame.mistakes import Mistake, at_least
+from frame.models.base import ConditionalDistribution, GenerativeAdversarialModel, discriminate
+
+
+class InfoGAN(GenerativeAdversarialModel):
+    """Both players' GAN losses, each minus lambda_c E[log Q(c|x)] + lambda_u E[log Q(u|x)] for x = G(noise, c, u).
+
+    c is one of `n_categories`, equally often; u lies in [-1, 1]^n_continuous. 'information', log n_categories plus
+    the mean of log Q(c|x), is a lower bound on I(c; x) in expectation. Nats, means over the batch.
+
+    The codes' term is no contest, all descend it: Q reads the discriminator's body, whose weights can belong to one
+    optimizer only, so Q steps with the adversary, and the generator descends the same term in its own step.
+
+    Args:
+        generator: G, a decoder with `DeterministicPicture`; its z_dim is that of noise, one-hot c and u together.
+        body: x [B, *shape] -> features [B, n], of discriminator and Q.
+        discriminator: features -> logits d(x) [B].
+        categorical: features -> Q(c|x), a Categorical.
+        continuous: features -> Q(u|x), a diagonal Gaussian.
+        prior: of the noise.
+        n_categories, n_continuous: sizes of c and u.
+        categorical_weight, continuous_weight: lambda_c and lambda_u.
+
+    Raises:
+        Mistake: a number is out of range, or the generator's z_dim does not fit.
+    """
+
+    adversary: nn.ModuleDict
+
+    def __init__(
+        self,
+        generator: ConditionalDistribution,
+        body: nn.Module,
+        discriminator: nn.Module,
+        categorical: nn.Module,
+        continuous: nn.Module,
+        prior: ConditionalDistribution,
+        n_categories: int = 10,
+        n_continuous: int = 2,
+        categorical_weight: float | Coefficient = 1.0,
+        continuous_weight: float | Coefficient = 0.1,
+    ) -> None:
+        parts = {"body": body, "discriminator": discriminator, "categorical": categorical, "continuous": continuous}
+        super().__init__(generator, nn.ModuleDict(parts), prior)
+        at_least(2, n_categories=n_categories)
+        at_least(1, n_continuous=n_continuous)
+        self.sizes = [prior().event_shape[0], n_categories, n_continuous]  # of noise, one-hot c, u
+        if generator.z_dim != sum(self.sizes):
+            raise Mistake(f"z_dim={generator.z_dim} of the generator: noise, c and u have {self.sizes}, give their sum")
+        self.categorical_weight = coefficient("categorical_weight", categorical_weight)
+        self.continuous_weight = coefficient("continuous_weight", continuous_weight)
+
+    def latents(self, n_samples: int, c: Tensor | None = None) -> Tensor:
+        """Noise, one-hot c and u side by side, [n_samples, z_dim]; each c [n_samples] equally often where not given."""
+        noise = super().latents(n_samples)
+        _, k, d = self.sizes
+        if c is None:
+            c = torch.rand(n_samples, k, device=noise.device).argmax(1)
+        one_hot = c.unsqueeze(1) == torch.arange(k, device=noise.device)
+        u = 2 * torch.rand(n_samples, d, device=noise.device) - 1
+        return torch.cat([noise, one_hot.to(noise.dtype), u], dim=1)
+
+    def recognise(self, features: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The codes' term of the loss, and what Q gets to know: lower bounds on I(c; x) and I(u; x)."""
+        _, one_hot, u = z.split(self.sizes, dim=1)
+        log_q_c = (self.adversary["categorical"](features).logits * one_hot).sum(1).mean()
+        log_q_u = self.adversary["continuous"](features).log_prob(u).mean()
+        loss = -self.categorical_weight() * log_q_c - self.continuous_weight() * log_q_u
+        # I(c; x) >= H(c) + E[log Q(c|x)], with H(c) = log n_categories and H(u) = n_continuous log 2
+        known = {
+            "information": math.log(self.sizes[1]) + log_q_c,
+            "information_u": self.sizes[2] * math.log(2) + log_q_u,
+        }
+        return loss, known
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        z = self.latents(len(batch["x"]))
+        features = self.features(self.generate(z))
+        codes, known = self.recognise(features, z)
+        # -log D(x) = softplus(-d(x))
+        fooling = F.softplus(-self.adversary["discriminator"](features)).mean()
+        return {"loss": fooling + codes, "fooling": fooling, **known}
+
+    def compute_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:
+        z = self.latents(len(batch["x"]))
+        features = self.features(self.generate(z))
+        logits = self.adversary["discriminator"]
+        found = discriminate(real=logits(self.features(batch["x"])), fake=logits(features))
+        codes, _ = self.recognise(features, z)
+        return {**found, "loss": found["loss"] + codes}
+
+    def features(self, x: Tensor) -> Tensor:
+        """What discriminator and Q read, [B, n]."""
+        features: Tensor = self.adversary["body"](x)
+        return features
+
+    def categories(self, x: Tensor) -> Tensor:
+        """log Q(c|x), [B, n_categories]."""
+        log_q: Tensor = self.adversary["categorical"](self.features(x)).logits
+        return log_q
+
+    def sample_category(self, c: Tensor) -> Tensor:
+        """G(noise, c, u) for the categories c [n_samples] and anything else by chance."""
+        return self.generate(self.latents(len(c), c))
