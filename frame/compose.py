@@ -231,6 +231,8 @@ def _check_value(override: Override, before: DictConfig) -> None:
     if override.is_delete():
         return
     old, new = OmegaConf.select(before, key, throw_on_missing=False), override.value()
+    if isinstance(new, dict) and "_target_" in new:
+        return  # a schedule in a number's place: the constructors are checked later
     if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):
         raise Mistake(f"{key}={new}: wants a {_kind(old)}, such as {old}")
 

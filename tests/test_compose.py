@@ -120,3 +120,11 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_multiples_lie_after_now() -> None:
     every = units.Duration(10, "iterations")
     assert [every.next_after(now) for now in (0, 9, 10, 25.5)] == [10, 10, 20, 30]
+
+
+def test_a_schedule_may_take_a_numbers_place_and_a_word_may_not() -> None:
+    schedule = "{_target_: frame.coefficients.Linear, start: 0.0, end: 1.0, over: 3 epochs}"
+    config = compose(["experiment=digits_VAE", f"params.beta={schedule}"])
+    assert OmegaConf.to_container(config.model, resolve=True)["beta"]["end"] == 1.0  # type: ignore[index, call-overload]
+    with pytest.raises(Mistake, match="wants a number"):
+        compose(["experiment=digits_VAE", "params.beta={start: 0.0}"])
