@@ -224,10 +224,11 @@ def test_stacked_models_can_draw_different_noise(experiment: str) -> None:
     model, batch = build(experiment)
     if not model.vectorisable:
         pytest.skip(f"{USED[experiment]} says that it cannot be stacked")
-    torch.manual_seed(1)
-    once = model(batch)["loss"]
-    torch.manual_seed(2)
-    draws_noise = bool(once != model(batch)["loss"])
+    losses = set()
+    for seed in range(4):  # two losses may agree in all digits that float32 has
+        torch.manual_seed(seed)
+        losses.add(model(batch)["loss"].item())
+    draws_noise = len(losses) > 1
     for randomness, same in (("different", not draws_noise), ("same", True)):
         torch.manual_seed(3)
         parameters, buffers = stack_module_state([model, model])
