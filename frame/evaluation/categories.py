@@ -1,0 +1,78 @@
+"""What a categorical code means, beside the labels that the model never saw."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Evaluation, LogEntry, Scalar, given
+from frame.evaluation.pictures import grid
+from frame.measures.clusters import contingency, normalised_mutual_information, purity
+from frame.mistakes import at_least
+
+
+@runtime_checkable
+class HasCategories(Protocol):
+    def categories(self, x: Tensor) -> Tensor:
+        """log q(c|x) of a categorical code, [B, n_categories]."""
+        ...
+
+    def sample_category(self, c: Tensor) -> Tensor:
+        """A picture for each category of c [n_samples]: [n_samples, *shape] in [0, 1]."""
+        ...
+
+
+class CategoriesEvaluation(Evaluation):
+    """Purity in % of the most probable code against the labels, 'nmi' beside it, and pictures of each code.
+
+    The table counts how often each code, a row, meets each label. The picture has a row for each code, labelled with
+    the code and its most frequent label; the noise is the same in each row, so that only the code differs.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of the split; all of them if None or more than there are.
+        n_columns: pictures of each code.
+
+    Raises:
+        Mistake: a number is below 1.
+    """
+
+    needs = (HasCategories,)
+    needs_data = ("x", "y")
+
+    def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None, n_columns: int = 12) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_samples=1 if n_samples is None else n_samples, n_columns=n_columns)
+        self.n_samples, self.n_columns = n_samples, n_columns
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, HasCategories)
+        batches = self.batches(model, data, self.n_samples)
+        pairs = [(model.categories(*given(model, batch)), batch["y"]) for batch in batches]
+        log_q, y = torch.cat([log_q for log_q, _ in pairs]), torch.cat([y for _, y in pairs])
+        n_codes, n_labels = log_q.shape[1], data.n_classes or int(y.max()) + 1
+        counts = contingency(log_q.argmax(1), y, n_codes, n_labels)
+        labels = [f"{code} ({counts[code].argmax()})" for code in range(n_codes)]
+        estimator = f"most probable of {n_codes} codes"
+        return LogEntry(
+            self.evaluate_on,
+            scalars={
+                "": Scalar(100 * purity(counts), "%", len(y), estimator),
+                "nmi": Scalar(normalised_mutual_information(counts), "", len(y), estimator),
+            },
+            images={"": grid(self._pictures(model, n_codes, y.device), self.n_columns, labels)},
+            tables={
+                "": (
+                    ["code", *map(str, range(n_labels))],
+                    [[code, *row] for code, row in enumerate(counts.tolist())],
+                )
+            },
+        )
+
+    def _pictures(self, model: HasCategories, n_codes: int, device: torch.device) -> Tensor:
+        rows = []
+        for code in range(n_codes):
+            torch.manual_seed(0)  # the same noise in each row; the caller puts the random state back
+            rows.append(model.sample_category(torch.full((self.n_columns,), code, device=device)))
+        return torch.cat(rows)
