@@ -1,14 +1,18 @@
-"""Priors p(z) that learn. All are called with the encoder, once a step, and give a distribution of batch_shape ()."""
+"""Priors p(z) that learn: called with the encoder, once a step, they give a distribution of batch_shape ().
+
+`ClassNormal` is p(z|y), called with y, of batch_shape (B,).
+"""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
-from frame.architectures.base import diagonal_normal
+from frame.architectures.base import DiagonalNormalHead, diagonal_normal
 from frame.architectures.layers import mlp
 from frame.mistakes import at_least
 from frame.models.base import ConditionalDistribution
@@ -194,3 +198,28 @@ class FlowPrior(ConditionalDistribution):
 
     def forward(self, *given: Any) -> FlowDistribution:
         return FlowDistribution(list(self.couplings), self.loc)
+
+
+class ClassNormal(ConditionalDistribution):
+    """p(z|y) = N(mu_y, diag(sigma_y^2)), a Gaussian for each class: y [B] -> batch_shape (B,).
+
+    All start near N(0, I): sigma = softplus(rho + log(e - 1)), which is 1 at rho = 0.
+
+    Args:
+        z_dim: number of latents.
+        n_classes: the values of y.
+
+    Raises:
+        Mistake: z_dim < 1, or fewer than 2 classes.
+    """
+
+    def __init__(self, z_dim: int, n_classes: int = 10) -> None:
+        super().__init__()
+        at_least(2, n_classes=n_classes)
+        self.z_dim, self.n_classes = z_dim, n_classes
+        # a linear layer on the one-hot class
+        self.head = DiagonalNormalHead(n_classes, z_dim, scale_shift=math.log(math.e - 1))
+
+    def forward(self, *given: Any) -> Independent:
+        (y,) = given
+        return self.head(F.one_hot(y, self.n_classes).float())

@@ -70,6 +70,15 @@ def club(joint: Tensor, marginal: Tensor) -> Tensor:
     return joint.mean() - marginal.mean()
 
 
+def mixture_information(kl: Tensor) -> Tensor:
+    """-(1 / N) sum_i log((1 / N) sum_j e^-KL_ij), KL_ij = KL(q(z|x_i) || q(z|x_j)) [N, N]: I(x; z) is not larger.
+
+    x is one of the N rows, each as likely as the others, so neither the bound nor the information exceeds log N.
+    Source: Kolchinsky & Tracey 2017 (1706.02419), the upper bound by the KL; Kolchinsky et al. 2019 (1705.02436).
+    """
+    return math.log(len(kl)) - (-kl).logsumexp(1).mean()
+
+
 def gaussian_information(rho: float, dim: int = 1) -> float:
     """I(x; y) = -(dim / 2) log(1 - rho^2) of two Gaussian vectors whose components are correlated pair by pair."""
     return -dim / 2 * math.log1p(-(rho**2))

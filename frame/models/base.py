@@ -1,7 +1,12 @@
-"""What a model is: an objective on a batch. It knows no data set, no architecture and no optimizer."""
+"""What a model is: an objective on a batch. It knows no data set, no architecture and no optimizer.
 
+It is over 300 lines because what several methods share lies here, once.
+"""
+
+import math
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torch.distributions import Distribution
@@ -10,7 +15,7 @@ from frame.data.base import Batch
 from frame.measures.distributions import Delta as Delta
 from frame.measures.distributions import kl_divergence as kl_divergence
 from frame.measures.distributions import rsample as rsample
-from frame.mistakes import Mistake
+from frame.mistakes import Mistake, at_least
 
 
 class Model(nn.Module):
@@ -197,6 +202,58 @@ class LatentVariableModel(Model):
         """[n_samples, *shape]: samples or means of p(x|z), for z ~ p(z)."""
         p_x_given_z = self.decode(self.sample_prior(n_samples))
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
+
+
+class StochasticClassifier(Model):
+    """What models that predict y from z ~ q(z|x) have in common; a subclass defines the loss.
+
+    Args:
+        encoder: q(z|x).
+        predictor: p(y|z), a Categorical; takes z [S, B, z_dim].
+        n_samples: samples of z for each x in the loss.
+        n_samples_predict: samples of z over which `predict` averages the probabilities of the classes.
+
+    Raises:
+        Mistake: a number is out of range, or the networks disagree on z_dim.
+    """
+
+    needs = ("x", "y")
+
+    def __init__(
+        self,
+        encoder: ConditionalDistribution,
+        predictor: ConditionalDistribution,
+        n_samples: int,
+        n_samples_predict: int,
+    ) -> None:
+        super().__init__()
+        at_least(1, n_samples=n_samples, n_samples_predict=n_samples_predict)
+        check_z_dim(encoder=encoder, predictor=predictor)
+        self.encoder = encoder
+        self.predictor = predictor
+        self.n_samples = n_samples
+        self.n_samples_predict = n_samples_predict
+
+    def cross_entropy(self, batch: Batch) -> tuple[Tensor, Distribution, Tensor]:
+        """The mean of -log p(y|z), shape (); with q(z|x) and its samples z [S, B, z_dim]."""
+        q_z_given_x = self.encoder(batch["x"])
+        z = rsample(q_z_given_x, (self.n_samples,))
+        return -self.predictor(z).log_prob(batch["y"]).mean(), q_z_given_x, z
+
+    def encode(self, x: Tensor) -> Distribution:
+        """q(z|x), batch_shape (B,)."""
+        return self.encoder(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The encoder's layer before its output, [B, n]."""
+        return features(self.encoder, x)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """log p(y|x) [B, n_classes], p(y|x) the mean of p(y|z) over `n_samples_predict` samples of q(z|x)."""
+        q_z_given_x = self.encoder(x)
+        # One sample at a time: all at once would hold n_samples_predict x B x z_dim numbers
+        log_p = torch.stack([self.predictor(rsample(q_z_given_x)).logits for _ in range(self.n_samples_predict)])
+        return log_p.logsumexp(0) - math.log(self.n_samples_predict)
 
 
 class QuantisedModel(Model):
