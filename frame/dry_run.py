@@ -4,16 +4,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from frame.callbacks.base import Monitor
 from frame.callbacks.evaluation import EvaluationCallback
-from frame.compose import config_folder
+from frame.compose import compose, config_folder
 from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.evaluation.base import evaluating
 from frame.mistakes import Mistake, choices
@@ -111,13 +113,20 @@ def dry_run(
 
 def having(key: str) -> list[str]:
     """The names in config/data whose data sets have this key in their batches."""
-    found = []
-    for file in sorted((config_folder() / "data").glob("*.yaml")):
-        module, _, name = str(OmegaConf.select(OmegaConf.load(file), "_target_")).rpartition(".")
-        keys = getattr(getattr(import_module(module), name), "keys", ())
-        if isinstance(keys, tuple) and key in keys:
-            found.append(file.stem)
-    return found
+    return [file.stem for file in sorted((config_folder() / "data").glob("*.yaml")) if key in _keys(file)]
+
+
+def _keys(file: Path) -> tuple[str, ...]:
+    """What the batches of a data set have, by its config and without reading it; () where only its files tell."""
+    module, _, name = str(OmegaConf.select(OmegaConf.load(file), "_target_")).rpartition(".")
+    keys = getattr(getattr(import_module(module), name), "keys", DataSet.keys)
+    if isinstance(keys, property) and keys is not DataSet.keys:  # it depends on what the data set is made of
+        try:
+            made: DataSet = instantiate(compose([f"data={file.stem}"]).data)
+            return made.keys
+        except Mistake:  # its files are not here
+            return ()
+    return keys if isinstance(keys, tuple) else ()
 
 
 @contextmanager

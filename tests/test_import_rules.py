@@ -31,7 +31,7 @@ UPPER = ("optimization", "evaluation", "callbacks", "loggers")
 MAY_IMPORT = {
     "models": ("frame.data.base", "frame.measures"),
     "architectures": ("frame.models.base", "frame.measures"),
-    "data": (),
+    "data": ("frame.measures",),
     "measures": (),
     "optimization": ("frame.models.base", "frame.data.base"),
     "evaluation": ("frame.models.base", "frame.data.base", "frame.measures"),

@@ -69,6 +69,8 @@ MISTAKES = [
         ],
         ["ReduceOnPlateau", "optimization.schedule", "remove one"],
     ),
+    (["experiment=digits_MIB", "data=digits"], ["MIB needs 'views'", "views_MNIST, views_digits"]),
+    (["experiment=digits_MIB", "data.n_views=1"], ["two views", "data.n_views=2"]),
     # the machine
     (["experiment=MNIST_VAE", "device.data_root=nowhere", "device.download_files=false"], ["nowhere", "train-images"]),
     (["experiment=tiny", "device.experiments_root=output.txt/below"], ["output.txt", "experiments_root"]),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from frame.architectures.base import MLPEncoder
 from frame.architectures.critics import MLPCritic
 from frame.architectures.layers import mlp
 from frame.measures import information
@@ -145,7 +146,7 @@ class NWJ(FromScores):
 class JSD(FromScores):
     """The critic is fitted by `frame.measures.information.jsd`, which is steady; the information is NWJ's of 1 + f.
 
-    Source: Hjelm et al. 2019 (1808.06670), eq. 4, and Poole et al. 2019 (1905.06922), section 2.3.
+    Source: Hjelm et al. 2019 (1808.06670), eq. 4; its critic in NWJ's bound: Poole et al. 2019 (1905.06922).
     """
 
     bound = "lower"
@@ -195,7 +196,7 @@ class MINE(FromScores):
 class SMILE(FromScores):
     """The critic is fitted as in `JSD`; the information is Donsker and Varadhan's with e^f clipped, no bound.
 
-    Source: Song & Ermon 2020 (1910.06222), eq. 15; `loss` is what their section 5 trains with.
+    Source: Song & Ermon 2020 (1910.06222), section 5; their code, too, fits the critic by the Jensen-Shannon bound.
 
     Args:
         critic, pairs: as in `FromScores`.
@@ -239,15 +240,32 @@ class Conditional(nn.Module):
         return self.q(x).log_prob(y.unsqueeze(1)).T
 
 
+class GaussianConditional(Conditional):
+    """The same of q(y|x) = N(mu(x), diag(sigma(x)^2)), an MLP.
+
+    Args:
+        n_x, n_y: numbers in a row of each.
+        layers: widths of the hidden layers.
+        activation: after each hidden layer, ReLU by default.
+
+    Raises:
+        Mistake: a number or a width is not positive.
+    """
+
+    def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
+        at_least(1, n_x=n_x, n_y=n_y)
+        super().__init__(MLPEncoder((n_x,), n_y, layers, activation))
+
+
 class CLUB(FromScores):
     """An upper bound for the true p(y|x); with a fitted q(y|x) only while q is close to it.
 
     `loss` is -E[log q(y|x)], which fits q; a model that wants little information adds `information` to its own.
-    Source: Cheng et al. 2020 (2006.12013), eq. 13 (vCLUB), here without the pairs i = j, which only scale it by
-    1 - 1/N; `pairs: rolled` is its vCLUB-S.
+    Source: Cheng et al. 2020 (2006.12013), section 3.2 (vCLUB), here without the pairs i = j, which scale it by
+    1 - 1/N; `pairs: rolled` is close to their vCLUB-S, which draws one pair for each row.
 
     Args:
-        q: q(y|x), a distribution of y [B, n_y].
+        critic: log q(y|x), such as `GaussianConditional`.
         pairs: as in `FromScores`.
 
     Raises:
@@ -255,9 +273,6 @@ class CLUB(FromScores):
     """
 
     bound = "upper"
-
-    def __init__(self, q: ConditionalDistribution, pairs: str = "all") -> None:
-        super().__init__(Conditional(q), pairs)
 
     def estimate(self, joint: Tensor, marginal: Tensor) -> dict[str, Tensor]:
         return {"information": information.club(joint, marginal), "loss": -joint.mean()}

@@ -74,6 +74,13 @@ class HasFeatures(Protocol):
         ...
 
 
+@runtime_checkable
+class EstimatesInformation(Protocol):
+    def information(self, x: Tensor, y: Tensor) -> Tensor:
+        """An estimate of I(x; y) from paired rows [B, ...], shape (), nats."""
+        ...
+
+
 @dataclass
 class Scalar:
     """A number and what it is."""
@@ -164,7 +171,7 @@ class Evaluation:
                     f"{type(self).__name__} needs a model that has {', '.join(methods)}(); "
                     f"{type(model).__name__} has none: remove this evaluation or choose another model"
                 )
-        row = data.split(self.evaluate_on).batch(torch.arange(1))
+        row = whole_batch(data.split(self.evaluate_on), torch.arange(1))
         taken = getattr(model, "inputs", ()) if self.needs else ()
         for key in dict.fromkeys((*self.needs_data, *taken)):
             if key not in row:

@@ -24,7 +24,7 @@ def log_mean_exp(values: Tensor) -> Tensor:
 def infonce(scores: Tensor) -> Tensor:
     """(1 / N) sum_i log(e^f_ii / ((1 / N) sum_j e^f_ij)): a lower bound that never exceeds log N.
 
-    Source: van den Oord et al. 2018 (1807.03748), eq. 4, with log N added: Poole et al. 2019 (1905.06922), eq. 10.
+    Source: van den Oord et al. 2018 (1807.03748), eq. 4, with log N added as in Poole et al. 2019 (1905.06922).
     """
     return (scores.diagonal() - scores.logsumexp(1)).mean() + math.log(len(scores))
 
@@ -49,7 +49,7 @@ def jsd(joint: Tensor, marginal: Tensor) -> Tensor:
 def donsker_varadhan(joint: Tensor, marginal: Tensor) -> Tensor:
     """E[f] - log E[e^f]: a lower bound with the true expectation, not with a mean over few samples.
 
-    Source: Donsker & Varadhan 1983, as in Belghazi et al. 2018 (1801.04062), eq. 10.
+    Source: Donsker & Varadhan 1983, as in Belghazi et al. 2018 (1801.04062), section 3.1.
     """
     return joint.mean() - log_mean_exp(marginal)
 
@@ -57,7 +57,7 @@ def donsker_varadhan(joint: Tensor, marginal: Tensor) -> Tensor:
 def smile(joint: Tensor, marginal: Tensor, tau: float) -> Tensor:
     """E[f] - log E[clip(e^f, e^-tau, e^tau)]: less variance, and no bound; tau = inf is `donsker_varadhan`.
 
-    Source: Song & Ermon 2020 (1910.06222), eq. 15.
+    Source: Song & Ermon 2020 (1910.06222), section 5.
     """
     return joint.mean() - log_mean_exp(marginal.clamp(-tau, tau))
 
@@ -65,7 +65,7 @@ def smile(joint: Tensor, marginal: Tensor, tau: float) -> Tensor:
 def club(joint: Tensor, marginal: Tensor) -> Tensor:
     """E[log p(y|x)] over the joint minus the same over the marginals: an upper bound for the true p(y|x).
 
-    Source: Cheng et al. 2020 (2006.12013), eq. 7 and theorem 3.1.
+    Source: Cheng et al. 2020 (2006.12013), section 3.1.
     """
     return joint.mean() - marginal.mean()
 

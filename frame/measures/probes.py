@@ -22,7 +22,7 @@ def few_label_probe(
 
     Each draw takes other rows, the same number of every class (all that a class has, where it has fewer). Codes are
     scaled to [0, 1] on the labelled rows, and a multinomial logistic regression is fitted by saga with C = 10 and a
-    tolerance of 0.1: the protocol of Federici et al. 2020 (2002.07017), section 5.3 and their code.
+    tolerance of 0.1: the protocol of Federici et al. 2020 (2002.07017) and their code.
 
     Args:
         codes, y: among which the labelled rows are drawn, [N, D] and [N].

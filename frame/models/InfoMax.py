@@ -1,8 +1,8 @@
 """InfoMax: a code that says as much as it can about its input.
 
 Linsker 1988, "Self-organization in a perceptual network"; with an estimator that is trained beside the encoder: Hjelm
-et al. 2019, "Learning deep representations by mutual information estimation and maximization" (1808.06670), eq. 1,
-the global term alone.
+et al. 2019, "Learning deep representations by mutual information estimation and maximization" (1808.06670), section
+3.1, the global term alone.
 """
 
 from torch import Tensor

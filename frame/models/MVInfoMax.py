@@ -1,7 +1,7 @@
 """Multi-view InfoMax.
 
 Ji et al. 2019 and Bachman et al. 2019 maximise the information between codes of two views; here as the baseline of
-Federici et al. 2020 (2002.07017), section 5: their multi-view information bottleneck without its bottleneck.
+Federici et al. 2020 (2002.07017): their multi-view information bottleneck without its bottleneck.
 """
 
 from torch import Tensor

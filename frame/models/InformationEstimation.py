@@ -1,0 +1,35 @@
+"""The mutual information of two views, by an estimator that is fitted to them and nothing else.
+
+Poole et al. 2019, "On variational bounds of mutual information" (1905.06922), compare estimators so.
+"""
+
+from torch import Tensor
+
+from frame.data.base import Batch
+from frame.models.base import InformationEstimator, Model, two_views
+
+
+class InformationEstimation(Model):
+    """loss = the estimator's, whose descent fits it; 'information' is its estimate on the batch, in nats.
+
+    Args:
+        estimator: of I(v1; v2), v1 and v2 the batch's views.
+
+    Raises:
+        Mistake: from the loss, there are not two views.
+    """
+
+    needs = ("views",)
+
+    def __init__(self, estimator: InformationEstimator) -> None:
+        super().__init__()
+        self.estimator = estimator
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        found = self.estimator(*two_views(batch))
+        return {"loss": found["loss"], "information": found["information"]}
+
+    def information(self, x: Tensor, y: Tensor) -> Tensor:
+        """An estimate of I(x; y) from paired rows [B, ...], shape (), nats."""
+        found: Tensor = self.estimator(x, y)["information"]
+        return found

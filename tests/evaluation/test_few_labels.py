@@ -1,0 +1,69 @@
+"""Few labels: which rows, which codes, and what is written down."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from frame.architectures.base import diagonal_normal
+from frame.data.base import DataSet, Source
+from frame.data.memory import InMemory
+from frame.evaluation.few_labels import FewLabelsEvaluation
+from frame.measures.probes import few_label_probe
+from frame.mistakes import Mistake
+
+
+class Rows(DataSet):
+    """Codes that say the class on 'train' and 'test'; 'valid' has no labels."""
+
+    def load(self, split: str) -> Source:
+        y = torch.arange(60 if split == "train" else 30) % 3
+        return InMemory(nn.functional.one_hot(y, 3).float(), None if split == "valid" else y)
+
+
+class Reads(nn.Module):
+    """q(z|x) around x, with so much noise that only its mean is of use."""
+
+    def encode(self, x: Tensor) -> Independent:
+        return diagonal_normal(x, torch.full_like(x, 100.0))
+
+
+def test_means_of_codes_are_measured() -> None:
+    evaluation = FewLabelsEvaluation(labels_per_class=(1, 2), n_draws=4)
+    evaluation.check(Reads(), Rows())
+    entry = evaluation.evaluate(Reads(), Rows())
+    assert set(entry.scalars) == {"1_per_class", "2_per_class"} and entry.split == "test"
+    scalar = entry.scalars["2_per_class"]
+    assert (scalar.value, scalar.unit, scalar.n_samples, scalar.standard_error) == (100.0, "%", 30, 0.0)
+    assert "2 labels per class of train" in scalar.estimator and "4 draws" in scalar.estimator
+
+
+def test_the_standard_error_is_of_the_draws() -> None:
+    class Guesses(Reads):
+        def encode(self, x: Tensor) -> Independent:
+            noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(len(x)))
+            return diagonal_normal(x + noise, torch.ones_like(x))
+
+    scalar = FewLabelsEvaluation(n_draws=6).evaluate(Guesses(), Rows()).scalars["1_per_class"]
+    codes: dict[str, Any] = {}
+    for split in ("train", "test"):
+        (batch,) = FewLabelsEvaluation(split).batches(Guesses(), Rows(), None)
+        codes[split] = (Guesses().encode(batch["x"]).mean, batch["y"])
+    found = 100 * few_label_probe(*codes["train"], *codes["test"], n_draws=6)
+    assert scalar.value == pytest.approx(found.mean().item())
+    assert scalar.standard_error == pytest.approx(found.std().item() / 6**0.5) != 0
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    with pytest.raises(Mistake, match="'valid' has none"):
+        FewLabelsEvaluation(train_on="valid").check(Reads(), Rows())
+    with pytest.raises(Mistake, match="needs 'y' in the data"):
+        FewLabelsEvaluation(evaluate_on="valid").check(Reads(), Rows())
+    with pytest.raises(Mistake, match="needs a model that has encode"):
+        FewLabelsEvaluation().check(nn.Linear(2, 2), Rows())
+    for wrong in ({"labels_per_class": [1, 0]}, {"n_draws": 0}, {"n_samples": 0}, {"n_train_samples": 0}):
+        arguments: dict[str, Any] = wrong
+        with pytest.raises(Mistake, match=f"{next(iter(wrong))}=0"):
+            FewLabelsEvaluation(**arguments)

@@ -1,0 +1,71 @@
+"""The probe that sees few labels."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from frame.measures.probes import few_label_probe
+from frame.mistakes import Mistake
+
+GENERATOR = torch.Generator().manual_seed(0)
+Y, Y_TEST = torch.arange(400) % 10, torch.arange(200) % 10
+
+
+def coded(y: torch.Tensor, noise: float = 0.0) -> torch.Tensor:
+    codes = torch.nn.functional.one_hot(y, 10).float()
+    return codes + noise * torch.randn(codes.shape, generator=torch.Generator().manual_seed(int(y.sum())))
+
+
+def test_perfect_codes_are_read_from_one_label_a_class() -> None:
+    found = few_label_probe(coded(Y), Y, coded(Y_TEST), Y_TEST, n_draws=3)
+    assert found.tolist() == [1.0, 1.0, 1.0]
+    # neither scale nor shift of the codes matters
+    found = few_label_probe(1000 * coded(Y) - 5, Y, 1000 * coded(Y_TEST) - 5, Y_TEST, n_draws=2)
+    assert found.tolist() == [1.0, 1.0]
+
+
+def test_random_codes_are_worth_a_guess() -> None:
+    codes, test_codes = torch.randn(400, 16, generator=GENERATOR), torch.randn(200, 16, generator=GENERATOR)
+    found = few_label_probe(codes, Y, test_codes, Y_TEST)
+    assert len(found) == 20 and found.mean().item() == pytest.approx(0.1, abs=0.03)
+
+
+def test_more_labels_tell_more_and_the_seed_decides_the_draws() -> None:
+    train, test = coded(Y, 0.6), coded(Y_TEST, 0.6)
+    few, many = (few_label_probe(train, Y, test, Y_TEST, n, n_draws=5) for n in (1, 20))
+    assert many.mean() > few.mean() + 0.1
+    assert torch.equal(few, few_label_probe(train, Y, test, Y_TEST, 1, n_draws=5))
+    assert not torch.equal(few, few_label_probe(train, Y, test, Y_TEST, 1, n_draws=5, seed=1))
+    assert len(few.unique()) > 1  # draws take other rows
+
+
+def test_labelled_rows_are_of_every_class_and_scaled_on_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    fit = LogisticRegression.fit
+
+    def keep(self: LogisticRegression, x: np.ndarray, y: np.ndarray) -> LogisticRegression:
+        seen.append((x, y, self.C, self.tol, self.solver))
+        fitted: LogisticRegression = fit(self, x, y)
+        return fitted
+
+    monkeypatch.setattr(LogisticRegression, "fit", keep)
+    few_label_probe(coded(Y, 0.3), Y, coded(Y_TEST, 0.3), Y_TEST, labels_per_class=3, n_draws=2)
+    for x, y, *protocol in seen:
+        assert np.bincount(y).tolist() == [3] * 10
+        np.testing.assert_allclose([x.min(0), x.max(0)], [[0] * 10, [1] * 10], atol=1e-12)
+        assert len(np.unique(x, axis=0)) == 30 and protocol == [10.0, 0.1, "saga"]
+
+
+def test_small_classes_give_what_they_have() -> None:
+    """As in a dry run, which has four rows."""
+    y = torch.tensor([3, 3, 3, 7])
+    assert few_label_probe(coded(y), y, coded(y), y, labels_per_class=2, n_draws=1).tolist() == [1.0]
+    one = torch.tensor([3, 3])
+    assert few_label_probe(coded(one), one, coded(y), y, n_draws=1).tolist() == [0.75]
+
+
+def test_mistakes_are_named() -> None:
+    for wrong in ({"labels_per_class": 0}, {"n_draws": 0}):
+        with pytest.raises(Mistake, match=f"{next(iter(wrong))}=0"):
+            few_label_probe(coded(Y), Y, coded(Y_TEST), Y_TEST, **wrong)
