@@ -51,7 +51,7 @@ def test_the_standard_error_is_of_the_draws() -> None:
     for split in ("train", "test"):
         (batch,) = FewLabelsEvaluation(split).batches(Guesses(), Rows(), None)
         codes[split] = (Guesses().encode(batch["x"]).mean, batch["y"])
-    found = 100 * few_label_probe(*codes["train"], *codes["test"], n_draws=6)
+    found = 100 * few_label_probe(*codes["train"], *codes["test"], 1, 6)
     assert scalar.value == pytest.approx(found.mean().item())
     assert scalar.standard_error == pytest.approx(found.std().item() / 6**0.5) != 0
 
