@@ -47,11 +47,11 @@ def test_the_standard_error_is_of_the_draws() -> None:
             return diagonal_normal(x + noise, torch.ones_like(x))
 
     scalar = FewLabelsEvaluation(n_draws=6).evaluate(Guesses(), Rows()).scalars["1_per_class"]
-    codes: dict[str, Any] = {}
+    codes: list[Tensor] = []
     for split in ("train", "test"):
         (batch,) = FewLabelsEvaluation(split).batches(Guesses(), Rows(), None)
-        codes[split] = (Guesses().encode(batch["x"]).mean, batch["y"])
-    found = 100 * few_label_probe(*codes["train"], *codes["test"], 1, 6)
+        codes += [Guesses().encode(batch["x"]).mean, batch["y"]]
+    found = 100 * few_label_probe(codes[0], codes[1], codes[2], codes[3], n_draws=6)
     assert scalar.value == pytest.approx(found.mean().item())
     assert scalar.standard_error == pytest.approx(found.std().item() / 6**0.5) != 0
 
