@@ -8,6 +8,10 @@ class Mistake(Exception):
     """Ends a command with its message on stderr, exit code 2 and no traceback."""
 
 
+class TooFew(Mistake):
+    """Too few rows for a measure: no number. The dry run, which has four rows, goes on."""
+
+
 def choices(wrong: str, valid: Iterable[str], *, kind: str) -> str:
     """`no <kind> 'wrong': did you mean 'right'? There are: a, b, c`."""
     names = sorted(valid)

@@ -144,6 +144,16 @@ def test_config_mirrors_the_package(file: Path) -> None:
     assert keys == arguments(config["_target_"], given), "YAML keys are the constructor's arguments"
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "config" / "evaluation").glob("*.yaml")), ids=lambda file: file.stem)
+def test_evaluations_take_what_their_config_says(file: Path) -> None:
+    config = plain(file)
+    module, name = config["_target_"].rsplit(".", 1)
+    assert module.startswith("frame.evaluation.")
+    keys = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    assert list(config)[1:] == list(keys), "YAML keys are the constructor's arguments, in their order"
+    assert file.read_text().startswith("# "), "the first line says what it measures, and its unit"
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "config" / "logging").glob("*.yaml")), ids=lambda file: file.stem)
 def test_loggers_take_what_their_config_says(file: Path) -> None:
     for logger in (yaml.safe_load(file.read_text()) or {}).values():

@@ -1,0 +1,92 @@
+"""Games in which codes have to name the factor that rows have in common; codes [N, D], factors [N, K]."""
+
+import numpy as np
+from torch import Tensor
+
+from frame.measures.factors import Array, checked
+from frame.mistakes import Mistake
+
+
+def factor_vae_score(
+    codes: Tensor,
+    factors: Tensor,
+    n_fit: int = 10_000,
+    n_test: int = 5_000,
+    batch_size: int = 64,
+    pruned_below: float = 0.05,
+    seed: int = 0,
+) -> float:
+    """Accuracy of naming the factor that a batch has in common by the code that varies least in it, in [0, 1].
+
+    Kim & Mnih 2018 (1802.05983), section 3 and appendix B: a batch has one value of one factor; the code with the
+    smallest variance, over its variance in all rows, votes; the factor that most often belongs to a code is its answer.
+    Codes whose standard deviation is below `pruned_below` take no part. Rows of a batch are drawn with replacement.
+
+    Raises:
+        Mistake: see `checked`; no code varies.
+    """
+    z, v = checked(codes, factors, constant_codes=True)
+    spread = z.std(0, ddof=1)
+    kept = spread >= pruned_below
+    if not kept.any():
+        raise Mistake(f"no code has a standard deviation of {pruned_below}: the posterior has collapsed")
+    z = z[:, kept] / spread[kept]
+    random = np.random.RandomState(seed)
+    votes = []
+    for n in (n_fit, n_test):
+        factor = random.randint(v.shape[1], size=n)
+        least = np.empty(n, dtype=np.int64)
+        for some in np.array_split(np.arange(n), max(1, n // 500)):  # batches of all at once would be large
+            rows = rows_in_common(v, factor[some], batch_size, random)  # [n, B]
+            least[some] = z[rows].var(1, ddof=1).argmin(1)
+        votes.append((least, factor))
+    counts = np.zeros((z.shape[1], v.shape[1]), dtype=np.int64)
+    np.add.at(counts, votes[0], 1)
+    answer = counts.argmax(1)  # [D]
+    return float((answer[votes[1][0]] == votes[1][1]).mean())
+
+
+def beta_vae_score(
+    codes: Tensor,
+    factors: Tensor,
+    n_fit: int = 10_000,
+    n_test: int = 5_000,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> float:
+    """Accuracy of naming the factor that pairs have in common by the mean of |z1 - z2|, in [0, 1].
+
+    Higgins et al. 2017, "beta-VAE", section 3: `batch_size` pairs whose two rows share the value of one factor; a
+    logistic regression on the mean absolute differences. Chance is one over the number of factors.
+
+    Raises:
+        Mistake: see `checked`.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    z, v = checked(codes, factors, constant_codes=True)
+    random = np.random.RandomState(seed)
+    sets = []
+    for n in (n_fit, n_test):
+        factor = random.randint(v.shape[1], size=n)
+        features = np.zeros((n, z.shape[1]))
+        for _ in range(batch_size):  # each pair has a value of its own
+            rows = rows_in_common(v, factor, 2, random)
+            features += np.abs(z[rows[:, 0]] - z[rows[:, 1]]) / batch_size
+        sets.append((features, factor))
+    classifier = LogisticRegression(max_iter=1000).fit(*sets[0])
+    return float(classifier.score(*sets[1]))
+
+
+def rows_in_common(v: Array, factor: Array, n: int, random: np.random.RandomState) -> Array:
+    """[len(factor), n] rows: each line shares one value, drawn as often as it occurs, of its factor."""
+    rows = np.empty((len(factor), n), dtype=np.int64)
+    for k in range(v.shape[1]):
+        lines = np.flatnonzero(factor == k)
+        order = np.argsort(v[:, k], kind="stable")
+        sorted_values = v[order, k]
+        values = v[random.randint(len(v), size=len(lines)), k]
+        first, last = np.searchsorted(sorted_values, values), np.searchsorted(sorted_values, values, side="right")
+        picks = first[:, None] + (random.random_sample((len(lines), n)) * (last - first)[:, None]).astype(np.int64)
+        rows[lines] = order[picks]
+    return rows
