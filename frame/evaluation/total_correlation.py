@@ -2,11 +2,11 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
+from frame.evaluation.codes import codes_of
 from frame.measures.total_correlation import gaussian_total_correlation
 from frame.mistakes import Mistake, at_least
 
@@ -33,17 +33,14 @@ class TotalCorrelationEvaluation(Evaluation):
         self.n_samples = n_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        assert isinstance(model, Encodes)
-        means, samples = [], []
-        for batch in self.batches(model, data, self.n_samples):
-            q_z_given_x = model.encode(*given(model, batch))
-            means.append(q_z_given_x.mean.flatten(1))
-            samples.append(q_z_given_x.sample().flatten(1))
+        samples, means = (
+            codes_of(model, data, self.evaluate_on, layer, self.n_samples).codes for layer in ("sample", "mean")
+        )
         return LogEntry(
             self.evaluate_on,
             scalars={
-                "sampled": _total_correlation(torch.cat(samples), "one z ~ q(z|x) a picture"),
-                "mean": _total_correlation(torch.cat(means), "means of q(z|x)"),
+                "sampled": _total_correlation(samples, "one z ~ q(z|x) a picture"),
+                "mean": _total_correlation(means, "means of q(z|x)"),
             },
         )
 
