@@ -81,6 +81,13 @@ class EstimatesInformation(Protocol):
         ...
 
 
+@runtime_checkable
+class HasPrior(Protocol):
+    def sample_prior(self, n_samples: int) -> Tensor:
+        """z ~ p(z), [n_samples, z_dim]."""
+        ...
+
+
 @dataclass
 class Scalar:
     """A number and what it is."""

@@ -1,0 +1,55 @@
+"""How far the codes of all pictures together are from the prior."""
+
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Encodes, Evaluation, HasPrior, LogEntry, Scalar, given
+from frame.measures.mmd import imq, mmd
+from frame.measures.statistics import mean_and_standard_error
+from frame.mistakes import at_least
+
+
+@runtime_checkable
+class _EncodesWithPrior(Encodes, HasPrior, Protocol):
+    pass
+
+
+class PriorMatchEvaluation(Evaluation):
+    """Squared MMD of codes z ~ q(z|x) and of as many samples of p(z): 0 on average where q(z) is p(z).
+
+    Unbiased, with the kernel 2D / (2D + d^2) of D latents, a mean over blocks of pictures; may be below 0. Fewer than
+    two blocks leave the standard error open.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of the split; all of them if None or more than there are.
+        block: pictures in a block.
+
+    Raises:
+        Mistake: a number is out of range.
+    """
+
+    needs = (Encodes, HasPrior)
+
+    def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None, block: int = 100) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        at_least(2, block=block)
+        self.n_samples, self.block = n_samples, block
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, _EncodesWithPrior)
+        batches = self.batches(model, data, self.n_samples)
+        z = torch.cat([model.encode(*given(model, batch)).sample() for batch in batches])
+        # equal blocks, of what there is where it is less than one
+        size = min(self.block, len(z))
+        blocks = z[: len(z) // size * size].split(size)
+        kernel = partial(imq, width=2.0 * z.shape[-1])
+        mean, error = mean_and_standard_error(torch.stack([mmd(b, model.sample_prior(size), kernel) for b in blocks]))
+        estimator = f"unbiased squared MMD, kernel 2D / (2D + d^2), D = {z.shape[-1]}, blocks of {size}"
+        value = Scalar(mean, "", len(blocks) * size, estimator, error, layer="sample")
+        return LogEntry(self.evaluate_on, scalars={"": value})

@@ -1,0 +1,44 @@
+"""How many numbers of a code are at work."""
+
+import torch
+from torch import nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar, given
+from frame.measures.statistics import mean_and_standard_error
+from frame.mistakes import at_least
+
+
+class SparsityEvaluation(Evaluation):
+    """Units of the code that are not 0, a mean over pictures; 'dead', units in % that are 0 for all of them.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of the split; all of them if None or more than there are. The fewer, the more units are
+            dead.
+
+    Raises:
+        Mistake: n_samples < 1.
+    """
+
+    needs = (Encodes,)
+
+    def __init__(self, evaluate_on: str = "train", n_samples: int | None = None) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        self.n_samples = n_samples
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, Encodes)
+        batches = self.batches(model, data, self.n_samples)
+        at_work = torch.cat([model.encode(*given(model, batch)).mean.flatten(1) != 0 for batch in batches])  # [N, n]
+        n, n_units = at_work.shape
+        l0, error = mean_and_standard_error(at_work.sum(1))
+        dead = 100 * (~at_work.any(0)).double().mean().item()
+        return LogEntry(
+            self.evaluate_on,
+            scalars={
+                "": Scalar(l0, "units", n, f"of {n_units}, those that are not 0", error, layer="mean"),
+                "dead": Scalar(dead, "%", n, f"of {n_units} units, 0 for all pictures", layer="mean"),
+            },
+        )

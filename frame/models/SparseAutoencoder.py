@@ -1,0 +1,94 @@
+"""Sparse autoencoder: each picture is a sum of a few atoms of a large dictionary.
+
+Makhzani & Frey 2013, "k-sparse autoencoders" (1312.5663); Gao et al. 2024, "Scaling and evaluating sparse autoencoders"
+(2406.04093), section 2.3, with the second loss of its appendix A.2 that revives dead units.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from frame.coefficients import Coefficient, coefficient
+from frame.data.base import Batch
+from frame.mistakes import Mistake, at_least
+from frame.models.base import Delta, Model, sum_over_ranks
+
+
+class SparseAutoencoder(Model):
+    """loss = |x - x'|^2 + aux_weight * |(x - x') - e'|^2, with x' = W_dec TopK(W_enc (x - b) + b_enc) + b.
+
+    TopK keeps each picture's k largest units and makes the others 0: the sparsity is set and needs no penalty. e' is
+    what the k_aux largest of the dead units make of the error x - x', so that they learn to be of use. Squared errors
+    are sums over pixels and means over the batch: twice the nats of N(x', I), less a constant.
+
+    It works on x, flattened; units at work are not made positive, which k much smaller than n_units does by itself. The
+    columns of W_dec are divided by their norms where they are used; the paper does so after each step.
+
+    Args:
+        n_in: numbers in a row of x.
+        n_units: atoms of the dictionary.
+        k: units at work for each row.
+        k_aux: dead units at work on the error; about n_in / 2 in the paper.
+        aux_weight: of the second loss, at least 0; 1/32 in the paper.
+        dead_after: a unit is dead that has been 0 for all rows of as many updates.
+
+    Raises:
+        Mistake: a number is out of range.
+    """
+
+    def __init__(
+        self, n_in: int, n_units: int, k: int, k_aux: int, aux_weight: float | Coefficient, dead_after: int
+    ) -> None:
+        super().__init__()
+        at_least(1, n_in=n_in, n_units=n_units, k=k, k_aux=k_aux, dead_after=dead_after)
+        if max(k, k_aux) > n_units:
+            raise Mistake(f"k={k} and k_aux={k_aux} of n_units={n_units}: there are not as many units")
+        self.k, self.k_aux, self.dead_after = k, k_aux, dead_after
+        self.aux_weight = coefficient("aux_weight", aux_weight)
+        self.encoder = nn.Linear(n_in, n_units)
+        self.atoms = nn.Parameter(F.normalize(torch.randn(n_in, n_units), dim=0))  # W_dec
+        self.centre = nn.Parameter(torch.zeros(n_in))  # b
+        with torch.no_grad():  # starts as W_dec'
+            self.encoder.weight.copy_(self.atoms.T)
+        self.at_work = nn.Buffer(torch.zeros(n_units))  # rows since the last update for which a unit was not 0
+        self.idle = nn.Buffer(torch.zeros(n_units))  # updates since that happened
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        x = batch["x"].flatten(start_dim=1)  # [B, n_in]
+        units = self.encoder(x - self.centre)  # [B, n_units]
+        z = units * largest(units, self.k)
+        if self.training:
+            self.at_work.add_(sum_over_ranks((z.detach() != 0).float().sum(0)))
+        error = x - self.combine(z) - self.centre
+        distortion = error.square().sum(1).mean()
+        dead = (self.idle >= self.dead_after).float()
+        z_dead = units * dead * largest(units.masked_fill(dead == 0, -torch.inf), self.k_aux)
+        # the error is given; where no unit is dead, this is a constant without a gradient
+        revival = (error.detach() - self.combine(z_dead)).square().sum(1).mean()
+        loss = distortion + self.aux_weight() * revival
+        l0 = (z != 0).float().sum(1).mean()
+        return {"loss": loss, "distortion": distortion, "revival": revival, "l0": l0, "dead": dead.mean()}
+
+    def combine(self, z: Tensor) -> Tensor:
+        """z [B, n_units] times the atoms, each of norm 1: [B, n_in]."""
+        return z @ F.normalize(self.atoms, dim=0).T
+
+    @torch.no_grad()
+    def after_update(self, iteration: int) -> None:
+        self.idle.copy_(torch.where(self.at_work > 0, 0.0, self.idle + 1))
+        self.at_work.zero_()
+
+    def encode(self, x: Tensor) -> Distribution:
+        """All mass at the code [B, n_units], of which k numbers are not 0."""
+        units = self.encoder(x.flatten(start_dim=1) - self.centre)
+        return Delta(units * largest(units, self.k))
+
+    def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
+        """x', [B, *shape]; neither codes nor pictures have noise, so the two switches change nothing."""
+        return (self.combine(self.encode(x).mean) + self.centre).view_as(x)
+
+
+def largest(values: Tensor, k: int) -> Tensor:
+    """1 at each row's k largest values [B, n], 0 elsewhere."""
+    return torch.zeros_like(values).scatter(-1, values.topk(k, dim=-1).indices, 1.0)
