@@ -77,6 +77,11 @@ def dry_run(
     n_data = getattr(model, "n_data", None)
     if n_data is not None and n_data != len(train) and config.get("data_rows") is None:
         raise Mistake(f"n_data={n_data}: {type(data).__name__} has {len(train)} rows to train on: set params.n_data")
+    n_classes = getattr(model, "n_classes", None)
+    if n_classes is not None and data.n_classes is not None and n_classes < data.n_classes:
+        raise Mistake(
+            f"n_classes={n_classes}: {type(data).__name__} has {data.n_classes} classes: set params.n_classes"
+        )
     # on a copy, since a loss may write buffers and an evaluation may fail halfway
     copy = deepcopy(model)
     with evaluating(copy), naming_shapes(copy, batch), torch.enable_grad():

@@ -55,6 +55,7 @@ MISTAKES = [
     # the dry pass
     (["experiment=tiny", "architectures.encoder.shape=[1,9,9]"], ["encoder", "81x32"]),
     (["experiment=tiny", "architectures.decoder.z_dim=5"], ["z_dim"]),
+    (["experiment=digits_ConditionalVAE", "params.n_classes=9"], ["n_classes=9", "10 classes", "params.n_classes"]),
     (
         ["experiment=tiny", "callbacks.elbo_valid.evaluator._target_=frame.evaluation.accuracy.AccuracyEvaluation"],
         ["predict", "VAE"],

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from frame.mistakes import Mistake
 
@@ -49,3 +50,8 @@ def doubling(channels: Sequence[int], channels_out: int) -> nn.Sequential:
     for n_in, n_out in zip(channels, [*channels[1:], channels_out], strict=True):
         blocks += [nn.ConvTranspose2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*blocks[:-1])
+
+
+def one_hot(y: Tensor, n_classes: int) -> Tensor:
+    """Classes [B] -> [B, n_classes] of 0 and 1. Unlike torch's it reads no value, so that it can be captured."""
+    return (y.unsqueeze(-1) == torch.arange(n_classes, device=y.device)).float()

@@ -1,6 +1,6 @@
 """Priors p(z) that learn: called with the encoder, once a step, they give a distribution of batch_shape ().
 
-`ClassNormal` is p(z|y), called with y, of batch_shape (B,).
+`ClassNormal` is p(z|y), called with y or with the encoder and y, of batch_shape (B,).
 """
 
 import math
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
+from torch.func import functional_call
 
 from frame.architectures.base import DiagonalNormalHead, diagonal_normal
-from frame.architectures.layers import mlp
-from frame.mistakes import at_least
+from frame.architectures.layers import mlp, one_hot
+from frame.mistakes import Mistake, at_least
 from frame.models.base import ConditionalDistribution
 
 
@@ -53,7 +53,9 @@ class NormalMixture(Distribution):
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         with torch.no_grad():
-            k = torch.multinomial(self.log_w.exp(), math.prod(sample_shape), replacement=True)  # [S]
+            # k by inversion: torch.multinomial cannot be vectorised with the same noise
+            below = torch.rand(math.prod(sample_shape), 1, device=self.loc.device) > self.log_w.exp().cumsum(0)
+            k = below.sum(1).clamp(max=len(self.log_w) - 1)  # [S]
             z = self.loc[k] + self.scale[k] * torch.randn_like(self.loc[k])
             return z.view(*sample_shape, *self.event_shape)
 
@@ -71,7 +73,7 @@ class VampPrior(ConditionalDistribution):
         mean, std: of the pseudo-inputs' first values.
 
     Raises:
-        Mistake: z_dim < 1 or n_components < 1.
+        Mistake: z_dim < 1 or n_components < 1; when called, the model is conditioned on a class.
     """
 
     def __init__(
@@ -83,7 +85,9 @@ class VampPrior(ConditionalDistribution):
         self.pseudo_inputs = nn.Parameter(mean + std * torch.randn(n_components, *shape))
 
     def forward(self, *given: Any) -> NormalMixture:
-        (encoder,) = given
+        encoder, *others = given
+        if others:
+            raise Mistake("a VampPrior has no class: take ClassNormal, which has one, or DiagonalNormal")
         q_z_given_u = encoder(self.pseudo_inputs.clamp(0, 1))  # batch_shape (K,)
         loc, scale = q_z_given_u.mean, q_z_given_u.stddev
         return NormalMixture(torch.zeros_like(loc[:, 0]), loc, scale)
@@ -134,25 +138,25 @@ class Coupling(nn.Module):
         t, s = self.linear(self.hidden(z * self.kept)).float().chunk(2, dim=-1)
         return t * (1 - self.kept), self.limit * torch.tanh(s / self.limit) * (1 - self.kept)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """eps [..., z_dim] and log |det d eps / d z| [...]."""
-        t, s = self.shift_and_log_scale(z)
+    def forward(self, z: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        """z -> eps, or eps -> z if `inverse`; both [..., z_dim], and log |det d output / d input| [...]."""
+        t, s = self.shift_and_log_scale(z)  # of the kept half, which is the same in z and eps
+        if inverse:
+            return z * torch.exp(s) + t, s.sum(-1)
         return (z - t) * torch.exp(-s), -s.sum(-1)
-
-    def inverse(self, eps: Tensor) -> Tensor:
-        """z, [..., z_dim]."""
-        t, s = self.shift_and_log_scale(eps)  # the kept half is the same in both
-        return eps * torch.exp(s) + t
 
 
 class FlowDistribution(Distribution):
-    """z whose image under the couplings, one after the other, is N(0, I): batch_shape (), event_shape (z_dim,)."""
+    """z whose image under the couplings, one after the other, is N(0, I): batch_shape (), event_shape (z_dim,).
+
+    It keeps the parameters that the couplings have when it is made, which `functional_call` may have exchanged.
+    """
 
     arg_constraints: dict[str, Any] = {}
     has_rsample = True
 
-    def __init__(self, couplings: Sequence[Any], loc: Tensor) -> None:
-        self.couplings = couplings
+    def __init__(self, couplings: Sequence[nn.Module], loc: Tensor) -> None:
+        self.couplings = [(c, {**dict(c.named_parameters()), **dict(c.named_buffers())}) for c in couplings]
         self.base = diagonal_normal(loc, torch.ones_like(loc))  # N(0, I)
         super().__init__(event_shape=loc.shape, validate_args=False)
 
@@ -160,15 +164,15 @@ class FlowDistribution(Distribution):
         """z [..., z_dim] -> [...], nats."""
         # log p(z) = log N(eps; 0, I) + sum of the couplings' log |det|
         log_det = torch.zeros_like(value[..., 0])
-        for coupling in self.couplings:
-            value, more = coupling(value)
+        for coupling, state in self.couplings:
+            value, more = functional_call(coupling, state, (value,))
             log_det = log_det + more
         return self.base.log_prob(value) + log_det
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         z = torch.randn_like(self.base.mean.expand(*sample_shape, *self.event_shape))
-        for coupling in reversed(self.couplings):
-            z = coupling.inverse(z)
+        for coupling, state in reversed(self.couplings):
+            z, _ = functional_call(coupling, state, (z,), {"inverse": True})
         return z
 
 
@@ -221,5 +225,5 @@ class ClassNormal(ConditionalDistribution):
         self.head = DiagonalNormalHead(n_classes, z_dim, scale_shift=math.log(math.e - 1))
 
     def forward(self, *given: Any) -> Independent:
-        (y,) = given
-        return self.head(F.one_hot(y, self.n_classes).float())
+        *_, y = given
+        return self.head(one_hot(y, self.n_classes))

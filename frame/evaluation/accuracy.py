@@ -22,6 +22,7 @@ class AccuracyEvaluation(Evaluation):
 
     needs = (Predicts,)
     needs_data = ("x", "y")
+    hidden = ("y",)
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
         super().__init__(evaluate_on)

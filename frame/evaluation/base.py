@@ -156,12 +156,14 @@ def _join(name: str, key: str) -> str:
 class Evaluation:
     """A measurement or a picture of a model on one split of its data.
 
-    `needs` names the capabilities (protocols above) that the model must have, `needs_data` the batch's keys.
+    `needs` names the capabilities (protocols above) that the model must have, `needs_data` the batch's keys, and
+    `hidden` those that are predicted from what the model makes of the others: it must not be given them.
     Called in eval mode, without gradients, with random state seeded the same each time; the caller restores all three.
     """
 
     needs: tuple[type, ...] = ()
     needs_data: tuple[str, ...] = ("x",)
+    hidden: tuple[str, ...] = ()
 
     def __init__(self, evaluate_on: str = "valid") -> None:
         self.evaluate_on = evaluate_on
@@ -180,6 +182,11 @@ class Evaluation:
                 )
         row = whole_batch(data.split(self.evaluate_on), torch.arange(1))
         taken = getattr(model, "inputs", ()) if self.needs else ()
+        for key in set(self.hidden) & set(getattr(model, "inputs", ())):
+            raise Mistake(
+                f"{type(self).__name__} predicts '{key}', which {type(model).__name__} is given: "
+                "remove this evaluation or choose another model"
+            )
         for key in dict.fromkeys((*self.needs_data, *taken)):
             if key not in row:
                 raise Mistake(

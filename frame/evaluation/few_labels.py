@@ -31,6 +31,7 @@ class FewLabelsEvaluation(Evaluation):
 
     needs = (Encodes,)
     needs_data = ("x", "y")
+    hidden = ("y",)
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ class CIWAE(LatentVariableModel):
         self.n_samples = n_samples
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
-        log_w = self.log_weights(batch["x"], self.n_samples)  # [K, B]
+        log_w = self.log_weights(batch["x"], n_samples=self.n_samples)  # [K, B]
         elbo, bound = log_w.mean(), iwae_bound(log_w).mean()
         # loss = -beta / K sum_k log w_k - (1 - beta) log 1/K sum_k w_k
         beta = self.beta()

@@ -39,6 +39,6 @@ class IWAE(LatentVariableModel):
         self.n_samples = n_samples
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
-        log_w = self.log_weights(batch["x"], self.n_samples)  # [K, B]
+        log_w = self.log_weights(batch["x"], n_samples=self.n_samples)  # [K, B]
         # loss = -log 1/K sum_k w_k
         return {"loss": -iwae_bound(log_w).mean(), "elbo": log_w.mean()}

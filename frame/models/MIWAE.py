@@ -43,7 +43,7 @@ class MIWAE(LatentVariableModel):
         self.n_samples = n_samples
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
-        log_w = self.log_weights(batch["x"], self.n_bounds * self.n_samples)  # [M * K, B]
+        log_w = self.log_weights(batch["x"], n_samples=self.n_bounds * self.n_samples)  # [M * K, B]
         log_w = log_w.unflatten(0, (self.n_samples, self.n_bounds))  # [K, M, B]
         # loss = -1/M sum_m log 1/K sum_k w_mk
         return {"loss": -iwae_bound(log_w).mean(), "elbo": log_w.mean()}

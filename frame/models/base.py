@@ -130,6 +130,9 @@ def two_views(batch: Batch) -> tuple[Tensor, Tensor]:
 class LatentVariableModel(Model):
     """What models with q(z|x), p(x|z) and p(z) have in common; a subclass defines the loss.
 
+    All methods take, after x or z, what the model is conditioned on beside x (`inputs`): nothing here, y in a subclass
+    whose networks are q(z|x, y), p(x|z, y) and p(z|y).
+
     Args:
         encoder: q(z|x).
         decoder: p(x|z).
@@ -148,54 +151,61 @@ class LatentVariableModel(Model):
         self.decoder = decoder
         self.prior = prior
 
-    def p_z(self) -> Distribution:
+    def p_z(self, *given: Tensor) -> Distribution:
         """p(z), batch_shape ()."""
-        return self.prior(self.encoder)
+        return self.prior(self.encoder, *given)
 
     def sample_prior(self, n_samples: int) -> Tensor:
         """z ~ p(z), [n_samples, z_dim]; the prior gets gradients where its samples are reparametrised."""
         p_z = self.p_z()
         return rsample(p_z, (n_samples,)) if p_z.has_rsample else p_z.sample((n_samples,))
 
-    def distortion_and_rate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def distortion_and_rate(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(x|z) for one z ~ q(z|x), and KL(q(z|x) || p(z)); both [B], nats."""
-        q_z_given_x = self.encoder(x)
+        q_z_given_x = self.encoder(x, *given)
         z = rsample(q_z_given_x)
-        p_x_given_z = self.decoder(z)
-        return -p_x_given_z.log_prob(x), kl_divergence(q_z_given_x, self.p_z(), z)
+        p_x_given_z = self.decoder(z, *given)
+        return -p_x_given_z.log_prob(x), kl_divergence(q_z_given_x, self.p_z(*given), z)
 
-    def log_likelihood_bound(self, x: Tensor) -> dict[str, Tensor]:
+    def log_likelihood_bound(self, x: Tensor, *given: Tensor) -> dict[str, Tensor]:
         """'elbo' <= log p(x), 'distortion' and 'rate', each [B], nats; the KL has weight 1 whatever training uses."""
-        distortion, rate = self.distortion_and_rate(x)
+        distortion, rate = self.distortion_and_rate(x, *given)
         return {"elbo": -distortion - rate, "distortion": distortion, "rate": rate}
 
-    def log_weights(self, x: Tensor, n_samples: int) -> Tensor:
+    def log_weights(self, x: Tensor, *given: Tensor, n_samples: int) -> Tensor:
         """log p(x, z) - log q(z|x) for `n_samples` z ~ q(z|x) each: [n_samples, B], nats."""
-        q_z_given_x = self.encoder(x)
+        q_z_given_x = self.encoder(x, *given)
         q_z_given_x = q_z_given_x.expand((n_samples, *q_z_given_x.batch_shape))
         z = rsample(q_z_given_x)  # [S, B, z_dim]
-        p_x_given_z = self.decoder(z.flatten(0, 1))
-        log_p_x = p_x_given_z.log_prob(x.expand(n_samples, *x.shape).flatten(0, 1))  # [S * B]; a copy unless B = 1
+        log_p_x = self.log_p_x(z, x, *given)
         # log w = log p(x|z) + log p(z) - log q(z|x)
-        return log_p_x.view(n_samples, len(x)) + self.p_z().log_prob(z) - q_z_given_x.log_prob(z)
+        return log_p_x + self.p_z(*given).log_prob(z) - q_z_given_x.log_prob(z)
 
-    def encode(self, x: Tensor) -> Distribution:
+    def log_p_x(self, z: Tensor, x: Tensor, *given: Tensor) -> Tensor:
+        """log p(x|z) for z [S, B, z_dim]: [S, B], nats."""
+        # each of x, y ... once for each sample: [S * B, ...]; copies unless B = 1
+        x, *given_each = (part.expand(len(z), *part.shape).flatten(0, 1) for part in (x, *given))
+        return self.decoder(z.flatten(0, 1), *given_each).log_prob(x).view(z.shape[:2])
+
+    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
         """q(z|x), batch_shape (B,)."""
-        return self.encoder(x)
+        return self.encoder(x, *given)
 
-    def decode(self, z: Tensor) -> Distribution:
+    def decode(self, z: Tensor, *given: Tensor) -> Distribution:
         """p(x|z), batch_shape (B,)."""
-        return self.decoder(z)
+        return self.decoder(z, *given)
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor, *given: Tensor) -> Tensor:
         """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x)
+        return features(self.encoder, x, *given)
 
-    def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
+    def reconstruct(
+        self, x: Tensor, *given: Tensor, sample_latents: bool = False, sample_images: bool = False
+    ) -> Tensor:
         """x again, [B, *shape]: through a sample or the mean of q(z|x), a sample or the mean of p(x|z)."""
-        q_z_given_x = self.encode(x)
+        q_z_given_x = self.encode(x, *given)
         z = rsample(q_z_given_x) if sample_latents else q_z_given_x.mean
-        p_x_given_z = self.decode(z)
+        p_x_given_z = self.decode(z, *given)
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 
     def sample(self, n_samples: int, sample_images: bool = False) -> Tensor:
@@ -302,7 +312,7 @@ class QuantisedModel(Model):
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 
 
-def features(encoder: Any, x: Tensor) -> Tensor:
+def features(encoder: Any, *given: Tensor) -> Tensor:
     """The layer before the output of an encoder, [B, n].
 
     Raises:
@@ -310,7 +320,7 @@ def features(encoder: Any, x: Tensor) -> Tensor:
     """
     if not hasattr(encoder, "features"):
         raise Mistake(f"{type(encoder).__name__} names no layer before its output: give it a method features(x)")
-    found: Tensor = encoder.features(x)
+    found: Tensor = encoder.features(*given)
     return found
 
 
@@ -342,7 +352,12 @@ def discriminate(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
 
 def check_z_dim(**networks: nn.Module) -> None:
     """Raises Mistake where the named networks that have a `z_dim` do not agree on it."""
-    sizes = {name: network.z_dim for name, network in networks.items() if hasattr(network, "z_dim")}
+    check_same("z_dim", **networks)
+
+
+def check_same(size: str, **networks: nn.Module) -> None:
+    """Raises Mistake where the named networks that have an attribute called `size` do not agree on it."""
+    sizes = {name: getattr(network, size) for name, network in networks.items() if hasattr(network, size)}
     if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise Mistake(f"z_dim differs ({listed}): give all of them the same, such as ${{params.z_dim}}")
+        listed = ", ".join(f"{name} {value}" for name, value in sizes.items())
+        raise Mistake(f"{size} differs ({listed}): give all of them the same, such as ${{params.{size}}}")

@@ -154,8 +154,9 @@ def test_inverse_is_the_inverse() -> None:
         coupling = stirred(Coupling(5, [7], odd))
         assert isinstance(coupling, Coupling)
         z = torch.randn(10, 5)
-        eps, _ = coupling(z)
-        torch.testing.assert_close(coupling.inverse(eps), z)
+        eps, log_det = coupling(z)
+        torch.testing.assert_close(coupling(eps, inverse=True)[0], z)
+        torch.testing.assert_close(coupling(eps, inverse=True)[1], -log_det)
         assert torch.equal(eps[:, int(odd) :: 2], z[:, int(odd) :: 2])  # the kept half
         assert not torch.isclose(eps, z)[:, int(not odd) :: 2].any()
 
@@ -184,15 +185,23 @@ def test_flow_samples_carry_gradients() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: MixturePrior(3, 4), lambda: FlowPrior(3, 2, [4])], ids=["mixture", "flow"])
-def test_stacked_priors_can_be_sampled(make: Any) -> None:
+def test_stacked_priors_draw_and_weigh_as_each_by_itself(make: Any) -> None:
+    torch.manual_seed(0)
     priors = [stirred(make()) for _ in range(2)]
     parameters, buffers = stack_module_state(priors)
 
-    def drawn(parameters: Any, buffers: Any) -> Tensor:
+    def drawn(parameters: Any, buffers: Any) -> tuple[Tensor, Tensor]:
         p_z: Distribution = functional_call(priors[0], (parameters, buffers), ())
-        return p_z.sample((5,))
+        z = p_z.sample((5,))
+        return z, p_z.log_prob(z)
 
-    assert vmap(drawn, randomness="different")(parameters, buffers).shape == (2, 5, 3)
+    assert vmap(drawn, randomness="different")(parameters, buffers)[0].shape == (2, 5, 3)
+    torch.manual_seed(1)
+    z, log_p = vmap(drawn, randomness="same")(parameters, buffers)
+    for i, prior in enumerate(priors):
+        torch.testing.assert_close(log_p[i], prior().log_prob(z[i]))
+        torch.manual_seed(1)
+        torch.testing.assert_close(z[i], prior().sample((5,)))
 
 
 def test_mistakes_are_named() -> None:
@@ -204,5 +213,7 @@ def test_mistakes_are_named() -> None:
         FlowPrior(1, 2, [4])
     with pytest.raises(Mistake, match="n_couplings=1"):
         FlowPrior(2, 1, [4])
+    with pytest.raises(Mistake, match="a VampPrior has no class"):
+        VampPrior(2, 2, (1, 8, 8))(digits.Encoder(2, []), torch.zeros(3))
     with pytest.raises(Mistake, match=r"z_dim differs \(encoder 3, decoder 3, prior 4\)"):
         VAE(digits.Encoder(3, []), digits.Decoder(3, []), VampPrior(4, 2, (1, 8, 8)), 1.0)

@@ -155,7 +155,7 @@ def test_what_it_cannot_judge_is_said_in_one_line() -> None:
     with pytest.raises(Mistake, match="all 1297 codes are equal"):
         run(NeighbourEvaluation(), Constant())
     run(NeighbourEvaluation(floors=["pixels", "pca"]), Constant(), Head(OneClass(), 4))  # four rows prove nothing
-    with pytest.raises(Mistake, match="Conditional computes its codes from the labels"):
+    with pytest.raises(Mistake, match="predicts 'y', which Conditional is given"):
         NeighbourEvaluation().check(Conditional(), DIGITS)
     with torch.no_grad():
         model.encoder.head.linear.weight.fill_(torch.nan)  # type: ignore[union-attr, operator]

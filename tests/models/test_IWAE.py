@@ -95,7 +95,7 @@ def test_bound_grows_with_samples_and_stays_below_the_likelihood() -> None:
     bounds = {}
     for k in (1, 5, 20):
         torch.manual_seed(1)  # the first samples are the same
-        bounds[k] = iwae_bound(linear_vae(shift=0.3).log_weights(x, k))
+        bounds[k] = iwae_bound(linear_vae(shift=0.3).log_weights(x, n_samples=k))
         gap = log_p(x) - bounds[k]
         expected = -np.log(np.exp(-(r**2) / 2 - r * noise[:, :k]).mean(1)).mean()
         assert gap.mean().item() == pytest.approx(expected, abs=5 * gap.std().item() / 4000**0.5)
@@ -109,9 +109,9 @@ def test_many_samples_reach_the_likelihood() -> None:
     """Variance of the mean weight exp(r^2) - 1 over S = 20,000 with r^2 = 0.04 * 26: standard error 0.0096."""
     torch.manual_seed(0)
     x = torch.randn(5, 4)
-    bound = iwae_bound(linear_vae(shift=0.2).log_weights(x, 20000))
+    bound = iwae_bound(linear_vae(shift=0.2).log_weights(x, n_samples=20000))
     torch.testing.assert_close(bound, log_p(x), rtol=0, atol=0.04)
-    assert (iwae_bound(linear_vae(shift=0.2).log_weights(x, 1)) - log_p(x)).abs().max() > 0.2
+    assert (iwae_bound(linear_vae(shift=0.2).log_weights(x, n_samples=1)) - log_p(x)).abs().max() > 0.2
 
 
 def test_weights_of_the_true_posterior_are_the_likelihood() -> None:
