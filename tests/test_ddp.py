@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from frame.callbacks.checkpoints import read
 from tests.processes import OWN, only_run, train
@@ -33,7 +34,7 @@ def witnesses(file: Path) -> tuple[list[str], list[float], list[list[int]]]:
     return [x[0] for x in lines], [float(x[1]) for x in lines], [[int(i) for i in x[2].split()] for x in lines]
 
 
-SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("duel", "pair")]
+SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("duel", "pair", "codes")]
 
 
 @pytest.mark.parametrize("experiment", ["tiny", *SLOWLY])
@@ -82,25 +83,48 @@ NOISELESS = {
 @pytest.mark.parametrize(
     "procedure", ["batch", *[pytest.param(p, marks=pytest.mark.slow) for p in ("joint", "adversarial")]]
 )
-def test_two_ranks_agree_with_one_process_of_twice_the_batch(procedure: str, tmp_path: Path) -> None:
-    plain = [
-        "data=digits",
-        f"optimization={procedure}_ADAM",
-        "logging=csv",
-        "train_for=15 iterations",  # within one epoch: its ragged last batch may lose a row to equal shares
-        "optimization.optimizer._target_=torch.optim.SGD",  # Adam blows rounding up where a gradient is near 0
-        *NOISELESS[procedure],
-    ]
+def of_two_and_of_one(plain: list[str], lr: str, tmp_path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights that two ranks with 32 rows each end with, and those of one process with 64."""
     two, one = tmp_path / "two", tmp_path / "one"
     two.mkdir()
     one.mkdir()
-    code, output = launch([*plain, "+params.lr=0.1", "+params.batch_size=32", *TWO], two)
+    plain = [
+        *plain,
+        "train_for=15 iterations",
+    ]  # within one epoch: its ragged last batch may lose a row to equal shares
+    plain += ["optimization.optimizer._target_=torch.optim.SGD"]  # Adam blows rounding up where a gradient is near 0
+    code, output = launch([*plain, f"++params={{lr: {lr}, batch_size: 32}}", *TWO], two)
     assert code == 0, output
-    code, output = train([*plain, "+params.lr=0.1", "+params.batch_size=64"], one)
+    code, output = train([*plain, f"++params={{lr: {lr}, batch_size: 64}}"], one)
     assert code == 0, output
     ours, theirs = (read(only_run(cwd) / "checkpoints" / "last.ckpt")["model"] for cwd in (two, one))
+    return ours, theirs
+
+
+def test_two_ranks_agree_with_one_process_of_twice_the_batch(tmp_path: Path) -> None:
+    # without noise of its own (no sampling of z, no dropout) a classifier's gradient is the mean over all rows
+    plain = [
+        "model=Classifier",
+        "data=digits",
+        "optimization=batch_ADAM",
+        "logging=csv",
+        "+architectures.encoder={_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [32]}",
+        "+architectures.predictor={_target_: frame.architectures.digits.Predictor, z_dim: 8}",
+    ]
+    ours, theirs = of_two_and_of_one(plain, "0.1", tmp_path)
     for name, weight in theirs.items():
         torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_averages_over_a_batch_are_those_of_all_ranks(accumulate: int, tmp_path: Path) -> None:
+    # a codebook moves to the means of the vectors of both ranks, and of all batches of an accumulation
+    plain = ["experiment=codes", "params.revive_below=0", f"optimization.accumulate={accumulate}"]
+    ours, theirs = of_two_and_of_one(plain, "1e-4", tmp_path)
+    assert (theirs["N"] > 1).any()
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -10,11 +10,12 @@ import torch
 from frame.callbacks.checkpoints import read
 from tests.processes import only_run, train
 
-QUICK = [("tiny", "SIGKILL 17"), ("duel", "SIGKILL 23"), ("pair", "SIGKILL 23"), ("tiny", "save 4")]
+EXPERIMENTS = ("tiny", "duel", "pair", "codes")
+QUICK = [*[(name, "SIGKILL 23") for name in EXPERIMENTS[1:]], ("tiny", "SIGKILL 17"), ("tiny", "save 4")]
 # inside an epoch (21 batches), on its last batch, on its first, inside an accumulation, on a checkpoint, in a save
 SLOW = [
     (experiment, point)
-    for experiment in ("tiny", "duel", "pair")
+    for experiment in EXPERIMENTS
     for point in ("SIGKILL 1", "SIGKILL 5", "SIGKILL 6", "SIGKILL 20", "SIGKILL 21", "SIGKILL 22", "SIGKILL 30")
     + ("SIGKILL 42", "SIGKILL 43", "SIGKILL 49", "SIGKILL 50", "save 1", "save 2", "save 7", "save 10")
 ]
@@ -34,7 +35,7 @@ def same(a: Any, b: Any) -> bool:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     runs = {}
-    for experiment in ("tiny", "duel", "pair"):
+    for experiment in EXPERIMENTS:
         cwd = tmp_path_factory.mktemp(experiment)
         code, output = train([f"experiment={experiment}", *OPTIONS], cwd)
         assert code == 0, output

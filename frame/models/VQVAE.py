@@ -35,8 +35,7 @@ class VQVAE(QuantisedModel):
         z_dim: D.
         commitment: weight of ||z_e - sg[e]||^2, at least 0.
         decay: of the averages; None learns e by the gradient of ||sg[z_e] - e||^2, which joins the loss (eq. 3).
-        revive_below: a code with N below it moves to a random z_e of the last batch (rank 0's), with N = 1; 0, as in
-            the paper, revives none.
+        revive_below: a code with N below it moves to a random z_e of rank 0's last batch, N = 1; 0, the paper's: none.
 
     Raises:
         Mistake: a number is out of range, or the networks have another z_dim.
@@ -64,25 +63,29 @@ class VQVAE(QuantisedModel):
         self.codebook: Tensor = nn.Parameter(e) if decay is None else nn.Buffer(e)
         self.N, self.m = nn.Buffer(torch.ones(n_codes)), nn.Buffer(e.clone())
         self.counts, self.sums = nn.Buffer(torch.zeros(n_codes)), nn.Buffer(torch.zeros_like(e))  # n, s so far
-        self.candidates = nn.Buffer(e.clone())  # for the places of dead codes
+        self.candidates = nn.Buffer(e.clone())  # where dead codes move to
 
     def quantised(self, z_e: Tensor) -> tuple[Tensor, Tensor]:
-        """The nearest codes, of z_e's shape, and their indices [B, *where]."""
+        """z_q [B, D, *where], with the gradient of the identity, and the indices of its codes [B, *where]."""
         z = z_e.movedim(1, -1)  # [B, *where, D]
         with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-            # argmin ||z - e||^2, without ||z||^2, which all codes share: [B, *where, K]
+            # argmin ||z - e||^2, without ||z||^2: [B, *where, K]
             indices = (self.codebook.square().sum(1) - 2 * z.float() @ self.codebook.T).argmin(-1)
-        return self.codebook[indices].movedim(-1, 1), indices
+        return straight_through(z_e, self.codes(indices).movedim(-1, 1)), indices
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """The codes with these indices, [*indices.shape, D]."""
+        return self.codebook[indices]
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         z_e = self.encoder(batch["x"]).mean  # [B, D, *where]
-        e, indices = self.quantised(z_e)
+        z_q, indices = self.quantised(z_e)
         if self.training and self.decay is not None:
             self.collect(z_e.movedim(1, -1).reshape(-1, self.z_dim), indices.flatten())
-        p_x_given_z = self.decoder(straight_through(z_e, e))
+        p_x_given_z = self.decoder(z_q)
         distortion = -p_x_given_z.log_prob(batch["x"]).mean()
-        # ||z_e - sg[e]||^2
-        distance = (z_e - e.detach()).square().flatten(start_dim=1).sum(1).mean()
+        e = self.codes(indices).movedim(-1, 1)
+        distance = (z_e - e.detach()).square().flatten(start_dim=1).sum(1).mean()  # ||z_e - sg[e]||^2
         loss = distortion + self.commitment() * distance
         if self.decay is None:  # + ||sg[z_e] - e||^2
             loss = loss + (z_e.detach() - e).square().flatten(start_dim=1).sum(1).mean()

@@ -267,7 +267,7 @@ class StochasticClassifier(Model):
 
 
 class QuantisedModel(Model):
-    """What autoencoders with discrete latents have in common; a subclass defines `quantised` and the loss.
+    """What autoencoders with discrete latents have in common; a subclass defines its codes and the loss.
 
     The vectors of z_e, along its dimension 1, are each replaced by one of `n_codes` codes: z_e is [B, D] or a map
     [B, D, *where], and the codes' indices are [B, *where].
@@ -291,7 +291,11 @@ class QuantisedModel(Model):
         self.decoder = decoder
 
     def quantised(self, z_e: Tensor) -> tuple[Tensor, Tensor]:
-        """The codes that take the places of z_e's vectors, of its shape, and their indices [B, *where]."""
+        """z_q, the codes in the places of z_e's vectors, with a gradient for z_e; and their indices [B, *where]."""
+        raise NotImplementedError
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """The codes that have these indices, [*indices.shape, D]."""
         raise NotImplementedError
 
     def quantise(self, x: Tensor) -> Tensor:

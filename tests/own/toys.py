@@ -94,7 +94,7 @@ class Breaker(Callback):
 
 
 class Witness(Callback):
-    """Writes a line a rank at the end: its rank, its rows, and a hash of its weights."""
+    """Writes a line a rank at the end: its rank, its rows, and a hash of its weights and buffers."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -106,7 +106,7 @@ class Witness(Callback):
         self.seen.extend(batch["index"].tolist())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        weights = b"".join(p.detach().numpy().tobytes() for p in pl_module.parameters())
+        weights = b"".join(w.detach().numpy().tobytes() for w in pl_module.state_dict().values())
         seconds = pl_module.counters["seconds"]  # type: ignore[index]
         with Path(f"{self.file}.{trainer.global_rank}").open("w") as stream:
             stream.write(f"{hashlib.sha256(weights).hexdigest()}\n{seconds}\n{' '.join(map(str, self.seen))}\n")
