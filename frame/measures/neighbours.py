@@ -1,6 +1,7 @@
 """Classes of nearest neighbours: what a code is worth without training anything on it."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +73,29 @@ def neighbours_vote(
     for name, codes in (("training", codes_train), ("test", codes_test)):
         if not codes.isfinite().all():
             raise Mistake(f"{name} codes have NaN or infinite values, so that nothing is their neighbour")
-    bank, queries = codes_train.float(), codes_test.float()
+    n_classes = int(y_train.max()) + 1
+    voted = []
+    for s, index in nearest(codes_train, codes_test, k, metric, leave_one_out):
+        if temperature is not None:
+            weights = (s / temperature).exp()
+        else:
+            # below 1 in all, so that it decides only between equal numbers of votes
+            k = s.shape[1]
+            weights = 1 + torch.arange(k, 0, -1, device=s.device) / (k * (k + 1.0))
+        votes = torch.zeros(len(s), n_classes, device=s.device)
+        votes.scatter_add_(1, y_train[index], weights.expand_as(s))
+        voted.append(votes.argmax(1))
+    return torch.cat(voted)
+
+
+def nearest(
+    bank: Tensor, queries: Tensor, k: int, metric: str = "euclidean", leave_one_out: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For blocks of queries, similarities and rows of the `k` nearest of the bank, both [m, k], the nearest first.
+
+    Similarities are cosines, or half of the squared query minus half of the squared distance. Arguments as above.
+    """
+    bank, queries = bank.float(), queries.float()
     if metric == "cosine":
         bank, queries, half_squares = F.normalize(bank, dim=1), F.normalize(queries, dim=1), None
     else:
@@ -81,8 +104,6 @@ def neighbours_vote(
         bank, queries = bank - centre, queries - centre
         half_squares = bank.square().sum(1) / 2
     k = min(k, len(bank) - 1 if leave_one_out and len(bank) > 1 else len(bank))
-    n_classes = int(y_train.max()) + 1
-    voted = []
     at_once = max(1, NUMBERS_AT_ONCE // len(bank))
     for start in range(0, len(queries), at_once):
         similarity = queries[start : start + at_once] @ bank.T  # [m, N]
@@ -91,16 +112,7 @@ def neighbours_vote(
         if leave_one_out:
             rows = torch.arange(start, min(start + len(similarity), len(bank)), device=bank.device)
             similarity[rows - start, rows] = -math.inf
-        s, index = similarity.topk(k)  # [m, k], the nearest first
-        if temperature is not None:
-            weights = (s / temperature).exp()
-        else:
-            # below 1 in all, so that it decides only between equal numbers of votes
-            weights = 1 + torch.arange(k, 0, -1, device=bank.device) / (k * (k + 1.0))
-        votes = torch.zeros(len(s), n_classes, device=bank.device)
-        votes.scatter_add_(1, y_train[index], weights.expand_as(s))
-        voted.append(votes.argmax(1))
-    return torch.cat(voted)
+        yield similarity.topk(k)
 
 
 def check_codes(codes: Tensor, y: Tensor) -> None:

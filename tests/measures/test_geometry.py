@@ -1,0 +1,125 @@
+"""How codes lie, and whether two encoders see the same: slow loops, closed forms, invariances."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from frame.measures.geometry import alignment, dead_units, effective_rank, rankme, uniformity
+from frame.measures.similarity import cka, mutual_knn
+from frame.mistakes import Mistake, TooFew
+from tests.reference import similarity as reference
+
+
+def noise(n: int, d: int, seed: int = 0) -> Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def rotation(d: int, seed: int = 3) -> Tensor:
+    return torch.linalg.qr(noise(d, d, seed)).Q
+
+
+def test_alignment_and_uniformity_are_their_definitions() -> None:
+    x, y = noise(7, 3), noise(7, 3, 1)
+    unit_x = [row / math.sqrt(sum(v * v for v in row)) for row in x.numpy()]
+    unit_y = [row / math.sqrt(sum(v * v for v in row)) for row in y.numpy()]
+    slow = sum(float(((a - b) ** 2).sum()) for a, b in zip(unit_x, unit_y, strict=True)) / 7
+    assert alignment(x, y) == pytest.approx(slow, rel=1e-9)
+    pairs = [math.exp(-2 * float(((unit_x[i] - unit_x[j]) ** 2).sum())) for i in range(7) for j in range(7) if i != j]
+    assert uniformity(x) == pytest.approx(math.log(sum(pairs) / len(pairs)), rel=1e-9)
+
+
+def test_ends_of_their_scales() -> None:
+    x = noise(50, 4)
+    assert alignment(x, 3 * x) == pytest.approx(0, abs=1e-12) and alignment(x, -x) == pytest.approx(4)
+    assert uniformity(torch.ones(20, 3)) == pytest.approx(0, abs=1e-12)
+    # two opposite points: of 2n - 1 others, n are at squared distance 4
+    opposite = torch.tensor([[1.0, 0.0]] * 10 + [[-1.0, 0.0]] * 10)
+    assert uniformity(opposite) == pytest.approx(math.log((9 + 10 * math.exp(-8)) / 19))
+    assert uniformity(noise(3000, 512)) == pytest.approx(-4, abs=0.05)
+    assert uniformity(noise(3000, 2)) > uniformity(noise(3000, 16))
+
+
+def test_uniformity_in_blocks_is_uniformity(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = noise(100, 5)
+    whole = uniformity(x)
+    monkeypatch.setattr("frame.measures.geometry.ROWS", 7)
+    assert uniformity(x) == pytest.approx(whole, rel=1e-12)
+
+
+def test_ranks_of_known_spectra() -> None:
+    """Orthogonal columns of chosen lengths have these singular values."""
+    columns = torch.linalg.qr(torch.cat([torch.ones(400, 1), noise(400, 5)], 1)).Q[:, 1:]  # centred, orthonormal
+    assert rankme(columns) == pytest.approx(5, rel=1e-4) and effective_rank(columns) == pytest.approx(5)
+    lengths = torch.tensor([4.0, 2.0, 1.0, 1.0, 0.0])
+    p = lengths / lengths.sum()
+    assert rankme(columns * lengths) == pytest.approx(math.exp(torch.special.entr(p).sum()), rel=1e-4)
+    p = lengths**2 / (lengths**2).sum()
+    assert effective_rank(columns * lengths) == pytest.approx(math.exp(torch.special.entr(p).sum()), rel=1e-4)
+    shifted = columns + 100
+    assert effective_rank(shifted) == pytest.approx(5, rel=1e-6) and rankme(shifted) < 1.2
+    one_direction = noise(100, 1) @ noise(1, 8)
+    assert effective_rank(one_direction) == pytest.approx(1, abs=1e-6)
+
+
+def test_dead_units_are_counted() -> None:
+    assert dead_units(noise(500, 6) * torch.tensor([1.0, 1.0, 0.5, 0.0, 1e-3, 1.0])) == 2
+
+
+@pytest.mark.parametrize("debiased", [True, False])
+def test_cka_is_the_reference_with_kernels(debiased: bool) -> None:
+    x = noise(30, 4)
+    y = x @ noise(4, 6, 1) + 0.5 * noise(30, 6, 2)
+    assert cka(x, y, debiased) == pytest.approx(reference.cka(x.numpy(), y.numpy(), debiased), abs=1e-9)
+
+
+def test_cka_does_not_see_rotations_shifts_and_scales() -> None:
+    x = noise(300, 8)
+    for debiased in (True, False):
+        assert cka(x, 3 * x @ rotation(8) + 5, debiased) == pytest.approx(1, abs=1e-9)
+
+
+def test_independent_codes_have_no_cka_once_its_bias_is_taken_out() -> None:
+    n, d = 500, 100
+    x, y = noise(n, d), noise(n, d, 1)
+    assert cka(x, y, debiased=False) == pytest.approx(d / (n + d), abs=0.02)
+    assert abs(cka(x, y)) < 0.02
+
+
+def test_mutual_neighbours() -> None:
+    x = noise(200, 6)
+    assert mutual_knn(x, 2 * x @ rotation(6)) == 1
+    assert mutual_knn(x, noise(200, 6, 1)) == pytest.approx(10 / 199, abs=0.02)
+    y = x + 0.3 * noise(200, 6, 2)
+    assert mutual_knn(x, y, 5) == pytest.approx(reference.mutual_knn(x.numpy(), y.numpy(), 5), abs=1e-9)
+
+
+@pytest.mark.parametrize("measure", [uniformity, rankme, effective_rank, dead_units])
+def test_bad_codes_give_a_line_and_no_number(measure: Callable[[Tensor], float]) -> None:
+    with pytest.raises(Mistake, match="NaN"):
+        measure(torch.full((5, 2), math.nan))
+    with pytest.raises(Mistake, match=r"give rows of codes"):
+        measure(torch.zeros(5))
+
+
+def test_bad_pairs_and_collapsed_codes() -> None:
+    x = noise(20, 3)
+    with pytest.raises(Mistake, match="0: the encoder is dead"):
+        rankme(torch.zeros(5, 3))
+    with pytest.raises(Mistake, match="collapsed"):
+        effective_rank(torch.ones(5, 3))
+    with pytest.raises(Mistake, match="collapsed"):
+        cka(x, torch.ones(20, 3))
+    with pytest.raises(Mistake, match="same rows"):
+        cka(x, x[:10])
+    with pytest.raises(TooFew):
+        mutual_knn(x[:5], x[:5])
+    with pytest.raises(Mistake, match="both views"):
+        alignment(x, x[:3])
+
+
+def test_arrays_of_numpy_are_welcome_as_tensors() -> None:
+    assert np.isfinite(rankme(torch.from_numpy(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))))
