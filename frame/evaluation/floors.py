@@ -6,14 +6,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from frame.measures.distributions import Delta
 from frame.mistakes import Mistake
 
 FLOORS = ("pixels", "pca", "untrained")  # PCA is `frame.measures.pca.PCA`
 
 
-def pixels(x: Tensor) -> Tensor:
-    """The rows as they are, [N, D]."""
-    return x.flatten(1)
+class Pixels(nn.Module):
+    """A model whose code is x."""
+
+    def encode(self, x: Tensor) -> Delta:
+        """x as it is, [B, D]."""
+        return Delta(x.flatten(1))
 
 
 def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = None, seed: int = 0) -> nn.Module:

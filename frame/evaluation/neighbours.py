@@ -1,46 +1,24 @@
 """The class of the nearest neighbours in code space, beside that of codes which cost nothing."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from frame.data.base import Batch, DataSet
-from frame.evaluation.base import Encodes, Evaluation, HasFeatures, LogEntry, Scalar, given
-from frame.evaluation.floors import FLOORS, pixels, untrained
-from frame.measures.neighbours import METRICS, check_codes, neighbours_vote
+from frame.data.base import DataSet
+from frame.evaluation.base import Encodes, Evaluation, HasFeatures, LogEntry, Scalar
+from frame.evaluation.codes import LAYERS, codes_of
+from frame.evaluation.floors import FLOORS, Pixels, untrained
+from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_vote
 from frame.measures.pca import PCA
 from frame.measures.statistics import fraction
 from frame.mistakes import Mistake, at_least, choices
 
 Rows = tuple[Tensor, Tensor]  # codes [N, D] and classes [N]
-Take = Callable[[nn.Module, Batch], Tensor]
 FEW = 100  # rows below which one class or equal codes may be chance: a dry run has four
-
-
-def mean_code(model: Any, batch: Batch) -> Tensor:
-    """The mean of q(z|x), [B, D]."""
-    code: Tensor = model.encode(*given(model, batch)).mean
-    return code.flatten(1)
-
-
-def layer_before(model: Any, batch: Batch) -> Tensor:
-    """The layer before the encoder's output, [B, D]."""
-    code: Tensor = model.features(*given(model, batch))
-    return code.flatten(1)
-
-
-# by the word in `codes`: the capability, and what is taken
-CODES: dict[str, tuple[type, Take]] = {
-    "encode": (Encodes, mean_code),
-    "features": (HasFeatures, layer_before),
-}
-
-
-def _of(take: Take, batch: Batch, model: nn.Module) -> Tensor:
-    return take(model, batch)
+# by the word in `codes`: the capability, and the layer that is taken
+CODES = {"encode": (Encodes, "mean"), "features": (HasFeatures, "features")}
 
 
 class NeighbourEvaluation(Evaluation):
@@ -49,7 +27,8 @@ class NeighbourEvaluation(Evaluation):
     '' is the mean of encode(x), 'features' the layer before it. 'floor/pixels' are the pictures themselves,
     'floor/pca' as many principal components as the code has numbers, 'floor/untrained' and
     'floor/untrained_features' the same two codes with freshly drawn weights; floors do not change while training and
-    are measured once. On 'train', a picture is no neighbour of itself.
+    are measured once. On 'train', a picture is no neighbour of itself. NaN, with the reason as the estimator, where
+    codes are NaN or all equal, or where there is one class.
 
     Args:
         evaluate_on: split.
@@ -63,7 +42,7 @@ class NeighbourEvaluation(Evaluation):
 
     Raises:
         Mistake: a number is out of range, or an unknown word; from `check`, the model has none of the codes or
-            computes them from the labels; from `evaluate`, there is one class, or codes are NaN or all equal.
+            computes them from the labels.
     """
 
     needs_data = ("x", "y")
@@ -97,7 +76,7 @@ class NeighbourEvaluation(Evaluation):
         name = type(model).__name__
         if "y" not in data.split("train").batch(torch.arange(1)):
             raise Mistake(f"NeighbourEvaluation needs 'y' in the data; 'train' of {type(data).__name__} has none")
-        if not self._takes(model):
+        if not self._layers(model):
             methods = " or ".join(f"{word}()" for word in self.codes)
             raise Mistake(
                 f"NeighbourEvaluation needs a model that has {methods}; {name} has none: remove this evaluation or "
@@ -106,8 +85,8 @@ class NeighbourEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry, sizes = LogEntry(self.evaluate_on), []
-        for word, take in self._takes(model).items():
-            bank, rows = self._rows(model, data, take)
+        for word, layer in self._layers(model).items():
+            bank, rows = self._rows(model, data, layer)
             sizes.append(bank[0].shape[1])
             entry.scalars["" if word == "encode" else word] = self._measured(bank, rows)
         if self._floors is None or self._floors[0] is not data:
@@ -115,40 +94,45 @@ class NeighbourEvaluation(Evaluation):
         entry.scalars |= self._floors[1]
         return entry
 
-    def _takes(self, model: nn.Module) -> dict[str, Take]:
+    def _layers(self, model: nn.Module) -> dict[str, str]:
         return {word: CODES[word][1] for word in self.codes if isinstance(model, CODES[word][0])}
 
-    def _rows(self, model: nn.Module, data: DataSet, take: Take) -> tuple[Rows, Rows]:
+    def _rows(self, model: nn.Module, data: DataSet, layer: str) -> tuple[Rows, Rows]:
         """Codes and classes of the bank and of the split."""
-
-        def collected(split: str, n: int | None) -> Rows:
-            pairs = [(take(model, batch), batch["y"]) for batch in self.batches(model, data, n, split=split)]
-            return torch.cat([code for code, _ in pairs]), torch.cat([y for _, y in pairs])
-
-        return collected("train", self.n_bank), collected(self.evaluate_on, self.n_samples)
+        bank = codes_of(model, data, "train", layer, self.n_bank)
+        rows = codes_of(model, data, self.evaluate_on, layer, self.n_samples)
+        assert bank.y is not None and rows.y is not None
+        return (bank.codes, bank.y), (rows.codes, rows.y)
 
     def _measured(self, bank: Rows, rows: Rows) -> Scalar:
-        if len(bank[0]) >= FEW:
-            check_codes(*bank)
-        voted = neighbours_vote(
-            *bank, rows[0], self.n_neighbours, self.metric, self.temperature, leave_one_out=self.evaluate_on == "train"
-        )
-        right, standard_error = fraction(voted == rows[1])
+        leave_one_out = self.evaluate_on == "train"
         votes = "votes" if self.temperature is None else f"exp(s / {self.temperature}) votes"
         estimator = f"{votes} of {self.n_neighbours} nearest of {len(bank[0])} training pictures, {self.metric}"
+        try:
+            if len(bank[0]) >= FEW:
+                check_classes(bank[1])
+                check_codes(bank[0])
+            voted = neighbours_vote(
+                *bank, rows[0], self.n_neighbours, self.metric, self.temperature, leave_one_out=leave_one_out
+            )
+        except Mistake as mistake:  # a run goes on without this number
+            return Scalar(math.nan, "%", len(rows[0]), f"{estimator}; {mistake}")
+        right, standard_error = fraction(voted == rows[1])
         return Scalar(100 * right, "%", len(voted), estimator, 100 * standard_error)
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
         if {"pixels", "pca"} & set(self.floors):
-            bank, rows = self._rows(model, data, lambda _, batch: pixels(batch["x"]))
+            bank, rows = self._rows(Pixels(), data, "mean")
             if "pixels" in self.floors:
                 yield "floor/pixels", self._measured(bank, rows)
             if "pca" in self.floors:
                 pca = PCA(bank[0], size)
                 yield "floor/pca", self._measured((pca(bank[0]), bank[1]), (pca(rows[0]), rows[1]))
         if "untrained" in self.floors:
-            few = next(self.batches(model, data, 2))
-            for word, take in self._takes(model).items():
-                fresh = untrained(model, partial(_of, take, few))
+            for word, layer in self._layers(model).items():
                 key = "floor/untrained" if word == "encode" else f"floor/untrained_{word}"
-                yield key, self._measured(*self._rows(fresh, data, take))
+                yield key, self._measured(*self._rows(self._untrained(model, data, layer), data, layer))
+
+    def _untrained(self, model: nn.Module, data: DataSet, layer: str) -> nn.Module:
+        take, few = LAYERS[layer][1], next(self.batches(model, data, 2))
+        return untrained(model, lambda fresh: take(fresh, few))

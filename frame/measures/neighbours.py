@@ -32,9 +32,10 @@ def nearest_neighbour_accuracy(
         k, metric, temperature, leave_one_out: see `neighbours_vote`.
 
     Raises:
-        Mistake: see `check_codes` and `neighbours_vote`.
+        Mistake: see `check_classes`, `check_codes` and `neighbours_vote`.
     """
-    check_codes(codes_train, y_train)
+    check_classes(y_train)
+    check_codes(codes_train)
     found = neighbours_vote(codes_train, y_train, codes_test, k, metric, temperature, leave_one_out)
     return fraction(found == y_test)
 
@@ -115,9 +116,13 @@ def nearest(
         yield similarity.topk(k)
 
 
-def check_codes(codes: Tensor, y: Tensor) -> None:
-    """Raises Mistake where no classifier can be judged on `codes` [N, D] with classes `y` [N]."""
+def check_classes(y: Tensor) -> None:
+    """Raises Mistake where `y` [N] has one class."""
     if len(y) and (y == y[0]).all():
         raise Mistake(f"all {len(y)} labels are {int(y[0])}: one class is always guessed right, so give two or more")
+
+
+def check_codes(codes: Tensor) -> None:
+    """Raises Mistake where all codes [N, D] are equal."""
     if len(codes) and (codes == codes[0]).all():
         raise Mistake(f"all {len(codes)} codes are equal: the encoder has collapsed, and says nothing about the input")
