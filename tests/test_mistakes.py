@@ -70,6 +70,7 @@ MISTAKES = [
         ],
         ["ReduceOnPlateau", "optimization.schedule", "remove one"],
     ),
+    (["experiment=digits_BetaTCVAE", "params.n_data=50"], ["n_data=50", "1297 rows", "set params.n_data"]),
     (["experiment=digits_MIB", "data=digits"], ["MIB needs 'views'", "views_MNIST, views_digits"]),
     (["experiment=digits_MIB", "data.n_views=1"], ["two views", "data.n_views=2"]),
     # the machine
