@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from frame.architectures import CIFAR10, MNIST, digits, sprites
+from frame.architectures.layers import one_hot
 from frame.mistakes import Mistake
 
 FAMILIES = [
@@ -41,6 +42,22 @@ def test_centred_pictures_enter_as_2x_minus_1() -> None:
 def test_the_given_activation_is_used() -> None:
     encoder = digits.Encoder(2, [4, 4], activation=nn.Tanh())
     assert [type(m).__name__ for m in encoder.hidden] == ["Linear", "Tanh", "Linear", "Tanh"]
+
+
+def test_gated_layers_are_a_line_times_a_gate() -> None:
+    torch.manual_seed(0)
+    encoder, x = digits.Encoder(2, [4, 3], activation=nn.GLU()), torch.rand(5, 1, 8, 8)
+    h = x.flatten(1)
+    for layer in (module for module in encoder.hidden if isinstance(module, nn.Linear)):
+        width = len(layer.weight) // 2
+        A, B = layer.weight[:width], layer.weight[width:]
+        h = (h @ A.T + layer.bias[:width]) * torch.sigmoid(h @ B.T + layer.bias[width:])
+    torch.testing.assert_close(encoder.features(x), h)
+
+
+def test_one_hot_is_torchs() -> None:
+    y = torch.tensor([3, 0, 9])
+    torch.testing.assert_close(one_hot(y, 10), nn.functional.one_hot(y, 10).float())
 
 
 def test_bfloat16_autocast_gives_float32_parameters() -> None:
