@@ -1,32 +1,40 @@
 """How well a linear classifier does on codes, where few rows have labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
+from frame.evaluation.codes import codes_of, mean_code
+from frame.evaluation.floors import FLOORS, Pixels, untrained
+from frame.measures.pca import PCA
 from frame.measures.probes import few_label_probe
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import Mistake, at_least
+from frame.mistakes import Mistake, at_least, choices
+
+Rows = tuple[Tensor, Tensor]  # codes [N, D] and classes [N]
 
 
 class FewLabelsEvaluation(Evaluation):
-    """Accuracy in % of `few_label_probe` on the means of encode(x), one number for each number of labels.
+    """Accuracy in % of `few_label_probe` on the means of encode(x): '1_per_class', '10_per_class' ...
 
-    The labelled rows are drawn from `train_on`; the mean is over the draws, and so is its standard error.
+    The labelled rows are drawn from `train_on`; the mean is over the draws, and so is its standard error. Behind each
+    number, '/floor/pixels' is the same on the pictures themselves, '/floor/pca' on as many principal components as the
+    code has numbers, '/floor/untrained' on codes of freshly drawn weights; floors are measured once.
 
     Args:
         evaluate_on: split on which accuracy is measured.
         train_on: split from which the labelled rows are drawn.
         labels_per_class: labelled rows of each class: 1 is 10 labels where there are 10 classes.
         n_draws: of labelled rows.
+        floors: any of 'pixels', 'pca' and 'untrained'.
         n_samples: pictures of `evaluate_on`; all of them if None or more than there are.
         n_train_samples: pictures of `train_on` among which rows are drawn; all of them if None.
 
     Raises:
-        Mistake: a number is below 1; from `check`, a split or its labels are missing.
+        Mistake: a number is below 1, or an unknown floor; from `check`, a split or its labels are missing.
     """
 
     needs = (Encodes,)
@@ -39,6 +47,7 @@ class FewLabelsEvaluation(Evaluation):
         train_on: str = "train",
         labels_per_class: Sequence[int] = (1,),
         n_draws: int = 20,
+        floors: Sequence[str] = FLOORS,
         n_samples: int | None = None,
         n_train_samples: int | None = None,
     ) -> None:
@@ -47,8 +56,12 @@ class FewLabelsEvaluation(Evaluation):
             at_least(1, labels_per_class=n)
         at_least(1, n_draws=n_draws, n_samples=1 if n_samples is None else n_samples)
         at_least(1, n_train_samples=1 if n_train_samples is None else n_train_samples)
+        for floor in floors:
+            if floor not in FLOORS:
+                raise Mistake(choices(floor, FLOORS, kind="floor"))
         self.train_on, self.labels_per_class, self.n_draws = train_on, tuple(labels_per_class), n_draws
-        self.n_samples, self.n_train_samples = n_samples, n_train_samples
+        self.floors, self.n_samples, self.n_train_samples = tuple(floors), n_samples, n_train_samples
+        self._floors: tuple[DataSet, dict[str, Scalar]] | None = None  # with the data that they belong to
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
@@ -56,24 +69,35 @@ class FewLabelsEvaluation(Evaluation):
             raise Mistake(f"FewLabelsEvaluation needs 'y' in the data; '{self.train_on}' has none")
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        x, y = self._codes(model, data, self.train_on, self.n_train_samples)
-        x_test, y_test = self._codes(model, data, self.evaluate_on, self.n_samples)
-        entry = LogEntry(self.evaluate_on)
-        for n in self.labels_per_class:
-            accuracies = few_label_probe(x, y, x_test, y_test, n, self.n_draws)
-            mean, standard_error = mean_and_standard_error(100 * accuracies)
-            entry.scalars[f"{n}_per_class"] = Scalar(
-                mean,
-                "%",
-                len(y_test),
-                f"logistic regression on means of encode(x), {n} labels per class of {self.train_on}, "
-                f"mean of {self.n_draws} draws",
-                standard_error,
-            )
+        train, rows = self._rows(model, data)
+        entry = LogEntry(self.evaluate_on, dict(self._measured(train, rows)))
+        if self._floors is None or self._floors[0] is not data:
+            self._floors = data, dict(self._measured_floors(model, data, train[0].shape[1]))
+        entry.scalars |= self._floors[1]
         return entry
 
-    def _codes(self, model: nn.Module, data: DataSet, split: str, n_samples: int | None) -> tuple[Tensor, Tensor]:
-        assert isinstance(model, Encodes)
-        batches = self.batches(model, data, n_samples, split=split)
-        pairs = [(model.encode(*given(model, batch)).mean.flatten(1), batch["y"]) for batch in batches]
-        return torch.cat([code for code, _ in pairs]), torch.cat([y for _, y in pairs])
+    def _rows(self, model: nn.Module, data: DataSet) -> tuple[Rows, Rows]:
+        """Codes and classes of the rows that may be labelled, and of those that are classified."""
+        train = codes_of(model, data, self.train_on, "mean", self.n_train_samples)
+        rows = codes_of(model, data, self.evaluate_on, "mean", self.n_samples)
+        assert train.y is not None and rows.y is not None
+        return (train.codes, train.y), (rows.codes, rows.y)
+
+    def _measured(self, train: Rows, rows: Rows, suffix: str = "") -> Iterator[tuple[str, Scalar]]:
+        for n in self.labels_per_class:
+            mean, standard_error = mean_and_standard_error(100 * few_label_probe(*train, *rows, n, self.n_draws))
+            estimator = f"logistic regression, {n} labels per class of {self.train_on}, mean of {self.n_draws} draws"
+            yield f"{n}_per_class{suffix}", Scalar(mean, "%", len(rows[0]), estimator, standard_error)
+
+    def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
+        if {"pixels", "pca"} & set(self.floors):
+            train, rows = self._rows(Pixels(), data)
+            if "pixels" in self.floors:
+                yield from self._measured(train, rows, "/floor/pixels")
+            if "pca" in self.floors:
+                pca = PCA(train[0], size)
+                yield from self._measured((pca(train[0]), train[1]), (pca(rows[0]), rows[1]), "/floor/pca")
+        if "untrained" in self.floors:
+            few = next(self.batches(model, data, 2))
+            fresh = untrained(model, lambda copy: mean_code(copy, few))
+            yield from self._measured(*self._rows(fresh, data), "/floor/untrained")

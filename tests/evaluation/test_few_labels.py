@@ -31,7 +31,7 @@ class Reads(nn.Module):
 
 
 def test_means_of_codes_are_measured() -> None:
-    evaluation = FewLabelsEvaluation(labels_per_class=(1, 2), n_draws=4)
+    evaluation = FewLabelsEvaluation(labels_per_class=(1, 2), n_draws=4, floors=())
     evaluation.check(Reads(), Rows())
     entry = evaluation.evaluate(Reads(), Rows())
     assert set(entry.scalars) == {"1_per_class", "2_per_class"} and entry.split == "test"
@@ -40,13 +40,35 @@ def test_means_of_codes_are_measured() -> None:
     assert "2 labels per class of train" in scalar.estimator and "4 draws" in scalar.estimator
 
 
+def test_floors_stand_beside_and_are_measured_once() -> None:
+    class Learned(Reads):
+        """Has thrown the class away, which fresh weights would not."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 30)
+            nn.init.zeros_(self.layer.weight)
+
+        def encode(self, x: Tensor) -> Independent:
+            return super().encode(self.layer(x))
+
+    data, model, evaluation = Rows(), Learned(), FewLabelsEvaluation(n_draws=2)
+    entry = evaluation.evaluate(model, data)
+    floors = {f"1_per_class/floor/{name}" for name in ("pixels", "pca", "untrained")}
+    assert set(entry.scalars) == {"1_per_class", *floors}
+    assert entry.scalars["1_per_class"].value == pytest.approx(100 / 3)
+    assert all(entry.scalars[name].value > 60 for name in floors)
+    again = evaluation.evaluate(Reads(), data)
+    assert all(again.scalars[name] is entry.scalars[name] for name in floors)
+
+
 def test_the_standard_error_is_of_the_draws() -> None:
     class Guesses(Reads):
         def encode(self, x: Tensor) -> Independent:
             noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(len(x)))
             return diagonal_normal(x + noise, torch.ones_like(x))
 
-    scalar = FewLabelsEvaluation(n_draws=6).evaluate(Guesses(), Rows()).scalars["1_per_class"]
+    scalar = FewLabelsEvaluation(n_draws=6, floors=()).evaluate(Guesses(), Rows()).scalars["1_per_class"]
     codes: list[Tensor] = []
     for split in ("train", "test"):
         (batch,) = FewLabelsEvaluation(split).batches(Guesses(), Rows(), None)
@@ -63,6 +85,8 @@ def test_what_cannot_be_measured_is_refused() -> None:
         FewLabelsEvaluation(evaluate_on="valid").check(Reads(), Rows())
     with pytest.raises(Mistake, match="needs a model that has encode"):
         FewLabelsEvaluation().check(nn.Linear(2, 2), Rows())
+    with pytest.raises(Mistake, match="no floor 'pixel': did you mean 'pixels'"):
+        FewLabelsEvaluation(floors=["pixel"])
     for wrong in ({"labels_per_class": [1, 0]}, {"n_draws": 0}, {"n_samples": 0}, {"n_train_samples": 0}):
         arguments: dict[str, Any] = wrong
         with pytest.raises(Mistake, match=f"{next(iter(wrong))}=0"):
