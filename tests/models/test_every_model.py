@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -64,9 +66,12 @@ def no_files() -> Iterator[None]:
         yield
 
 
+composed_once = cache(lambda experiment: compose([f"experiment={experiment}"]))  # composing takes longest
+
+
 def composed(experiment: str) -> DictConfig:
     """The experiment with networks as small as they get, so that the tests are quick."""
-    config = compose([f"experiment={experiment}"])
+    config: DictConfig = deepcopy(composed_once(experiment))
     for key, value in config.params.items():
         if str(key).endswith("_layers") and value is not None:
             config.params[key] = [16] * len(value)
@@ -88,11 +93,14 @@ def build(experiment: str) -> tuple[Model, Batch]:
     return instantiate(config.model), whole_batch(rows(config, 12), torch.arange(12))
 
 
-def used() -> dict[str, str]:
-    return {name: str(compose([f"experiment={name}"]).model._target_).split(".")[-1] for name in EXPERIMENTS}
+def model_of(experiment: str) -> str:
+    """The model that stands in an experiment's defaults: read, since composing all of them takes seconds."""
+    defaults = OmegaConf.load(config_folder() / "experiment" / f"{experiment}.yaml").defaults
+    named = [str(entry["/model"]) for entry in defaults if OmegaConf.is_dict(entry) and "/model" in entry]
+    return named[0] if named else str(composed_once(experiment).model._target_).split(".")[-1]
 
 
-USED = used()
+USED = {name: model_of(name) for name in EXPERIMENTS}
 CASES = [name for name, model in USED.items() if name != "VAE_MNIST"]  # the other name of MNIST_VAE
 
 
