@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from frame.data.base import Batch
-from frame.models.base import Model
+from frame.mistakes import Mistake
+from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial
 
 
@@ -15,6 +16,9 @@ class BatchOptimization(Optimization):
         schedule: a partial of a torch scheduler or of `frame.optimization.schedules`, called with the optimizer.
 
     The other arguments are `Optimization`'s.
+
+    Raises:
+        Mistake: the model has an adversary, which this procedure would move along with its opponent.
     """
 
     def __init__(
@@ -29,6 +33,8 @@ class BatchOptimization(Optimization):
         noise_seed: int = 0,
     ) -> None:
         super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
+        if isinstance(model, AdversarialModel):
+            raise Mistake(f"{type(model).__name__} has an adversary: choose optimization=adversarial_ADAM")
         self._optimizer, self._schedule = optimizer, schedule
 
     def make_players(self) -> dict[str, Player]:

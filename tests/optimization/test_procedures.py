@@ -119,6 +119,8 @@ def test_steps_and_clips_are_those_by_hand(tmp_path: Path) -> None:
 def test_a_model_without_an_adversary_is_refused() -> None:
     with pytest.raises(Mistake, match="has no adversary"):
         AdversarialOptimization(Flat(), adam, adam, 8)
+    with pytest.raises(Mistake, match="has an adversary"):
+        BatchOptimization(Duel(4), adam, 8)
 
 
 class Flat(Model):
