@@ -21,8 +21,8 @@ def choices(wrong: str, valid: Iterable[str], *, kind: str) -> str:
     return f"no {kind} '{wrong}'{hint}{there}"
 
 
-def at_least(minimum: float, **values: float) -> None:
-    """Raises Mistake where one of the named values is below `minimum` or not a number."""
+def at_least(minimum: float, **values: float | None) -> None:
+    """Raises Mistake where one of the named values is below `minimum` or not a number; None stands for no limit."""
     for name, value in values.items():
-        if not value >= minimum:
+        if value is not None and not value >= minimum:
             raise Mistake(f"{name}={value}: it must be at least {minimum}")

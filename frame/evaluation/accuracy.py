@@ -26,7 +26,7 @@ class AccuracyEvaluation(Evaluation):
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
         super().__init__(evaluate_on)
-        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        at_least(1, n_samples=n_samples)
         self.n_samples = n_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:

@@ -43,7 +43,7 @@ class CategoriesEvaluation(Evaluation):
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None, n_columns: int = 12) -> None:
         super().__init__(evaluate_on)
-        at_least(1, n_samples=1 if n_samples is None else n_samples, n_columns=n_columns)
+        at_least(1, n_samples=n_samples, n_columns=n_columns)
         self.n_samples, self.n_columns = n_samples, n_columns
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:

@@ -28,7 +28,7 @@ class FactorsEvaluation(Evaluation):
 
     def __init__(self, evaluate_on: str = "test", n_samples: int | None = 10_000) -> None:
         super().__init__(evaluate_on)
-        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        at_least(1, n_samples=n_samples)
         self.n_samples = n_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
@@ -91,7 +91,7 @@ class DCIEvaluation(FactorsEvaluation):
 
     def __init__(self, evaluate_on: str = "test", n_samples: int | None = 15_000, n_jobs: int | None = None) -> None:
         super().__init__(evaluate_on, n_samples)
-        at_least(1, n_jobs=1 if n_jobs is None else n_jobs)
+        at_least(1, n_jobs=n_jobs)
         self.n_jobs = n_jobs or os.cpu_count() or 1
 
     def measure(self, codes: Tensor, factors: Tensor) -> tuple[dict[str, float], str]:

@@ -54,8 +54,8 @@ class FewLabelsEvaluation(Evaluation):
         super().__init__(evaluate_on)
         for n in labels_per_class:
             at_least(1, labels_per_class=n)
-        at_least(1, n_draws=n_draws, n_samples=1 if n_samples is None else n_samples)
-        at_least(1, n_train_samples=1 if n_train_samples is None else n_train_samples)
+        at_least(1, n_draws=n_draws, n_samples=n_samples)
+        at_least(1, n_train_samples=n_train_samples)
         for floor in floors:
             if floor not in FLOORS:
                 raise Mistake(choices(floor, FLOORS, kind="floor"))

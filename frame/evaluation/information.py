@@ -27,7 +27,7 @@ class InformationEvaluation(Evaluation):
     def __init__(self, evaluate_on: str = "test", batch_size: int = 64, n_samples: int | None = None) -> None:
         super().__init__(evaluate_on)
         at_least(2, batch_size=batch_size)
-        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        at_least(1, n_samples=n_samples)
         self.batch_size, self.n_samples = batch_size, n_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:

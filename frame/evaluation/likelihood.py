@@ -32,7 +32,7 @@ class IWAEBoundEvaluation(Evaluation):
         self, evaluate_on: str = "valid", n_samples: int | None = None, n_posterior_samples: int = 5000
     ) -> None:
         super().__init__(evaluate_on)
-        at_least(1, n_samples=1 if n_samples is None else n_samples, n_posterior_samples=n_posterior_samples)
+        at_least(1, n_samples=n_samples, n_posterior_samples=n_posterior_samples)
         self.n_samples, self.n_posterior_samples = n_samples, n_posterior_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:

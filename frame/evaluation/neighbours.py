@@ -61,7 +61,7 @@ class NeighbourEvaluation(Evaluation):
     ) -> None:
         super().__init__(evaluate_on)
         at_least(1, n_neighbours=n_neighbours)
-        at_least(1, n_bank=1 if n_bank is None else n_bank, n_samples=1 if n_samples is None else n_samples)
+        at_least(1, n_bank=n_bank, n_samples=n_samples)
         for kind, words, valid in (("code", codes, CODES), ("floor", floors, FLOORS), ("metric", [metric], METRICS)):
             for word in words:
                 if word not in valid:

@@ -37,7 +37,7 @@ class PriorMatchEvaluation(Evaluation):
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None, block: int = 100) -> None:
         super().__init__(evaluate_on)
-        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        at_least(1, n_samples=n_samples)
         at_least(2, block=block)
         self.n_samples, self.block = n_samples, block
 

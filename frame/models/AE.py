@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, Delta, Model, check_z_dim, features
+from frame.models.base import ConditionalDistribution, Delta, EncoderModel, check_z_dim
 
 
-class AE(Model):
+class AE(EncoderModel):
     """loss = -log p(x | z), with z the mean of q(z|x): a VAE's encoder without its noise, and without a prior.
 
     Nats per sample: a sum over pixels, a mean over the batch. With a decoder N(x', I) it is half the squared error and
@@ -35,17 +35,13 @@ class AE(Model):
         p_x_given_z = self.decoder(self.encoder(x).mean)
         return {"loss": -p_x_given_z.log_prob(x).mean()}
 
-    def encode(self, x: Tensor) -> Distribution:
+    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
         """All mass at the mean of q(z|x), batch_shape (B,)."""
         return Delta(self.encoder(x).mean)
 
     def decode(self, z: Tensor) -> Distribution:
         """p(x|z), batch_shape (B,)."""
         return self.decoder(z)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x)
 
     def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
         """x again, [B, *shape]: a sample or the mean of p(x|z); the code has no noise, so `sample_latents` is moot."""

@@ -5,20 +5,19 @@ Donahue et al. 2017, "Adversarial feature learning" (1605.09782), eq. 3, with th
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from frame.data.base import Batch
 from frame.models.base import (
     ConditionalDistribution,
+    EncoderModel,
     GenerativeAdversarialModel,
     check_z_dim,
     discriminate,
-    features,
     rsample,
 )
 
 
-class BiGAN(GenerativeAdversarialModel):
+class BiGAN(GenerativeAdversarialModel, EncoderModel):
     """D tells pairs (x, E(x)) from pairs (G(z), z); E and G together descend its loss with the two exchanged.
 
     The adversary descends -E[log D(x, E(x))] - E[log(1 - D(G(z), z))], encoder and generator
@@ -59,14 +58,6 @@ class BiGAN(GenerativeAdversarialModel):
     def compute_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:
         real, fake = self.logits(batch["x"])
         return discriminate(real, fake)
-
-    def encode(self, x: Tensor) -> Distribution:
-        """All mass at E(x), batch_shape (B,)."""
-        return self.encoder(x)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x)
 
     def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
         """G(E(x)), [B, *shape]; nothing is sampled unless the encoder is a distribution."""

@@ -4,10 +4,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, Delta, Model, check_z_dim, features
+from frame.models.base import ConditionalDistribution, Delta, EncoderModel, check_z_dim
 
 
-class Classifier(Model):
+class Classifier(EncoderModel):
     """loss = -log p(y | z), with z the mean of q(z|x): cross-entropy on the encoder that VIB has, without its noise.
 
     Nats per sample, a mean over the batch. The encoder's scales are not used, so nothing is learned about them.
@@ -32,13 +32,9 @@ class Classifier(Model):
         p_y_given_z = self.predictor(self.encoder(batch["x"]).mean)
         return {"loss": -p_y_given_z.log_prob(batch["y"]).mean()}
 
-    def encode(self, x: Tensor) -> Distribution:
+    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
         """All mass at the mean of q(z|x), batch_shape (B,)."""
         return Delta(self.encoder(x).mean)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x)
 
     def predict(self, x: Tensor) -> Tensor:
         """log p(y|z) [B, n_classes] at the mean z of q(z|x)."""

@@ -6,20 +6,18 @@ et al. 2019, "Learning deep representations by mutual information estimation and
 """
 
 from torch import Tensor
-from torch.distributions import Distribution
 
 from frame.data.base import Batch
 from frame.models.base import (
     ConditionalDistribution,
+    EncoderModel,
     InformationEstimator,
-    Model,
     check_maximised,
-    features,
     rsample,
 )
 
 
-class InfoMax(Model):
+class InfoMax(EncoderModel):
     """loss = -I(x; z), with z ~ q(z|x).
 
     Nats per sample. `loss` takes the estimator's own loss in the place of -I, which for JSD is no information;
@@ -43,11 +41,3 @@ class InfoMax(Model):
         z = rsample(self.encoder(batch["x"]))
         found = self.estimator(batch["x"], z)
         return {"loss": found["loss"], "information": found["information"]}
-
-    def encode(self, x: Tensor) -> Distribution:
-        """q(z|x), batch_shape (B,)."""
-        return self.encoder(x)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x)

@@ -5,23 +5,21 @@ one encoder for both views: what the views share is label enough, what one has a
 """
 
 from torch import Tensor
-from torch.distributions import Distribution
 
 from frame.coefficients import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import (
     ConditionalDistribution,
+    EncoderModel,
     InformationEstimator,
-    Model,
     check_maximised,
-    features,
     kl_divergence,
     rsample,
     two_views,
 )
 
 
-class MIB(Model):
+class MIB(EncoderModel):
     """loss = -I(z1; z2) + beta * skl, with skl = (KL(q(z|v1) || q(z|v2)) + KL(q(z|v2) || q(z|v1))) / 2.
 
     Nats per sample, a mean over the batch. The views v1 and v2 pass one encoder, and each draws its z; the paper's
@@ -57,11 +55,3 @@ class MIB(Model):
         skl = (kl_divergence(q_z_given_v1, q_z_given_v2, z1) + kl_divergence(q_z_given_v2, q_z_given_v1, z2)) / 2
         loss = found["loss"] + self.beta() * skl.mean()
         return {"loss": loss, "information": found["information"], "skl": skl.mean()}
-
-    def encode(self, x: Tensor) -> Distribution:
-        """q(z|x), batch_shape (B,)."""
-        return self.encoder(x)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x)

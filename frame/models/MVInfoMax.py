@@ -5,21 +5,19 @@ Federici et al. 2020 (2002.07017): their multi-view information bottleneck witho
 """
 
 from torch import Tensor
-from torch.distributions import Distribution
 
 from frame.data.base import Batch
 from frame.models.base import (
     ConditionalDistribution,
+    EncoderModel,
     InformationEstimator,
-    Model,
     check_maximised,
-    features,
     rsample,
     two_views,
 )
 
 
-class MVInfoMax(Model):
+class MVInfoMax(EncoderModel):
     """loss = -I(z1; z2), with z1 ~ q(z|v1) and z2 ~ q(z|v2) of two views v1 and v2, and one encoder for both.
 
     Nats per sample. `loss` takes the estimator's own loss in the place of -I, which for JSD is no information;
@@ -46,11 +44,3 @@ class MVInfoMax(Model):
         z1, z2 = rsample(q_z_given_v1), rsample(q_z_given_v2)
         found = self.estimator(z1, z2)
         return {"loss": found["loss"], "information": found["information"]}
-
-    def encode(self, x: Tensor) -> Distribution:
-        """q(z|x), batch_shape (B,)."""
-        return self.encoder(x)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x)

@@ -95,6 +95,23 @@ class ConditionalDistribution(nn.Module):
         raise NotImplementedError
 
 
+class EncoderModel(Model):
+    """A model with an encoder: what its code is, and the layer before it.
+
+    Both take, after x, what the model is conditioned on beside x (`inputs`), which is nothing for most.
+    """
+
+    encoder: ConditionalDistribution  # q(z|x)
+
+    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
+        """q(z|x), batch_shape (B,)."""
+        return self.encoder(x, *given)
+
+    def features(self, x: Tensor, *given: Tensor) -> Tensor:
+        """The encoder's layer before its output, [B, n]."""
+        return features(self.encoder, x, *given)
+
+
 class InformationEstimator(nn.Module):
     """An estimate of the mutual information of paired rows, with the critic that it needs."""
 
@@ -127,7 +144,7 @@ def two_views(batch: Batch) -> tuple[Tensor, Tensor]:
     return views[0], views[1]
 
 
-class LatentVariableModel(Model):
+class LatentVariableModel(EncoderModel):
     """What models with q(z|x), p(x|z) and p(z) have in common; a subclass defines the loss.
 
     All methods take, after x or z, what the model is conditioned on beside x (`inputs`): nothing here, y in a subclass
@@ -187,17 +204,9 @@ class LatentVariableModel(Model):
         x, *given_each = (part.expand(len(z), *part.shape).flatten(0, 1) for part in (x, *given))
         return self.decoder(z.flatten(0, 1), *given_each).log_prob(x).view(z.shape[:2])
 
-    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
-        """q(z|x), batch_shape (B,)."""
-        return self.encoder(x, *given)
-
     def decode(self, z: Tensor, *given: Tensor) -> Distribution:
         """p(x|z), batch_shape (B,)."""
         return self.decoder(z, *given)
-
-    def features(self, x: Tensor, *given: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x, *given)
 
     def reconstruct(
         self, x: Tensor, *given: Tensor, sample_latents: bool = False, sample_images: bool = False
@@ -214,7 +223,7 @@ class LatentVariableModel(Model):
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 
 
-class StochasticClassifier(Model):
+class StochasticClassifier(EncoderModel):
     """What models that predict y from z ~ q(z|x) have in common; a subclass defines the loss.
 
     Args:
@@ -250,14 +259,6 @@ class StochasticClassifier(Model):
         z = rsample(q_z_given_x, (self.n_samples,))
         return -self.predictor(z).log_prob(batch["y"]).mean(), q_z_given_x, z
 
-    def encode(self, x: Tensor) -> Distribution:
-        """q(z|x), batch_shape (B,)."""
-        return self.encoder(x)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x)
-
     def predict(self, x: Tensor) -> Tensor:
         """log p(y|x) [B, n_classes], p(y|x) the mean of p(y|z) over `n_samples_predict` samples of q(z|x)."""
         q_z_given_x = self.encoder(x)
@@ -266,7 +267,7 @@ class StochasticClassifier(Model):
         return log_p.logsumexp(0) - math.log(self.n_samples_predict)
 
 
-class QuantisedModel(Model):
+class QuantisedModel(EncoderModel):
     """What autoencoders with discrete latents have in common; a subclass defines its codes and the loss.
 
     The vectors of z_e, along its dimension 1, are each replaced by one of `n_codes` codes: z_e is [B, D] or a map
@@ -302,13 +303,9 @@ class QuantisedModel(Model):
         """The indices of the codes of x, [B, *where] in 0 .. n_codes - 1."""
         return self.quantised(self.encoder(x).mean)[1]
 
-    def encode(self, x: Tensor) -> Distribution:
+    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
         """All mass at the codes of x, flat: event_shape (D * where,)."""
         return Delta(self.quantised(self.encoder(x).mean)[0].flatten(start_dim=1))
-
-    def features(self, x: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x)
 
     def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
         """x again, [B, *shape]: through its codes, a sample or the mean of p(x|z)."""
