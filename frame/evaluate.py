@@ -36,23 +36,24 @@ def evaluate_runs(
     Raises:
         Mistake: the only run cannot be evaluated.
     """
-    failed: dict[Path, str] = {}
+    failed: dict[str, str] = {}
     for number, folder in enumerate(folders, 1):
         if len(folders) > 1:
             print(f"[{number}/{len(folders)}] ", end="")
         try:
-            evaluate_run(folder, chosen=chosen, again=again, **options)
+            refused = evaluate_run(folder, chosen=chosen, again=again, **options)
+            failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
         except Mistake as mistake:
             if len(folders) == 1:
                 raise
-            failed[folder] = str(mistake)
+            failed[str(folder)] = str(mistake)
         except Exception as error:
             if len(folders) == 1:
                 raise
-            failed[folder] = f"{type(error).__name__}: {error}".splitlines()[0]
+            failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
             traceback.print_exc()
-    for folder, reason in failed.items():
-        print(f"frame: {folder} was not evaluated: {reason}")
+    for what, reason in failed.items():
+        print(f"frame: {what} was not evaluated: {reason}")
     return 1 if failed else 0
 
 
@@ -66,8 +67,10 @@ def evaluate_run(
     weights: str | None = None,
     device: str = "cpu",
     packages: Sequence[str] = (),
-) -> None:
+) -> dict[str, str]:
     """Runs evaluations on a run, records what they find in the run's folder, and prints it.
+
+    Returns the evaluations that the model or the data cannot serve, with the reason, where others could be done.
 
     What was found for the same evaluator, split, checkpoint and weights is not measured again. Each evaluation is
     recorded when it is complete, so that an interrupted command goes on where it stopped. Codes are kept in the
@@ -84,8 +87,8 @@ def evaluate_run(
         packages: see `frame.open`.
 
     Raises:
-        Mistake: no run, no checkpoint, no evaluation, a split that the data does not have, or a model or data that
-            cannot serve.
+        Mistake: no run, no checkpoint, no evaluation, a split that the data does not have, or none that the model and
+            the data can serve.
     """
     run = open_run(folder, packages=packages, device=device, weights=weights, checkpoint=checkpoint)
     evaluators = dict(_on(evaluate_on, chosen if chosen is not None else _own(run)))
@@ -104,14 +107,26 @@ def evaluate_run(
     )
     print(f"{run.folder.path}, {checkpoint} checkpoint at iteration {iteration}{skipped}", flush=True)
     evaluations = {name: build_evaluation(OmegaConf.create(node), packages) for name, node in waiting.items()}
-    for evaluation in evaluations.values():
-        evaluation.check(run.model, run.data_set)
+    refused: dict[str, str] = {}
+    for name, evaluation in evaluations.items():
+        try:
+            evaluation.check(run.model, run.data_set)
+        except Mistake as mistake:
+            refused[name] = str(mistake)
+    if refused and len(refused) == len(evaluators):
+        raise Mistake(next(iter(refused.values())))
     files = FilesLogger(run.folder.path)
     with caching(run.folder.path / "cache"):
         for name, evaluation in evaluations.items():
+            if name in refused:
+                continue
             started = time.monotonic()
-            with evaluating(run.model):
-                entry = evaluation.evaluate(run.model, run.data_set)
+            try:
+                with evaluating(run.model):
+                    entry = evaluation.evaluate(run.model, run.data_set)
+            except Mistake as mistake:  # collapsed codes, too few rows: this one has no number, the others may
+                refused[name] = str(mistake)
+                continue
             took = time.monotonic() - started
             records = [{**r, "weights": run.weights} for r in entry.records(name, iteration, seconds, checkpoint, took)]
             run.folder.record(records)
@@ -125,6 +140,7 @@ def evaluate_run(
                 print(f"  {name}  picture in {run.folder.path / 'images'}")
             print(f"    {took:.1f} s", flush=True)
     files.finalize("success")
+    return refused
 
 
 def _own(run: Run) -> dict[str, dict[str, Any]]:

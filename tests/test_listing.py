@@ -174,6 +174,16 @@ def test_a_run_that_cannot_be_evaluated_is_named_at_the_end(study: Path) -> None
         (runs[0] / "checkpoints" / "previous.ckpt").write_bytes(previous)
 
 
+def test_an_evaluation_that_cannot_be_done_is_named_and_the_others_are(study: Path) -> None:
+    run = find([study])[1].path
+    code, output = frame_command([*AGAIN, str(run), "evaluation=[mig,elbo]", "elbo.n_samples=90"], study)
+    assert code == 1
+    assert any(r["n_samples"] == 90 for r in lines(run))
+    assert "mig/Test was not evaluated: MIGEvaluation needs 'factors'" in output.splitlines()[-1]
+    code, output = frame_command([*AGAIN, str(run), "evaluation=[mig]"], study)
+    assert code == 2 and "needs 'factors'" in output and "Traceback" not in output
+
+
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(study: Path) -> None:
     run = find([study])[1].path
     words = [*AGAIN, str(run), "evaluation=[elbo,slow]", "elbo.n_samples=80", "slow.seconds=30"]
