@@ -90,6 +90,15 @@ def test_the_use_of_codes_is_counted_over_all_positions_and_pictures() -> None:
     assert scalars[""].value == pytest.approx((-p * p.log()).sum().exp().item(), rel=1e-6)
     assert scalars["used"].value == pytest.approx(100 * 3 / 8)
     assert scalars[""].n_samples == 2 and "8 codes out of 8" in scalars[""].estimator
+    assert "batch" not in scalars
+
+
+def test_the_perplexity_of_batches_is_the_mean_of_theirs() -> None:
+    """Pictures with 1, 2 and 4 equally frequent codes: variance of 1, 2, 4 is 7/3."""
+    data = Fours([[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 3.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
+    scalars = CodebookEvaluation("valid", batch_size=1).evaluate(Floor(), data).scalars
+    assert scalars["batch"].value == pytest.approx((1 + 2 + 4) / 3)
+    assert scalars["batch"].standard_error == pytest.approx((7 / 3 / 3) ** 0.5)
 
 
 def test_a_model_without_codes_is_refused() -> None:
@@ -98,3 +107,5 @@ def test_a_model_without_codes_is_refused() -> None:
     for evaluation in (CodebookEvaluation, ReconstructionErrorEvaluation):
         with pytest.raises(Mistake, match="n_samples=0"):
             evaluation("valid", 0)
+    with pytest.raises(Mistake, match="batch_size=0"):
+        CodebookEvaluation("valid", batch_size=0)
