@@ -24,7 +24,8 @@ class DIPVAE(LatentVariableModel):
     over the batch, one sample of z. S is the batch's covariance of the codes' means, or of the codes themselves.
 
     S divides by B; the batch's own mean is subtracted, so S falls short of the data's covariance by a factor of
-    1 - 1/B. Each process of several takes its own batch.
+    1 - 1/B. Independent codes of variance 1 have off-diagonal squares of about D (D - 1) / B and not 0: small batches
+    are paid for. Each process of several takes its own batch.
 
     Args:
         encoder: q(z|x), with a diagonal covariance.

@@ -11,7 +11,7 @@ from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
 from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution
-from frame.models.DIPVAE import DIPVAE
+from frame.models.DIPVAE import DIPVAE, squares
 from frame.models.VAE import VAE
 
 
@@ -87,6 +87,13 @@ def test_covariance_of_sampled_codes_is_that_of_samples() -> None:
     off, on = 2 * S[0, 1] ** 2, (S[0, 0] - 1) ** 2 + (S[1, 1] - 1) ** 2
     assert losses["off_diagonal"].item() == pytest.approx(off.item(), rel=0.05)
     assert losses["diagonal"].item() == pytest.approx(on.item(), rel=0.05)
+
+
+def test_independent_codes_pay_for_a_small_batch() -> None:
+    """Off the diagonal, S of B independent rows has squares of 1/B on average: D (D - 1) / B in all."""
+    torch.manual_seed(0)
+    found = torch.stack([squares(torch.randn(8, 64).cov(correction=0))[0] for _ in range(500)])
+    assert found.mean().item() == pytest.approx(8 * 7 / 64, rel=0.05)
 
 
 def test_loss_adds_both_with_their_weights_and_without_them_is_the_vae() -> None:
