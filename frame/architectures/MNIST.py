@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from frame.architectures import base, convolutional, critics
+from frame.architectures import base, convolutional, critics, generators
 
 
 class Encoder(base.MLPEncoder):
@@ -46,6 +46,20 @@ class ConvDecoder(convolutional.ConvDecoder):
         distribution: base.PictureDistribution | None = None,
     ) -> None:
         super().__init__((1, 28, 28), z_dim, layers, channels, distribution)
+
+
+class Generator(generators.MLPGenerator):
+    """G(z) with hidden layers `layers`; see `MLPGenerator`."""
+
+    def __init__(self, z_dim: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
+        super().__init__((1, 28, 28), z_dim, layers, activation)
+
+
+class ConvGenerator(generators.ConvGenerator):
+    """G(z) with transposed convolutions of `channels`, at most two; see `generators.ConvGenerator`."""
+
+    def __init__(self, z_dim: int, layers: Sequence[int], channels: Sequence[int]) -> None:
+        super().__init__((1, 28, 28), z_dim, layers, channels)
 
 
 class ConvCritic(critics.ConvCritic):

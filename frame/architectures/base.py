@@ -111,13 +111,6 @@ class PictureDistribution(nn.Module):
         return Independent(self.values(numbers.float()), numbers.dim() - 2, validate_args=False)
 
 
-class DeterministicPicture(PictureDistribution):
-    """All mass at one picture in (0, 1): makes a decoder the generator of an adversarial model."""
-
-    def forward(self, numbers: Tensor) -> Delta:
-        return Delta(numbers[:, 0].float().sigmoid())
-
-
 class BernoulliPicture(PictureDistribution):
     """Values 0 or 1. On grey values its log-probability is a cross-entropy and no likelihood: binarize the data."""
 

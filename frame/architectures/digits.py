@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from frame.architectures import base
+from frame.architectures import base, generators
 
 
 class Encoder(base.MLPEncoder):
@@ -33,6 +33,13 @@ class Decoder(base.MLPDecoder):
         distribution: base.PictureDistribution | None = None,
     ) -> None:
         super().__init__((1, 8, 8), z_dim, layers, activation, distribution or base.DiscretisedLogisticPicture(17))
+
+
+class Generator(generators.MLPGenerator):
+    """G(z) with hidden layers `layers`; see `MLPGenerator`."""
+
+    def __init__(self, z_dim: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
+        super().__init__((1, 8, 8), z_dim, layers, activation)
 
 
 class Predictor(base.Predictor):

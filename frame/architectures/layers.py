@@ -1,5 +1,6 @@
 """Blocks that the architectures share."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -55,3 +56,20 @@ def doubling(channels: Sequence[int], channels_out: int) -> nn.Sequential:
 def one_hot(y: Tensor, n_classes: int) -> Tensor:
     """Classes [B] -> [B, n_classes] of 0 and 1. Unlike torch's it reads no value, so that it can be captured."""
     return (y.unsqueeze(-1) == torch.arange(n_classes, device=y.device)).float()
+
+
+def he(network: nn.Module) -> None:
+    """First weights of std sqrt(2 / n), n the inputs of each output, which keep a signal's size through ReLUs.
+
+    He et al. 2015, "Delving deep into rectifiers" (1502.01852), eq. 10; biases start at 0.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            n_in = float(module.in_features)
+        elif isinstance(module, nn.ConvTranspose2d):  # an output pixel sees each (stride)th of the kernel
+            n_in = module.in_channels * math.prod(module.kernel_size) / math.prod(module.stride)
+        else:
+            continue
+        nn.init.normal_(module.weight, std=math.sqrt(2 / n_in))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

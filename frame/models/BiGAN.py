@@ -26,7 +26,7 @@ class BiGAN(GenerativeAdversarialModel, EncoderModel):
 
     Args:
         encoder: E(x), with all its mass at one z; q(z|x) works too, and is sampled.
-        generator: G(z), a decoder with `DeterministicPicture`.
+        generator: G(z), a network whose distribution has all its mass at one picture.
         discriminator: x [B, *shape], z [B, z_dim] -> logits d(x, z) [B].
         prior: p(z).
 

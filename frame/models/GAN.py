@@ -17,7 +17,7 @@ class GAN(GenerativeAdversarialModel):
     1/2, the adversary's loss 2 log 2 = 1.39 and the generator's log 2.
 
     Args:
-        generator: G(z), a decoder with `DeterministicPicture`.
+        generator: G(z), a network whose distribution has all its mass at one picture.
         discriminator: x [B, *shape] -> logits d(x) [B].
         prior: p(z).
 

@@ -25,7 +25,7 @@ class InfoGAN(GenerativeAdversarialModel):
     optimizer only, so Q steps with the adversary, and the generator descends the same term in its own step.
 
     Args:
-        generator: G, a decoder with `DeterministicPicture`; its z_dim is that of noise, one-hot c and u together.
+        generator: G, all mass at one picture; its z_dim is that of noise, one-hot c and u together.
         body: x [B, *shape] -> features [B, n], of discriminator and Q.
         discriminator: features -> logits d(x) [B].
         categorical: features -> Q(c|x), a Categorical.

@@ -21,7 +21,7 @@ class WGAN_GP(GenerativeAdversarialModel):
     distance of the two, in the units of the pictures' Euclidean distance; it should shrink while training goes on.
 
     Args:
-        generator: G(z), a decoder with `DeterministicPicture`.
+        generator: G(z), a network whose distribution has all its mass at one picture.
         critic: x [B, *shape] -> f(x) [B]; rows must not see one another, so no batch normalisation.
         prior: p(z).
         penalty_weight: lambda, 10 in the paper.

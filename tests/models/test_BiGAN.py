@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures import digits
-from frame.architectures.base import DeterministicPicture, UniformCube
+from frame.architectures.base import UniformCube
 from frame.architectures.critics import MLPCritic
 from frame.evaluation.base import BoundsLikelihood, Encodes, HasFeatures, Reconstructs, Samples
 from frame.mistakes import Mistake
@@ -19,7 +19,7 @@ BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 def model(discriminator: nn.Module | None = None) -> BiGAN:
     torch.manual_seed(0)
     encoder = digits.Encoder(3, [8], deterministic=True)
-    generator = digits.Decoder(3, [8], distribution=DeterministicPicture())
+    generator = digits.Generator(3, [8])
     return BiGAN(encoder, generator, discriminator or MLPCritic(67, [8]), UniformCube(3))
 
 
@@ -93,6 +93,6 @@ def test_capabilities() -> None:
 
 def test_mistakes_are_named() -> None:
     encoder = digits.Encoder(4, [8], deterministic=True)
-    generator = digits.Decoder(3, [8], distribution=DeterministicPicture())
+    generator = digits.Generator(3, [8])
     with pytest.raises(Mistake, match=r"z_dim differs \(encoder 4, generator 3, prior 3\)"):
         BiGAN(encoder, generator, MLPCritic(67, [8]), UniformCube(3))

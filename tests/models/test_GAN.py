@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures import digits
-from frame.architectures.base import DeterministicPicture, DiagonalNormal, UniformCube
+from frame.architectures.base import DiagonalNormal, UniformCube
 from frame.architectures.critics import MLPCritic
 from frame.evaluation.base import Decodes, Encodes, Samples
 from frame.mistakes import Mistake
@@ -16,8 +16,8 @@ from frame.models.GAN import GAN
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 
 
-def generator(z_dim: int = 3) -> digits.Decoder:
-    return digits.Decoder(z_dim, [8], distribution=DeterministicPicture())
+def generator(z_dim: int = 3) -> digits.Generator:
+    return digits.Generator(z_dim, [8])
 
 
 def model() -> GAN:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures import digits
-from frame.architectures.base import DeterministicPicture, DiagonalNormal, DiagonalNormalHead
+from frame.architectures.base import DiagonalNormal, DiagonalNormalHead
 from frame.architectures.critics import MLPCritic
 from frame.evaluation.base import HasFeatures, Samples
 from frame.evaluation.categories import HasCategories
@@ -21,7 +21,7 @@ BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 def model(z_dim: int = 4 + 10 + 2, categorical: nn.Module | None = None, **options: Any) -> InfoGAN:
     torch.manual_seed(0)
     return InfoGAN(
-        digits.Decoder(z_dim, [8], distribution=DeterministicPicture()),
+        digits.Generator(z_dim, [8]),
         MLPCritic(64, [16], n_out=8),
         MLPCritic(8, []),
         categorical or digits.Predictor(8),

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures import digits
-from frame.architectures.base import DeterministicPicture, DiagonalNormal
+from frame.architectures.base import DiagonalNormal
 from frame.architectures.critics import MLPCritic
 from frame.mistakes import Mistake
 from frame.models.WGAN_GP import WGAN_GP, between, slopes
@@ -15,7 +15,7 @@ BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 def model(critic: nn.Module, penalty_weight: float = 10.0) -> WGAN_GP:
     torch.manual_seed(0)
-    generator = digits.Decoder(3, [8], distribution=DeterministicPicture())
+    generator = digits.Generator(3, [8])
     return WGAN_GP(generator, critic, DiagonalNormal(3), penalty_weight)
 
 

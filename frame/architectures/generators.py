@@ -1,0 +1,58 @@
+"""Generators G(z): decoders with all their mass at one picture."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from frame.architectures.base import MLPDecoder, PictureDistribution
+from frame.architectures.convolutional import ConvDecoder
+from frame.architectures.layers import he
+from frame.models.base import Delta
+
+
+class DeterministicPicture(PictureDistribution):
+    """All mass at one picture in (0, 1): makes a decoder the generator of an adversarial model."""
+
+    def forward(self, numbers: Tensor) -> Delta:
+        return Delta(numbers[:, 0].float().sigmoid())
+
+
+class MLPGenerator(MLPDecoder):
+    """z [B, z_dim] -> all mass at one picture, batch_shape (B,), event_shape `shape`; see `MLPDecoder`.
+
+    Its first weights are He's: with torch's, which shrink the signal in each layer, all z give nearly the same picture
+    at first, and a generator without batch normalisation may stay there.
+
+    Args:
+        shape: of one picture.
+        z_dim: number of latents.
+        layers: widths of the hidden layers, from z to x.
+        activation: after each hidden layer, ReLU by default.
+
+    Raises:
+        Mistake: z_dim or a width is not positive.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], z_dim: int, layers: Sequence[int], activation: nn.Module | None = None
+    ) -> None:
+        super().__init__(shape, z_dim, layers, activation, DeterministicPicture())
+        he(self)
+
+
+class ConvGenerator(ConvDecoder):
+    """The same with transposed convolutions; see `ConvDecoder`.
+
+    Args:
+        shape: of one picture.
+        z_dim: number of latents.
+        layers: widths of the hidden layers between z and the first feature map.
+        channels: of the transposed convolutions, each of which doubles the picture.
+
+    Raises:
+        Mistake: z_dim or a width is not positive, or there are more doublings than the picture has.
+    """
+
+    def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int], channels: Sequence[int]) -> None:
+        super().__init__(shape, z_dim, layers, channels, DeterministicPicture())
+        he(self)
