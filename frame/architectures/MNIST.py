@@ -18,8 +18,9 @@ class Encoder(base.MLPEncoder):
         scale_shift: float = 0.0,
         centred: bool = False,
         deterministic: bool = False,
+        init: str = "torch",
     ) -> None:
-        super().__init__((1, 28, 28), z_dim, layers, activation, scale_shift, centred, deterministic)
+        super().__init__((1, 28, 28), z_dim, layers, activation, scale_shift, centred, deterministic, init)
 
 
 class Decoder(base.MLPDecoder):
@@ -31,8 +32,9 @@ class Decoder(base.MLPDecoder):
         layers: Sequence[int],
         activation: nn.Module | None = None,
         distribution: base.PictureDistribution | None = None,
+        init: str = "torch",
     ) -> None:
-        super().__init__((1, 28, 28), z_dim, layers, activation, distribution)
+        super().__init__((1, 28, 28), z_dim, layers, activation, distribution, init)
 
 
 class ConvDecoder(convolutional.ConvDecoder):

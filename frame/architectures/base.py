@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, Uniform
 
 from frame.architectures.distributions import CategoricalLevels, DiscretisedLogistic
-from frame.architectures.layers import mlp
+from frame.architectures.layers import mlp, start
 from frame.mistakes import Mistake, at_least
 from frame.models.base import ConditionalDistribution, Delta
 
@@ -188,9 +188,10 @@ class MLPEncoder(ConditionalDistribution):
         scale_shift: sigma = softplus(rho + scale_shift).
         centred: x enters as 2x - 1.
         deterministic: all mass at mu(x); there is no sigma.
+        init: first weights of the hidden layers: 'torch', 'he' or 'glorot'.
 
     Raises:
-        Mistake: z_dim or a width is not positive.
+        Mistake: z_dim or a width is not positive, or an unknown `init`.
     """
 
     def __init__(
@@ -202,12 +203,14 @@ class MLPEncoder(ConditionalDistribution):
         scale_shift: float = 0.0,
         centred: bool = False,
         deterministic: bool = False,
+        init: str = "torch",
     ) -> None:
         super().__init__()
         self.z_dim = z_dim
         self.centred = centred
         n_in = math.prod(shape)
         self.hidden = mlp(n_in, layers, activation)
+        start(self.hidden, init)
         width = [n_in, *layers][-1]
         self.head = DeltaHead(width, z_dim) if deterministic else DiagonalNormalHead(width, z_dim, scale_shift)
 
@@ -232,9 +235,10 @@ class MLPDecoder(ConditionalDistribution):
         layers: widths of the hidden layers, from z to x.
         activation: after each hidden layer, ReLU by default.
         distribution: of the values, Bernoulli by default.
+        init: first weights of the hidden layers: 'torch', 'he' or 'glorot'.
 
     Raises:
-        Mistake: z_dim or a width is not positive.
+        Mistake: z_dim or a width is not positive, or an unknown `init`.
     """
 
     def __init__(
@@ -244,6 +248,7 @@ class MLPDecoder(ConditionalDistribution):
         layers: Sequence[int],
         activation: nn.Module | None = None,
         distribution: PictureDistribution | None = None,
+        init: str = "torch",
     ) -> None:
         super().__init__()
         at_least(1, z_dim=z_dim)
@@ -251,6 +256,7 @@ class MLPDecoder(ConditionalDistribution):
         self.shape = tuple(shape)
         self.distribution = distribution or BernoulliPicture()
         self.hidden = mlp(z_dim, layers, activation)
+        start(self.hidden, init)
         self.linear = nn.Linear([z_dim, *layers][-1], self.distribution.n_parameters * math.prod(shape))
 
     def forward(self, *given: Any) -> Distribution:

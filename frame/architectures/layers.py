@@ -1,12 +1,12 @@
 """Blocks that the architectures share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from frame.mistakes import Mistake
+from frame.mistakes import Mistake, choices
 
 
 def check_widths(name: str, widths: Sequence[int]) -> None:
@@ -73,3 +73,30 @@ def he(network: nn.Module) -> None:
         nn.init.normal_(module.weight, std=math.sqrt(2 / n_in))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def glorot(network: nn.Module) -> None:
+    """First weights from U[-a, a], a = sqrt(6 / (n_in + n_out)), which keep a signal's size through tanh.
+
+    Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq. 16; biases
+    start at 0.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+FIRST_WEIGHTS: dict[str, Callable[[nn.Module], None]] = {"torch": lambda network: None, "he": he, "glorot": glorot}
+
+
+def start(network: nn.Module, init: str) -> None:
+    """Draws first weights by the word that experiments use; 'torch' leaves its own, which are smaller than the others.
+
+    Raises:
+        Mistake: there is no such word.
+    """
+    if init not in FIRST_WEIGHTS:
+        raise Mistake(choices(str(init), FIRST_WEIGHTS, kind="init"))
+    FIRST_WEIGHTS[init](network)

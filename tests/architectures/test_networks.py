@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from frame.architectures import CIFAR10, MNIST, digits, sprites
-from frame.architectures.layers import one_hot
+from frame.architectures.layers import mlp, one_hot, start
 from frame.mistakes import Mistake
 
 FAMILIES = [
@@ -110,3 +110,22 @@ def test_the_pair_for_sprites_is_the_published_one() -> None:
         sprites.Encoder(2, [4] * 7, [])
     with pytest.raises(Mistake, match="z_dim=0"):
         sprites.Decoder(0, [4], [4])
+
+
+def test_first_weights_keep_a_signals_size() -> None:
+    """He's through ReLUs, Glorot's through layers of equal width that are nearly linear; torch's shrink it."""
+    torch.manual_seed(0)
+    x = torch.randn(2000, 256)
+    sizes = {}
+    for init in ("torch", "he", "glorot"):
+        network = mlp(256, [256] * 4, nn.ReLU() if init == "he" else nn.Tanh())
+        start(network, init)
+        first = network[0](x)
+        sizes[init] = first.std().item()
+        if init == "he":
+            assert network(x).square().mean().item() == pytest.approx(1.0, rel=0.3)
+    assert sizes["he"] == pytest.approx(2**0.5, rel=0.05)
+    assert sizes["glorot"] == pytest.approx(1.0, rel=0.05)
+    assert sizes["torch"] == pytest.approx(3**-0.5, rel=0.05)
+    with pytest.raises(Mistake, match="did you mean 'glorot'"):
+        MNIST.Encoder(2, [4], init="glorott")
