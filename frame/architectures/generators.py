@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from frame.architectures.base import MLPDecoder, PictureDistribution
 from frame.architectures.convolutional import ConvDecoder
-from frame.architectures.layers import he
+from frame.architectures.layers import batch_normalised, he
 from frame.models.base import Delta
 
 
@@ -20,8 +20,8 @@ class DeterministicPicture(PictureDistribution):
 class MLPGenerator(MLPDecoder):
     """z [B, z_dim] -> all mass at one picture, batch_shape (B,), event_shape `shape`; see `MLPDecoder`.
 
-    Its first weights are He's: with torch's, which shrink the signal in each layer, all z give nearly the same picture
-    at first, and a generator without batch normalisation may stay there.
+    Hidden layers are normalised over the batch, as in Radford et al. 2016 (1511.06434): without it all z soon give one
+    picture. So the pictures of a batch depend on one another a little. First weights are He's.
 
     Args:
         shape: of one picture.
@@ -38,6 +38,7 @@ class MLPGenerator(MLPDecoder):
     ) -> None:
         super().__init__(shape, z_dim, layers, activation, DeterministicPicture())
         he(self)
+        self.hidden = batch_normalised(self.hidden)
 
 
 class ConvGenerator(ConvDecoder):
@@ -56,3 +57,4 @@ class ConvGenerator(ConvDecoder):
     def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int], channels: Sequence[int]) -> None:
         super().__init__(shape, z_dim, layers, channels, DeterministicPicture())
         he(self)
+        self.hidden, self.convolutions = batch_normalised(self.hidden), batch_normalised(self.convolutions)

@@ -53,6 +53,41 @@ def doubling(channels: Sequence[int], channels_out: int) -> nn.Sequential:
     return nn.Sequential(*blocks[:-1])
 
 
+class BatchNorm(nn.Module):
+    """Each of n channels [B, n, *where] with mean 0 and variance 1 over the batch, then scaled and shifted.
+
+    Ioffe & Szegedy 2015 (1502.03167), algorithm 1, without running means: also in evaluation a row's result depends on
+    the rows beside it. So there are no buffers, and it can be stacked.
+    """
+
+    def __init__(self, n: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(n)), nn.Parameter(torch.zeros(n))
+        self.eps = eps
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dims = [0, *range(2, x.dim())]
+        channels = [-1] + [1] * (x.dim() - 2)
+        mean, variance = x.mean(dims, keepdim=True), x.var(dims, correction=0, keepdim=True)
+        x = (x - mean) * (variance + self.eps).rsqrt()
+        return x * self.weight.view(channels) + self.bias.view(channels)
+
+
+def batch_normalised(layers: nn.Sequential) -> nn.Sequential:
+    """The same layers with `BatchNorm` between each and its activation, in the place of its bias."""
+    blocks: list[nn.Module] = []
+    for layer, following in zip(layers, [*layers][1:] + [None], strict=True):
+        blocks.append(layer)
+        if isinstance(layer, nn.Linear | nn.ConvTranspose2d) and following is not None:
+            layer.register_parameter("bias", None)
+            blocks.append(BatchNorm(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels))
+    return nn.Sequential(*blocks)
+
+
 def one_hot(y: Tensor, n_classes: int) -> Tensor:
     """Classes [B] -> [B, n_classes] of 0 and 1. Unlike torch's it reads no value, so that it can be captured."""
     return (y.unsqueeze(-1) == torch.arange(n_classes, device=y.device)).float()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from frame.architectures import CIFAR10, MNIST, digits, sprites
-from frame.architectures.layers import mlp, one_hot, start
+from frame.architectures.layers import BatchNorm, mlp, one_hot, start
 from frame.mistakes import Mistake
 
 FAMILIES = [
@@ -129,3 +129,16 @@ def test_first_weights_keep_a_signals_size() -> None:
     assert sizes["torch"] == pytest.approx(3**-0.5, rel=0.05)
     with pytest.raises(Mistake, match="did you mean 'glorot'"):
         MNIST.Encoder(2, [4], init="glorott")
+
+
+def test_batch_norm_is_torchs_in_training_and_a_generator_tells_its_latents_apart() -> None:
+    torch.manual_seed(0)
+    for x in (torch.randn(6, 3) * 4 + 2, torch.randn(6, 3, 4, 5)):
+        theirs = nn.BatchNorm1d(3) if x.dim() == 2 else nn.BatchNorm2d(3)
+        torch.testing.assert_close(BatchNorm(3)(x), theirs(x))
+    for generator in (MNIST.Generator(8, [16, 16]), MNIST.ConvGenerator(8, [16], [4, 4])):
+        hidden = [m for m in generator.modules() if isinstance(m, BatchNorm)]
+        assert len(hidden) in (2, 3)
+        assert all(getattr(m, "bias", None) is None for m in generator.hidden if isinstance(m, nn.Linear))
+        pictures = generator(torch.randn(20, 8)).mean
+        assert pictures.shape == (20, 1, 28, 28) and pictures.std(0).mean() > 0.1
