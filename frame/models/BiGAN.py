@@ -3,7 +3,6 @@
 Donahue et al. 2017, "Adversarial feature learning" (1605.09782), eq. 3, with the loss for G and E of its section 3.4.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frame.data.base import Batch
@@ -52,8 +51,7 @@ class BiGAN(GenerativeAdversarialModel, EncoderModel):
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         real, fake = self.logits(batch["x"])
-        # -log(1 - D) = softplus(d), -log D = softplus(-d)
-        return {"loss": F.softplus(real).mean() + F.softplus(-fake).mean()}
+        return {"loss": discriminate(real=fake, fake=real)["loss"]}  # the two exchanged
 
     def compute_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:
         real, fake = self.logits(batch["x"])

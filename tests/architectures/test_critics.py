@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from frame.architectures.critics import MLPCritic
+from frame.architectures.critics import ConvCritic, MLPCritic
 from frame.mistakes import Mistake
 
 
@@ -40,3 +40,19 @@ def test_mistakes_are_named() -> None:
         MLPCritic(3, [4], n_out=0)
     with pytest.raises(Mistake, match="layers=.*at least 1"):
         MLPCritic(3, [0])
+
+
+def test_convolutions_see_2x_minus_1_and_rows_do_not_see_one_another() -> None:
+    torch.manual_seed(0)
+    critic = ConvCritic((2, 8, 12), [3, 4], [5], nn.LeakyReLU(0.2))
+    x = torch.rand(6, 2, 8, 12)
+    expected = critic.critic(critic.convolutions(2 * x - 1))
+    torch.testing.assert_close(critic(x), expected)
+    torch.testing.assert_close(torch.cat([critic(row[None]) for row in x]), expected)
+    assert critic(x).shape == (6,) and ConvCritic((2, 8, 12), [3], n_out=7)(x).shape == (6, 7)
+    assert {type(m) for m in critic.modules()} >= {nn.LeakyReLU} and nn.ReLU not in {type(m) for m in critic.modules()}
+
+
+def test_too_many_halvings_are_named() -> None:
+    with pytest.raises(Mistake, match="halves the 8 x 12 pixels, give 1 to 2"):
+        ConvCritic((1, 8, 12), [4, 4, 4])

@@ -1,0 +1,44 @@
+"""Generators: decoders with all their mass at one picture, whose z matters from the first step."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from frame.architectures import MNIST, digits
+from frame.architectures.layers import he
+from frame.models.base import Delta
+
+GENERATORS = [
+    (digits.Generator(3, [16, 16]), (1, 8, 8)),
+    (MNIST.Generator(3, [16, 16]), (1, 28, 28)),
+    (MNIST.ConvGenerator(3, [16], [8, 4]), (1, 28, 28)),
+]
+
+
+@pytest.mark.parametrize("generator, shape", GENERATORS, ids=["digits", "MNIST", "MNIST convolutional"])
+def test_all_mass_at_one_picture(generator: nn.Module, shape: tuple[int, ...]) -> None:
+    z = torch.randn(5, 3)
+    x = generator(z)
+    assert isinstance(x, Delta) and x.batch_shape == (5,) and x.event_shape == shape
+    assert 0 < x.mean.min() and x.mean.max() < 1 and torch.equal(x.rsample(), generator(z).mean)
+    assert x.mean.std(0).mean() > 0.05  # pictures differ between z
+
+
+def spread(network: nn.Module, noise: Tensor) -> float:
+    return network(noise).square().mean().sqrt().item()
+
+
+def test_hes_weights_keep_the_size_of_a_signal() -> None:
+    """ReLU halves the square of a symmetric signal, and each He layer doubles it again."""
+    torch.manual_seed(0)
+    linear = nn.Sequential(*[m for _ in range(6) for m in (nn.Linear(200, 200), nn.ReLU())], nn.Linear(200, 200))
+    assert spread(linear, torch.randn(500, 200)) < 0.1  # torch's own
+    he(linear)
+    assert spread(linear, torch.randn(500, 200)) == pytest.approx(math.sqrt(2), rel=0.2)
+    assert not any(m.bias.any() for m in linear if isinstance(m, nn.Linear))
+    doubling = nn.Sequential(nn.ConvTranspose2d(64, 64, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(64, 64, 4, 2, 1))
+    he(doubling)
+    inner = doubling(torch.randn(50, 64, 7, 7))[:, :, 4:-4, 4:-4]  # away from the padding
+    assert inner.square().mean().sqrt().item() == pytest.approx(math.sqrt(2), rel=0.2)
