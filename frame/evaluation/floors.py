@@ -39,7 +39,8 @@ def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = 
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        for name, module in fresh.named_modules():
+        # from the inside out, so that a module has the last word on its parts
+        for name, module in reversed(list(fresh.named_modules())):
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
             else:

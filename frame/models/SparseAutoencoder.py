@@ -47,12 +47,18 @@ class SparseAutoencoder(Model):
         self.k, self.k_aux, self.dead_after = k, k_aux, dead_after
         self.aux_weight = coefficient("aux_weight", aux_weight)
         self.encoder = nn.Linear(n_in, n_units)
-        self.atoms = nn.Parameter(F.normalize(torch.randn(n_in, n_units), dim=0))  # W_dec
-        self.centre = nn.Parameter(torch.zeros(n_in))  # b
-        with torch.no_grad():  # starts as W_dec'
-            self.encoder.weight.copy_(self.atoms.T)
+        self.atoms = nn.Parameter(torch.empty(n_in, n_units))  # W_dec
+        self.centre = nn.Parameter(torch.empty(n_in))  # b
+        self.reset_parameters()
         self.at_work = nn.Buffer(torch.zeros(n_units))  # rows since the last update for which a unit was not 0
         self.idle = nn.Buffer(torch.zeros(n_units))  # updates since that happened
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """The first weights; W_enc starts as W_dec'."""
+        self.atoms.copy_(F.normalize(torch.randn_like(self.atoms), dim=0))
+        self.centre.zero_()
+        self.encoder.weight.copy_(self.atoms.T)
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         x = batch["x"].flatten(start_dim=1)  # [B, n_in]

@@ -15,6 +15,7 @@ from frame.data.digits import Digits
 from frame.data.MNIST import MNIST
 from frame.dry_run import Head
 from frame.evaluation.base import LogEntry, Scalar, evaluating
+from frame.evaluation.codes import LAYERS
 from frame.evaluation.floors import untrained
 from frame.evaluation.neighbours import NeighbourEvaluation
 from frame.measures.neighbours import nearest_neighbour_accuracy
@@ -22,6 +23,7 @@ from frame.measures.pca import PCA
 from frame.mistakes import Mistake
 from frame.models.base import Delta
 from frame.models.Classifier import Classifier
+from tests.models.test_every_model import USED, build
 
 DIGITS = Digits()
 
@@ -228,6 +230,37 @@ def test_untrained_refuses_a_parameter_that_nobody_can_reset_but_only_if_it_matt
     with pytest.raises(Mistake, match="module of weight"):
         untrained(Two(), features)
     untrained(Two(), code)
+
+
+def test_a_module_has_the_last_word_on_its_parts() -> None:
+    class Tied(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(3, 3)
+            self.part = nn.Linear(3, 3)
+            self.reset_parameters()
+
+        def reset_parameters(self) -> None:
+            super().reset_parameters()
+            if hasattr(self, "part"):
+                self.part.weight.data.copy_(self.weight)
+
+    fresh = untrained(Tied())
+    assert isinstance(fresh, Tied) and torch.equal(fresh.weight, fresh.part.weight)
+
+
+ONE_OF_EACH = {model: experiment for experiment, model in reversed(USED.items())}
+
+
+@pytest.mark.parametrize("experiment", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
+def test_every_code_has_an_untrained_floor(experiment: str) -> None:
+    torch.manual_seed(1)
+    model, batch = build(experiment)
+    with evaluating(model):
+        for capability, take in LAYERS.values():
+            if isinstance(model, capability):
+                fresh = untrained(model, lambda fresh, take=take: take(fresh, batch))  # type: ignore[misc]
+                codes = take(fresh, batch)
+                assert codes.isfinite().all() and not torch.equal(codes, take(model, batch))
 
 
 @pytest.mark.slow
