@@ -19,9 +19,10 @@ class NonlinearIB(StochasticClassifier):
     """loss = E[-log p(y|z)] + beta * rate^2, with z ~ q(z|x) and rate an upper bound on I(x; z) without a prior.
 
     The bound takes the batch for the data: it comes from the KL between the codes of any two of its rows, and cannot
-    exceed the logarithm of their number. With `squared=False` the rate itself is weighed; then, where y is a function
-    of x, the optimum jumps from all to nothing at beta = 1. Nats per sample, a mean over the batch. The paper's m is z
-    here, and the noise of its encoder has one scale, where ours has any.
+    exceed the logarithm of their number; there, where all codes lie far apart, it has no gradient. With `squared=False`
+    the rate itself is weighed; then, where y is a function of x, the optimum jumps from all to nothing at beta = 1.
+    Nats per sample, a mean over the batch. The paper's m is z here, and the noise of its encoder has one scale, where
+    ours has any.
 
     Args:
         encoder: q(z|x), a diagonal Gaussian.
