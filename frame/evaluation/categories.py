@@ -18,8 +18,8 @@ class HasCategories(Protocol):
         """log q(c|x) of a categorical code, [B, n_categories]."""
         ...
 
-    def sample_category(self, c: Tensor) -> Tensor:
-        """A picture for each category of c [n_samples]: [n_samples, *shape] in [0, 1]."""
+    def sample_categories(self, n_samples: int) -> Tensor:
+        """Pictures of each category, from the same noise: [n_categories, n_samples, *shape] in [0, 1]."""
         ...
 
 
@@ -61,7 +61,7 @@ class CategoriesEvaluation(Evaluation):
                 "": Scalar(100 * purity(counts), "%", len(y), estimator),
                 "nmi": Scalar(normalised_mutual_information(counts), "", len(y), estimator),
             },
-            images={"": grid(self._pictures(model, n_codes, y.device), self.n_columns, labels)},
+            images={"": grid(model.sample_categories(self.n_columns).flatten(0, 1), self.n_columns, labels)},
             tables={
                 "": (
                     ["code", *map(str, range(n_labels))],
@@ -69,10 +69,3 @@ class CategoriesEvaluation(Evaluation):
                 )
             },
         )
-
-    def _pictures(self, model: HasCategories, n_codes: int, device: torch.device) -> Tensor:
-        rows = []
-        for code in range(n_codes):
-            torch.manual_seed(0)  # the same noise in each row; the caller puts the random state back
-            rows.append(model.sample_category(torch.full((self.n_columns,), code, device=device)))
-        return torch.cat(rows)

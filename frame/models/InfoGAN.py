@@ -63,12 +63,11 @@ class InfoGAN(GenerativeAdversarialModel):
         self.categorical_weight = coefficient("categorical_weight", categorical_weight)
         self.continuous_weight = coefficient("continuous_weight", continuous_weight)
 
-    def latents(self, n_samples: int, c: Tensor | None = None) -> Tensor:
-        """Noise, one-hot c and u side by side, [n_samples, z_dim]; each c [n_samples] equally often where not given."""
+    def latents(self, n_samples: int) -> Tensor:
+        """Noise, one-hot c and u side by side, [n_samples, z_dim]; all c are equally probable."""
         noise = super().latents(n_samples)
         _, k, d = self.sizes
-        if c is None:
-            c = torch.rand(n_samples, k, device=noise.device).argmax(1)
+        c = torch.rand(n_samples, k, device=noise.device).argmax(1)
         one_hot = c.unsqueeze(1) == torch.arange(k, device=noise.device)
         u = 2 * torch.rand(n_samples, d, device=noise.device) - 1
         return torch.cat([noise, one_hot.to(noise.dtype), u], dim=1)
@@ -112,6 +111,10 @@ class InfoGAN(GenerativeAdversarialModel):
         log_q: Tensor = self.adversary["categorical"](self.features(x)).logits
         return log_q
 
-    def sample_category(self, c: Tensor) -> Tensor:
-        """G(noise, c, u) for the categories c [n_samples] and anything else by chance."""
-        return self.generate(self.latents(len(c), c))
+    def sample_categories(self, n_samples: int) -> Tensor:
+        """G(noise, c, u) for each category and the same `n_samples` noise and u: [n_categories, n_samples, *shape]."""
+        noise, _, u = self.latents(n_samples).split(self.sizes, dim=1)
+        k = self.sizes[1]
+        c = torch.eye(k, device=u.device).repeat_interleave(n_samples, 0)  # [k * n_samples, k]
+        # in one batch, since a generator may be normalised over it
+        return self.generate(torch.cat([noise.repeat(k, 1), c, u.repeat(k, 1)], dim=1)).unflatten(0, (k, n_samples))

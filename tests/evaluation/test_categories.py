@@ -25,8 +25,8 @@ class Seer(nn.Module):
         high = torch.tensor([float(self.labels[row.numpy().tobytes()] >= 5) for row in rows])
         return torch.stack([1 - high, high, torch.zeros_like(high) - 1], dim=1).log_softmax(1)
 
-    def sample_category(self, c: Tensor) -> Tensor:
-        return (torch.rand(len(c), 1, 8, 8) + c.view(-1, 1, 1, 1)) / 3
+    def sample_categories(self, n_samples: int) -> Tensor:
+        return (torch.rand(1, n_samples, 1, 8, 8) + torch.arange(3).view(3, 1, 1, 1, 1)) / 3
 
 
 def test_codes_that_halve_the_labels() -> None:
@@ -63,5 +63,5 @@ def test_pictures_of_a_row_share_the_code_and_columns_the_noise() -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(Mistake, match="n_columns=0"):
         CategoriesEvaluation(n_columns=0)
-    with pytest.raises(Mistake, match="needs a model that has categories, sample_category"):
+    with pytest.raises(Mistake, match="needs a model that has categories, sample_categories"):
         CategoriesEvaluation().check(nn.Linear(1, 1), Digits())
