@@ -219,8 +219,8 @@ def _check_value(override: Override, before: DictConfig) -> None:
     if key not in there and (override.is_add() or override.is_force_add()):
         if root in OPEN or _inside_a_target(key, there):
             return
-        if not before.get("params") and root == "params":
-            return  # without an experiment there are no params yet: these are the first
+        if root == "params" and (not before.get("params") or f"${{{key}}}" in OmegaConf.to_yaml(before)):
+            return  # without an experiment these are the first; an exchanged model refers to params of its own
     if key not in there:
         siblings = [k for k in there if k.rpartition(".")[0] == parent and not k.rpartition(".")[2].startswith("_")]
         # keys of this level first; else the whole config, for a key typed without its section
@@ -230,7 +230,11 @@ def _check_value(override: Override, before: DictConfig) -> None:
         raise Mistake(near if siblings else near.split(" There are")[0])
     if override.is_delete():
         return
-    old, new = OmegaConf.select(before, key, throw_on_missing=False), override.value()
+    try:
+        old = OmegaConf.select(before, key, throw_on_missing=False)
+    except OmegaConfBaseException:  # it refers to what is not there, which may be why it is replaced
+        old = None
+    new = override.value()
     if isinstance(new, dict) and "_target_" in new:
         return  # a schedule in a number's place: the constructors are checked later
     if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):

@@ -128,3 +128,12 @@ def test_a_schedule_may_take_a_numbers_place_and_a_word_may_not() -> None:
     assert OmegaConf.to_container(config.model, resolve=True)["beta"]["end"] == 1.0  # type: ignore[index, call-overload]
     with pytest.raises(Mistake, match="wants a number"):
         compose(["experiment=digits_VAE", "params.beta={start: 0.0}"])
+
+
+def test_an_exchanged_model_takes_the_parameters_that_the_experiment_lacks() -> None:
+    """MNIST_IWAE has no params.beta, which VAE refers to."""
+    added = compose(["experiment=MNIST_IWAE", "model=VAE", "+params.beta=0.5"])
+    replaced = compose(["experiment=MNIST_IWAE", "model=VAE", "model.beta=0.5"])
+    assert added.model.beta == replaced.model.beta == 0.5
+    with pytest.raises(Mistake, match="no key 'params.bta'"):
+        compose(["experiment=MNIST_IWAE", "model=VAE", "+params.bta=0.5"])
