@@ -1,10 +1,10 @@
 """How many latents depend on the picture."""
 
-import torch
 from torch import nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
+from frame.evaluation.codes import codes_of
 from frame.measures.likelihood import active_units
 from frame.mistakes import at_least
 
@@ -30,9 +30,7 @@ class ActiveUnitsEvaluation(Evaluation):
         self.n_samples = n_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        assert isinstance(model, Encodes)
-        batches = self.batches(model, data, self.n_samples)
-        means = torch.cat([model.encode(*given(model, batch)).mean for batch in batches])
+        means = codes_of(model, data, self.evaluate_on, "mean", self.n_samples).codes
         active = active_units(means)
         estimator = f"of {len(active)} latents, those with Var_x(E_q[z]) > 0.01"
         count = Scalar(int(active.sum()), "latents", len(means), estimator)

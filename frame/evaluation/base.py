@@ -221,12 +221,19 @@ def given(model: nn.Module, batch: Batch) -> list[Any]:
 
 
 @contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random state from `seed`, put back at the end."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def evaluating(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """Eval mode, no gradients, random state from `seed`; every module's mode and all random state are put back."""
     modes = [(module, module.training) for module in model.modules()]
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(seed)
+    with seeded(seed), torch.no_grad():
         model.eval()
         try:
             yield

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.data.base import Batch, DataSet
-from frame.evaluation.base import Encodes, HasFeatures, batches, given
+from frame.evaluation.base import Encodes, HasFeatures, batches, evaluating, given
 from frame.files import write_whole
 from frame.mistakes import Mistake, choices
 from frame.models.base import rsample
@@ -97,9 +97,7 @@ def _encode(
     model: nn.Module, data: DataSet, split: str, take: Callable[[Any, Batch], Tensor], n_samples: int | None, seed: int
 ) -> Codes:
     found: dict[str, list[Tensor]] = {"codes": [], "y": [], "factors": []}
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(seed)  # sampled codes are the same whatever was measured before
+    with evaluating(model, seed):  # sampled codes are the same whatever was measured before
         for batch in batches(model, data, split, n_samples):
             found["codes"].append(take(model, batch).float().cpu())
             for key in ("y", "factors"):

@@ -1,20 +1,18 @@
 """How well a linear classifier does on codes, where few rows have labels."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
-from frame.evaluation.codes import codes_of, mean_code
-from frame.evaluation.floors import FLOORS, Pixels, untrained
-from frame.measures.pca import PCA
+from frame.evaluation.codes import codes_of
+from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.measures.probes import few_label_probe
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import Mistake, at_least, choices
-
-Rows = tuple[Tensor, Tensor]  # codes [N, D] and classes [N]
+from frame.mistakes import Mistake, at_least
 
 
 class FewLabelsEvaluation(Evaluation):
@@ -56,11 +54,8 @@ class FewLabelsEvaluation(Evaluation):
             at_least(1, labels_per_class=n)
         at_least(1, n_draws=n_draws, n_samples=n_samples)
         at_least(1, n_train_samples=n_train_samples)
-        for floor in floors:
-            if floor not in FLOORS:
-                raise Mistake(choices(floor, FLOORS, kind="floor"))
         self.train_on, self.labels_per_class, self.n_draws = train_on, tuple(labels_per_class), n_draws
-        self.floors, self.n_samples, self.n_train_samples = tuple(floors), n_samples, n_train_samples
+        self.floors, self.n_samples, self.n_train_samples = check_floors(floors), n_samples, n_train_samples
         self._floors: tuple[DataSet, dict[str, Scalar]] | None = None  # with the data that they belong to
 
     def check(self, model: nn.Module, data: DataSet) -> None:
@@ -69,17 +64,17 @@ class FewLabelsEvaluation(Evaluation):
             raise Mistake(f"FewLabelsEvaluation needs 'y' in the data; '{self.train_on}' has none")
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        train, rows = self._rows(model, data)
+        train, rows = self._rows(data, model)
         entry = LogEntry(self.evaluate_on, dict(self._measured(train, rows)))
         if self._floors is None or self._floors[0] is not data:
             self._floors = data, dict(self._measured_floors(model, data, train[0].shape[1]))
         entry.scalars |= self._floors[1]
         return entry
 
-    def _rows(self, model: nn.Module, data: DataSet) -> tuple[Rows, Rows]:
+    def _rows(self, data: DataSet, model: nn.Module, layer: str = "mean") -> tuple[Rows, Rows]:
         """Codes and classes of the rows that may be labelled, and of those that are classified."""
-        train = codes_of(model, data, self.train_on, "mean", self.n_train_samples)
-        rows = codes_of(model, data, self.evaluate_on, "mean", self.n_samples)
+        train = codes_of(model, data, self.train_on, layer, self.n_train_samples)
+        rows = codes_of(model, data, self.evaluate_on, layer, self.n_samples)
         assert train.y is not None and rows.y is not None
         return (train.codes, train.y), (rows.codes, rows.y)
 
@@ -90,14 +85,6 @@ class FewLabelsEvaluation(Evaluation):
             yield f"{n}_per_class{suffix}", Scalar(mean, "%", len(rows[0]), estimator, standard_error)
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
-        if {"pixels", "pca"} & set(self.floors):
-            train, rows = self._rows(Pixels(), data)
-            if "pixels" in self.floors:
-                yield from self._measured(train, rows, "/floor/pixels")
-            if "pca" in self.floors:
-                pca = PCA(train[0], size)
-                yield from self._measured((pca(train[0]), train[1]), (pca(rows[0]), rows[1]), "/floor/pca")
-        if "untrained" in self.floors:
-            few = next(self.batches(model, data, 2))
-            fresh = untrained(model, lambda copy: mean_code(copy, few))
-            yield from self._measured(*self._rows(fresh, data), "/floor/untrained")
+        of = partial(self._rows, data)
+        for name, train, rows in floor_codes(self.floors, model, data, self.evaluate_on, ["mean"], size, of):
+            yield from self._measured(train, rows, f"/floor/{name}")

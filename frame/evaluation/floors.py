@@ -1,15 +1,65 @@
 """Codes that cost no training: what a method has to beat before its own code is worth a word."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from frame.data.base import Batch, DataSet
+from frame.evaluation.base import batches, seeded
+from frame.evaluation.codes import LAYERS
 from frame.measures.distributions import Delta
-from frame.mistakes import Mistake
+from frame.measures.pca import PCA
+from frame.mistakes import Mistake, choices
 
-FLOORS = ("pixels", "pca", "untrained")  # PCA is `frame.measures.pca.PCA`
+FLOORS = ("pixels", "pca", "untrained")
+Rows = tuple[Tensor, Tensor]  # codes [N, D] and classes [N]
+
+
+def check_floors(floors: Sequence[str]) -> tuple[str, ...]:
+    """Raises Mistake for a word that is not in FLOORS."""
+    for floor in floors:
+        if floor not in FLOORS:
+            raise Mistake(choices(floor, FLOORS, kind="floor"))
+    return tuple(floors)
+
+
+def floor_codes(
+    floors: Sequence[str],
+    model: nn.Module,
+    data: DataSet,
+    split: str,
+    layers: Sequence[str],
+    size: int,
+    rows: Callable[[nn.Module, str], tuple[Rows, Rows]],
+) -> Iterator[tuple[str, Rows, Rows]]:
+    """The name of each floor, the rows that a probe learns from and those that it is judged on.
+
+    Args:
+        floors: any of FLOORS.
+        model: whose untrained copy is a floor.
+        data, split: a few rows show what the copy uses.
+        layers: of the untrained copy; all but 'mean' are named behind it.
+        size: principal components that are kept.
+        rows: both rows of a model's layer.
+    """
+    if {"pixels", "pca"} & set(floors):
+        (x, y), (x_judged, y_judged) = rows(Pixels(), "mean")
+        if "pixels" in floors:
+            yield "pixels", (x, y), (x_judged, y_judged)
+        if "pca" in floors:
+            pca = PCA(x, size)
+            yield "pca", (pca(x), y), (pca(x_judged), y_judged)
+    if "untrained" in floors:
+        few = next(batches(model, data, split, 2))
+        for layer in layers:
+            fresh = untrained(model, _layer_of(few, layer))
+            yield "untrained" if layer == "mean" else f"untrained_{layer}", *rows(fresh, layer)
+
+
+def _layer_of(few: Batch, layer: str) -> Callable[[nn.Module], Tensor]:
+    return lambda model: LAYERS[layer][1](model, few)
 
 
 class Pixels(nn.Module):
@@ -36,9 +86,7 @@ def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = 
     """
     fresh = copy.deepcopy(model).requires_grad_(True)
     kept: dict[str, Tensor] = {}
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with seeded(seed):
         # from the inside out, so that a module has the last word on its parts
         for name, module in reversed(list(fresh.named_modules())):
             if hasattr(module, "reset_parameters"):

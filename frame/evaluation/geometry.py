@@ -24,7 +24,7 @@ class GeometryEvaluation(Evaluation):
 
     def __init__(self, evaluate_on: str = "test", n_samples: int | None = 10_000) -> None:
         super().__init__(evaluate_on)
-        at_least(1, n_samples=1 if n_samples is None else n_samples)
+        at_least(1, n_samples=n_samples)
         self.n_samples = n_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:

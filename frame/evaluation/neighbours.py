@@ -2,20 +2,19 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, HasFeatures, LogEntry, Scalar
-from frame.evaluation.codes import LAYERS, codes_of
-from frame.evaluation.floors import FLOORS, Pixels, untrained
+from frame.evaluation.codes import codes_of
+from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_vote
-from frame.measures.pca import PCA
 from frame.measures.statistics import fraction
 from frame.mistakes import Mistake, at_least, choices
 
-Rows = tuple[Tensor, Tensor]  # codes [N, D] and classes [N]
 FEW = 100  # rows below which one class or equal codes may be chance: a dry run has four
 # by the word in `codes`: the capability, and the layer that is taken
 CODES = {"encode": (Encodes, "mean"), "features": (HasFeatures, "features")}
@@ -62,11 +61,11 @@ class NeighbourEvaluation(Evaluation):
         super().__init__(evaluate_on)
         at_least(1, n_neighbours=n_neighbours)
         at_least(1, n_bank=n_bank, n_samples=n_samples)
-        for kind, words, valid in (("code", codes, CODES), ("floor", floors, FLOORS), ("metric", [metric], METRICS)):
+        for kind, words, valid in (("code", codes, CODES), ("metric", [metric], METRICS)):
             for word in words:
                 if word not in valid:
                     raise Mistake(choices(word, valid, kind=kind))
-        self.codes, self.floors = tuple(codes), tuple(floors)
+        self.codes, self.floors = tuple(codes), check_floors(floors)
         self.n_bank, self.n_samples = n_bank, n_samples
         self.n_neighbours, self.metric, self.temperature = n_neighbours, metric, temperature
         self._floors: tuple[DataSet, dict[str, Scalar]] | None = None  # with the data that they belong to
@@ -86,7 +85,7 @@ class NeighbourEvaluation(Evaluation):
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry, sizes = LogEntry(self.evaluate_on), []
         for word, layer in self._layers(model).items():
-            bank, rows = self._rows(model, data, layer)
+            bank, rows = self._rows(data, model, layer)
             sizes.append(bank[0].shape[1])
             entry.scalars["" if word == "encode" else word] = self._measured(bank, rows)
         if self._floors is None or self._floors[0] is not data:
@@ -97,7 +96,7 @@ class NeighbourEvaluation(Evaluation):
     def _layers(self, model: nn.Module) -> dict[str, str]:
         return {word: CODES[word][1] for word in self.codes if isinstance(model, CODES[word][0])}
 
-    def _rows(self, model: nn.Module, data: DataSet, layer: str) -> tuple[Rows, Rows]:
+    def _rows(self, data: DataSet, model: nn.Module, layer: str) -> tuple[Rows, Rows]:
         """Codes and classes of the bank and of the split."""
         bank = codes_of(model, data, "train", layer, self.n_bank)
         rows = codes_of(model, data, self.evaluate_on, layer, self.n_samples)
@@ -121,18 +120,6 @@ class NeighbourEvaluation(Evaluation):
         return Scalar(100 * right, "%", len(voted), estimator, 100 * standard_error)
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
-        if {"pixels", "pca"} & set(self.floors):
-            bank, rows = self._rows(Pixels(), data, "mean")
-            if "pixels" in self.floors:
-                yield "floor/pixels", self._measured(bank, rows)
-            if "pca" in self.floors:
-                pca = PCA(bank[0], size)
-                yield "floor/pca", self._measured((pca(bank[0]), bank[1]), (pca(rows[0]), rows[1]))
-        if "untrained" in self.floors:
-            for word, layer in self._layers(model).items():
-                key = "floor/untrained" if word == "encode" else f"floor/untrained_{word}"
-                yield key, self._measured(*self._rows(self._untrained(model, data, layer), data, layer))
-
-    def _untrained(self, model: nn.Module, data: DataSet, layer: str) -> nn.Module:
-        take, few = LAYERS[layer][1], next(self.batches(model, data, 2))
-        return untrained(model, lambda fresh: take(fresh, few))
+        layers, of = [*self._layers(model).values()], partial(self._rows, data)
+        for name, bank, rows in floor_codes(self.floors, model, data, self.evaluate_on, layers, size, of):
+            yield f"floor/{name}", self._measured(bank, rows)

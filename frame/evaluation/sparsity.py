@@ -1,10 +1,10 @@
 """How many numbers of a code are at work."""
 
-import torch
 from torch import nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
+from frame.evaluation.codes import codes_of
 from frame.measures.statistics import mean_and_standard_error
 from frame.mistakes import at_least
 
@@ -29,9 +29,7 @@ class SparsityEvaluation(Evaluation):
         self.n_samples = n_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        assert isinstance(model, Encodes)
-        batches = self.batches(model, data, self.n_samples)
-        at_work = torch.cat([model.encode(*given(model, batch)).mean.flatten(1) != 0 for batch in batches])  # [N, n]
+        at_work = codes_of(model, data, self.evaluate_on, "mean", self.n_samples).codes != 0  # [N, n]
         n, n_units = at_work.shape
         l0, error = mean_and_standard_error(at_work.sum(1))
         dead = 100 * (~at_work.any(0)).double().mean().item()
