@@ -84,8 +84,6 @@ class HierarchicalVAE(LatentVariableModel):
         """p(z2), batch_shape ()."""
         return self.prior(self.encoder_2)
 
-    def sample(self, n_samples: int, sample_images: bool = False) -> Tensor:
-        """[n_samples, *shape]: samples or means of p(x|z1), for z1 ~ p(z1|z2), z2 ~ p(z2)."""
-        z1 = self.decoder_2(self.p_z().sample((n_samples,))).sample()
-        p_x_given_z1 = self.decode(z1)
-        return p_x_given_z1.sample() if sample_images else p_x_given_z1.mean
+    def sample_prior(self, n_samples: int) -> Tensor:
+        """z1 ~ p(z1|z2) with z2 ~ p(z2), [n_samples, z_dim]: of the layer that `encode` is of."""
+        return self.decoder_2(self.p_z().sample((n_samples,))).sample()

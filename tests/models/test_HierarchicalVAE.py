@@ -167,6 +167,25 @@ def test_samples_come_from_the_chain() -> None:
     torch.testing.assert_close(means.var(0), W**2 * (A**2 + S1**2), rtol=0.05, atol=0)
 
 
+def test_the_prior_is_of_the_layer_that_is_encoded() -> None:
+    """2 latents next to the picture, 1 above: q(z1|x) is compared with p(z1) and not with p(z2)."""
+    torch.manual_seed(0)
+    model = HierarchicalVAE(
+        digits.Encoder(2, [4]),
+        GaussianMLP(2, 1, [4]),
+        GaussianMLP(1, 2, [4]),
+        digits.Decoder(2, [4]),
+        DiagonalNormal(1),
+        1.0,
+    )
+    z1 = model.sample_prior(7)
+    assert z1.shape == (7, 2) == model.encode(torch.rand(7, 1, 8, 8)).mean.shape
+    torch.manual_seed(1)
+    pictures = model.sample(7)
+    torch.manual_seed(1)
+    torch.testing.assert_close(pictures, model.decode(model.sample_prior(7)).mean)
+
+
 def test_mistakes_are_named() -> None:
     encoder, decoder = digits.Encoder(3, []), digits.Decoder(3, [])
     with pytest.raises(Mistake, match=r"z_dim differs \(encoder 3, decoder_2 4, decoder 3\)"):
