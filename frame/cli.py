@@ -1,12 +1,11 @@
 """The command `frame`; `python train.py` is `frame train`. Nothing here imports torch before a run needs it."""
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from frame.compose import check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
+from frame.compose import PARTS, check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
 from frame.mistakes import Mistake, choices
 
 USAGE = """frame: representation-learning experiments composed from YAML
@@ -120,7 +119,7 @@ def show(words: Sequence[str]) -> int:
 
 def list_runs(words: Sequence[str]) -> int:
     """`frame list [FOLDER ...] [key=value] ['key>value'] [sort=-key] [columns=[a,b]]`."""
-    from frame.listing import PARTS, Summary, find, select, table, varying
+    from frame.listing import CONDITION, Summary, find, select, table, varying
 
     options = {"sort": "", "columns": ""}
     places, conditions = [], []
@@ -136,7 +135,8 @@ def list_runs(words: Sequence[str]) -> int:
     chosen = select(everything, conditions, options["sort"] or None)
     if not chosen:
         raise Mistake(f"none of {len(everything)} runs has {' and '.join(conditions)}")
-    asked = [condition for condition in _keys(conditions) + [options["sort"].lstrip("-")] if condition]
+    asked = [match[1] for condition in conditions if (match := CONDITION.fullmatch(condition))]
+    asked += [options["sort"].removeprefix("-")] if options["sort"] else []
     columns = _listed(options["columns"]) or list(
         dict.fromkeys(["run", "state", "iteration", *PARTS[:2], *varying(chosen), *asked])
     )
@@ -146,10 +146,6 @@ def list_runs(words: Sequence[str]) -> int:
 
 
 COMMANDS = {"train": train, "evaluate": evaluate, "list": list_runs, "show": show}
-
-
-def _keys(conditions: Sequence[str]) -> list[str]:
-    return [re.split(r"[=<>!]", condition)[0] for condition in conditions]
 
 
 def _listed(text: str) -> list[str]:

@@ -43,15 +43,13 @@ def evaluate_runs(
         try:
             refused = evaluate_run(folder, chosen=chosen, again=again, **options)
             failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
-        except Mistake as mistake:
-            if len(folders) == 1:
-                raise
-            failed[str(folder)] = str(mistake)
         except Exception as error:
             if len(folders) == 1:
                 raise
-            failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
-            traceback.print_exc()
+            failed[str(folder)] = str(error)
+            if not isinstance(error, Mistake):
+                failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
+                traceback.print_exc()
     for what, reason in failed.items():
         print(f"frame: {what} was not evaluated: {reason}")
     return 1 if failed else 0

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from frame.compose import PARTS
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
 
 if TYPE_CHECKING:
     import pandas
 
-PARTS = ("model", "data", "optimization")
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -233,7 +233,6 @@ def show(run: RunFolder) -> str:
         columns = ["name", "value", "±", "unit", "split", "n_samples", "checkpoint", "estimator"]
         rows = [{**record, "±": record.get("standard_error")} for record in summary.newest.values()]
         lines += ["", table(rows, columns)]
-    folders = sorted(folder for folder in (run.path / "images").glob("*") if folder.is_dir())
-    pictures = [max(files) for folder in folders if (files := list(folder.glob("*.png")))]
-    lines += ["", *(f"  picture  {picture}" for picture in pictures)] if pictures else []
+    pictures = [f"  picture  {picture}" for picture in run.newest_pictures]
+    lines += ["", *pictures] if pictures else []
     return "\n".join(lines)

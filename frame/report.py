@@ -33,7 +33,7 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
         f"in {counters['seconds']:.0f} s"
     )
     lines.append(f"run      {run.path}")
-    lines += [f"picture  {file}" for file in newest_pictures(run)]
+    lines += [f"picture  {file}" for file in run.newest_pictures]
     lines.append(f"test     {command('evaluate')} {run.path} evaluate_on=test")
     following = NEXT.get(str(config.experiment_name))
     if following is not None:
@@ -54,9 +54,3 @@ def command(name: str) -> str:
     if name == "train" and Path(sys.argv[0]).name == "train.py":
         return "python train.py" if activated else f"{shown}/python {sys.argv[0]}"
     return f"frame {name}" if activated else f"{shown}/frame {name}"
-
-
-def newest_pictures(run: RunFolder) -> list[Path]:
-    """The newest picture of each folder below images/."""
-    folders = sorted(folder for folder in (run.path / "images").glob("*") if folder.is_dir())
-    return [max(pictures) for folder in folders if (pictures := list(folder.glob("*.png")))]

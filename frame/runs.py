@@ -163,6 +163,12 @@ class RunFolder:
         lines = file.read_text().splitlines() if file.exists() else []
         return [json.loads(line) for line in lines if _iteration(line) >= 0]
 
+    @property
+    def newest_pictures(self) -> list[Path]:
+        """The newest picture of each folder below images/."""
+        folders = sorted(folder for folder in (self.path / "images").glob("*") if folder.is_dir())
+        return [max(pictures) for folder in folders if (pictures := list(folder.glob("*.png")))]
+
     def checkpoint(self, name: str = "last") -> dict[str, Any] | None:
         """The newest readable checkpoint called `name`, or None where there is none yet.
 
