@@ -1,7 +1,7 @@
 """Total-correlation variational autoencoder.
 
 Chen et al. 2018, "Isolating sources of disentanglement in variational autoencoders" (1802.04942), eq. 2 and 4; log q(z)
-by minibatch-weighted sampling, eq. 5 and appendix C.1, or minibatch-stratified sampling, appendix C.2.
+by minibatch-weighted sampling, eq. 3 and appendix C.1, or minibatch-stratified sampling, appendix C.2.
 """
 
 import math
