@@ -18,7 +18,7 @@ from frame.callbacks.evaluation import EvaluationCallback
 from frame.compose import compose, config_folder
 from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.evaluation.base import evaluating
-from frame.mistakes import Mistake, TooFew, choices
+from frame.mistakes import Mistake, NoNumber, choices
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
 
@@ -97,7 +97,7 @@ def dry_run(
         raise Mistake(f"optimization: {str(error).splitlines()[0]}") from error
     few = Head(data, ROWS)
     measured: set[str] = set()
-    unseen: list[str] = []  # evaluations that need more rows: what they will find is not known yet
+    unseen: list[str] = []  # evaluations without a number on so few rows: what they will find is not known yet
     for callback in callbacks:
         if isinstance(callback, EvaluationCallback):
             if callback.every is not None:
@@ -106,7 +106,7 @@ def dry_run(
             try:
                 with evaluating(copy), naming_shapes(copy, batch, f"{callback.name}: "):
                     entry = callback.evaluator.evaluate(copy, few)
-            except TooFew:
+            except NoNumber:  # of four rows
                 unseen.append(callback.name)
                 continue
             measured |= {record["name"] for record in entry.records(callback.name, 0, 0, "")}

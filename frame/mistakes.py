@@ -8,8 +8,12 @@ class Mistake(Exception):
     """Ends a command with its message on stderr, exit code 2 and no traceback."""
 
 
-class TooFew(Mistake):
-    """Too few rows for a measure: no number. The dry run, which has four rows, goes on."""
+class NoNumber(Mistake):
+    """What is measured gives no number: codes that are constant or not finite. A run goes on without it."""
+
+
+class TooFew(NoNumber):
+    """Too few rows for a measure. The dry run, which has four, goes on."""
 
 
 def choices(wrong: str, valid: Iterable[str], *, kind: str) -> str:

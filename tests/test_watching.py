@@ -53,6 +53,23 @@ def test_a_late_failure_is_reported_and_does_not_end_the_run(tmp_path: Path) -> 
     assert status["state"] == "finished" and "iteration" in status["troubles"]["Rude"]
 
 
+def test_codes_without_a_number_are_said_once_and_do_not_end_the_run(tmp_path: Path) -> None:
+    collapsed = (
+        "+callbacks.flat={_target_: frame.callbacks.EvaluationCallback, name: Flat, evaluate_every: 10 iterations,"
+        " evaluator: {_target_: toys.Collapsed, until: 4}}"
+    )
+    code, output = train(["experiment=tiny", collapsed], tmp_path)
+    assert code == 0, output
+    assert output.count("Flat has no number at iteration 0; training goes on: all codes are equal") == 1
+    assert "Flat has no number at iteration 10" not in output
+    run = only_run(tmp_path)
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == "finished" and "iteration 0: all codes are equal" in status["troubles"]["Flat"]
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    found = [record["iteration"] for record in records if record["name"] == "Flat"]
+    assert min(found) == 20, "there are numbers as soon as codes have one, and none before"
+
+
 def test_patience_counts_measurements(tmp_path: Path) -> None:
     # one epoch has 21 batches: best at the second measurement (iteration 5), two more without improvement
     words = [

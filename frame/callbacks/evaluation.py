@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import Context, Listens, Measurement, optimization_of, say
 from frame.evaluation.base import Evaluation, LogEntry, evaluating
+from frame.mistakes import Mistake
 from frame.optimization.base import Optimization
 from frame.units import Duration, parse
 
@@ -15,7 +16,8 @@ from frame.units import Duration, parse
 class EvaluationCallback(Callback):
     """Evaluates at the start, each `evaluate_every`, and at the end; clocks pause meanwhile.
 
-    Rank 0 evaluates; all ranks agree on when, and receive what was found.
+    Rank 0 evaluates; all ranks agree on when, and receive what was found. Where codes give no number, such as those of
+    a collapsed encoder, that is said once in a line, and training goes on.
 
     Args:
         name: under which the result is logged, such as 'ELBO/Validation'.
@@ -32,6 +34,7 @@ class EvaluationCallback(Callback):
         self.next_at = 0.0
         self.evaluated_at = -1  # the iteration of the last evaluation
         self.succeeded = False
+        self.without = False  # whether the last evaluation gave no number, which is said once
         self.context: Context | None = None
 
     @property
@@ -67,7 +70,7 @@ class EvaluationCallback(Callback):
             if trainer.world_size > 1:
                 found = trainer.strategy.broadcast(found)
         if isinstance(found, BaseException):
-            if not self.succeeded:
+            if not self.succeeded and not isinstance(found, Mistake):
                 raise found
             return
         self.succeeded = True
@@ -87,6 +90,13 @@ class EvaluationCallback(Callback):
             with evaluating(model):
                 entry = self.evaluator.evaluate(model, self.context.data)
             took = time.monotonic() - started
+        except Mistake as mistake:  # collapsed or diverged codes: what is asked for was checked before training
+            if not self.without:
+                say(f"{self.name} has no number at iteration {iteration}; training goes on: {mistake}")
+                if self.context.run is not None:
+                    self.context.run.trouble(self.name, f"no number at iteration {iteration}: {mistake}")
+            self.without = True
+            return mistake
         except Exception as error:
             if self.succeeded:
                 text = "".join(traceback.format_exception(error))
@@ -94,6 +104,7 @@ class EvaluationCallback(Callback):
                 if self.context.run is not None:
                     self.context.run.trouble(self.name, f"failed at iteration {iteration}: {error!r}")
             return error
+        self.without = False
         self._write(entry, trainer, iteration, seconds, took, optimization.counters["epochs"])
         return {record["name"]: record["value"] for record in entry.records(self.name, 0, 0, "")}
 

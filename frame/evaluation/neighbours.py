@@ -1,6 +1,5 @@
 """The class of the nearest neighbours in code space, beside that of codes which cost nothing."""
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -15,7 +14,6 @@ from frame.measures.neighbours import METRICS, check_classes, check_codes, neigh
 from frame.measures.statistics import fraction
 from frame.mistakes import Mistake, at_least, choices
 
-FEW = 100  # rows below which one class or equal codes may be chance: a dry run has four
 # by the word in `codes`: the capability, and the layer that is taken
 CODES = {"encode": (Encodes, "mean"), "features": (HasFeatures, "features")}
 
@@ -26,8 +24,7 @@ class NeighbourEvaluation(Evaluation):
     '' is the mean of encode(x), 'features' the layer before it. 'floor/pixels' are the pictures themselves,
     'floor/pca' as many principal components as the code has numbers, 'floor/untrained' and
     'floor/untrained_features' the same two codes with freshly drawn weights; floors do not change while training and
-    are measured once. On 'train', a picture is no neighbour of itself. NaN, with the reason as the estimator, where
-    codes are NaN or all equal, or where there is one class.
+    are measured once. On 'train', a picture is no neighbour of itself.
 
     Args:
         evaluate_on: split.
@@ -42,6 +39,7 @@ class NeighbourEvaluation(Evaluation):
     Raises:
         Mistake: a number is out of range, or an unknown word; from `check`, the model has none of the codes or
             computes them from the labels.
+        NoNumber: from `evaluate`, codes that are NaN or all equal, or one class.
     """
 
     needs_data = ("x", "y")
@@ -107,15 +105,11 @@ class NeighbourEvaluation(Evaluation):
         leave_one_out = self.evaluate_on == "train"
         votes = "votes" if self.temperature is None else f"exp(s / {self.temperature}) votes"
         estimator = f"{votes} of {self.n_neighbours} nearest of {len(bank[0])} training pictures, {self.metric}"
-        try:
-            if len(bank[0]) >= FEW:
-                check_classes(bank[1])
-                check_codes(bank[0])
-            voted = neighbours_vote(
-                *bank, rows[0], self.n_neighbours, self.metric, self.temperature, leave_one_out=leave_one_out
-            )
-        except Mistake as mistake:  # a run goes on without this number
-            return Scalar(math.nan, "%", len(rows[0]), f"{estimator}; {mistake}")
+        check_classes(bank[1])
+        check_codes(bank[0])
+        voted = neighbours_vote(
+            *bank, rows[0], self.n_neighbours, self.metric, self.temperature, leave_one_out=leave_one_out
+        )
         right, standard_error = fraction(voted == rows[1])
         return Scalar(100 * right, "%", len(voted), estimator, 100 * standard_error)
 

@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from frame.measures.factors import Array, checked
-from frame.mistakes import Mistake
+from frame.mistakes import NoNumber
 
 
 def factor_vae_score(
@@ -23,13 +23,13 @@ def factor_vae_score(
     Codes whose standard deviation is below `pruned_below` take no part. Rows of a batch are drawn with replacement.
 
     Raises:
-        Mistake: see `checked`; no code varies.
+        NoNumber: see `checked`; no code varies.
     """
     z, v = checked(codes, factors, constant_codes=True)
     spread = z.std(0, ddof=1)
     kept = spread >= pruned_below
     if not kept.any():
-        raise Mistake(f"no code has a standard deviation of {pruned_below}: the posterior has collapsed")
+        raise NoNumber(f"no code has a standard deviation of {pruned_below}: the posterior has collapsed")
     z = z[:, kept] / spread[kept]
     random = np.random.RandomState(seed)
     votes = []
@@ -60,7 +60,7 @@ def beta_vae_score(
     logistic regression on the mean absolute differences. Chance is one over the number of factors.
 
     Raises:
-        Mistake: see `checked`.
+        NoNumber: see `checked`.
     """
     from sklearn.linear_model import LogisticRegression
 

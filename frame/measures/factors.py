@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake, TooFew, at_least
+from frame.mistakes import Mistake, NoNumber, TooFew, at_least
 
 Array = np.ndarray[Any, Any]
 
@@ -216,21 +216,22 @@ def checked(codes: Tensor, factors: Tensor, constant_codes: bool = False) -> tup
 
     Raises:
         TooFew: fewer rows than values of a factor.
-        Mistake: shapes that do not fit, NaN, a factor with one value, or constant codes where they say nothing.
+        NoNumber: NaN, a factor with one value, or constant codes where they say nothing.
+        Mistake: shapes that do not fit, or factors that are no integers.
     """
     z, v = torch.as_tensor(codes).detach().cpu().double().numpy(), torch.as_tensor(factors).detach().cpu().numpy()
     if z.ndim != 2 or v.ndim != 2 or len(z) != len(v):
         raise Mistake(f"codes {list(z.shape)} and factors {list(v.shape)}: give [N, D] and [N, K]")
     if not np.isfinite(z).all():
-        raise Mistake("codes have values that are NaN or infinite: the model has diverged")
+        raise NoNumber("codes have values that are NaN or infinite: the model has diverged")
     if np.issubdtype(v.dtype, np.floating):
         raise Mistake("factors are continuous: give the index of each factor's value, as integers")
     if len(z) < 4 * max(len(np.unique(v[:, k])) for k in range(v.shape[1])):
         raise TooFew(f"{len(z)} rows are too few for factors with so many values: give at least 4 times as many")
     for k in range(v.shape[1]):
         if len(np.unique(v[:, k])) < 2:
-            raise Mistake(f"factor {k} has one value only in these rows: leave it out")
+            raise NoNumber(f"factor {k} has one value only in these rows: leave it out")
     constant = np.flatnonzero(z.max(0) == z.min(0))
     if len(constant) == z.shape[1] or (len(constant) and not constant_codes and z.shape[1] - len(constant) < 2):
-        raise Mistake("the codes are constant: the posterior has collapsed")
+        raise NoNumber("the codes are constant: the posterior has collapsed")
     return z, v

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frame.mistakes import Mistake, TooFew, at_least
+from frame.mistakes import Mistake, NoNumber, TooFew, at_least
 
 ROWS = 2048  # of a block of pairs
 
@@ -49,11 +49,11 @@ def rankme(codes: Tensor, eps: float = 1e-7) -> float:
     Garrido et al. 2023, "RankMe" (2210.02885), eq. 1; eps is theirs. Codes are not centred.
 
     Raises:
-        Mistake: see `finite`; all codes are 0.
+        NoNumber: see `finite`; all codes are 0.
     """
     values = torch.linalg.svdvals(finite(codes))
     if values.sum() == 0:
-        raise Mistake("all codes are 0: the encoder is dead")
+        raise NoNumber("all codes are 0: the encoder is dead")
     p = values / values.sum() + eps
     return (-(p * p.log()).sum()).exp().item()
 
@@ -66,7 +66,7 @@ def effective_rank(codes: Tensor) -> float:
     singular values of codes that are not centred.
 
     Raises:
-        Mistake: see `finite`; all codes are equal.
+        NoNumber: see `finite`; all codes are equal.
     """
     z = finite(codes)
     if len(z) < 2:
@@ -74,7 +74,7 @@ def effective_rank(codes: Tensor) -> float:
     values = torch.linalg.svdvals(z - z.mean(0)).square()
     # what rounding leaves of constant codes is no direction
     if values.sum() <= 1e-24 * max(1.0, z.abs().max().item() ** 2) * z.numel():
-        raise Mistake("all codes are equal: the encoder has collapsed")
+        raise NoNumber("all codes are equal: the encoder has collapsed")
     p = values / values.sum()
     return torch.exp(torch.special.entr(p).sum()).item()
 
@@ -94,11 +94,12 @@ def finite(codes: Tensor) -> Tensor:
     """The codes in float64.
 
     Raises:
-        Mistake: they are no matrix of numbers, or one of them is NaN or infinite.
+        Mistake: they are no matrix of numbers.
+        NoNumber: one of them is NaN or infinite.
     """
     if codes.dim() != 2 or not codes.numel():
         raise Mistake(f"codes have shape {list(codes.shape)}: give rows of codes, [N, D]")
     z = codes.detach().cpu().double()
     if not z.isfinite().all():
-        raise Mistake("codes have values that are NaN or infinite: the model has diverged")
+        raise NoNumber("codes have values that are NaN or infinite: the model has diverged")
     return z

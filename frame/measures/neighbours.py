@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frame.measures.statistics import fraction
-from frame.mistakes import Mistake, at_least, choices
+from frame.mistakes import Mistake, NoNumber, at_least, choices
 
 METRICS = ("euclidean", "cosine")
 NUMBERS_AT_ONCE = 2**24  # similarities that are held at a time: 64 MiB
@@ -73,7 +73,7 @@ def neighbours_vote(
         raise Mistake(f"there are {len(codes_train)} training codes and {len(y_train)} labels: give one to each")
     for name, codes in (("training", codes_train), ("test", codes_test)):
         if not codes.isfinite().all():
-            raise Mistake(f"{name} codes have NaN or infinite values, so that nothing is their neighbour")
+            raise NoNumber(f"{name} codes have NaN or infinite values, so that nothing is their neighbour")
     n_classes = int(y_train.max()) + 1
     voted = []
     for s, index in nearest(codes_train, codes_test, k, metric, leave_one_out):
@@ -117,12 +117,12 @@ def nearest(
 
 
 def check_classes(y: Tensor) -> None:
-    """Raises Mistake where `y` [N] has one class."""
+    """Raises NoNumber where `y` [N] has one class."""
     if len(y) and (y == y[0]).all():
-        raise Mistake(f"all {len(y)} labels are {int(y[0])}: one class is always guessed right, so give two or more")
+        raise NoNumber(f"all {len(y)} labels are {int(y[0])}: one class is always guessed right, so give two or more")
 
 
 def check_codes(codes: Tensor) -> None:
-    """Raises Mistake where all codes [N, D] are equal."""
+    """Raises NoNumber where all codes [N, D] are equal."""
     if len(codes) and (codes == codes[0]).all():
-        raise Mistake(f"all {len(codes)} codes are equal: the encoder has collapsed, and says nothing about the input")
+        raise NoNumber(f"all {len(codes)} codes are equal: the encoder has collapsed, and says nothing about the input")

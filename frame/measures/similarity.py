@@ -5,7 +5,7 @@ from torch import Tensor
 
 from frame.measures.geometry import finite
 from frame.measures.neighbours import nearest
-from frame.mistakes import Mistake, TooFew, at_least
+from frame.mistakes import Mistake, NoNumber, TooFew, at_least
 
 
 def cka(x: Tensor, y: Tensor, debiased: bool = True) -> float:
@@ -26,7 +26,7 @@ def cka(x: Tensor, y: Tensor, debiased: bool = True) -> float:
         # ||Y'X||^2 / (||X'X|| ||Y'Y||), without the N x N matrices
         xy, xx, yy = ((a.T @ b).square().sum() for a, b in ((x, y), (x, x), (y, y)))
     if xx <= 0 or yy <= 0:
-        raise Mistake("all codes of one side are equal: its encoder has collapsed")
+        raise NoNumber("all codes of one side are equal: its encoder has collapsed")
     return (xy / (xx * yy).sqrt()).item()
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake
+from frame.mistakes import Mistake, NoNumber, TooFew
 
 
 def gaussian_total_correlation(codes: Tensor) -> tuple[float, float]:
@@ -20,27 +20,28 @@ def gaussian_total_correlation(codes: Tensor) -> tuple[float, float]:
         codes: [N, D], N > D.
 
     Raises:
-        Mistake: a code is not finite, a dimension or a combination of them is constant, or there are too few rows.
+        NoNumber: a code is not finite, or a dimension or a combination of them is constant.
+        TooFew: no more rows than dimensions.
     """
     if codes.dim() != 2 or codes.shape[1] < 1:
         raise Mistake(f"codes have shape {list(codes.shape)}: give rows of codes, [N, D]")
     n, n_dims = codes.shape
     if n <= n_dims:
-        raise Mistake(f"{n} codes of {n_dims} dimensions have no full covariance: give more rows than dimensions")
+        raise TooFew(f"{n} codes of {n_dims} dimensions have no full covariance: give more rows than dimensions")
     z = codes.detach().double()
     if not z.isfinite().all():
-        raise Mistake("codes have values that are NaN or infinite: the model has diverged")
+        raise NoNumber("codes have values that are NaN or infinite: the model has diverged")
     spread = z.std(0)
     # what rounding leaves of a constant counts as constant
     constant = spread <= 1e-12 * z.abs().amax(0)
     if constant.any():
         dims = ", ".join(map(str, constant.nonzero().flatten().tolist()))
-        raise Mistake(f"dimension {dims} of the codes is constant: leave it out, it depends on no other")
+        raise NoNumber(f"dimension {dims} of the codes is constant: leave it out, it depends on no other")
     # TC does not change with scale: with all variances 1 it is -1/2 log det of the correlations
     z = (z - z.mean(0)) / spread
     cholesky, failed = torch.linalg.cholesky_ex(z.T @ z / (n - 1))
     if failed or cholesky.diagonal().min() < 1e-7:
-        raise Mistake("a dimension of the codes is a combination of the others: their total correlation is infinite")
+        raise NoNumber("a dimension of the codes is a combination of the others: their total correlation is infinite")
     tc = -cholesky.diagonal().log().sum()
     # d TC by a row: 1/2 (sum_d z_d^2 - z^T R^-1 z)
     whitened = torch.linalg.solve_triangular(cholesky, z.T, upper=False)  # [D, N]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from frame.callbacks import checkpoints
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar
+from frame.mistakes import NoNumber
 from frame.models.base import AdversarialModel
 
 
@@ -140,6 +141,20 @@ class Failing(Evaluation):
         if Failing.calls >= self.fails_from:
             raise RuntimeError("this evaluator fails on purpose")
         return LogEntry(self.evaluate_on, {"": Scalar(float(Failing.calls))})
+
+
+class Collapsed(Evaluation):
+    """Has no number before its `until`-th call; the dry run takes one."""
+
+    def __init__(self, until: int, evaluate_on: str = "valid") -> None:
+        super().__init__(evaluate_on)
+        self.until, self.calls = until, 0
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        self.calls += 1
+        if self.calls < self.until:
+            raise NoNumber("all codes are equal")
+        return LogEntry(self.evaluate_on, {"": Scalar(float(self.calls))})
 
 
 class Scripted(Evaluation):
