@@ -1,0 +1,102 @@
+"""How far a model's own pictures are from the data's, by features that are trained here."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Evaluation, LogEntry, Samples, Scalar, batches
+from frame.evaluation.feature_network import KINDS, SIZE, Features, features_of
+from frame.measures.generation import density_coverage, fid, kid, precision_recall
+from frame.mistakes import Mistake, TooFew, at_least, choices
+
+AT_ONCE = 1000  # pictures that are drawn at a time
+SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
+K_PRECISION, K_DENSITY = 3, 5  # as the papers have them
+
+
+class GenerationEvaluation(Evaluation):
+    """'fid', 'kid', 'precision', 'recall', 'density' and 'coverage' of the model's samples against pictures of a split.
+
+    Features are those of a classifier trained here on the data's own training split, or principal components where
+    there are no labels (see `features_of`): no number is comparable with a published one, nor with one of other
+    features, whose hash stands in the record. Behind each number, '/floor/train' is what as many training pictures
+    have in the place of samples: a model below it copies, one near it cannot be told from the data.
+
+    Args:
+        evaluate_on: split whose pictures are the real ones.
+        n_samples: pictures of the split, samples, and training pictures of the floor; fewer where a split has fewer.
+        sample_images: draw pixels from p(x|z) instead of taking its means; None: where the data are 0 and 1 only, as
+            grey means would then be told from them at once.
+        features: 'classifier', 'pca' (principal components of pixels); None: a classifier where 'train' has labels.
+
+    Raises:
+        Mistake: n_samples < 2, or unknown features; from `evaluate`, a classifier of data without labels.
+        TooFew: from `evaluate`, no more pictures than features.
+        NoNumber: from `evaluate`, pictures that are not finite.
+    """
+
+    needs = (Samples,)
+
+    def __init__(
+        self,
+        evaluate_on: str = "test",
+        n_samples: int | None = 10_000,
+        sample_images: bool | None = None,
+        features: str | None = None,
+    ) -> None:
+        super().__init__(evaluate_on)
+        at_least(2, n_samples=n_samples)
+        if features is not None and features not in KINDS:
+            raise Mistake(choices(features, KINDS, kind="features"))
+        self.n_samples, self.sample_images, self.features = n_samples, sample_images, features
+        self._kept: tuple[DataSet, Features, Tensor, dict[str, Scalar]] | None = None  # of the data, not of the model
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, Samples)
+        n = min(len(data.split(self.evaluate_on)), self.n_samples or math.inf, len(data.split("train")))
+        if n <= SIZE:
+            raise TooFew(f"{n} pictures are too few for {SIZE} features: generation needs more")
+        first = next(self.batches(model, data, 256))["x"]
+        noisy = bool(((first == 0) | (first == 1)).all()) if self.sample_images is None else self.sample_images
+        if self._kept is None or self._kept[0] is not data:
+            features = features_of(data, self.features, first.device)
+            real = _features(features, (b["x"] for b in batches(model, data, self.evaluate_on, int(n))))
+            train = _features(features, (b["x"] for b in batches(model, data, "train", int(n))))
+            self._kept = data, features, real, self._measured(real, train, features, f"{n} pictures of train")
+        _, features, real, floor = self._kept
+        sizes = [min(AT_ONCE, int(n) - start) for start in range(0, int(n), AT_ONCE)]
+        drawn = _features(features, (model.sample(size, sample_images=noisy) for size in sizes))
+        what = f"{n} samples" if noisy else f"means of p(x|z) of {n} samples"
+        found = self._measured(real, drawn, features, what)
+        return LogEntry(self.evaluate_on, found | {f"{key}/floor/train": scalar for key, scalar in floor.items()})
+
+    def _measured(self, real: Tensor, others: Tensor, features: Features, what: str) -> dict[str, Scalar]:
+        n = len(others)
+
+        def scalar(value: float, how: str, error: float | None = None) -> Scalar:
+            of = f"{how} of {what} and {len(real)} pictures of {self.evaluate_on}; features: {features.name}"
+            return Scalar(value, "", n, f"{of}; not comparable with published ones", error)
+
+        def share(value: float, how: str) -> Scalar:
+            return scalar(value, how, math.sqrt(value * (1 - value) / n))
+
+        size = min(SUBSET_SIZE, n // 2, len(real) // 2)
+        mmd, spread = kid(real, others, SUBSETS, size)
+        precision, recall = precision_recall(real, others, K_PRECISION)
+        density, coverage = density_coverage(real, others, K_DENSITY)
+        return {
+            "fid": scalar(fid(real, others), "Frechet distance"),
+            # subsets share rows: their mean is as uncertain as a subset of all rows would be
+            "kid": scalar(mmd, f"mean of {SUBSETS} subsets of {size}", spread * math.sqrt(size / n)),
+            "precision": share(precision, f"balls to the {K_PRECISION}rd nearest neighbour"),
+            "recall": share(recall, f"balls to the {K_PRECISION}rd nearest neighbour"),
+            "density": scalar(density, f"balls to the {K_DENSITY}th nearest neighbour"),
+            "coverage": share(coverage, f"balls to the {K_DENSITY}th nearest neighbour"),
+        }
+
+
+def _features(features: Features, pictures: Iterator[Tensor]) -> Tensor:
+    return torch.cat([features.of(x).float().cpu() for x in pictures])
