@@ -16,6 +16,7 @@ USAGE = """frame: representation-learning experiments composed from YAML
   frame evaluate 'runs/*/*' evaluation=[...] other ones, of many runs; what is there is skipped
   frame list runs state=finished sort=...   runs beside one another, by any key or result
   frame show runs/...                       what a run is, where it stands, what it found
+  frame new model MyVAE                     a file, its YAML and its test, ready to run; also data, evaluation, ...
   frame train --help                        experiments and options
   eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
 """
@@ -145,7 +146,19 @@ def list_runs(words: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "list": list_runs, "show": show}
+def new(words: Sequence[str]) -> int:
+    """`frame new model MyVAE`."""
+    from frame.studies.new import KINDS
+    from frame.studies.new import new as write
+
+    names, folder = _own_folder(words)
+    if len(names) != 2:
+        raise Mistake(f"new needs a kind and a name: frame new model MyVAE; kinds: {', '.join(KINDS)}")
+    print(write(names[0], names[1], folder))
+    return 0
+
+
+COMMANDS = {"train": train, "evaluate": evaluate, "list": list_runs, "show": show, "new": new}
 
 
 def _listed(text: str) -> list[str]:

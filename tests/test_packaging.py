@@ -118,6 +118,7 @@ def test_wheel_holds_every_config_and_module(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     ours = [f"frame/{file.relative_to(ROOT)}" for file in (ROOT / "config").rglob("*.yaml") if file.stem != "mine"]
     ours += [str(file.relative_to(ROOT)) for file in (ROOT / "frame").rglob("*.py")]
+    ours += [str(file.relative_to(ROOT)) for file in (ROOT / "frame" / "studies" / "templates").glob("*.yaml")]
     assert len(ours) > 60
     assert not set(ours) - held
     assert not [name for name in held if not name.startswith(("frame/", "frame-"))]  # neither tests nor benchmarks
