@@ -5,12 +5,15 @@ from torch import nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import BoundsLikelihood, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.levels import bits, levels_of
 from frame.measures.statistics import mean_and_standard_error
 from frame.mistakes import at_least
 
 
 class ELBOEvaluation(Evaluation):
     """ELBO in nats per picture, with 'rate' and 'distortion'; the KL has weight 1 whatever training uses.
+
+    Where p(x|z) is a probability of the values that pixels have, 'bits_per_dim' is -ELBO / (D ln 2) of D values.
 
     Args:
         evaluate_on: split.
@@ -29,8 +32,11 @@ class ELBOEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, BoundsLikelihood)
-        batches = self.batches(model, data, self.n_samples)
-        bounds = [model.log_likelihood_bound(*given(model, batch)) for batch in batches]
+        bounds, levels, n_dims = [], [], 0
+        for batch in self.batches(model, data, self.n_samples):
+            bounds.append(model.log_likelihood_bound(*given(model, batch)))
+            levels.append(levels_of(model, batch))
+            n_dims = batch["x"][0].numel()
         entry = LogEntry(self.evaluate_on)
         for key, term in {"": "elbo", "rate": "rate", "distortion": "distortion"}.items():
             values = torch.cat([bound[term] for bound in bounds])
@@ -42,4 +48,5 @@ class ELBOEvaluation(Evaluation):
                 estimator="1 posterior sample a picture; KL analytic between Gaussians, else by the same sample",
                 standard_error=standard_error,
             )
+        entry.scalars |= bits(torch.cat([bound["elbo"] for bound in bounds]), levels, n_dims, "-ELBO")
         return entry

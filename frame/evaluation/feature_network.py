@@ -19,6 +19,7 @@ from frame.measures.pca import PCA
 from frame.measures.statistics import fraction
 from frame.mistakes import Mistake, choices
 
+FORMAT = 1  # of the kept file; another number finds nothing there
 KINDS = ("classifier", "pca")
 SIZE = 64  # features of a picture
 ROWS = 50_000  # training rows that are used, a fixed random choice of them
@@ -91,6 +92,7 @@ def features_of(data: DataSet, kind: str | None = None, device: torch.device | s
     if not suits:
         raise Mistake(f"{type(data).__name__} has no pictures with 'y' to train a classifier on: set features=pca")
     settings = (
+        FORMAT,
         type(data).__name__,
         len(data.split("train")),
         SIZE,

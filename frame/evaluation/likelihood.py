@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar, WeighsSamples, given
+from frame.evaluation.levels import bits, levels_of
 from frame.measures.likelihood import streamed_iwae_bound
 from frame.measures.statistics import mean_and_standard_error
 from frame.mistakes import at_least
@@ -16,6 +17,8 @@ ROWS = 1024  # (picture, sample) pairs in one pass through the decoder: small en
 
 class IWAEBoundEvaluation(Evaluation):
     """log 1/S sum_s p(x, z_s) / q(z_s|x) in nats per picture, z_s ~ q(z|x), for any model that weighs its samples.
+
+    Where p(x|z) is a probability of the values that pixels have, 'bits_per_dim' is the bound over -D ln 2.
 
     Args:
         evaluate_on: split.
@@ -36,15 +39,18 @@ class IWAEBoundEvaluation(Evaluation):
         self.n_samples, self.n_posterior_samples = n_samples, n_posterior_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        bounds = []
+        parts, levels, n_dims = [], [], 0
         for batch in self.batches(model, data, self.n_samples):
             # few pictures with many samples each: x of one picture is broadcast and never copied
             inputs = [part.split(max(1, ROWS // self.n_posterior_samples)) for part in given(model, batch)]
-            bounds += [self.bound(model, parts) for parts in zip(*inputs, strict=True)]
-        mean, standard_error = mean_and_standard_error(torch.cat(bounds))
+            parts += [self.bound(model, taken) for taken in zip(*inputs, strict=True)]
+            levels.append(levels_of(model, batch))
+            n_dims = batch["x"][0].numel()
+        bounds = torch.cat(parts)
+        mean, standard_error = mean_and_standard_error(bounds)
         estimator = f"log of the mean of {self.n_posterior_samples} importance weights, a lower bound"
-        scalar = Scalar(mean, "nats per picture", sum(map(len, bounds)), estimator, standard_error)
-        return LogEntry(self.evaluate_on, scalars={"": scalar})
+        scalar = Scalar(mean, "nats per picture", len(bounds), estimator, standard_error)
+        return LogEntry(self.evaluate_on, scalars={"": scalar} | bits(bounds, levels, n_dims, "-bound"))
 
     def bound(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         """[B]: the bound of each picture, from chunks of its samples."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from frame.mistakes import at_least
+
 
 def iwae_bound(log_weights: Tensor) -> Tensor:
     """log 1/S sum_s w_s for log-weights [S, B]: [B], in their unit.
@@ -30,6 +32,18 @@ def streamed_iwae_bound(chunks: Iterable[Tensor]) -> Tensor:
     if total is None:
         raise ValueError("no chunk of log-weights: there has to be at least one sample")
     return total - math.log(n_samples)
+
+
+def bits_per_dimension(log_p: Tensor, n_dims: int) -> Tensor:
+    """-log p / (D ln 2) for log-probabilities in nats of rows with D values: bits that a code spends on each of them.
+
+    Meaningful where p is a probability of discrete values. A density may be above 1, and its bits below 0.
+
+    Raises:
+        Mistake: n_dims < 1.
+    """
+    at_least(1, n_dims=n_dims)
+    return -log_p / (n_dims * math.log(2))
 
 
 def active_units(means: Tensor, threshold: float = 0.01) -> Tensor:

@@ -82,7 +82,8 @@ def test_few_samples_take_many_pictures_at_once() -> None:
     seen: list[tuple[int, ...]] = []
     model.decoder.register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0].shape)))
     run(IWAEBoundEvaluation("valid", None, 100), model)
-    assert seen == [(1000, 2)] * 6 + [(400, 2)]  # 64 pictures, ten at a time
+    # 64 pictures, ten at a time; one more row shows what kind of p(x|z) it is
+    assert seen == [(1000, 2)] * 6 + [(400, 2), (1, 2)]
 
 
 def test_bound_of_a_linear_model_is_its_likelihood() -> None:

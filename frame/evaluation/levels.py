@@ -1,0 +1,49 @@
+"""Whether p(x|z) is a probability of the very values that the data have, so that nats are bits of a code for them."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Independent
+
+from frame.data.base import Batch
+from frame.evaluation.base import Decodes, Encodes, Scalar, given
+from frame.measures.likelihood import bits_per_dimension
+from frame.measures.statistics import mean_and_standard_error
+
+
+@runtime_checkable
+class _EncodesAndDecodes(Encodes, Decodes, Protocol):
+    pass
+
+
+def levels_of(model: nn.Module, batch: Batch) -> int | None:
+    """How many values p(x|z) gives a probability to, where all pixels of the batch are among them.
+
+    2 of a Bernoulli, else what the distribution calls `levels`. None for a density, and for a Bernoulli of grey pixels,
+    whose cross-entropy is the logarithm of no probability.
+    """
+    if not isinstance(model, _EncodesAndDecodes):
+        return None
+    x, *others = (part[:1] for part in given(model, batch))
+    p_x_given_z: Any = model.decode(model.encode(x, *others).mean, *others)
+    values = p_x_given_z.base_dist if isinstance(p_x_given_z, Independent) else p_x_given_z
+    levels = 2 if isinstance(values, Bernoulli) else getattr(values, "levels", None)
+    return levels if levels is not None and on_levels(batch["x"], levels) else None
+
+
+def on_levels(x: Tensor, levels: int) -> bool:
+    """Whether all values of x are among 0, 1 / (levels - 1) ... 1, as they are or rounded to 8 bits."""
+    off = (x - (x * (levels - 1)).round() / (levels - 1)).abs()
+    eight_bits = (x * 255 - (x * 255).round()).abs() < 1e-3
+    there = (off < 1e-5) | (eight_bits & (off * 255 <= 0.501))
+    return bool(there.all() and x.min() >= 0 and x.max() <= 1)
+
+
+def bits(bounds: Tensor, levels: Sequence[int | None], n_dims: int, how: str) -> dict[str, Scalar]:
+    """'bits_per_dim' of bounds [N] on log p(x) in nats; {} where `levels_of` a batch is None."""
+    if None in levels:
+        return {}
+    mean, error = mean_and_standard_error(bits_per_dimension(bounds, n_dims))
+    estimator = f"{how} over {n_dims} ln 2, an upper bound; p(x|z) of {levels[0]} values, which pixels have"
+    return {"bits_per_dim": Scalar(mean, "bits per dimension", len(bounds), estimator, error)}
