@@ -5,11 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GAP = 3  # pixels between pictures
 PAPER = 255
+DOTS = 100  # pixels of an inch of a figure
+# Okabe & Ito 2008, "Color universal design": colours that people who do not see red and green tell apart
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#B3A600")
+MARKERS = (
+    "os^vDPX<>*p"  # 11 shapes and 8 colours make 88 classes different, and no two differ in colour alone before 11
+)
 SMALLEST = 56  # pixels: smaller pictures are enlarged by a whole factor, without smoothing
 
 
@@ -32,6 +39,39 @@ def grid(pictures: Tensor, n_columns: int, row_labels: Sequence[str] = ()) -> np
         canvas[top : top + height, left : left + width] = picture.permute(1, 2, 0)
     image = canvas.numpy()
     return _labelled(image, row_labels, height) if row_labels else image
+
+
+def labelled_grid(
+    pictures: Tensor, n_columns: int, rows: Sequence[str] = (), columns: Sequence[str] = (), below: str = ""
+) -> Figure:
+    """`grid` as a figure, a pixel of the one a pixel of the other, with labels that stay sharp at any size.
+
+    Args:
+        pictures, n_columns: as `grid` takes them.
+        rows: labels to the left of the rows.
+        columns: labels below the columns.
+        below: what the columns are, or a caption.
+    """
+    image = grid(pictures, n_columns)
+    height, width = image.shape[:2]
+    n_rows = math.ceil(len(pictures) / n_columns)
+    # a digit is about 0.09 inches wide; a caption wants more paper than few pictures have
+    left = 0.15 + 0.09 * max((len(label) for label in rows), default=0)
+    bottom = 0.05 + 0.22 * bool(columns) + 0.22 * (1 + below.count("\n")) * bool(below)
+    longest = 0.08 * max(len(line) for line in below.split("\n"))
+    wide, high = width / DOTS, height / DOTS
+    margin = max(0.1, (longest - wide) / 2 + 0.1)
+    left, right = max(left, margin), margin
+    figure = Figure(figsize=(left + wide + right, bottom + high + 0.1), dpi=DOTS)
+    size = figure.get_size_inches()
+    axes = figure.add_axes((left / size[0], bottom / size[1], wide / size[0], high / size[1]))
+    axes.imshow(image, interpolation="nearest", aspect="auto")
+    axes.set_yticks([GAP / 2 + (i + 0.5) * (height - GAP) / n_rows for i in range(len(rows))], rows)
+    axes.set_xticks([GAP / 2 + (i + 0.5) * (width - GAP) / n_columns for i in range(len(columns))], columns)
+    axes.set_xlabel(below)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
 
 
 def _labelled(image: np.ndarray, row_labels: Sequence[str], height: int) -> np.ndarray:

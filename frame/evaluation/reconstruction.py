@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Reconstructs, given
-from frame.evaluation.pictures import grid
+from frame.evaluation.pictures import labelled_grid
 from frame.mistakes import at_least
 
 COLUMNS = 10
@@ -54,4 +54,7 @@ class ImageReconstructionQualitativeEvaluation(Evaluation):
             blank = torch.ones(min(COLUMNS, len(x)) - len(originals), *x.shape[1:], device=x.device)
             rows += [originals, blank, reconstructions, blank]
         labels = ["original", "reconstruction"] * (len(rows) // 4)
-        return LogEntry(self.evaluate_on, images={"": grid(torch.cat(rows), min(COLUMNS, len(x)), labels)})
+        below = f"{'a sample' if self.sample_images else 'the mean'} of p(x|z) for "
+        below += f"{'a sample' if self.sample_latents else 'the mean'} of q(z|x); {self.evaluate_on}"
+        figure = labelled_grid(torch.cat(rows), min(COLUMNS, len(x)), labels, below=below)
+        return LogEntry(self.evaluate_on, figures={"": figure})

@@ -6,7 +6,7 @@ from torch import nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Samples
-from frame.evaluation.pictures import grid
+from frame.evaluation.pictures import labelled_grid
 from frame.mistakes import at_least
 
 
@@ -33,4 +33,6 @@ class ImageSampleEvaluation(Evaluation):
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, Samples)
         pictures = model.sample(self.n_pictures, sample_images=self.sample_images)
-        return LogEntry(self.evaluate_on, images={"": grid(pictures, math.ceil(math.sqrt(self.n_pictures)))})
+        below = f"{self.n_pictures} samples{'' if self.sample_images else ', means of p(x|z)'}"
+        figure = labelled_grid(pictures, math.ceil(math.sqrt(self.n_pictures)), below=below)
+        return LogEntry(self.evaluate_on, figures={"": figure})

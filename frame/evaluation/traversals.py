@@ -3,13 +3,12 @@
 from typing import Protocol, runtime_checkable
 
 import torch
-from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, given
-from frame.evaluation.pictures import grid
+from frame.evaluation.pictures import labelled_grid
 from frame.mistakes import Mistake, at_least
 
 
@@ -66,24 +65,11 @@ class LatentTraversalEvaluation(Evaluation):
             z[row, :, dim] = values
         others = [value[:1].repeat_interleave(len(z) * self.n_steps, 0) for value in taken[0][1:]]
         pictures = model.decode(z.flatten(0, 1), *others).mean
-        return LogEntry(self.evaluate_on, figures={"": self._figure(pictures, values, dims, kl)})
-
-    def _figure(self, pictures: Tensor, values: Tensor, dims: Tensor, kl: Tensor) -> Figure:
-        image = grid(pictures, self.n_steps)
-        height, width = image.shape[:2]
-        row, column = height / len(dims), width / self.n_steps
-        # Inches at 100 dots each: the picture's pixels are the file's, and margins hold the labels
-        wide, high, left, below = width / 100, height / 100, 1.5, 0.6
-        figure = Figure(figsize=(left + wide + 0.1, below + high + 0.1), dpi=100)
-        size = figure.get_size_inches()
-        axes = figure.add_axes((left / size[0], below / size[1], wide / size[0], high / size[1]))
-        axes.imshow(image, interpolation="nearest")
-        axes.set_yticks([(i + 0.5) * row for i in range(len(dims))])
-        axes.set_yticklabels([f"z[{int(dim)}]: {float(nats):.2f} nats" for dim, nats in zip(dims, kl, strict=False)])
-        axes.set_xticks([(i + 0.5) * column for i in range(self.n_steps)])
-        # + 0.0 makes 0.0 of -0.0
-        axes.set_xticklabels([f"{round(float(value), 1) + 0.0:.1f}" for value in values])
-        axes.set_xlabel("value of the latent; beside each its KL to N(0, 1)")
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        return figure
+        figure = labelled_grid(
+            pictures,
+            self.n_steps,
+            [f"z[{int(dim)}]: {float(nats):.2f} nats" for dim, nats in zip(dims, kl, strict=False)],
+            [f"{round(float(value), 1) + 0.0:.1f}" for value in values],  # + 0.0 makes 0.0 of -0.0
+            "value of the latent; beside each its KL to N(0, 1)",
+        )
+        return LogEntry(self.evaluate_on, figures={"": figure})

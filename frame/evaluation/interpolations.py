@@ -1,0 +1,109 @@
+"""What lies between two pictures, in code space."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, given
+from frame.evaluation.pictures import labelled_grid
+from frame.mistakes import TooFew, at_least
+
+
+@runtime_checkable
+class _EncodesAndDecodes(Encodes, Decodes, Protocol):
+    pass
+
+
+@runtime_checkable
+class HasPriorDensity(Protocol):
+    def p_z(self) -> Distribution:
+        """p(z), batch_shape ()."""
+        ...
+
+
+def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Codes a, b [N, D] and t [T] in [0, 1] -> (1 - t) a + t b, [N, T, D]."""
+    t = t.view(1, -1, 1)
+    return (1 - t) * a.unsqueeze(1) + t * b.unsqueeze(1)
+
+
+def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Along the arc from a to b, [N, T, D]: its lengths stay between theirs, as those of a Gaussian's samples do.
+
+    White 2016, "Sampling generative networks" (1609.04468), section 2.1; linear where a and b point the same way.
+    """
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1)
+    angle = cosine.acos().view(-1, 1, 1)
+    t_ = t.view(1, -1, 1)
+    sine = angle.sin()
+    arc = (((1 - t_) * angle).sin() * a.unsqueeze(1) + (t_ * angle).sin() * b.unsqueeze(1)) / sine.clamp_min(1e-6)
+    return torch.where(sine > 1e-4, arc, linear(a, b, t))
+
+
+def is_standard_normal(p_z: Distribution) -> bool:
+    """Whether it is N(0, I)."""
+    values = p_z.base_dist if isinstance(p_z, Independent) else p_z
+    return isinstance(values, Normal) and bool((values.loc == 0).all() and (values.scale == 1).all())
+
+
+class InterpolationEvaluation(Evaluation):
+    """Pairs of pictures, and means of p(x|z) for codes between the means of their q(z|x); a straight line in between.
+
+    'spherical' is the same along an arc, where the prior is N(0, I): samples of many dimensions lie near a sphere, and
+    a line between two of them leaves it. At the ends stand the pictures themselves.
+
+    Args:
+        evaluate_on: split whose first drawn pictures are the pairs.
+        n_pairs: how many; a row each.
+        n_steps: codes in a row, the two pictures' own included.
+
+    Raises:
+        Mistake: a number is out of range.
+        TooFew: from `evaluate`, fewer than two pictures for each pair.
+    """
+
+    needs = (Encodes, Decodes)
+
+    def __init__(self, evaluate_on: str = "valid", n_pairs: int = 6, n_steps: int = 9) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_pairs=n_pairs)
+        at_least(2, n_steps=n_steps)
+        self.n_pairs, self.n_steps = n_pairs, n_steps
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        assert isinstance(model, _EncodesAndDecodes)
+        batch = next(self.batches(model, data, 2 * self.n_pairs, 2 * self.n_pairs))
+        x, *others = given(model, batch)
+        if len(x) < 2 * self.n_pairs:
+            raise TooFew(f"{len(x)} pictures make no {self.n_pairs} pairs")
+        z = model.encode(x, *others).mean
+        t = torch.linspace(0, 1, self.n_steps, device=x.device)
+        paths = {"": linear}
+        if isinstance(model, HasPriorDensity) and not others and is_standard_normal(model.p_z()):
+            paths["spherical"] = spherical
+        entry = LogEntry(self.evaluate_on)
+        for key, path in paths.items():
+            between = path(z[::2].flatten(1), z[1::2].flatten(1), t).flatten(0, 1).unflatten(1, z.shape[1:])
+            # what a model is conditioned on beside x is that of the first picture
+            first = [value[::2].repeat_interleave(self.n_steps, 0) for value in others]
+            pictures = model.decode(between, *first).mean.unflatten(0, (self.n_pairs, self.n_steps))
+            rows = torch.cat([x[::2].unsqueeze(1), pictures, x[1::2].unsqueeze(1)], 1).flatten(0, 1)
+            steps = [f"{value:.3g}" for value in t.tolist()]
+            entry.figures[key] = labelled_grid(
+                rows,
+                self.n_steps + 2,
+                _names(batch, self.n_pairs),
+                ["picture", *steps, "picture"],
+                f"share of the second picture's code, {path.__name__}; means of p(x|z); {self.evaluate_on}",
+            )
+        return entry
+
+
+def _names(batch: dict[str, Tensor], n_pairs: int) -> list[str]:
+    if "y" not in batch:
+        return [f"pair {i + 1}" for i in range(n_pairs)]
+    labels = batch["y"].tolist()
+    return [f"{a} to {b}" for a, b in zip(labels[::2], labels[1::2], strict=True)]

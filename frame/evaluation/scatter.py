@@ -1,0 +1,139 @@
+"""Codes of a split in two dimensions, coloured and marked by their classes."""
+
+import importlib
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from torch import Tensor, nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
+from frame.evaluation.codes import codes_of
+from frame.evaluation.pictures import COLOURS, MARKERS
+from frame.measures.geometry import finite
+from frame.measures.neighbours import check_codes
+from frame.measures.pca import PCA
+from frame.mistakes import Mistake, TooFew, at_least
+
+
+class PCAScatterEvaluation(Evaluation):
+    """The first two principal components of the means of encode(x); 'explained' is their share of the variance in %.
+
+    A code of one dimension stands beside zeros. Classes have colours, shapes and their names at their medians.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of it; all of them if None or more than there are.
+
+    Raises:
+        Mistake: n_samples < 2.
+        NoNumber: from `evaluate`, codes that are NaN or all equal.
+    """
+
+    needs = (Encodes,)
+
+    def __init__(self, evaluate_on: str = "test", n_samples: int | None = 2000) -> None:
+        super().__init__(evaluate_on)
+        at_least(2, n_samples=n_samples)
+        self.n_samples = n_samples
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        found = codes_of(model, data, self.evaluate_on, "mean", self.n_samples)
+        codes = finite(found.codes)
+        check_codes(codes)
+        positions, labels, scalars = self.placed(codes)
+        below = f"{len(codes)} means of q(z|x), {self.evaluate_on}"
+        return LogEntry(self.evaluate_on, scalars, figures={"": scatter(positions, found.y, labels, below)})
+
+    def placed(self, codes: Tensor) -> tuple[Tensor, tuple[str, str], dict[str, Scalar]]:
+        """Codes [N, D] -> positions [N, 2], the names of both axes, and numbers."""
+        positions = PCA(codes.float(), 2)(codes.float())
+        shares = 100 * positions.var(0, correction=0) / codes.var(0, correction=0).sum().float()
+        if positions.shape[1] < 2:
+            positions = torch.cat([positions, torch.zeros_like(positions)], 1)
+            shares = torch.cat([shares, shares.new_zeros(1)])
+        names = [f"component {i + 1}: {share:.1f} % of the variance" for i, share in enumerate(shares.tolist())]
+        estimator = f"first two of {codes.shape[1]} principal components"
+        explained = Scalar(shares.sum().item(), "%", len(codes), estimator, layer="mean")
+        return positions, (names[0], names[1]), {"explained": explained}
+
+
+class UMAPScatterEvaluation(PCAScatterEvaluation):
+    """The means of encode(x) by UMAP (McInnes, Healy and Melville 2018, 1802.03426), which keeps who is near whom.
+
+    Distances between clusters and their sizes mean little. Needs the extra `umap`.
+
+    Args:
+        evaluate_on: split.
+        n_samples: pictures of it; all of them if None or more than there are.
+        n_neighbours: few show fine structure, many the whole.
+        min_dist: how close points may lie.
+        seed: of the layout; UMAP then takes one core.
+
+    Raises:
+        Mistake: a number is out of range; from `check`, UMAP is not installed.
+        TooFew: from `evaluate`, no more codes than neighbours.
+    """
+
+    def __init__(
+        self,
+        evaluate_on: str = "test",
+        n_samples: int | None = 2000,
+        n_neighbours: int = 15,
+        min_dist: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(evaluate_on, n_samples)
+        at_least(2, n_neighbours=n_neighbours)
+        at_least(0, min_dist=min_dist)
+        self.n_neighbours, self.min_dist, self.seed = n_neighbours, min_dist, seed
+
+    def check(self, model: nn.Module, data: DataSet) -> None:
+        super().check(model, data)
+        _umap()
+
+    def placed(self, codes: Tensor) -> tuple[Tensor, tuple[str, str], dict[str, Scalar]]:
+        if len(codes) <= self.n_neighbours:
+            raise TooFew(f"{len(codes)} codes have no {self.n_neighbours} neighbours: give more")
+        layout = _umap().UMAP(n_neighbors=self.n_neighbours, min_dist=self.min_dist, random_state=self.seed, n_jobs=1)
+        positions = torch.as_tensor(layout.fit_transform(codes.float().numpy()))
+        return positions, ("UMAP 1, no unit", "UMAP 2, no unit"), {}
+
+
+def _umap() -> Any:
+    try:
+        return importlib.import_module("umap")  # here and not above: it is an extra, and takes seconds
+    except ImportError as error:
+        raise Mistake(f"UMAP is not installed ({error}): pip install 'frame[umap]', or take pca_scatter") from None
+
+
+def scatter(positions: Tensor, y: Tensor | None, axes_names: tuple[str, str], title: str) -> Figure:
+    """Points [N, 2] by their classes [N]: each has a colour, a shape, a line in the legend and its name among them."""
+    figure = Figure(figsize=(7, 5.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    size = 14 if len(positions) > 500 else 30
+    h, v = positions.double().numpy().T
+    if y is None:
+        axes.scatter(h, v, s=size, color=COLOURS[0], linewidths=0)
+    else:
+        classes, which = y.unique().tolist(), y.numpy()
+        for i, label in enumerate(classes):
+            mine, marker, colour = which == label, MARKERS[i % len(MARKERS)], COLOURS[i % len(COLOURS)]
+            axes.scatter(
+                h[mine], v[mine], s=size, marker=marker, color=colour, linewidths=0, alpha=0.7, label=str(label)
+            )
+        if len(classes) <= 2 * len(MARKERS):
+            around = [withStroke(linewidth=3, foreground="white")]
+            for label in classes:
+                middle = np.median(h[which == label]), np.median(v[which == label])
+                axes.annotate(
+                    str(label), middle, fontsize=14, weight="bold", ha="center", va="center", path_effects=around
+                )
+            figure.legend(title="class", loc="outside right upper", markerscale=2, frameon=False)
+    axes.set_xlabel(axes_names[0])
+    axes.set_ylabel(axes_names[1])
+    axes.set_title(title, fontsize=10)
+    return figure
