@@ -106,4 +106,4 @@ def _names(batch: dict[str, Tensor], n_pairs: int) -> list[str]:
     if "y" not in batch:
         return [f"pair {i + 1}" for i in range(n_pairs)]
     labels = batch["y"].tolist()
-    return [f"{a} to {b}" for a, b in zip(labels[::2], labels[1::2], strict=True)]
+    return [f"class {a} → {b}" for a, b in zip(labels[::2], labels[1::2], strict=True)]

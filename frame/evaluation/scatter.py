@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from torch import Tensor, nn
@@ -126,14 +127,21 @@ def scatter(positions: Tensor, y: Tensor | None, axes_names: tuple[str, str], ti
                 h[mine], v[mine], s=size, marker=marker, color=colour, linewidths=0, alpha=0.7, label=str(label)
             )
         if len(classes) <= 2 * len(MARKERS):
-            around = [withStroke(linewidth=3, foreground="white")]
-            for label in classes:
-                middle = np.median(h[which == label]), np.median(v[which == label])
-                axes.annotate(
-                    str(label), middle, fontsize=14, weight="bold", ha="center", va="center", path_effects=around
-                )
+            _name(axes, {str(label): np.stack([h, v])[:, which == label] for label in classes})
             figure.legend(title="class", loc="outside right upper", markerscale=2, frameon=False)
     axes.set_xlabel(axes_names[0])
     axes.set_ylabel(axes_names[1])
     axes.set_title(title, fontsize=10)
     return figure
+
+
+def _name(axes: Axes, classes: dict[str, np.ndarray]) -> None:
+    """Writes each class's name at its median, where no other's is near: classes on one another have no place."""
+    size = np.ptp(np.concatenate([*classes.values()], 1), 1)
+    middles = {name: np.median(points, 1) for name, points in classes.items()}
+    around = [withStroke(linewidth=3, foreground="white")]
+    for name, middle in middles.items():
+        if all((np.abs(middle - other) > 0.035 * size).any() for key, other in middles.items() if key != name):
+            axes.annotate(
+                name, tuple(middle), fontsize=14, weight="bold", ha="center", va="center", path_effects=around
+            )
