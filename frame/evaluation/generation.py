@@ -23,7 +23,7 @@ class GenerationEvaluation(Evaluation):
     Features are those of a classifier trained here on the data's own training split, or principal components where
     there are no labels (see `features_of`): no number is comparable with a published one, nor with one of other
     features, whose hash stands in the record. Behind each number, '/floor/train' is what as many training pictures
-    have in the place of samples: a model below it copies, one near it cannot be told from the data.
+    have in the place of samples: a model near it cannot be told from the data, nor from one that copies training.
 
     Args:
         evaluate_on: split whose pictures are the real ones.
