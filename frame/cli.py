@@ -16,6 +16,7 @@ USAGE = """frame: representation-learning experiments composed from YAML
   frame evaluate 'runs/*/*' evaluation=[...] other ones, of many runs; what is there is skipped
   frame list runs state=finished sort=...   runs beside one another, by any key or result
   frame show runs/...                       what a run is, where it stands, what it found
+  frame export runs/... format=onnx         weights, config, source, results and a model card, for others
   frame new model MyVAE                     a file, its YAML and its test, ready to run; also data, evaluation, ...
   frame train --help                        experiments and options
   eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
@@ -146,6 +147,35 @@ def list_runs(words: Sequence[str]) -> int:
     return 0
 
 
+def export(words: Sequence[str]) -> int:
+    """`frame export RUN [out=FOLDER] [checkpoint=best] [weights=raw] [format=onnx] [packages=[a]] [tolerance=1e-4]`."""
+    overrides, folder = _own_folder(words)
+    use_own_folder(folder)
+    runs = [word for word in overrides if "=" not in word]
+    options = dict(word.split("=", 1) for word in overrides if "=" in word)
+    formats = ("safetensors", "onnx", "torch_export")
+    valid = {"checkpoint": ("last", "best"), "weights": ("average", "raw"), "format": formats}
+    for name, value in options.items():
+        if name not in (*valid, "out", "packages", "tolerance"):
+            raise Mistake(choices(name, (*valid, "out", "packages", "tolerance"), kind="option of export"))
+        if name in valid and value not in valid[name]:
+            raise Mistake(choices(value, valid[name], kind=name))
+    if len(runs) != 1:
+        raise Mistake("export takes one run: frame export runs/... out=FOLDER")
+    try:
+        tolerance = float(options.pop("tolerance", "1e-4"))
+    except ValueError:
+        raise Mistake("tolerance is a number, such as 1e-4") from None
+    out = Path(options.pop("out")).expanduser() if "out" in options else None
+    form, packages = options.pop("format", "safetensors"), _listed(options.pop("packages", ""))
+    from frame.studies.export import export as write
+    from frame.studies.export import said
+
+    written = write(Path(runs[0]), out=out, form=form, packages=packages, tolerance=tolerance, **options)
+    print(said(written))
+    return 0
+
+
 def new(words: Sequence[str]) -> int:
     """`frame new model MyVAE`."""
     from frame.studies.new import KINDS
@@ -158,7 +188,7 @@ def new(words: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "list": list_runs, "show": show, "new": new}
+COMMANDS = {"train": train, "evaluate": evaluate, "list": list_runs, "show": show, "new": new, "export": export}
 
 
 def _listed(text: str) -> list[str]:

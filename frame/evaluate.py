@@ -89,6 +89,7 @@ def evaluate_run(
             the data can serve.
     """
     run = open_run(folder, packages=packages, device=device, weights=weights, checkpoint=checkpoint)
+    checkpoint = run.checkpoint  # an export has one, whatever it is called
     evaluators = dict(_on(evaluate_on, chosen if chosen is not None else _own(run)))
     if not evaluators:
         raise Mistake(f"the config of {folder} names no evaluations: choose some, evaluation=[...]")

@@ -32,6 +32,7 @@ from frame.data.base import DataSet
 from frame.data.loader import Loader
 from frame.data.per_sample import as_data_set
 from frame.dry_run import Head, dry_run
+from frame.exported import Export
 from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.models.base import Model
@@ -82,6 +83,10 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
         Mistake: there is no run, another process trains in it, or the overrides change what it is.
     """
     run = RunFolder.existing(folder)
+    if Export.at(run.path) is not None:
+        raise Mistake(
+            f"{folder} is an export, which has no state to go on from: its README.md says how to train it again"
+        )
     config = run.config
     for text in overrides:
         key = text.lstrip("+").split("=")[0]

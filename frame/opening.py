@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 from torch import nn
 from torch.distributions import Distribution
 from torch.utils.data import Dataset
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 from frame.checks import targets
 from frame.data.base import DataSet, Source
 from frame.evaluation.base import Evaluation
+from frame.exported import Export
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
 
@@ -26,14 +28,21 @@ TRUSTED = ("frame", "torch.nn", "torch.distributions")
 BUILDABLE: tuple[type, ...] = (nn.Module, Distribution, DataSet, Dataset, Evaluation)
 
 
-def guard(config: Any, packages: Sequence[str] = ()) -> None:
+def guard(config: Any, packages: Sequence[str] = (), export: Export | None = None) -> None:
     """Raises Mistake where a `_target_` is no class that computes, defined in a trusted package.
 
-    A name is judged before its module is imported, and again by where its class was defined.
+    A name is judged before its module is imported, and again by where its class was defined. What came along with an
+    export is named, and trusted no more than the rest.
     """
     allowed = (*TRUSTED, *packages)
     for path, node in targets(config):
         name = str(node["_target_"])
+        came = export.manifest["modules"].get(name.rpartition(".")[0]) if export is not None else None
+        if export is not None and came is not None and not _below(name, packages):
+            raise Mistake(
+                f"{path} names {name}, whose source came along and is not trusted: read {export.path / came}, "
+                f"then pass trust_source=True; or packages=['{name.split('.')[0]}'] where it is installed"
+            )
         if not _below(name, allowed):
             package = name.split(".")[0]
             raise Mistake(f"{path} names {name}, which is not trusted: if you trust it, pass packages=['{package}']")
@@ -42,17 +51,17 @@ def guard(config: Any, packages: Sequence[str] = ()) -> None:
             raise Mistake(f"{path} names {name}, which is no module, distribution, data set or evaluation: not built")
 
 
-def build_model(config: DictConfig, packages: Sequence[str] = ()) -> nn.Module:
+def build_model(config: DictConfig, packages: Sequence[str] = (), export: Export | None = None) -> nn.Module:
     """The run's model with untrained weights."""
-    model: nn.Module = _build(config, "model", packages, nn.Module)
+    model: nn.Module = _build(config, "model", packages, nn.Module, export)
     return model
 
 
-def build_data(config: DictConfig, packages: Sequence[str] = ()) -> DataSet:
+def build_data(config: DictConfig, packages: Sequence[str] = (), export: Export | None = None) -> DataSet:
     """The run's data set."""
     from frame.data.per_sample import as_data_set
 
-    return as_data_set(_build(config, "data", packages, object))
+    return as_data_set(_build(config, "data", packages, object, export))
 
 
 def build_evaluation(node: DictConfig, packages: Sequence[str] = ()) -> Evaluation:
@@ -61,13 +70,16 @@ def build_evaluation(node: DictConfig, packages: Sequence[str] = ()) -> Evaluati
     return evaluation
 
 
-def _build(config: DictConfig, key: str, packages: Sequence[str], kind: type) -> Any:
+def _build(config: DictConfig, key: str, packages: Sequence[str], kind: type, export: Export | None = None) -> Any:
     from hydra.utils import instantiate
 
     node = config[key]
-    # resolved first: what a reference stands for is guarded, too
-    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    guard({key: plain}, packages)
+    try:
+        # resolved first: what a reference stands for is guarded, too
+        plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    except InterpolationResolutionError as error:
+        raise Mistake(f"{key} cannot be filled in: {str(error).splitlines()[0]}") from None
+    guard({key: plain}, packages, export)
     built = instantiate(plain)
     assert isinstance(built, kind), f"{key} is a {type(built).__name__}"
     return built
@@ -88,7 +100,7 @@ def _find(name: str, path: str) -> Any:
 
 
 class Run:
-    """A finished or unfinished run, opened to look at: `.model`, `.config`, `.data('test')`, `.results`."""
+    """A run, finished or not, or an export, opened to look at: `.model`, `.config`, `.data('test')`, `.results`."""
 
     def __init__(
         self,
@@ -97,8 +109,17 @@ class Run:
         device: str = "cpu",
         weights: str | None = None,
         checkpoint: str = "last",
+        trust_source: bool = False,
     ) -> None:
         self.folder, self.packages, self.device, self.checkpoint = folder, tuple(packages), device, checkpoint
+        self.export = Export.at(folder.path)
+        if self.export is not None:
+            self.export.verify()
+            self.checkpoint, weights = self.export.check(checkpoint, weights)
+            if trust_source:
+                self.packages += self.export.trust()
+        elif trust_source:
+            raise Mistake(f"{folder.path} is no export: a run's classes are trusted by packages=[...]")
         self.config = folder.config
         self.weights = weights or str(self.config.get("weights", "average"))
 
@@ -116,7 +137,7 @@ class Run:
         state = self.folder.checkpoint(self.checkpoint)
         if state is None:
             raise Mistake(f"{self.folder.path} has no {self.checkpoint} checkpoint yet")
-        model = build_model(self.config, self.packages)
+        model = build_model(self.config, self.packages, self.export)
         weights = state["model"]
         if self.weights == "average" and state["average"] is not None:
             # the averaged copy keeps its weights below `module`, beside a count
@@ -131,7 +152,7 @@ class Run:
         Raises:
             Mistake: the config names what may not be built, or files are missing when a split is read.
         """
-        return build_data(self.config, self.packages)
+        return build_data(self.config, self.packages, self.export)
 
     def data(self, split: str) -> Source:
         """One split of the run's data."""
@@ -159,20 +180,22 @@ def open(
     device: str = "cpu",
     weights: str | None = None,
     checkpoint: str = "last",
+    trust_source: bool = False,
 ) -> Run:
-    """Opens a run's folder, anywhere the packages that its config names can be imported.
+    """Opens a run's folder or an export, anywhere the packages that its config names can be imported.
 
     Args:
-        folder: the run.
+        folder: the run or the export.
         packages: besides `frame`, `torch.nn` and `torch.distributions`, whose classes the config may build.
         device: where the model goes.
         weights: 'average' or 'raw'; None takes what the run's config says.
-        checkpoint: 'last' or 'best'.
+        checkpoint: 'last' or 'best'; an export has one.
+        trust_source: run the source that came along with an export. Read it first: it can do all that you can.
 
     Raises:
-        Mistake: there is no run in the folder.
+        Mistake: there is no run in the folder, or a file of an export is not what was exported.
     """
-    return Run(RunFolder.existing(folder), packages, device, weights, checkpoint)
+    return Run(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source)
 
 
 def load(folder: str | Path, part: str = "model", **options: Any) -> nn.Module:

@@ -15,16 +15,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from frame import __version__
+from frame.exported import Export
 from frame.files import write_text
 from frame.mistakes import Mistake
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT = 1
 
@@ -170,13 +168,17 @@ class RunFolder:
         return [max(pictures) for folder in folders if (pictures := list(folder.glob("*.png")))]
 
     def checkpoint(self, name: str = "last") -> dict[str, Any] | None:
-        """The newest readable checkpoint called `name`, or None where there is none yet.
+        """The newest readable checkpoint called `name`, or None where there is none yet; an export's one and only.
 
         Raises:
             Mistake: a file is there, but none can be read.
         """
         from frame.callbacks.checkpoints import read
 
+        export = Export.at(self.path)
+        if export is not None:
+            export.check(name, None)
+            return export.state()
         broken = ""
         for file in [f"{name}.ckpt"] + (["previous.ckpt"] if name == "last" else []):
             path = self.path / "checkpoints" / file
