@@ -132,7 +132,7 @@ class Run:
         """The trained model in eval mode; averaged weights where the run kept them, unless `weights='raw'`.
 
         Raises:
-            Mistake: there is no checkpoint yet, or the config names what may not be built.
+            Mistake: there is no checkpoint yet, the config names what may not be built, or weights and code do not fit.
         """
         state = self.folder.checkpoint(self.checkpoint)
         if state is None:
@@ -142,7 +142,14 @@ class Run:
         if self.weights == "average" and state["average"] is not None:
             # the averaged copy keeps its weights below `module`, beside a count
             weights = {k.removeprefix("module."): v for k, v in state["average"].items() if k.startswith("module.")}
-        model.load_state_dict(weights)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            difference = str(error).splitlines()[1].strip()[:120] if "\n" in str(error) else str(error)
+            raise Mistake(
+                f"the weights in {self.folder.path} do not fit its model as the code is now ({difference} ...): "
+                "open it with the version that code.json names"
+            ) from None
         return model.to(self.device).eval()
 
     @cached_property

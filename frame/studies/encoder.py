@@ -165,12 +165,12 @@ def _write(encoder: Encoder, rows: Rows, form: str, file: Path) -> None:
 
 
 def _without_unused(model: nn.Module, program: torch.export.ExportedProgram) -> bool:
-    """Takes the networks out of the model of which the graph uses nothing, such as its decoder."""
+    """Takes out of the model the networks of which the graph uses nothing, such as its decoder."""
     used = {node.name for node in program.graph_module.graph.nodes if node.op == "placeholder" and node.users}
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     needed = {names[place].split(".")[1] for place in used & set(names)}  # model.encoder.head.weight
-    unused = [name for name, child in model.named_children() if name not in needed and [*child.parameters()]]
+    unused = [name for name, child in model.named_children() if name not in needed and child.state_dict()]
     for name in unused:
         setattr(model, name, nn.Identity())
     return bool(unused)

@@ -1,10 +1,11 @@
-"""Every block of the eight pages is run as it is documented, in a user's own folder with nothing else in it."""
+"""Every block of these pages is run as it is documented, in a user's own folder with nothing else in it."""
 
 import glob
 import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from tests.processes import Process, context
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("data", "models", "architectures", "optimization", "callbacks", "evaluation", "device", "logging")
+PAGES = ("data", "models", "architectures", "optimization", "callbacks", "evaluation", "device", "logging", "studies")
 FENCE = re.compile(r"^```(\w+)?(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -40,6 +41,11 @@ def run(line: str, folder: Path) -> str:
         name, _, value = words.pop(0).partition("=")
         environment[name] = value
     words = [found for word in words for found in (sorted(glob.glob(word, root_dir=folder)) or [word])]
+    if words[:2] == ["python", "-m"]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
     if words[0] == "python":
         output = folder / "printed.txt"
         process = context.Process(target=script, args=(words[1], str(folder), str(output)))
@@ -108,10 +114,17 @@ def check_logging(folder: Path, output: str) -> None:
     assert len(list(folder.glob("runs/*/*/tensorboard/events*"))) == 1
 
 
+def check_studies(folder: Path, output: str) -> None:
+    assert re.search(r"ELBO/Test  -\d", output), output
+    assert {"README.md", "encoder.onnx", "model.safetensors"} <= {file.name for file in (folder / "shared").iterdir()}
+    assert (folder / "shared" / "source" / "MyVAE.py").read_text() == (folder / "MyVAE.py").read_text()
+
+
 CHECKS = {
     "models": check_models,
     "callbacks": check_callbacks,
     "evaluation": check_evaluation,
     "device": check_device,
     "logging": check_logging,
+    "studies": check_studies,
 }
