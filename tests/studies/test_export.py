@@ -149,7 +149,7 @@ def test_the_card_has_every_number_with_its_protocol(exported: Path, run: Path) 
     card = (exported / "README.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in card.splitlines() if line.startswith("| ELBO")]
     records = {r["name"]: r for r in frame.open(run).folder.records if r["iteration"] == 50}
-    assert {row[0] for row in rows} == set(records) and len(rows) == 3
+    assert {row[0] for row in rows} == set(records) and len(rows) == len(records) >= 3
     for row in rows:
         record = records[row[0]]
         assert float(row[1]) == pytest.approx(record["value"], rel=1e-2)
@@ -174,7 +174,7 @@ def test_an_export_is_measured_like_its_run(run: Path, copied: Path, tmp_path: P
     for folder in (original, copied):
         evaluate_run(folder, evaluate_on="test")
     values = [[r["value"] for r in frame.open(f).folder.records if r["split"] == "test"] for f in (original, copied)]
-    assert values[0] == values[1] and len(values[0]) == 3
+    assert values[0] == values[1] and len(values[0]) >= 3
 
 
 def test_the_command_of_the_card_trains_the_same_weights(copied: Path, run: Path, tmp_path: Path) -> None:
