@@ -39,7 +39,8 @@ class Private:
         except (OSError, KeyError):  # a container's user without a name
             user = ""
         host = socket.gethostname()
-        self.names = sorted({n for n in (user, host, host.split(".")[0]) if len(n) > 3 and n.lower() not in COMMON})
+        names = {name for name in (user, host, host.split(".")[0]) if len(name) > 3}
+        self.names = sorted(name for name in names if name.lower() not in COMMON | _words())
 
     def found(self, content: str | bytes) -> str | None:
         """A name of this machine in a text or in a file's bytes, or None."""
@@ -47,7 +48,9 @@ class Private:
         # four bytes that happen to be a name are to be expected among a million weights
         names = [name for name in self.names if isinstance(content, str) or len(name) > 5]
         for path in self.paths:
-            if path in text:
+            # '/data/' is a place of this machine where it begins a path, and not in https://a.org/data/b
+            before = r"(?<![\w.-])" if path.count("/") == 2 and path.endswith("/") else ""
+            if path in text and re.search(before + re.escape(path), text):
                 return path
         for name in names:
             if re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", text):
@@ -97,6 +100,12 @@ class Private:
                 if there is not None:
                     line = _line(content, there)
                     raise Mistake(f"{name}{line} names '{there}' of this machine: take it out, then export again")
+
+
+def _words() -> set[str]:
+    """The words of our own config, which a user called 'data' shares with every export."""
+    texts = [file.read_text().lower() for file in config_folder().rglob("*.yaml")]
+    return {word for text in texts for word in re.findall(r"[a-z]+", text)}
 
 
 def contents(file: Path) -> list[str | bytes]:

@@ -141,8 +141,11 @@ def test_names_of_this_machine_are_found(monkeypatch: pytest.MonkeyPatch) -> Non
         assert private.found(private.without(text)) is None
     for text in ("janedoe", "orchard77", "/data/of", "latent", ""):
         assert private.found(text) is None, text
-    monkeypatch.setenv("LOGNAME", "root")
-    assert Private().found("the root of all data") is None
+    for name in ("root", "data"):  # everybody has them
+        monkeypatch.setenv("LOGNAME", name)
+        assert Private().found("the root of all data") is None
+    private = Private(["/data"])
+    assert private.found("in /data/x") and private.found("https://a.org/data/x") is None
 
 
 def test_the_card_has_every_number_with_its_protocol(exported: Path, run: Path) -> None:
@@ -414,6 +417,21 @@ def test_another_module_of_the_same_name_is_said(folder: Path, theirs: Path, tmp
     code = "import gentle\n" + LOAD.format(where=str(theirs), options="trust_source=True")
     loaded = python(other, code)
     assert "mistake: another module 'gentle' is imported already" in loaded.stdout, loaded.stderr
+
+
+def test_a_method_that_is_being_written_in_the_clone_comes_along(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(OWN))
+    file = Path(frame.__file__).parent / "models" / "VAE.py"
+    monkeypatch.setattr("frame.studies.source._untracked", lambda: frozenset({file.resolve()}))
+    written = export(run, out=tmp_path / "out")
+    assert (written / "source" / "frame" / "models" / "VAE.py").read_text() == file.read_text()
+    assert "First copy `source/frame/models/VAE.py` into a clone" in (written / "README.md").read_text()
+    with pytest.raises(Mistake, match="whose source came along"):
+        frame.load(written)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    assert type(frame.load(written, trust_source=True)).__name__ == "VAE"
 
 
 def test_a_run_has_no_source_to_trust(run: Path) -> None:
