@@ -123,6 +123,7 @@ def evaluate_run(
             try:
                 with evaluating(run.model):
                     entry = evaluation.evaluate(run.model, run.data_set)
+                entry.check()
             except Mistake as mistake:  # collapsed codes, too few rows: this one has no number, the others may
                 refused[name] = str(mistake)
                 continue

@@ -89,6 +89,7 @@ class EvaluationCallback(Callback):
             started = time.monotonic()
             with evaluating(model):
                 entry = self.evaluator.evaluate(model, self.context.data)
+            entry.check()
             took = time.monotonic() - started
         except Mistake as mistake:  # collapsed or diverged codes: what is asked for was checked before training
             if not self.without:

@@ -1,5 +1,6 @@
 """What an evaluation is: it asks a model for a capability, never for a class, and finds a `LogEntry`."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from frame.data.base import Batch, DataSet, whole_batch
-from frame.mistakes import Mistake
+from frame.mistakes import Mistake, NoNumber
 
 # `x` below is all that `model.inputs` names of a batch, in that order: a conditional model takes x and y
 
@@ -113,6 +114,12 @@ class LogEntry:
     figures: dict[str, Figure] = field(default_factory=dict)
     tables: dict[str, tuple[list[str], list[list[Any]]]] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Raises NoNumber where a number is NaN, which tells nobody anything."""
+        for key, scalar in self.scalars.items():
+            if math.isnan(scalar.value):
+                raise NoNumber(f"{key or 'the value'} is NaN: the model has diverged, or the evaluation divides by 0")
+
     def write(self, logger: Logger, name: str, step: int, counters: dict[str, float]) -> None:
         """Writes itself to any Lightning logger; pictures and tables where it takes them."""
         if self.scalars:
@@ -138,7 +145,7 @@ class LogEntry:
                 "split": self.split,
                 "n_samples": scalar.n_samples,
                 "estimator": scalar.estimator,
-                "standard_error": scalar.standard_error,
+                "standard_error": None if math.isnan(scalar.standard_error or 0) else scalar.standard_error,
                 "layer": scalar.layer,
                 "checkpoint": checkpoint,
                 "iteration": step,

@@ -9,6 +9,7 @@ from torch.distributions import Distribution, Independent, Normal
 from frame.data.base import DataSet
 from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, given
 from frame.evaluation.pictures import labelled_grid
+from frame.measures.geometry import finite
 from frame.mistakes import TooFew, at_least
 
 
@@ -63,6 +64,7 @@ class InterpolationEvaluation(Evaluation):
     Raises:
         Mistake: a number is out of range.
         TooFew: from `evaluate`, fewer than two pictures for each pair.
+        NoNumber: from `evaluate`, codes that are not finite.
     """
 
     needs = (Encodes, Decodes)
@@ -80,6 +82,7 @@ class InterpolationEvaluation(Evaluation):
         if len(x) < 2 * self.n_pairs:
             raise TooFew(f"{len(x)} pictures make no {self.n_pairs} pairs")
         z = model.encode(x, *others).mean
+        finite(z.flatten(1))
         t = torch.linspace(0, 1, self.n_steps, device=x.device)
         paths = {"": linear}
         if isinstance(model, HasPriorDensity) and not others and is_standard_normal(model.p_z()):

@@ -9,6 +9,7 @@ from torch.distributions import Normal, kl_divergence
 from frame.data.base import DataSet
 from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, given
 from frame.evaluation.pictures import labelled_grid
+from frame.measures.geometry import finite
 from frame.mistakes import Mistake, at_least
 
 
@@ -32,6 +33,7 @@ class LatentTraversalEvaluation(Evaluation):
 
     Raises:
         Mistake: a number is out of range.
+        NoNumber: from `evaluate`, codes that are not finite.
     """
 
     needs = (Encodes, Decodes)
@@ -55,6 +57,7 @@ class LatentTraversalEvaluation(Evaluation):
         for batch in self.batches(model, data, self.n_samples):
             taken.append(given(model, batch))
             q_z_given_x = model.encode(*taken[-1])
+            finite(q_z_given_x.mean.flatten(1))
             means.append(q_z_given_x.mean)
             kls.append(kl_divergence(Normal(q_z_given_x.mean, q_z_given_x.stddev), Normal(0.0, 1.0)))
         kl, dims = torch.cat(kls).mean(0).sort(descending=True)

@@ -22,6 +22,7 @@ from frame.evaluation.interpolations import InterpolationEvaluation, is_standard
 from frame.evaluation.neighbour_pictures import NeighbourPictureEvaluation
 from frame.evaluation.pictures import COLOURS, GAP, MARKERS
 from frame.evaluation.scatter import PCAScatterEvaluation, UMAPScatterEvaluation
+from frame.evaluation.traversals import LatentTraversalEvaluation
 from frame.loggers.base import pixels
 from frame.mistakes import Mistake, NoNumber, TooFew
 from frame.models.base import Delta
@@ -119,6 +120,9 @@ def test_interpolations_begin_and_end_with_the_pictures() -> None:
     assert list(run(InterpolationEvaluation("test", 3), Pixels(UniformCube(64))).figures) == [""]
     alone = run(InterpolationEvaluation("test", 3), Deterministic(), Unlabelled()).figures[""]
     assert alone.axes[0].get_yticklabels()[0].get_text() == "pair 1"
+    for evaluation in (InterpolationEvaluation("test", 3), LatentTraversalEvaluation("test")):
+        with pytest.raises(NoNumber, match="NaN or infinite"):
+            run(evaluation, Diverged())
     with pytest.raises(TooFew, match="4 pictures make no 3 pairs"):
         run(InterpolationEvaluation("test", 3), data=Head(DIGITS, 4))
 

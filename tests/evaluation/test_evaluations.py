@@ -13,13 +13,13 @@ from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.data.base import Batch, DataSet, Source
 from frame.evaluation.accuracy import AccuracyEvaluation
-from frame.evaluation.base import Evaluation, LogEntry, evaluating
+from frame.evaluation.base import Evaluation, LogEntry, Scalar, evaluating
 from frame.evaluation.elbo import ELBOEvaluation
 from frame.evaluation.pictures import GAP, grid
 from frame.evaluation.reconstruction import ImageReconstructionQualitativeEvaluation
 from frame.evaluation.samples import ImageSampleEvaluation
 from frame.evaluation.traversals import LatentTraversalEvaluation
-from frame.mistakes import Mistake
+from frame.mistakes import Mistake, NoNumber
 from frame.models.Classifier import Classifier
 from frame.models.VAE import VAE
 
@@ -207,6 +207,14 @@ def test_a_model_without_the_capability_is_refused_with_both_names() -> None:
 def test_data_without_labels_is_refused_with_both_names() -> None:
     with pytest.raises(Mistake, match="AccuracyEvaluation needs 'y' in the data; Toy has only: index, x"):
         AccuracyEvaluation().check(Oracle(), Toy(labelled=False))
+
+
+def test_a_nan_is_no_number_and_no_standard_error_is_none() -> None:
+    entry = LogEntry("valid", {"": Scalar(1.0, standard_error=float("nan")), "rate": Scalar(float("nan"))})
+    assert [record["standard_error"] for record in entry.records("ELBO", 0, 0, "")] == [None, None]
+    with pytest.raises(NoNumber, match="rate is NaN"):
+        entry.check()
+    LogEntry("valid", {"": Scalar(float("-inf"))}).check()
 
 
 def test_numbers_out_of_range_are_named() -> None:

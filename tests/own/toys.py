@@ -152,6 +152,8 @@ class Collapsed(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         self.calls += 1
+        if self.calls == 3:  # a number that is none
+            return LogEntry(self.evaluate_on, {"": Scalar(float("nan"))})
         if self.calls < self.until:
             raise NoNumber("all codes are equal")
         return LogEntry(self.evaluate_on, {"": Scalar(float(self.calls))})
