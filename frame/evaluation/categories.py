@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar, given
-from frame.evaluation.pictures import grid
+from frame.evaluation.pictures import labelled_grid
 from frame.measures.clusters import contingency, normalised_mutual_information, purity
 from frame.mistakes import at_least
 
@@ -53,7 +53,9 @@ class CategoriesEvaluation(Evaluation):
         log_q, y = torch.cat([log_q for log_q, _ in pairs]), torch.cat([y for _, y in pairs])
         n_codes, n_labels = log_q.shape[1], data.n_classes or int(y.max()) + 1
         counts = contingency(log_q.argmax(1), y, n_codes, n_labels)
-        labels = [f"{code} ({counts[code].argmax()})" for code in range(n_codes)]
+        labels = [f"code {code}, most {counts[code].argmax()}" for code in range(n_codes)]
+        pictures = model.sample_categories(self.n_columns).flatten(0, 1)
+        below = f"samples; beside each code the class that it has most often in {self.evaluate_on}"
         estimator = f"most probable of {n_codes} codes"
         return LogEntry(
             self.evaluate_on,
@@ -61,7 +63,7 @@ class CategoriesEvaluation(Evaluation):
                 "": Scalar(100 * purity(counts), "%", len(y), estimator),
                 "nmi": Scalar(normalised_mutual_information(counts), "", len(y), estimator),
             },
-            images={"": grid(model.sample_categories(self.n_columns).flatten(0, 1), self.n_columns, labels)},
+            figures={"": labelled_grid(pictures, self.n_columns, labels, below=below)},
             tables={
                 "": (
                     ["code", *map(str, range(n_labels))],

@@ -6,26 +6,23 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GAP = 3  # pixels between pictures
 PAPER = 255
 DOTS = 100  # pixels of an inch of a figure
-# Okabe & Ito 2008, "Color universal design": colours that people who do not see red and green tell apart
+# Okabe & Ito 2008, "Color universal design": colours that people who do not see red and green tell apart; their yellow
+# is darker here, since points stand on white
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#B3A600")
-MARKERS = (
-    "os^vDPX<>*p"  # 11 shapes and 8 colours make 88 classes different, and no two differ in colour alone before 11
-)
+MARKERS = "os^vDPX<>*p"  # 11 shapes, so that 88 classes have a shape and a colour that no other has
 SMALLEST = 56  # pixels: smaller pictures are enlarged by a whole factor, without smoothing
 
 
-def grid(pictures: Tensor, n_columns: int, row_labels: Sequence[str] = ()) -> np.ndarray:
+def grid(pictures: Tensor, n_columns: int) -> np.ndarray:
     """Pictures [N, C, H, W] in [0, 1], C = 1 or 3, row after row on white: [height, width, 3] uint8.
 
     Args:
         n_columns: pictures in a row; places that are left over in the last row stay white.
-        row_labels: written to the left of the rows, one for each.
     """
     pictures = pictures.detach().float().cpu().clamp(0, 1).expand(-1, 3, -1, -1)
     factor = math.ceil(SMALLEST / min(pictures.shape[-2:]))
@@ -37,8 +34,8 @@ def grid(pictures: Tensor, n_columns: int, row_labels: Sequence[str] = ()) -> np
         top = GAP + (i // n_columns) * (height + GAP)
         left = GAP + (i % n_columns) * (width + GAP)
         canvas[top : top + height, left : left + width] = picture.permute(1, 2, 0)
-    image = canvas.numpy()
-    return _labelled(image, row_labels, height) if row_labels else image
+    image: np.ndarray = canvas.numpy()
+    return image
 
 
 def labelled_grid(
@@ -72,16 +69,3 @@ def labelled_grid(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
-
-
-def _labelled(image: np.ndarray, row_labels: Sequence[str], height: int) -> np.ndarray:
-    """A margin to the left with a label at each row's middle."""
-    font = ImageFont.load_default(size=13)
-    margin = GAP + math.ceil(max(font.getlength(label) for label in row_labels)) + GAP
-    paper = Image.new("RGB", (margin + image.shape[1], image.shape[0]), (PAPER,) * 3)
-    paper.paste(Image.fromarray(image), (margin, 0))
-    draw = ImageDraw.Draw(paper)
-    for row, label in enumerate(row_labels):
-        middle = GAP + row * (height + GAP) + height / 2
-        draw.text((margin - GAP, middle), label, fill=(0, 0, 0), font=font, anchor="rm")
-    return np.asarray(paper)

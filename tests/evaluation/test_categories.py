@@ -48,9 +48,10 @@ def test_codes_that_halve_the_labels() -> None:
 def test_pictures_of_a_row_share_the_code_and_columns_the_noise() -> None:
     model = Seer()
     with evaluating(model):
-        image = CategoriesEvaluation("valid", n_samples=10, n_columns=4).evaluate(model, Digits()).images[""]
+        figure = CategoriesEvaluation("valid", n_samples=10, n_columns=4).evaluate(model, Digits()).figures[""]
     side = 56 + GAP
-    image = image[:, image.shape[1] - (4 * side + GAP) :].astype(int)  # without the labels
+    image = np.asarray(figure.axes[0].images[0].get_array()).astype(int)
+    assert figure.axes[0].get_yticklabels()[2].get_text().startswith("code 2, most ")
     tiles = [
         [image[GAP + r * side : (r + 1) * side, GAP + c * side : (c + 1) * side] for c in range(4)] for r in range(3)
     ]
