@@ -18,6 +18,7 @@ USAGE = """frame: representation-learning experiments composed from YAML
   frame show runs/...                       what a run is, where it stands, what it found
   frame export runs/... format=onnx         weights, config, source, results and a model card, for others
   frame new model MyVAE                     a file, its YAML and its test, ready to run; also data, evaluation, ...
+  frame sweep sweeps/VAE_MNIST.yml seeds=5  a W&B sweep file on this machine: many runs, resumed where they stopped
   frame train --help                        experiments and options
   eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
 """
@@ -58,7 +59,9 @@ def train(words: Sequence[str]) -> int:
     overrides, folder = _own_folder(words)
     use_own_folder(folder)
     if any(word in ("-m", "--multirun") for word in overrides):
-        raise Mistake("-m: a sweep is one process a run here: use `wandb sweep sweeps/VAE_MNIST.yaml`, or a shell loop")
+        raise Mistake(
+            "-m: a sweep is one process a run here: write a sweep file, such as sweeps/VAE_MNIST.yml, for `frame sweep`"
+        )
     if any(word.split("=")[0] in HYDRA_FLAGS for word in overrides):
         return _hydra(overrides)
     flags = [word for word in overrides if word.startswith("-")]
@@ -188,7 +191,56 @@ def new(words: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "list": list_runs, "show": show, "new": new, "export": export}
+def sweep(words: Sequence[str]) -> int:
+    """`frame sweep FILE [seeds=5] [jobs=2] [run_cap=20] [folder=...] [launcher=submitit] [key=value of runs ...]`."""
+    rest, own = _own_folder(words)
+    use_own_folder(own)
+    files = [word for word in rest if "=" not in word]
+    if len(files) != 1:
+        raise Mistake("sweep needs one file, or a study's folder: frame sweep sweeps/VAE_MNIST.yml seeds=5")
+    names = ("seeds", "jobs", "run_cap", "folder", "launcher", "retry", "again")
+    options = {key: value for key, _, value in (w.partition("=") for w in rest if "=" in w) if key in names}
+    launcher = {w.split("=", 1)[0][9:]: w.split("=", 1)[1] for w in rest if w.startswith("launcher.")}
+    others = [w for w in rest if "=" in w and w.split("=")[0] not in names and not w.startswith("launcher.")]
+    for name in ("retry", "again"):
+        if options.get(name, "false") not in ("true", "false"):
+            raise Mistake(choices(options[name], ("true", "false"), kind=name))
+    from frame.studies.sweep import Options
+    from frame.studies.sweep import sweep as run
+
+    seeds = options.get("seeds", "")
+    listed = [_whole("seeds", text) for text in _listed(seeds)]
+    return run(
+        Path(files[0]),
+        Options(
+            seeds=tuple(listed if seeds.startswith("[") or len(listed) != 1 else range(1, listed[0] + 1)),
+            jobs=_whole("jobs", options.get("jobs", "1")),
+            run_cap=_whole("run_cap", options["run_cap"]) if "run_cap" in options else None,
+            folder=Path(options["folder"]) if "folder" in options else None,
+            launcher=options.get("launcher", "local"),
+            launcher_options=launcher,
+            retry=options.get("retry") == "true",
+            again=options.get("again") == "true",
+            overrides=tuple(others),
+        ),
+    )
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1 and name != "seeds":
+        raise Mistake(f"{name}={text}: write a whole number, at least 1")
+    return int(text)
+
+
+COMMANDS = {
+    "train": train,
+    "sweep": sweep,
+    "evaluate": evaluate,
+    "list": list_runs,
+    "show": show,
+    "new": new,
+    "export": export,
+}
 
 
 def _listed(text: str) -> list[str]:

@@ -126,7 +126,7 @@ def _is_group(override: Override) -> bool:
     return (
         key == "experiment"
         or "@" in str(override.input_line)
-        or any((root / key).is_dir() for root in _roots())
+        or any((root / key).is_dir() for root in config_folders())
         and (not isinstance(override.value(), dict) and override.value() is not None)
     )
 
@@ -150,17 +150,18 @@ def _missing(error: MissingConfigException) -> str:
     return choices(option, options(group), kind=group)
 
 
-def _roots() -> list[Path]:
+def config_folders() -> list[Path]:
+    """Ours, and the user's own where there is one."""
     return [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
 
 
 def groups() -> list[str]:
-    return sorted({entry.name for root in _roots() for entry in root.iterdir() if entry.is_dir()})
+    return sorted({entry.name for root in config_folders() for entry in root.iterdir() if entry.is_dir()})
 
 
 def options(group: str) -> list[str]:
     """The names that `group=` takes: files in our config and in the user's own."""
-    return sorted({file.stem for root in _roots() for file in (root / group).glob("*.yaml")})
+    return sorted({file.stem for root in config_folders() for file in (root / group).glob("*.yaml")})
 
 
 def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:
@@ -171,7 +172,7 @@ def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]
     """
     if name not in options("evaluation"):
         raise Mistake(choices(name, options("evaluation"), kind="evaluation"))
-    file = next(file for root in _roots()[::-1] if (file := root / "evaluation" / f"{name}.yaml").is_file())
+    file = next(file for root in config_folders()[::-1] if (file := root / "evaluation" / f"{name}.yaml").is_file())
     found: Any = OmegaConf.to_container(OmegaConf.load(file))
     for key, text in arguments.items():
         owner, _, argument = key.partition(".")

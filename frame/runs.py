@@ -5,10 +5,13 @@ metrics.csv  records.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.
 """
 
 import fcntl
+import hashlib
+import importlib.util
 import json
 import os
 import pickle
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -21,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frame import __version__
 from frame.exported import Export
+from frame.compose import config_folders
 from frame.files import write_text
 from frame.mistakes import Mistake
 
@@ -106,6 +110,7 @@ class RunFolder:
         self.write_config(config)
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
         version, difference = code_version()
+        version |= fingerprints(config)
         write_text(self.path / "code.json", json.dumps(version, indent=2) + "\n")
         write_text(self.path / "code.diff", difference)
         write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
@@ -118,6 +123,13 @@ class RunFolder:
         config = OmegaConf.load(self.path / "config.yaml")
         assert isinstance(config, DictConfig)
         return config
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """What `describe` wrote of the code; nothing where it did not."""
+        file = self.path / "code.json"
+        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return found
 
     # Where it stands
 
@@ -216,6 +228,33 @@ def code_version() -> tuple[dict[str, Any], str]:
         commit, difference, untracked = "", "", []
     version = {"frame": __version__, "commit": commit or None, "dirty": bool(difference), "untracked": untracked[:100]}
     return version, difference + "\n" if difference else ""
+
+
+def fingerprints(config: DictConfig) -> dict[str, str]:
+    """'sources': a hash of our modules and of the user's own that the config names; 'configs': of the config files."""
+    plain = OmegaConf.to_yaml(config)
+    roots = {target.split(".")[0] for target in re.findall(r"_target_: ([\w.]+)", plain)}
+    sources = {file for name in sorted({*roots, "frame"}) for file in _modules(name)}
+    configs = {file for folder in config_folders() for file in folder.rglob("*.yaml")}
+    return {"sources": _hash(sources), "configs": _hash(configs)}
+
+
+def _modules(name: str) -> list[Path]:
+    """The files of a package that is the user's own or this one; libraries are told by their versions."""
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or spec.origin is None and not spec.submodule_search_locations:
+        return []
+    places = [Path(place) for place in spec.submodule_search_locations or [str(spec.origin)]]
+    if name != "frame" and any("site-packages" in place.parts for place in places):
+        return []
+    return [file for place in places for file in (place.rglob("*.py") if place.is_dir() else [place])]
+
+
+def _hash(files: set[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def environment() -> dict[str, Any]:

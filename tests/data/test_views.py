@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
-from scipy import ndimage  # type: ignore[import-untyped]
+from scipy import ndimage
 from torch import Tensor, nn
 
 from frame import checks

@@ -1,0 +1,69 @@
+"""Whether a finished run would come out of today's code and config: what differs, in one line."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from frame.compose import compose, keys
+from frame.mistakes import Mistake
+from frame.runs import RunFolder
+
+APART = ("experiment_name", "device", "logging")  # where a run lies and is shown does not change it
+ABSENT = object()
+
+
+def changed(run: RunFolder, overrides: Sequence[str], fingerprints: dict[str, str]) -> str:
+    """'' where nothing has, else what: keys of the config with both values, or the code.
+
+    Args:
+        run: a finished one.
+        overrides: with which it would be made today.
+        fingerprints: of today's code and config files, see `frame.runs.fingerprints`.
+    """
+    version = run.code
+    found = []
+    same_files = version.get("configs") == fingerprints["configs"]
+    if not (same_files and _told(run) == _apart(overrides)):
+        found = _differences(OmegaConf.to_container(run.config), _composed(overrides))
+    if version.get("sources") != fingerprints["sources"]:
+        found.append("the code")
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _told(run: RunFolder) -> list[str]:
+    return _apart(yaml.safe_load((run.path / "overrides.yaml").read_text()) or [])
+
+
+def _apart(overrides: Sequence[str]) -> list[str]:
+    return [word for word in overrides if word.lstrip("+").split("=")[0].split(".")[0] not in APART]
+
+
+def _composed(overrides: Sequence[str]) -> Any:
+    try:
+        return OmegaConf.to_container(compose(overrides))
+    except Mistake:
+        return {}
+
+
+def _differences(old: Any, new: Any) -> list[str]:
+    there = dict.fromkeys([*keys(old), *keys(new)])
+    leaves = [key for key in there if not isinstance(_at(old, key), dict) and not isinstance(_at(new, key), dict)]
+    return [
+        f"{key} {_shown(_at(old, key))}, now {_shown(_at(new, key))}"
+        for key in leaves
+        if key.split(".")[0] not in APART and _at(old, key) != _at(new, key)
+    ]
+
+
+def _at(plain: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(plain, dict) or part not in plain:
+            return ABSENT
+        plain = plain[part]
+    return plain
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is ABSENT else str(value)

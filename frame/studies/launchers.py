@@ -1,0 +1,215 @@
+"""Where a cell runs: here, on a SLURM cluster, or on a Ray cluster; each cell is its own process."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from frame.mistakes import Mistake, choices
+
+LAUNCHERS = ("local", "submitit", "submitit_local", "ray")
+PRELOADED = ["frame.experiment"]
+
+
+class Handle(Protocol):
+    def poll(self) -> int | None:
+        """The exit code, minus the signal's number where one ended it; None while it runs."""
+        ...
+
+    def stop(self) -> None:
+        """Asks the run to save and end."""
+        ...
+
+
+class Launcher(Protocol):
+    def launch(self, words: Sequence[str], log: Path) -> Handle:
+        """Starts `frame train` with these words; what it prints is added to `log`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def make_launcher(
+    name: str, options: Mapping[str, str], *, jobs: int, program: str, forks: bool, folder: Path
+) -> Launcher:
+    """The launcher of that name.
+
+    Args:
+        name: one of LAUNCHERS.
+        options: of the launcher, as they were typed: SLURM's `timeout_min`, `slurm_partition`; Ray's `num_cpus`.
+        jobs: cells at a time.
+        program: the sweep file's.
+        forks: a cell needs one process alone, so that it may be forked from one that has torch loaded.
+        folder: for the launcher's own files.
+
+    Raises:
+        Mistake: an unknown launcher, or its package is not installed.
+    """
+    if name not in LAUNCHERS:
+        raise Mistake(choices(name, LAUNCHERS, kind="launcher"))
+    if name == "local":
+        if options:
+            raise Mistake(f"launcher.{next(iter(options))}: launcher=local takes no options")
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        return Forks(threads) if forks else Processes(command(program), threads)
+    if name == "ray":
+        return Ray(command(program), options)
+    return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder)
+
+
+def command(program: str) -> list[str]:
+    """What starts a run: the sweep file's own program where it is here, `frame train` otherwise."""
+    if Path(program).is_file():
+        return [sys.executable, str(Path(program).resolve())]
+    beside = Path(sys.executable).parent / "frame"
+    if Path(program).name != "train.py":
+        raise Mistake(f"program: there is no {program} in {Path.cwd()}")
+    return [sys.executable, str(beside), "train"]
+
+
+def run_here(argv: Sequence[str], cwd: str, log: str) -> int:
+    """Runs a command to its end; its exit code."""
+    with open(log, "a") as stream:
+        return subprocess.run(argv, cwd=cwd, stdout=stream, stderr=stream).returncode
+
+
+class Processes:
+    """A fresh interpreter for each cell."""
+
+    def __init__(self, argv: Sequence[str], threads: int) -> None:
+        self.argv = list(argv)
+        self.environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+    def launch(self, words: Sequence[str], log: Path) -> Handle:
+        with log.open("a") as stream:
+            # its own group: Ctrl-C reaches it once, through us
+            process = subprocess.Popen(
+                [*self.argv, *words], stdout=stream, stderr=stream, env=self.environment, start_new_session=True
+            )
+        return _Local(process.poll, process.terminate)
+
+    def close(self) -> None: ...
+
+
+class Forks:
+    """Cells forked from one process that has torch and Lightning loaded, which saves seconds a cell."""
+
+    def __init__(self, threads: int) -> None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(PRELOADED)
+
+    def launch(self, words: Sequence[str], log: Path) -> Handle:
+        process = self.context.Process(target=_train, args=(list(words), str(Path.cwd()), str(log), sys.argv[0]))
+        process.start()
+
+        def poll() -> int | None:
+            process.join(0)
+            return process.exitcode
+
+        return _Local(poll, process.terminate)
+
+    def close(self) -> None: ...
+
+
+def _train(words: list[str], cwd: str, log: str, program: str) -> None:
+    os.setsid()
+    stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for standard in (1, 2):
+        os.dup2(stream, standard)
+    os.chdir(cwd)
+    sys.argv = [program, *words]
+    import torch
+
+    from frame.cli import main
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    code = main(["train", *words])
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+class _Local:
+    def __init__(self, poll: Callable[[], int | None], stop: Callable[[], None]) -> None:
+        self.poll, self.stop = poll, stop
+
+
+class Submitit:
+    """Each cell a job of SLURM, by submitit; `submitit_local` runs the same on this machine."""
+
+    def __init__(self, argv: Sequence[str], cluster: str, options: Mapping[str, str], folder: Path) -> None:
+        try:
+            import submitit
+        except ImportError:
+            raise Mistake("launcher=submitit needs the package submitit: pip install 'frame[slurm]'") from None
+        self.argv = list(argv)
+        (folder / "slurm").mkdir(parents=True, exist_ok=True)
+        try:
+            self.executor = submitit.AutoExecutor(folder=folder / "slurm", cluster=cluster)
+            self.executor.update_parameters(**{key: _number(value) for key, value in options.items()})
+        except (RuntimeError, ValueError, NameError, TypeError) as error:
+            raise Mistake(f"launcher=submitit: {str(error).strip().splitlines()[0]}") from None
+
+    def launch(self, words: Sequence[str], log: Path) -> Handle:
+        job = self.executor.submit(run_here, [*self.argv, *words], str(Path.cwd()), str(log))
+
+        def poll() -> int | None:
+            if not job.done():
+                return None
+            error = job.exception()
+            if error is None:
+                return int(job.result())
+            with log.open("a") as stream:
+                stream.write(f"{job.state}: {str(error).strip().splitlines()[-1]}\n")
+            return -signal.SIGKILL  # timed out, preempted, or the node was lost: it goes on another time
+
+        return _Local(poll, lambda: job.cancel())
+
+    def close(self) -> None: ...
+
+
+class Ray:
+    """Each cell a task of a Ray cluster: the one that RAY_ADDRESS names, or one on this machine."""
+
+    def __init__(self, argv: Sequence[str], options: Mapping[str, str]) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise Mistake("launcher=ray needs the package ray: pip install 'frame[ray]'") from None
+        self.ray, self.argv = ray, list(argv)
+        ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        self.task = ray.remote(**{"num_cpus": 1, "max_retries": 0, **{k: _number(v) for k, v in options.items()}})(
+            run_here
+        )
+
+    def launch(self, words: Sequence[str], log: Path) -> Handle:
+        reference = self.task.remote([*self.argv, *words], str(Path.cwd()), str(log))
+
+        def poll() -> int | None:
+            done, _ = self.ray.wait([reference], timeout=0)
+            if not done:
+                return None
+            try:
+                return int(self.ray.get(reference))
+            except self.ray.exceptions.RayError as error:
+                with log.open("a") as stream:
+                    stream.write(f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}\n")
+                return -signal.SIGKILL
+
+        return _Local(poll, lambda: self.ray.cancel(reference))
+
+    def close(self) -> None:
+        self.ray.shutdown()
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

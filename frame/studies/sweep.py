@@ -1,0 +1,378 @@
+"""`frame sweep`: the cells of a study, claimed, run and settled, by as many workers as share its folder."""
+
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean as mean
+from types import FrameType
+from typing import Any
+
+from omegaconf import DictConfig
+
+from frame.compose import check_parts, compose
+from frame.files import write_text
+from frame.mistakes import Mistake, choices
+from frame.runs import RunFolder, fingerprints
+from frame.studies.cells import DONE, Cell, Study
+from frame.studies.changes import changed
+from frame.studies.launchers import Handle, Launcher, make_launcher
+from frame.studies.sweep_file import SweepFile, load, typed
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is typed behind the file.
+
+    Args:
+        seeds: of each point; none: the config's own.
+        jobs: cells at a time, here.
+        run_cap: replaces the file's.
+        folder: of the study; None: studies/<file's name> in `device.experiments_root`.
+        launcher: local, submitit, submitit_local or ray.
+        launcher_options: of submitit or ray.
+        retry: cells that failed are tried again.
+        again: finished cells whose code or config has changed are run again.
+        overrides: added to each cell's.
+    """
+
+    seeds: tuple[int, ...] = ()
+    jobs: int = 1
+    run_cap: int | None = None
+    folder: Path | None = None
+    launcher: str = "local"
+    launcher_options: Mapping[str, str] = field(default_factory=dict)
+    retry: bool = False
+    again: bool = False
+    overrides: tuple[str, ...] = ()
+
+
+def sweep(file: Path, options: Options) -> int:
+    """Runs what is missing of a study; returns the exit code, 1 where cells failed.
+
+    Args:
+        file: the sweep file, or a study's folder, which is gone on with.
+
+    Raises:
+        Mistake: the file, the options or the config of a cell say something that cannot be done.
+    """
+    source = file / "sweep.yaml" if file.is_dir() else file
+    described = load(source)
+    if options.run_cap is not None:
+        described = SweepFile(**{**vars(described), "run_cap": options.run_cap})
+    config = _first_config(described, options)
+    folder = options.folder or (file if file.is_dir() else _home(config) / source.stem)
+    study = Study(folder.expanduser().resolve(), described, options.seeds or (None,))
+    if source.resolve() != study.folder / "sweep.yaml":
+        write_text(study.folder / "sweep.yaml", source.read_text())
+    launcher = make_launcher(
+        options.launcher,
+        options.launcher_options,
+        jobs=options.jobs,
+        program=described.program,
+        forks=_single(config),
+        folder=study.folder,
+    )
+    try:
+        return Sweep(study, launcher, options, config).run()
+    finally:
+        launcher.close()
+        study.worker.close()
+
+
+def _first_config(described: SweepFile, options: Options) -> DictConfig:
+    """The config of a point, so that mistakes are found before anything is started."""
+    middle = {key: of.at(0.5) for key, of in described.parameters.items()}
+    seed = [f"seed={options.seeds[0]}"] if options.seeds else []
+    config = compose([*described.overrides(middle), *options.overrides, *seed])
+    check_parts(config)
+    if described.metric:
+        names = [str(node.name) for node in (config.get("callbacks") or {}).values() if node and "name" in node]
+        if not any(described.metric == name or described.metric.startswith(f"{name}/") for name in names):
+            raise Mistake(f"metric: {choices(described.metric, names, kind='evaluation of this experiment')}")
+    return config
+
+
+def _home(config: DictConfig) -> Path:
+    return Path(str(config.device.experiments_root)).expanduser() / "studies"
+
+
+def _single(config: DictConfig) -> bool:
+    """Whether a cell is one process: no further ranks that start by themselves."""
+    trainer = config.get("trainer") or {}
+    gpus = config.device.get("gpus")
+    devices = trainer.get("devices", gpus if gpus is not None else 1)
+    return devices in (None, 0, 1, "1", "auto") and "ddp" not in str(trainer.get("strategy") or "")
+
+
+@dataclass
+class Running:
+    """A cell under way here."""
+
+    cell: Cell
+    claim: int
+    handle: Handle
+    since: float
+    judged: int = 0  # the last rung at which it was
+    early: str = ""  # why it was told to end
+
+
+class Sweep:
+    """One worker's share of a study."""
+
+    def __init__(self, study: Study, launcher: Launcher, options: Options, config: DictConfig) -> None:
+        self.study, self.launcher, self.options = study, launcher, options
+        self.sweep = study.sweep
+        self.logs = study.folder / "logs"
+        self.logs.mkdir(exist_ok=True)
+        self.running: list[Running] = []
+        self.given_up: dict[str, str] = {}  # what ended badly in this command, and why
+        self.took: list[float] = []
+        self.line = StatusLine()
+        self.next_claim = 0.0
+        self.retry = self._retried(config)
+
+    def run(self) -> int:
+        study = self.study
+        print(f"study {study.folder}", flush=True)
+        if not study.exhausted() and self.sweep.run_cap is None:
+            print("  no run_cap: it goes on until Ctrl-C; run_cap=20 ends it after 20 points", flush=True)
+        before = signal.signal(signal.SIGTERM, _as_interrupt)
+        try:
+            while self._step():
+                time.sleep(0.3)
+        except KeyboardInterrupt:
+            self._stop()
+            print("frame: stopped; the same command goes on from here", file=sys.stderr)
+            return 130
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        self.line.clear()
+        return self._last_words()
+
+    def _step(self) -> bool:
+        """Settles, judges and starts what there is; False once nothing is left to do."""
+        for one in list(self.running):
+            code = one.handle.poll()
+            if code is not None:
+                self.running.remove(one)
+                self._settle(one, code)
+            elif self.sweep.early_terminate is not None:
+                self._judge(one)
+        while len(self.running) < self.options.jobs and time.monotonic() >= self.next_claim:
+            found = self.study.claim(self.retry, self.given_up)
+            if found is None:
+                self.next_claim = time.monotonic() + 2  # spares a shared folder
+            else:
+                self._start(*found)
+        self.line.show(self._progress)
+        if self.running or time.monotonic() >= self.next_claim:
+            return True
+        others = [cell for cell in self.study.cells() if self.study.state(cell) == "running"]
+        if others:
+            time.sleep(1)  # another worker's: should it die, its cells are ours
+        return bool(others)
+
+    def _start(self, cell: Cell, claim: int) -> None:
+        again = self.retry.pop(cell.name, None) is not None
+        run = self.study.run(cell)
+        interrupted = run is not None and not again and (run.path / "checkpoints" / "last.ckpt").exists()
+        words = [f"resume={run.path}"] if run is not None and interrupted else self._overrides(cell)
+        handle = self.launcher.launch(words, self.logs / f"{cell.name}.log")
+        self.running.append(Running(cell, claim, handle, time.monotonic()))
+
+    def _overrides(self, cell: Cell) -> list[str]:
+        seed = [] if cell.seed is None else [f"seed={cell.seed}"]
+        place = [
+            f"experiment_name={typed(cell.name)}",
+            f"device.experiments_root={typed(str(self.study.folder / 'runs'))}",
+        ]
+        return [*self.sweep.overrides(dict(cell.point)), *self.options.overrides, *seed, *place]
+
+    def _settle(self, one: Running, code: int) -> None:
+        """Takes down how a cell ended."""
+        cell, run = one.cell, self.study.run(one.cell)
+        if run is not None and one.early and code in (128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL):
+            run.set_status("ended early", reason=one.early)
+        if run is not None and run.status.get("state") in DONE:
+            self.took.append(time.monotonic() - one.since)
+            value = self._value(run)
+            self.study.tell(one.claim, value)
+            shown = "" if value is None else f"  {self.sweep.metric} {value:.5g}"
+            self.line.say(f"  {cell.name}{shown}  {one.early or f'{self.took[-1]:.0f} s'}")
+            return
+        ended_by_signal = code < 0 or code in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+        reason = _last_line(self.logs / f"{cell.name}.log") or f"exit code {code}"
+        if ended_by_signal:
+            reason = f"was killed ({signal.Signals(abs(code) % 128).name}); the same command resumes it"
+        self.given_up[cell.name] = reason
+        self.study.tell(one.claim, None, failed="" if ended_by_signal else reason)
+        self.line.say(f"  {cell.name}  {'' if ended_by_signal else 'failed: '}{reason}")
+
+    def _judge(self, one: Running) -> None:
+        """Ends a run that has fallen behind; see `Hyperband`."""
+        rule, run = self.sweep.early_terminate, self.study.run(one.cell)
+        if rule is None or run is None or one.early:
+            return
+        values = self._values(run)
+        if sum(rung <= len(values) for rung in rule.rungs) <= one.judged:
+            return
+        one.judged = sum(rung <= len(values) for rung in rule.rungs)
+        others = [self.study.run(cell) for cell in self.study.cells() if cell != one.cell]
+        rung = rule.ends(values, [self._values(other) for other in others if other is not None], self.sweep.maximize)
+        if rung is not None:
+            one.early = f"ended early by Hyperband after {rung} measurements"
+            one.handle.stop()
+
+    def _values(self, run: RunFolder) -> list[float]:
+        return [float(record["value"]) for record in run.records if record["name"] == self.sweep.metric]
+
+    def _value(self, run: RunFolder) -> float | None:
+        """The metric's last value."""
+        return values[-1] if (values := self._values(run)) else None
+
+    def _stop(self) -> None:
+        """Lets runs save and end, and gives their cells back."""
+        self.line.say(f"  stopping {len(self.running)} runs; they save first")
+        for one in self.running:
+            one.handle.stop()
+        until = time.monotonic() + 60
+        while self.running and time.monotonic() < until:
+            for one in list(self.running):
+                if one.handle.poll() is not None:
+                    self.running.remove(one)
+                    self.study.tell(one.claim, None)
+            time.sleep(0.1)
+
+    # What is said
+
+    def _retried(self, config: DictConfig) -> dict[str, str]:
+        """Cells that are run though a run of theirs has failed or finished, and that run; says what has changed."""
+        failed: dict[str, str] = {}
+        different: dict[str, str] = {}
+        runs: dict[str, str] = {}
+        today = fingerprints(config)
+        for cell in self.study.cells():
+            state, run = self.study.state(cell), self.study.run(cell)
+            runs[cell.name] = run.path.name if run is not None else ""
+            if state == "failed":
+                failed[cell.name] = "failed before"
+            elif state in DONE and run is not None and (what := changed(run, self._overrides(cell), today)):
+                different[cell.name] = what
+        if different:
+            kept = "" if self.options.again else ", and are kept; again=true runs them again"
+            print(f"{len(different)} finished runs would differ today{kept}:")
+            for what in dict.fromkeys(different.values()):
+                named = [name for name, found in different.items() if found == what]
+                print(f"  {named[0]}" + (f" and {len(named) - 1} more" if len(named) > 1 else "") + f": {what}")
+        if failed and not self.options.retry:
+            print(f"{len(failed)} failed before; retry=true tries them again")
+            self.given_up |= failed
+        retried = [*(failed if self.options.retry else ()), *(different if self.options.again else ())]
+        return {name: runs[name] for name in retried}
+
+    def _progress(self) -> str:
+        states = [self.study.state(cell) for cell in self.study.cells()]
+        done = sum(state in DONE for state in states)
+        total = len(states)
+        if not self.study.exhausted():
+            cap = self.sweep.run_cap
+            total = cap * len(self.study.seeds) if cap is not None else 0
+        words = [f"{done}/{total}" if total else f"{done} done", f"{states.count('running')} running"]
+        if self.given_up:
+            words.append(f"{len(self.given_up)} failed")
+        if self.took and total:
+            left = (total - done - len(self.given_up)) * mean(self.took) / max(1, states.count("running"))
+            words.append(f"about {duration(left)} left")
+        best = self.best()
+        if best is not None:
+            words.append(f"best {best[1]:.5g} ({best[0]})")
+        words += [f"{one.cell.name} {_percent(self.logs / f'{one.cell.name}.log')}" for one in self.running]
+        return " · ".join(words)
+
+    def best(self) -> tuple[str, float, int] | None:
+        """The best point's name, its mean over seeds and how many there are; None while there is none."""
+        if not self.sweep.metric:
+            return None
+        found: dict[int, list[float]] = {}
+        names: dict[int, str] = {}
+        for cell in self.study.cells():
+            run = self.study.run(cell)
+            if run is not None and run.status.get("state") == "finished" and (value := self._value(run)) is not None:
+                found.setdefault(cell.number, []).append(value)
+                names[cell.number] = re.sub(r",?seed=\d+$", "", cell.name)
+        if not found:
+            return None
+        means = {number: mean(values) for number, values in found.items()}
+        number = (max if self.sweep.maximize else min)(means, key=lambda n: means[n])
+        return names[number], means[number], len(found[number])
+
+    def _last_words(self) -> int:
+        states = [self.study.state(cell) for cell in self.study.cells()]
+        early = states.count("ended early")
+        print(
+            f"\n{states.count('finished')} of {len(states)} runs finished" + (f", {early} ended early" if early else "")
+        )
+        for name, reason in self.given_up.items():
+            print(f"failed   {name}: {reason}" + ("" if reason == "failed before" else f" ({self.logs / name}.log)"))
+        best = self.best()
+        if best is not None:
+            over = f", mean of {best[2]} seeds" if best[2] > 1 else ""
+            print(f"best     {self.sweep.metric} {best[1]:.5g}{over}: {best[0]}")
+        print(f"runs     frame list {self.study.folder}")
+        return 1 if self.given_up else 0
+
+
+class StatusLine:
+    """One line that is written over, where the output is a terminal; nothing of it elsewhere."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.last = 0.0
+
+    def show(self, text: Any) -> None:
+        """`text` makes the line, once a second."""
+        if self.terminal and time.monotonic() - self.last > 1:
+            self.last = time.monotonic()
+            width = shutil.get_terminal_size().columns - 1
+            line = text()
+            print(
+                "\r" + (line if len(line) <= width else line[: width - 1] + "…").ljust(width), end="", file=sys.stderr
+            )
+
+    def say(self, text: str) -> None:
+        self.clear()
+        print(text, flush=True)
+
+    def clear(self) -> None:
+        if self.terminal:
+            print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """'40 s', '12 min', '3.5 h'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _percent(log: Path) -> str:
+    """How far a run's progress line has come."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 2000))
+        found = re.findall(rb"(\d+)%", stream.read())
+    return f"{int(found[-1])}%" if found else "starts"
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in re.split(r"[\r\n]", log.read_text(errors="replace")) if line.strip()]
+    said = [line for line in lines if line.startswith("frame:") and "the run is in" not in line]
+    return (said or lines or [""])[-1].removeprefix("frame: ")
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

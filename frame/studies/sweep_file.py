@@ -1,0 +1,194 @@
+"""A sweep file of W&B's form: what is searched, how, and by which command. Nothing here needs torch or W&B."""
+
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from frame.mistakes import Mistake, at_least, choices
+from frame.studies.distributions import Distribution, distribution
+from frame.studies.hyperband import Hyperband
+
+KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
+ELSEWHERE = (
+    "project",
+    "entity",
+    "controller",
+    "settings",
+    "imageuri",
+    "image_uri",
+    "job",
+    "launch",
+)  # W&B's own server
+METHODS = ("grid", "random", "bayes")
+ARGUMENTS = ("args", "args_no_hyphens", "args_no_equals", "args_append_hydra", "args_override_hydra")
+Point = dict[str, Any]  # a value for each parameter
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """What a sweep file says.
+
+    Args:
+        words: what is typed behind the program at each point, besides the parameters.
+        plus: '+' or '++' before each parameter, where the file's command says so.
+        method: grid, random or bayes.
+        parameters: by dotted key.
+        metric: the name under which it is recorded; '' where there is none.
+        maximize: whether more of it is better.
+        target: a value at which the search ends; None for none.
+        run_cap: points that are tried at most; None for all, or no end.
+        early_terminate: Hyperband, or None.
+        program: the file's own, `train.py` here.
+    """
+
+    words: tuple[str, ...]
+    method: str
+    parameters: dict[str, Distribution]
+    metric: str = ""
+    maximize: bool = False
+    target: float | None = None
+    run_cap: int | None = None
+    early_terminate: Hyperband | None = None
+    program: str = "train.py"
+    plus: str = ""
+    grid: tuple[Point, ...] = field(default=(), compare=False)
+
+    def points(self, seed: int = 0) -> Iterator[Point]:
+        """The points of grid and random search, in their order; the latter has no end."""
+        if self.method == "grid":
+            yield from self.grid
+            return
+        for number in itertools.count():
+            # a generator a point, so that a point does not depend on how many were drawn before
+            draw = np.random.default_rng((seed, number))
+            yield {key: of.at(float(draw.random())) for key, of in self.parameters.items()}
+
+    def overrides(self, point: Point) -> list[str]:
+        """What is typed for a point, as Hydra reads it."""
+        return [*self.words, *(f"{self.plus}{key}={typed(value)}" for key, value in point.items())]
+
+
+def typed(value: Any) -> str:
+    """A value as Hydra's command line takes it: null for None, quotes where a text has more than letters."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ",".join(typed(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{typed(item)}" for key, item in value.items()) + "}"
+    text = str(value)
+    if re.fullmatch(r"[\w./@+:-]+", text) or text.startswith("${"):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def load(file: Path) -> SweepFile:
+    """Reads and checks a sweep file.
+
+    Raises:
+        Mistake: it is not there, or says something that cannot be done; names the key.
+    """
+    if not file.is_file():
+        beside = [path.name for path in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
+        raise Mistake(f"no sweep file {file}: {choices(file.name, beside, kind='file')}")
+    try:
+        plain = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise Mistake(f"{file}: {' '.join(str(error).split())}") from None
+    if not isinstance(plain, dict):
+        raise Mistake(f"{file}: it has no keys; it needs method and parameters")
+    try:
+        return parse(plain)
+    except Mistake as mistake:
+        raise Mistake(f"{file}: {mistake}") from None
+
+
+def parse(plain: Mapping[str, Any]) -> SweepFile:
+    """What `load` does, from the mapping that the file holds."""
+    for key in plain:
+        if key not in (*KEYS, *ELSEWHERE):
+            raise Mistake(choices(str(key), KEYS, kind="key"))
+    method = str(plain.get("method"))
+    if method not in METHODS:
+        raise Mistake(choices(method, METHODS, kind="method") if "method" in plain else "method is missing")
+    if not isinstance(plain.get("parameters"), dict) or not plain["parameters"]:
+        raise Mistake("parameters is missing, or has nothing in it")
+    parameters = dict(_parameters(plain["parameters"]))
+    metric = plain.get("metric") or {}
+    goal = str(metric.get("goal", "minimize"))
+    if goal not in ("minimize", "maximize"):
+        raise Mistake(f"metric: {choices(goal, ('minimize', 'maximize'), kind='goal')}")
+    ends = plain.get("early_terminate")
+    if not metric.get("name") and (method == "bayes" or ends):
+        raise Mistake(f"{'method bayes' if method == 'bayes' else 'early_terminate'} needs metric, with name and goal")
+    cap = plain.get("run_cap")
+    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool)):
+        raise Mistake(f"run_cap={cap} has to be a number of runs")
+    at_least(1, run_cap=cap)
+    words, plus = _command(plain.get("command"))
+    return SweepFile(
+        words=tuple(words),
+        method=method,
+        parameters=parameters,
+        metric=str(metric.get("name") or ""),
+        maximize=goal == "maximize",
+        target=None if metric.get("target") is None else float(metric["target"]),
+        run_cap=cap,
+        early_terminate=None if not ends else Hyperband.parse(ends),
+        program=str(plain.get("program") or "train.py"),
+        plus=plus,
+        grid=tuple(_grid(parameters)) if method == "grid" else (),
+    )
+
+
+def _parameters(nodes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Distribution]]:
+    """By dotted key; W&B nests them below another `parameters`."""
+    for key, spec in nodes.items():
+        name = f"{prefix}{key}"
+        if not isinstance(spec, dict):
+            raise Mistake(f"{name}: write what it may be, such as value: {spec}")
+        if "parameters" in spec:
+            yield from _parameters(spec["parameters"], f"{name}.")
+        else:
+            yield name, distribution(name, spec)
+
+
+def _grid(parameters: Mapping[str, Distribution]) -> Iterator[Point]:
+    for key, of in parameters.items():
+        if of.values is None:
+            raise Mistake(f"{key}: a grid needs values, not a continuous distribution; or method: random")
+    for values in itertools.product(*(of.values or () for of in parameters.values())):
+        yield dict(zip(parameters, values, strict=True))
+
+
+def _command(command: Sequence[Any] | None) -> tuple[list[str], str]:
+    """The words behind the program, and what stands before a parameter.
+
+    W&B's `${env}`, `${interpreter}` and `${program}` are what starts a run here, too; the hyphens of `${args}` are left
+    out, since a config knows none.
+    """
+    words, plus = [], ""
+    for item in command or []:
+        text = re.sub(r"\$\{envvar:(\w+)\}", lambda match: os.environ.get(match[1], match[1]), str(item))
+        if text in ("${env}", "${interpreter}", "${program}"):
+            continue
+        macro = re.fullmatch(r"\$\{(args\w*)\}", text)
+        if macro is None:
+            words += [text] if "=" in text else shlex.split(text)
+        elif macro[1] not in ARGUMENTS:
+            raise Mistake(f"command: {choices(macro[1], ARGUMENTS, kind='macro')}")
+        else:
+            plus = {"args_append_hydra": "+", "args_override_hydra": "++"}.get(macro[1], "")
+    return words, plus
