@@ -222,6 +222,7 @@ def sweep(words: Sequence[str]) -> int:
             retry=options.get("retry") == "true",
             again=options.get("again") == "true",
             overrides=tuple(others),
+            config_dir=own,
         ),
     )
 

@@ -10,7 +10,9 @@ from typing import Any
 
 OWN = Path(__file__).parent / "own"  # a user's own folder
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["frame.experiment", "frame.architectures.base", "frame.models.VAE", "sklearn.datasets"])
+context.set_forkserver_preload(
+    ["frame.experiment", "frame.architectures.base", "frame.models.VAE", "sklearn.datasets", "optuna"]
+)
 
 
 def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) -> None:

@@ -38,6 +38,7 @@ class Options:
         retry: cells that failed are tried again.
         again: finished cells whose code or config has changed are run again.
         overrides: added to each cell's.
+        config_dir: the user's own config, where it was named.
     """
 
     seeds: tuple[int, ...] = ()
@@ -49,6 +50,7 @@ class Options:
     retry: bool = False
     again: bool = False
     overrides: tuple[str, ...] = ()
+    config_dir: Path | None = None
 
 
 def sweep(file: Path, options: Options) -> int:
@@ -182,7 +184,8 @@ class Sweep:
         run = self.study.run(cell)
         interrupted = run is not None and not again and (run.path / "checkpoints" / "last.ckpt").exists()
         words = [f"resume={run.path}"] if run is not None and interrupted else self._overrides(cell)
-        handle = self.launcher.launch(words, self.logs / f"{cell.name}.log")
+        own = [f"--config-dir={self.options.config_dir.resolve()}"] if self.options.config_dir else []
+        handle = self.launcher.launch([*words, *own], self.logs / f"{cell.name}.log")
         self.running.append(Running(cell, claim, handle, time.monotonic()))
 
     def _overrides(self, cell: Cell) -> list[str]:
@@ -371,7 +374,8 @@ def _percent(log: Path) -> str:
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in re.split(r"[\r\n]", log.read_text(errors="replace")) if line.strip()]
     said = [line for line in lines if line.startswith("frame:") and "the run is in" not in line]
-    return (said or lines or [""])[-1].removeprefix("frame: ")
+    found = (said or lines or [""])[-1].removeprefix("frame: ")
+    return found if len(found) < 200 else found[:200] + "…"
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

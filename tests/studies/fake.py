@@ -1,0 +1,75 @@
+"""A user's own program in a sweep: makes a run's folder as training does, within milliseconds and by its own means.
+
+Its measurements approach -(beta - 1)^2. Each start is a line in FAKE_STARTS; FAKE_SLEEP: seconds of a measurement.
+"""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+N_MEASUREMENTS = 5
+
+
+class Stop(Exception):
+    pass
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    raise Stop
+
+
+def status(run: Path, state: str, reason: str = "") -> None:
+    (run / "new").write_text(json.dumps({"format": 1, "state": state, "reason": reason}))
+    os.replace(run / "new", run / "status.json")
+
+
+def main() -> int:
+    words = {
+        key: value.strip("'")
+        for key, value in (word.lstrip("+").split("=", 1) for word in sys.argv[1:] if "-dir" not in word)
+    }
+    with open(os.environ["FAKE_STARTS"], "a") as starts:
+        starts.write(" ".join(typed) + "\n")
+    signal.signal(signal.SIGTERM, stop)
+    if "resume" in words:
+        run = Path(words["resume"])
+    else:
+        run = Path(words["device.experiments_root"], words["experiment_name"], f"{time.time_ns()}")
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "records.jsonl").touch()
+        (run / "overrides.yaml").write_text(json.dumps(typed))
+        (run / "config.yaml").write_text(f"params: {{beta: {words['params.beta']}}}\n")
+    lock = (run / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    status(run, "running")
+    found = re.search(r"beta: (\S+?)}", (run / "config.yaml").read_text())
+    assert found is not None
+    beta = float(found[1])
+    if beta == 13:
+        print("frame: the loss is NaN: an unlucky number")
+        status(run, "failed", "the loss is NaN")
+        return 1
+    if beta == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        for number in range(len((run / "records.jsonl").read_text().splitlines()), N_MEASUREMENTS):
+            time.sleep(float(os.environ.get("FAKE_SLEEP", "0")))
+            value = -((beta - 1) ** 2) - 1 / (1 + number)
+            with (run / "records.jsonl").open("a") as records:
+                records.write(json.dumps({"name": "ELBO/Validation", "value": value, "iteration": number}) + "\n")
+            (run / "checkpoints" / "last.ckpt").touch()
+    except Stop:
+        status(run, "stopped", "SIGTERM")
+        return 143
+    status(run, "finished")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
