@@ -7,6 +7,8 @@ from pathlib import Path
 
 from frame.compose import PARTS, check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
 from frame.mistakes import Mistake, choices
+from frame.studies import commands
+from frame.words import listed, own_folder
 
 USAGE = """frame: representation-learning experiments composed from YAML
 
@@ -56,7 +58,7 @@ def _dispatch(words: list[str]) -> int:
 
 def train(words: Sequence[str]) -> int:
     """`frame train` and `python train.py`."""
-    overrides, folder = _own_folder(words)
+    overrides, folder = own_folder(words)
     use_own_folder(folder)
     if any(word in ("-m", "--multirun") for word in overrides):
         raise Mistake(
@@ -81,11 +83,11 @@ def train(words: Sequence[str]) -> int:
 
 def evaluate(words: Sequence[str]) -> int:
     """`frame evaluate RUN [RUN ...] [evaluation=[a,b]] [a.n_samples=100] [evaluate_on=test] [checkpoint=best] ...`."""
-    overrides, folder = _own_folder(words)
+    overrides, folder = own_folder(words)
     use_own_folder(folder)
     options = dict(word.split("=", 1) for word in overrides if "=" in word)
     runs = [word for word in overrides if "=" not in word]
-    names = _listed(options.pop("evaluation", ""))
+    names = listed(options.pop("evaluation", ""))
     valid = ("evaluate_on", "checkpoint", "weights", "packages", "device", "again")
     arguments = {key: options.pop(key) for key in [*options] if key.split(".")[0] in names}
     for name in options:
@@ -106,7 +108,7 @@ def evaluate(words: Sequence[str]) -> int:
     folders = [run.path for run in find(runs)]
     from frame.evaluate import evaluate_runs
 
-    packages = _listed(options.pop("packages", ""))
+    packages = listed(options.pop("packages", ""))
     again = options.pop("again", "false") == "true"
     return evaluate_runs(folders, chosen=chosen, packages=packages, again=again, **options)
 
@@ -142,7 +144,7 @@ def list_runs(words: Sequence[str]) -> int:
         raise Mistake(f"none of {len(everything)} runs has {' and '.join(conditions)}")
     asked = [match[1] for condition in conditions if (match := CONDITION.fullmatch(condition))]
     asked += [options["sort"].removeprefix("-")] if options["sort"] else []
-    columns = _listed(options["columns"]) or list(
+    columns = listed(options["columns"]) or list(
         dict.fromkeys(["run", "state", "iteration", *PARTS[:2], *varying(chosen), *asked])
     )
     print(table([{column: summary.get(column) for column in columns} for summary in chosen], columns))
@@ -150,118 +152,15 @@ def list_runs(words: Sequence[str]) -> int:
     return 0
 
 
-def export(words: Sequence[str]) -> int:
-    """`frame export RUN [out=FOLDER] [checkpoint=best] [weights=raw] [format=onnx] [packages=[a]] [tolerance=1e-4]`."""
-    overrides, folder = _own_folder(words)
-    use_own_folder(folder)
-    runs = [word for word in overrides if "=" not in word]
-    options = dict(word.split("=", 1) for word in overrides if "=" in word)
-    formats = ("safetensors", "onnx", "torch_export")
-    valid = {"checkpoint": ("last", "best"), "weights": ("average", "raw"), "format": formats}
-    for name, value in options.items():
-        if name not in (*valid, "out", "packages", "tolerance"):
-            raise Mistake(choices(name, (*valid, "out", "packages", "tolerance"), kind="option of export"))
-        if name in valid and value not in valid[name]:
-            raise Mistake(choices(value, valid[name], kind=name))
-    if len(runs) != 1:
-        raise Mistake("export takes one run: frame export runs/... out=FOLDER")
-    try:
-        tolerance = float(options.pop("tolerance", "1e-4"))
-    except ValueError:
-        raise Mistake("tolerance is a number, such as 1e-4") from None
-    out = Path(options.pop("out")).expanduser() if "out" in options else None
-    form, packages = options.pop("format", "safetensors"), _listed(options.pop("packages", ""))
-    from frame.studies.export import export as write
-    from frame.studies.export import said
-
-    written = write(Path(runs[0]), out=out, form=form, packages=packages, tolerance=tolerance, **options)
-    print(said(written))
-    return 0
-
-
-def new(words: Sequence[str]) -> int:
-    """`frame new model MyVAE`."""
-    from frame.studies.new import KINDS
-    from frame.studies.new import new as write
-
-    names, folder = _own_folder(words)
-    if len(names) != 2:
-        raise Mistake(f"new needs a kind and a name: frame new model MyVAE; kinds: {', '.join(KINDS)}")
-    print(write(names[0], names[1], folder))
-    return 0
-
-
-def sweep(words: Sequence[str]) -> int:
-    """`frame sweep FILE [seeds=5] [jobs=2] [run_cap=20] [folder=...] [launcher=submitit] [key=value of runs ...]`."""
-    rest, own = _own_folder(words)
-    use_own_folder(own)
-    files = [word for word in rest if "=" not in word]
-    if len(files) != 1:
-        raise Mistake("sweep needs one file, or a study's folder: frame sweep sweeps/VAE_MNIST.yml seeds=5")
-    names = ("seeds", "jobs", "run_cap", "folder", "launcher", "retry", "again")
-    options = {key: value for key, _, value in (w.partition("=") for w in rest if "=" in w) if key in names}
-    launcher = {w.split("=", 1)[0][9:]: w.split("=", 1)[1] for w in rest if w.startswith("launcher.")}
-    others = [w for w in rest if "=" in w and w.split("=")[0] not in names and not w.startswith("launcher.")]
-    for name in ("retry", "again"):
-        if options.get(name, "false") not in ("true", "false"):
-            raise Mistake(choices(options[name], ("true", "false"), kind=name))
-    from frame.studies.sweep import Options
-    from frame.studies.sweep import sweep as run
-
-    seeds = options.get("seeds", "")
-    listed = [_whole("seeds", text) for text in _listed(seeds)]
-    return run(
-        Path(files[0]),
-        Options(
-            seeds=tuple(listed if seeds.startswith("[") or len(listed) != 1 else range(1, listed[0] + 1)),
-            jobs=_whole("jobs", options.get("jobs", "1")),
-            run_cap=_whole("run_cap", options["run_cap"]) if "run_cap" in options else None,
-            folder=Path(options["folder"]) if "folder" in options else None,
-            launcher=options.get("launcher", "local"),
-            launcher_options=launcher,
-            retry=options.get("retry") == "true",
-            again=options.get("again") == "true",
-            overrides=tuple(others),
-            config_dir=own,
-        ),
-    )
-
-
-def _whole(name: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1 and name != "seeds":
-        raise Mistake(f"{name}={text}: write a whole number, at least 1")
-    return int(text)
-
-
 COMMANDS = {
     "train": train,
-    "sweep": sweep,
+    "sweep": commands.sweep,
     "evaluate": evaluate,
     "list": list_runs,
     "show": show,
-    "new": new,
-    "export": export,
+    "new": commands.new,
+    "export": commands.export,
 }
-
-
-def _listed(text: str) -> list[str]:
-    """'[a,b]' or 'a,b' as a list of names."""
-    return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
-
-
-def _own_folder(words: Sequence[str]) -> tuple[list[str], Path | None]:
-    """Takes --config-dir DIR out of the words."""
-    rest: list[str] = []
-    folder = None
-    iterator = iter(words)
-    for word in iterator:
-        if word in ("--config-dir", "-cd"):
-            folder = Path(next(iterator, ""))
-        elif word.startswith("--config-dir="):
-            folder = Path(word.split("=", 1)[1])
-        else:
-            rest.append(word)
-    return rest, folder
 
 
 def _hydra(overrides: Sequence[str]) -> int:

@@ -23,8 +23,8 @@ from typing import IO, Any
 from omegaconf import DictConfig, OmegaConf
 
 from frame import __version__
-from frame.exported import Export
 from frame.compose import config_folders
+from frame.exported import Export
 from frame.files import write_text
 from frame.mistakes import Mistake
 

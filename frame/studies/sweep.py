@@ -1,7 +1,5 @@
 """`frame sweep`: the cells of a study, claimed, run and settled, by as many workers as share its folder."""
 
-import re
-import shutil
 import signal
 import sys
 import time
@@ -10,17 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean as mean
 from types import FrameType
-from typing import Any
 
 from omegaconf import DictConfig
 
 from frame.compose import check_parts, compose
 from frame.files import write_text
 from frame.mistakes import Mistake, choices
-from frame.runs import RunFolder, fingerprints
+from frame.runs import fingerprints
 from frame.studies.cells import DONE, Cell, Study
 from frame.studies.changes import changed
 from frame.studies.launchers import Handle, Launcher, make_launcher
+from frame.studies.progress import StatusLine, best, duration, last, last_line, percent, values
 from frame.studies.sweep_file import SweepFile, load, typed
 
 
@@ -203,13 +201,13 @@ class Sweep:
             run.set_status("ended early", reason=one.early)
         if run is not None and run.status.get("state") in DONE:
             self.took.append(time.monotonic() - one.since)
-            value = self._value(run)
+            value = last(values(run, self.sweep.metric))
             self.study.tell(one.claim, value)
             shown = "" if value is None else f"  {self.sweep.metric} {value:.5g}"
             self.line.say(f"  {cell.name}{shown}  {one.early or f'{self.took[-1]:.0f} s'}")
             return
         ended_by_signal = code < 0 or code in (128 + signal.SIGTERM, 128 + signal.SIGINT)
-        reason = _last_line(self.logs / f"{cell.name}.log") or f"exit code {code}"
+        reason = last_line(self.logs / f"{cell.name}.log") or f"exit code {code}"
         if ended_by_signal:
             reason = f"was killed ({signal.Signals(abs(code) % 128).name}); the same command resumes it"
         self.given_up[cell.name] = reason
@@ -221,22 +219,17 @@ class Sweep:
         rule, run = self.sweep.early_terminate, self.study.run(one.cell)
         if rule is None or run is None or one.early:
             return
-        values = self._values(run)
-        if sum(rung <= len(values) for rung in rule.rungs) <= one.judged:
+        measured = values(run, self.sweep.metric)
+        reached = sum(rung <= len(measured) for rung in rule.rungs)
+        if reached <= one.judged:
             return
-        one.judged = sum(rung <= len(values) for rung in rule.rungs)
+        one.judged = reached
         others = [self.study.run(cell) for cell in self.study.cells() if cell != one.cell]
-        rung = rule.ends(values, [self._values(other) for other in others if other is not None], self.sweep.maximize)
+        theirs = [values(other, self.sweep.metric) for other in others if other is not None]
+        rung = rule.ends(measured, theirs, self.sweep.maximize)
         if rung is not None:
             one.early = f"ended early by Hyperband after {rung} measurements"
             one.handle.stop()
-
-    def _values(self, run: RunFolder) -> list[float]:
-        return [float(record["value"]) for record in run.records if record["name"] == self.sweep.metric]
-
-    def _value(self, run: RunFolder) -> float | None:
-        """The metric's last value."""
-        return values[-1] if (values := self._values(run)) else None
 
     def _stop(self) -> None:
         """Lets runs save and end, and gives their cells back."""
@@ -291,28 +284,11 @@ class Sweep:
         if self.took and total:
             left = (total - done - len(self.given_up)) * mean(self.took) / max(1, states.count("running"))
             words.append(f"about {duration(left)} left")
-        best = self.best()
-        if best is not None:
-            words.append(f"best {best[1]:.5g} ({best[0]})")
-        words += [f"{one.cell.name} {_percent(self.logs / f'{one.cell.name}.log')}" for one in self.running]
+        found = best(self.study)
+        if found is not None:
+            words.append(f"best {found[1]:.5g} ({found[0]})")
+        words += [f"{one.cell.name} {percent(self.logs / f'{one.cell.name}.log')}" for one in self.running]
         return " · ".join(words)
-
-    def best(self) -> tuple[str, float, int] | None:
-        """The best point's name, its mean over seeds and how many there are; None while there is none."""
-        if not self.sweep.metric:
-            return None
-        found: dict[int, list[float]] = {}
-        names: dict[int, str] = {}
-        for cell in self.study.cells():
-            run = self.study.run(cell)
-            if run is not None and run.status.get("state") == "finished" and (value := self._value(run)) is not None:
-                found.setdefault(cell.number, []).append(value)
-                names[cell.number] = re.sub(r",?seed=\d+$", "", cell.name)
-        if not found:
-            return None
-        means = {number: mean(values) for number, values in found.items()}
-        number = (max if self.sweep.maximize else min)(means, key=lambda n: means[n])
-        return names[number], means[number], len(found[number])
 
     def _last_words(self) -> int:
         states = [self.study.state(cell) for cell in self.study.cells()]
@@ -322,60 +298,12 @@ class Sweep:
         )
         for name, reason in self.given_up.items():
             print(f"failed   {name}: {reason}" + ("" if reason == "failed before" else f" ({self.logs / name}.log)"))
-        best = self.best()
-        if best is not None:
-            over = f", mean of {best[2]} seeds" if best[2] > 1 else ""
-            print(f"best     {self.sweep.metric} {best[1]:.5g}{over}: {best[0]}")
+        found = best(self.study)
+        if found is not None:
+            over = f", mean of {found[2]} seeds" if found[2] > 1 else ""
+            print(f"best     {self.sweep.metric} {found[1]:.5g}{over}: {found[0]}")
         print(f"runs     frame list {self.study.folder}")
         return 1 if self.given_up else 0
-
-
-class StatusLine:
-    """One line that is written over, where the output is a terminal; nothing of it elsewhere."""
-
-    def __init__(self) -> None:
-        self.terminal = sys.stderr.isatty()
-        self.last = 0.0
-
-    def show(self, text: Any) -> None:
-        """`text` makes the line, once a second."""
-        if self.terminal and time.monotonic() - self.last > 1:
-            self.last = time.monotonic()
-            width = shutil.get_terminal_size().columns - 1
-            line = text()
-            print(
-                "\r" + (line if len(line) <= width else line[: width - 1] + "…").ljust(width), end="", file=sys.stderr
-            )
-
-    def say(self, text: str) -> None:
-        self.clear()
-        print(text, flush=True)
-
-    def clear(self) -> None:
-        if self.terminal:
-            print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="", file=sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """'40 s', '12 min', '3.5 h'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _percent(log: Path) -> str:
-    """How far a run's progress line has come."""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - 2000))
-        found = re.findall(rb"(\d+)%", stream.read())
-    return f"{int(found[-1])}%" if found else "starts"
-
-
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in re.split(r"[\r\n]", log.read_text(errors="replace")) if line.strip()]
-    said = [line for line in lines if line.startswith("frame:") and "the run is in" not in line]
-    found = (said or lines or [""])[-1].removeprefix("frame: ")
-    return found if len(found) < 200 else found[:200] + "…"
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

@@ -30,10 +30,8 @@ def status(run: Path, state: str, reason: str = "") -> None:
 
 
 def main() -> int:
-    words = {
-        key: value.strip("'")
-        for key, value in (word.lstrip("+").split("=", 1) for word in sys.argv[1:] if "-dir" not in word)
-    }
+    typed = [word for word in sys.argv[1:] if not word.startswith("--")]
+    words = {key: value.strip("'") for key, value in (word.lstrip("+").split("=", 1) for word in typed)}
     with open(os.environ["FAKE_STARTS"], "a") as starts:
         starts.write(" ".join(typed) + "\n")
     signal.signal(signal.SIGTERM, stop)

@@ -43,13 +43,14 @@ def test_the_inverse_of_an_inverse_log_uniform_is_log_uniform() -> None:
 
 @pytest.mark.parametrize("shape", QUANTIZED)
 def test_quantized_ones_are_the_nearest_multiples(shape: str) -> None:
-    arguments: dict[str, Any] = {
+    known: dict[str, dict[str, Any]] = {
         "normal": {"mu": 3, "sigma": 2},
         "log_normal": {},
         "beta": {"a": 2, "b": 2},
         "log_uniform": {"min": -2, "max": 2},
         "log_uniform_values": {"min": 0.2, "max": 9},
-    }.get(shape, {"min": -2, "max": 4})
+    }
+    arguments = known.get(shape, {"min": -2, "max": 4})
     plain = distribution("x", {"distribution": shape, **arguments})
     rounded = distribution("x", {"distribution": f"q_{shape}", "q": 0.1, **arguments})
     for u in U:
@@ -108,6 +109,6 @@ def test_each_name_of_wandbs_documentation_is_known() -> None:
     for name in wandbs.split():
         shape = name.removeprefix("q_")
         wanted = SHAPES[shape][0] if shape in SHAPES else {}
-        taken = [key for key in ("min", "max", "a", "b") if key in wanted]
+        taken: list[str] = [key for key in ("min", "max", "a", "b") if key in wanted]
         taken += {"constant": ["value"], "categorical": ["values"], "int_uniform": ["min", "max"]}.get(name, [])
         distribution("x", {"distribution": name, **{key: arguments[key] for key in taken}}).at(0.5)

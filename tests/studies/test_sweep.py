@@ -42,14 +42,18 @@ def sweep(cwd: Path, *words: str, **environment: str) -> tuple[int, str]:
     return process.wait(), process.output
 
 
-def starts(cwd: Path) -> list[str]:
-    """What was started, by the cells' names; a resumed run by its folder's."""
-    found = (cwd / "starts").read_text().splitlines()
-    return [re.search(r"experiment_name='?([^' ]+)|resume=\S+/runs/([^/]+)/", line).group(1, 2) for line in found]  # type: ignore
+def starts(cwd: Path) -> list[tuple[str, str]]:
+    """What was started: the cell's name where it was anew, the second one where a run was resumed."""
+    found = []
+    for line in (cwd / "starts").read_text().splitlines():
+        match = re.search(r"experiment_name='?([^' ]+)|resume=\S+/runs/([^/]+)/", line)
+        assert match is not None
+        found.append((match[1] or "", match[2] or ""))
+    return found
 
 
 def names(cwd: Path) -> Counter[str]:
-    return Counter(name or resumed for name, resumed in starts(cwd))  # type: ignore[misc]
+    return Counter(name or resumed for name, resumed in starts(cwd))
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:
@@ -95,7 +99,7 @@ def test_a_run_that_is_killed_is_resumed_by_the_next_command(tmp_path: Path) -> 
     (run.path / "config.yaml").write_text("params: {beta: 3.0}\n")
     (run.path / "checkpoints/last.ckpt").touch()
     code, output = sweep(tmp_path)
-    assert code == 0 and starts(tmp_path)[-1] == (None, "beta=9"), output
+    assert code == 0 and starts(tmp_path)[-1] == ("", "beta=9"), output
     assert len(find([tmp_path / "study/runs/beta=9"])) == 1
 
 
@@ -126,7 +130,7 @@ def test_ctrl_c_saves_the_runs_and_the_same_command_resumes_them(tmp_path: Path)
     assert {run.status["state"] for run in find([tmp_path / "study"])} == {"stopped"}
     code, output = sweep(tmp_path)
     assert code == 0, output
-    assert sum(resumed is not None for _, resumed in starts(tmp_path)) == 2 and len(find([tmp_path / "study"])) == 3
+    assert sum(bool(resumed) for _, resumed in starts(tmp_path)) == 2 and len(find([tmp_path / "study"])) == 3
 
 
 def test_runs_that_fall_behind_are_ended_early_and_not_run_again(tmp_path: Path) -> None:

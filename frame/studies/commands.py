@@ -1,0 +1,85 @@
+"""The commands on many runs, and on what is made for others: their words, before anything is imported for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from frame.compose import use_own_folder
+from frame.mistakes import Mistake, choices
+from frame.words import listed, own_folder, whole
+
+
+def sweep(words: Sequence[str]) -> int:
+    """`frame sweep FILE [seeds=5] [jobs=2] [run_cap=20] [folder=...] [launcher=submitit] [key=value of runs ...]`."""
+    rest, own = own_folder(words)
+    use_own_folder(own)
+    files = [word for word in rest if "=" not in word]
+    if len(files) != 1:
+        raise Mistake("sweep needs one file, or a study's folder: frame sweep sweeps/VAE_MNIST.yml seeds=5")
+    names = ("seeds", "jobs", "run_cap", "folder", "launcher", "retry", "again")
+    options = {key: value for key, _, value in (w.partition("=") for w in rest if "=" in w) if key in names}
+    launcher = {w.split("=", 1)[0][9:]: w.split("=", 1)[1] for w in rest if w.startswith("launcher.")}
+    others = [w for w in rest if "=" in w and w.split("=")[0] not in names and not w.startswith("launcher.")]
+    for name in ("retry", "again"):
+        if options.get(name, "false") not in ("true", "false"):
+            raise Mistake(choices(options[name], ("true", "false"), kind=name))
+    from frame.studies.sweep import Options
+    from frame.studies.sweep import sweep as run
+
+    seeds = options.get("seeds", "")
+    numbers = [whole("seeds", text) for text in listed(seeds)]
+    return run(
+        Path(files[0]),
+        Options(
+            seeds=tuple(numbers if seeds.startswith("[") or len(numbers) != 1 else range(1, numbers[0] + 1)),
+            jobs=whole("jobs", options.get("jobs", "1")),
+            run_cap=whole("run_cap", options["run_cap"]) if "run_cap" in options else None,
+            folder=Path(options["folder"]) if "folder" in options else None,
+            launcher=options.get("launcher", "local"),
+            launcher_options=launcher,
+            retry=options.get("retry") == "true",
+            again=options.get("again") == "true",
+            overrides=tuple(others),
+            config_dir=own,
+        ),
+    )
+
+
+def export(words: Sequence[str]) -> int:
+    """`frame export RUN [out=FOLDER] [checkpoint=best] [weights=raw] [format=onnx] [packages=[a]] [tolerance=1e-4]`."""
+    overrides, folder = own_folder(words)
+    use_own_folder(folder)
+    runs = [word for word in overrides if "=" not in word]
+    options = dict(word.split("=", 1) for word in overrides if "=" in word)
+    formats = ("safetensors", "onnx", "torch_export")
+    valid = {"checkpoint": ("last", "best"), "weights": ("average", "raw"), "format": formats}
+    for name, value in options.items():
+        if name not in (*valid, "out", "packages", "tolerance"):
+            raise Mistake(choices(name, (*valid, "out", "packages", "tolerance"), kind="option of export"))
+        if name in valid and value not in valid[name]:
+            raise Mistake(choices(value, valid[name], kind=name))
+    if len(runs) != 1:
+        raise Mistake("export takes one run: frame export runs/... out=FOLDER")
+    try:
+        tolerance = float(options.pop("tolerance", "1e-4"))
+    except ValueError:
+        raise Mistake("tolerance is a number, such as 1e-4") from None
+    out = Path(options.pop("out")).expanduser() if "out" in options else None
+    form, packages = options.pop("format", "safetensors"), listed(options.pop("packages", ""))
+    from frame.studies.export import export as write
+    from frame.studies.export import said
+
+    written = write(Path(runs[0]), out=out, form=form, packages=packages, tolerance=tolerance, **options)
+    print(said(written))
+    return 0
+
+
+def new(words: Sequence[str]) -> int:
+    """`frame new model MyVAE`."""
+    from frame.studies.new import KINDS
+    from frame.studies.new import new as write
+
+    names, folder = own_folder(words)
+    if len(names) != 2:
+        raise Mistake(f"new needs a kind and a name: frame new model MyVAE; kinds: {', '.join(KINDS)}")
+    print(write(names[0], names[1], folder))
+    return 0

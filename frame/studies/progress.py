@@ -1,0 +1,89 @@
+"""What a sweep shows while it runs, and what its runs have found so far."""
+
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean as mean
+
+from frame.runs import RunFolder
+from frame.studies.cells import Study
+
+
+def values(run: RunFolder, metric: str) -> list[float]:
+    """A run's measurements of the metric, in their order."""
+    return [float(record["value"]) for record in run.records if record["name"] == metric]
+
+
+def last(measured: Sequence[float]) -> float | None:
+    return measured[-1] if measured else None
+
+
+def best(study: Study) -> tuple[str, float, int] | None:
+    """The best point's name, the mean of its finished seeds and how many they are; None while there is none."""
+    metric, found = study.sweep.metric, dict[int, list[float]]()
+    names: dict[int, str] = {}
+    for cell in study.cells() if metric else []:
+        run = study.run(cell)
+        if (
+            run is not None
+            and run.status.get("state") == "finished"
+            and (value := last(values(run, metric))) is not None
+        ):
+            found.setdefault(cell.number, []).append(value)
+            names[cell.number] = re.sub(r",?seed=\d+$", "", cell.name)
+    if not found:
+        return None
+    means = {number: mean(seeds) for number, seeds in found.items()}
+    number = (max if study.sweep.maximize else min)(means, key=lambda n: means[n])
+    return names[number], means[number], len(found[number])
+
+
+class StatusLine:
+    """One line that is written over, where the output is a terminal; nothing of it elsewhere."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.last = 0.0
+
+    def show(self, text: Callable[[], str]) -> None:
+        """`text` makes the line, once a second."""
+        if self.terminal and time.monotonic() - self.last > 1:
+            self.last = time.monotonic()
+            width = shutil.get_terminal_size().columns - 1
+            line = text()
+            print(
+                "\r" + (line if len(line) <= width else line[: width - 1] + "…").ljust(width), end="", file=sys.stderr
+            )
+
+    def say(self, text: str) -> None:
+        self.clear()
+        print(text, flush=True)
+
+    def clear(self) -> None:
+        if self.terminal:
+            print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """'40 s', '12 min', '3.5 h'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def percent(log: Path) -> str:
+    """How far a run's progress line has come."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 2000))
+        found = re.findall(rb"(\d+)%", stream.read())
+    return f"{int(found[-1])}%" if found else "starts"
+
+
+def last_line(log: Path) -> str:
+    lines = [line.strip() for line in re.split(r"[\r\n]", log.read_text(errors="replace")) if line.strip()]
+    said = [line for line in lines if line.startswith("frame:") and "the run is in" not in line]
+    found = (said or lines or [""])[-1].removeprefix("frame: ")
+    return found if len(found) < 200 else found[:200] + "…"
