@@ -1,5 +1,6 @@
 """Where a cell runs: here, on a SLURM cluster, or on a Ray cluster; each cell is its own process."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -8,6 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+from omegaconf import DictConfig
 
 from frame.mistakes import Mistake, choices
 
@@ -59,6 +62,14 @@ def make_launcher(
     if name == "ray":
         return Ray(command(program), options)
     return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder)
+
+
+def is_one_process(config: DictConfig) -> bool:
+    """Whether a cell is one process: no further ranks that start by themselves."""
+    trainer = config.get("trainer") or {}
+    gpus = config.device.get("gpus")
+    devices = trainer.get("devices", gpus if gpus is not None else 1)
+    return devices in (None, 0, 1, "1", "auto") and "ddp" not in str(trainer.get("strategy") or "")
 
 
 def _is_ours(program: str) -> bool:
@@ -189,7 +200,7 @@ class Ray:
         except ImportError:
             raise Mistake("launcher=ray needs the package ray: pip install 'frame[ray]'") from None
         self.ray, self.argv = ray, list(argv)
-        ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
         self.task = ray.remote(**{"num_cpus": 1, "max_retries": 0, **{k: _number(v) for k, v in options.items()}})(
             run_here
         )

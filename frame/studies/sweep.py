@@ -17,7 +17,7 @@ from frame.mistakes import Mistake, choices
 from frame.runs import fingerprints
 from frame.studies.cells import DONE, Cell, Study
 from frame.studies.changes import changed
-from frame.studies.launchers import Handle, Launcher, make_launcher
+from frame.studies.launchers import Handle, Launcher, is_one_process, make_launcher
 from frame.studies.progress import StatusLine, best, duration, last, last_line, percent, values
 from frame.studies.sweep_file import SweepFile, load, typed
 
@@ -65,7 +65,9 @@ def sweep(file: Path, options: Options) -> int:
     if options.run_cap is not None:
         described = SweepFile(**{**vars(described), "run_cap": options.run_cap})
     config = _first_config(described, options)
-    folder = options.folder or (file if file.is_dir() else _home(config) / source.stem)
+    folder = options.folder or (
+        file if file.is_dir() else Path(str(config.device.experiments_root)) / "studies" / source.stem
+    )
     study = Study(folder.expanduser().resolve(), described, options.seeds or (None,))
     if source.resolve() != study.folder / "sweep.yaml":
         write_text(study.folder / "sweep.yaml", source.read_text())
@@ -74,7 +76,7 @@ def sweep(file: Path, options: Options) -> int:
         options.launcher_options,
         jobs=options.jobs,
         program=described.program,
-        forks=_single(config),
+        forks=is_one_process(config),
         folder=study.folder,
     )
     try:
@@ -95,18 +97,6 @@ def _first_config(described: SweepFile, options: Options) -> DictConfig:
         if not any(described.metric == name or described.metric.startswith(f"{name}/") for name in names):
             raise Mistake(f"metric: {choices(described.metric, names, kind='evaluation of this experiment')}")
     return config
-
-
-def _home(config: DictConfig) -> Path:
-    return Path(str(config.device.experiments_root)).expanduser() / "studies"
-
-
-def _single(config: DictConfig) -> bool:
-    """Whether a cell is one process: no further ranks that start by themselves."""
-    trainer = config.get("trainer") or {}
-    gpus = config.device.get("gpus")
-    devices = trainer.get("devices", gpus if gpus is not None else 1)
-    return devices in (None, 0, 1, "1", "auto") and "ddp" not in str(trainer.get("strategy") or "")
 
 
 @dataclass

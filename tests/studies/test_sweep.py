@@ -234,8 +234,12 @@ def test_a_study_folder_goes_on_by_itself_and_its_goal_stays(tmp_path: Path) -> 
     assert code == 2 and "wants to maximize: set another folder" in output
 
 
-@pytest.mark.parametrize("words", [(), ("launcher=submitit_local", "launcher.timeout_min=5")])
-def test_real_training_here_and_through_submitit(tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [(), ("launcher=submitit_local", "launcher.timeout_min=5"), ("launcher=ray", "launcher.num_cpus=1")]
+)
+def test_real_training_here_and_on_clusters_of_this_machine(tmp_path: Path, words: tuple[str, ...]) -> None:
+    if "launcher=ray" in words:
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
     write(tmp_path, program="train.py", parameters={"params.beta": {"values": [0.5, 1.0]}})
     process = start(tmp_path, "jobs=2", "train_for='20 iterations'", *words)
     assert process.wait(180) == 0, process.output
