@@ -86,5 +86,5 @@ class FewLabelsEvaluation(Evaluation):
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
         of = partial(self._rows, data)
-        for name, train, rows in floor_codes(self.floors, model, data, self.evaluate_on, ["mean"], size, of):
+        for name, (train, rows) in floor_codes(self.floors, model, data, self.evaluate_on, ["mean"], size, of):
             yield from self._measured(train, rows, f"/floor/{name}")

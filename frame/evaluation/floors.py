@@ -32,9 +32,9 @@ def floor_codes(
     split: str,
     layers: Sequence[str],
     size: int,
-    rows: Callable[[nn.Module, str], tuple[Rows, Rows]],
-) -> Iterator[tuple[str, Rows, Rows]]:
-    """The name of each floor, the rows that a probe learns from and those that it is judged on.
+    rows: Callable[[nn.Module, str], tuple[Rows, ...]],
+) -> Iterator[tuple[str, tuple[Rows, ...]]]:
+    """The name of each floor, and what `rows` gives of it: those that a probe learns from, and others.
 
     Args:
         floors: any of FLOORS.
@@ -42,20 +42,20 @@ def floor_codes(
         data, split: a few rows show what the copy uses.
         layers: of the untrained copy; all but 'mean' are named behind it.
         size: principal components that are kept.
-        rows: both rows of a model's layer.
+        rows: of a model's layer, first those that a probe learns from, and the components too.
     """
     if {"pixels", "pca"} & set(floors):
-        (x, y), (x_judged, y_judged) = rows(Pixels(), "mean")
+        pixels = rows(Pixels(), "mean")
         if "pixels" in floors:
-            yield "pixels", (x, y), (x_judged, y_judged)
+            yield "pixels", pixels
         if "pca" in floors:
-            pca = PCA(x, size)
-            yield "pca", (pca(x), y), (pca(x_judged), y_judged)
+            pca = PCA(pixels[0][0], size)
+            yield "pca", tuple((pca(x), y) for x, y in pixels)
     if "untrained" in floors:
         few = next(batches(model, data, split, 2))
         for layer in layers:
             fresh = untrained(model, _layer_of(few, layer))
-            yield "untrained" if layer == "mean" else f"untrained_{layer}", *rows(fresh, layer)
+            yield "untrained" if layer == "mean" else f"untrained_{layer}", rows(fresh, layer)
 
 
 def _layer_of(few: Batch, layer: str) -> Callable[[nn.Module], Tensor]:

@@ -115,5 +115,5 @@ class NeighbourEvaluation(Evaluation):
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
         layers, of = [*self._layers(model).values()], partial(self._rows, data)
-        for name, bank, rows in floor_codes(self.floors, model, data, self.evaluate_on, layers, size, of):
+        for name, (bank, rows) in floor_codes(self.floors, model, data, self.evaluate_on, layers, size, of):
             yield f"floor/{name}", self._measured(bank, rows)

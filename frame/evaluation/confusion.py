@@ -1,0 +1,40 @@
+"""Which classes are taken for which."""
+
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from torch import Tensor
+
+MOST_NUMBERS = 20  # classes beyond which numbers in the cells could not be read
+
+
+def confusion_figure(counts: Tensor, title: str) -> Figure:
+    """Rows are true classes, columns what was said; each cell is a part of its row in per cent, empty for none.
+
+    Dark is much; the scale is stretched at its lower end, so that rare mistakes are seen beside a full diagonal.
+
+    Args:
+        counts: [K, K], row i the pictures of class i.
+        title: what was judged and how well it did.
+    """
+    counts = counts.double()
+    percent = 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)  # a class without pictures stays empty
+    k = len(counts)
+    side = min(max(4.5, 1.2 + 0.5 * k), 12)
+    figure = Figure(figsize=(side + 1.1, side), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    shown = axes.imshow(percent.numpy(), cmap="Blues", norm=PowerNorm(0.4, 0, 100))
+    if k <= MOST_NUMBERS:
+        for i in range(k):
+            for j in range(k):
+                value = float(percent[i, j])
+                if value > 0:
+                    text = f"{value:.1f}" if value < 99.95 else "100"
+                    colour = "white" if value > 25 else "black"
+                    axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
+        axes.set_xticks(range(k))
+        axes.set_yticks(range(k))
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(title, fontsize=10)
+    figure.colorbar(shown, ax=axes, label="% of the true class", ticks=[0, 1, 5, 20, 50, 100], shrink=0.85)
+    return figure

@@ -1,0 +1,180 @@
+"""How much of the classes a linear classifier reads from frozen codes, beside codes that cost nothing."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Evaluation, LogEntry, Scalar
+from frame.evaluation.codes import LAYERS, codes_of
+from frame.evaluation.confusion import confusion_figure
+from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
+from frame.measures.linear_probe import (
+    CS,
+    LRS,
+    LinearProbe,
+    best,
+    confusion,
+    logistic_regression,
+    sgd_probes,
+)
+from frame.measures.statistics import fraction
+from frame.mistakes import Mistake, at_least, choices
+
+TRAIN_ON, CHOOSE_ON = "train", "valid"
+
+
+class LinearProbeEvaluation(Evaluation):
+    """Accuracy in % of a multinomial logistic regression on frozen codes, with the confusion of its classes.
+
+    Trained on 'train' once for each regularisation, of which 'valid' chooses; the split that is reported is judged
+    once, by the one chosen. '' is the mean of encode(x), 'sample' and 'features' are the other layers. 'floor/pixels'
+    is the same on the pictures themselves, 'floor/pca' on as many principal components as the code has numbers,
+    'floor/untrained' on codes of freshly drawn weights; floors are measured once. A table has each choice's accuracy
+    on 'valid'.
+
+    Args:
+        evaluate_on: split that is reported.
+        cs: inverse strengths of the L2 regularisation, on codes of variance 1.
+        layers: any of 'mean', 'sample' and 'features'; what the model does not have is left out.
+        floors: any of 'pixels', 'pca' and 'untrained'.
+        n_train_samples: rows of 'train'; all of them if None or more than there are.
+        n_samples: rows of the split; all of them if None or more than there are.
+
+    Raises:
+        Mistake: a number is out of range, or an unknown word; from `check`, the model has none of the layers, or a
+            split has no labels.
+        NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or too few rows.
+    """
+
+    needs_data = ("x", "y")
+    hidden = ("y",)
+
+    def __init__(
+        self,
+        evaluate_on: str = "test",
+        cs: Sequence[float] = CS,
+        layers: Sequence[str] = ("mean", "features"),
+        floors: Sequence[str] = FLOORS,
+        n_train_samples: int | None = 50_000,
+        n_samples: int | None = None,
+    ) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_train_samples=n_train_samples, n_samples=n_samples)
+        for layer in layers:
+            if layer not in LAYERS:
+                raise Mistake(choices(layer, LAYERS, kind="layer"))
+        if not cs or not min(cs) > 0:
+            raise Mistake(f"cs={list(cs)}: give one regularisation or more, all positive")
+        self.cs, self.layers, self.floors = tuple(cs), tuple(layers), check_floors(floors)
+        self.n_train_samples, self.n_samples = n_train_samples, n_samples
+        self._floors: tuple[DataSet, LogEntry] | None = None  # with the data that they belong to
+
+    def check(self, model: nn.Module, data: DataSet) -> None:
+        super().check(model, data)
+        if not self._layers(model):
+            capability = LAYERS[self.layers[0]][0] if self.layers else object
+            methods = sorted(n for n in vars(capability) if not n.startswith("_"))
+            raise Mistake(
+                f"{type(self).__name__} needs a model that has {', '.join(methods)}(); {type(model).__name__} has none"
+                ": remove this evaluation or choose another model"
+            )
+        for split in (TRAIN_ON, CHOOSE_ON):
+            if "y" not in data.split(split).batch(torch.arange(1)):
+                raise Mistake(f"{type(self).__name__} needs 'y' in the data; '{split}' has none")
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        entry, sizes = LogEntry(self.evaluate_on), []
+        for layer in self._layers(model):
+            rows = self._rows(data, model, layer)
+            sizes.append(rows[0][0].shape[1])
+            self._measure(entry, "" if layer == "mean" else layer, rows, layer)
+        if self._floors is None or self._floors[0] is not data:
+            floors, of = LogEntry(self.evaluate_on), partial(self._rows, data)
+            layers = self._layers(model)
+            for name, rows in floor_codes(self.floors, model, data, self.evaluate_on, layers, sizes[0], of):
+                self._measure(floors, f"floor/{name}", rows)
+            self._floors = data, floors
+        entry.scalars |= self._floors[1].scalars
+        entry.tables |= self._floors[1].tables
+        return entry
+
+    def _layers(self, model: nn.Module) -> list[str]:
+        return [layer for layer in self.layers if isinstance(model, LAYERS[layer][0])]
+
+    def _rows(self, data: DataSet, model: nn.Module, layer: str) -> tuple[Rows, ...]:
+        """Codes and classes of the rows to train on, to choose on and to judge."""
+        sizes = {TRAIN_ON: self.n_train_samples, CHOOSE_ON: None}
+        asked = [*sizes.items(), (self.evaluate_on, self.n_samples)]
+        return tuple(self._split(data, model, layer, split, n) for split, n in asked)
+
+    def _split(self, data: DataSet, model: nn.Module, layer: str, split: str, n_samples: int | None) -> Rows:
+        found = codes_of(model, data, split, layer, n_samples)
+        assert found.y is not None
+        return found.codes, found.y
+
+    def _measure(self, entry: LogEntry, key: str, rows: tuple[Rows, ...], layer: str = "") -> None:
+        """Adds what a probe on these rows finds to the entry; with a figure where `layer` says that it is no floor."""
+        train, valid, judged = rows
+        settings, probes, how = self.probes(*train)
+        chosen, accuracies = best(probes, *valid)
+        right, standard_error = fraction(probes[chosen].right(*judged))
+        touched = {
+            CHOOSE_ON: f"chosen on {CHOOSE_ON}, which is what is judged: optimistic",
+            TRAIN_ON: f"chosen on {CHOOSE_ON}; judged on rows that it was trained on",
+        }.get(self.evaluate_on, f"chosen on {CHOOSE_ON}, {self.evaluate_on} touched once")
+        edge = ", at the end of those tried" if len(probes) > 1 and chosen in (0, len(probes) - 1) else ""
+        estimator = f"{how}, {settings[chosen]} of {len(probes)}{edge}; {len(train[0])} of {TRAIN_ON}, {touched}"
+        entry.scalars[key] = Scalar(100 * right, "%", len(judged[0]), estimator, 100 * standard_error, layer)
+        names = [setting.split(" = ") for setting in settings]
+        table = [[float(value), 100 * accuracy] for (_, value), accuracy in zip(names, accuracies, strict=True)]
+        entry.tables[f"{key}/{CHOOSE_ON}".lstrip("/")] = ([names[0][0], f"accuracy on {CHOOSE_ON} (%)"], table)
+        if layer:
+            figure = self._confusion(probes[chosen], judged, f"{self.evaluate_on}, layer {layer}: {100 * right:.2f} %")
+            entry.figures[f"{key}/confusion".lstrip("/")] = figure
+
+    def _confusion(self, probe: LinearProbe, judged: Rows, title: str) -> Figure:
+        counts = confusion(probe(judged[0]).argmax(1), judged[1], len(probe.bias))
+        return confusion_figure(counts, f"Linear probe on {title}")
+
+    def probes(self, codes: Tensor, y: Tensor) -> tuple[list[str], list[LinearProbe], str]:
+        """Settings in words, the probe of each, and how they were trained."""
+        return [f"C = {c:g}" for c in self.cs], logistic_regression(codes, y, self.cs), "logistic regression"
+
+
+class SGDProbeEvaluation(LinearProbeEvaluation):
+    """The same by SGD, as self-supervised papers train their probes; 'valid' chooses the learning rate.
+
+    Args:
+        lrs: first learning rates.
+        n_epochs: over the training rows; the rate falls to 0 along a half cosine.
+        batch_size: rows of a step.
+        momentum: of the steps.
+        evaluate_on, layers, floors, n_train_samples, n_samples: see `LinearProbeEvaluation`.
+    """
+
+    def __init__(
+        self,
+        evaluate_on: str = "test",
+        lrs: Sequence[float] = LRS,
+        n_epochs: int = 100,
+        batch_size: int = 256,
+        momentum: float = 0.9,
+        layers: Sequence[str] = ("mean", "features"),
+        floors: Sequence[str] = FLOORS,
+        n_train_samples: int | None = 50_000,
+        n_samples: int | None = None,
+    ) -> None:
+        super().__init__(evaluate_on, CS, layers, floors, n_train_samples, n_samples)
+        at_least(1, n_epochs=n_epochs, batch_size=batch_size)
+        if not lrs or not min(lrs) > 0 or not 0 <= momentum < 1:
+            raise Mistake(f"lrs={list(lrs)}, momentum={momentum}: rates are positive, the momentum lies in [0, 1)")
+        self.lrs, self.n_epochs, self.batch_size, self.momentum = tuple(lrs), n_epochs, batch_size, momentum
+
+    def probes(self, codes: Tensor, y: Tensor) -> tuple[list[str], list[LinearProbe], str]:
+        found = sgd_probes(codes, y, self.lrs, self.n_epochs, self.batch_size, self.momentum)
+        how = f"SGD, {self.n_epochs} epochs, batch {self.batch_size}, momentum {self.momentum:g}, cosine"
+        return [f"lr = {lr:g}" for lr in self.lrs], found, how
