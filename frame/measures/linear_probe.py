@@ -211,5 +211,5 @@ def _minimised(
         value, point.grad = objective(point.detach())
         return value
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     return point.detach()

@@ -1,0 +1,129 @@
+"""Linear probes against scikit-learn, against a loop written from the paper, and on rows that give no number."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from frame.data.base import whole_batch
+from frame.data.digits import Digits
+from frame.measures.linear_probe import best, confusion, logistic_regression, sgd_probes
+from frame.mistakes import Mistake, NoNumber, TooFew
+
+
+def digits(split: str) -> tuple[Tensor, Tensor]:
+    source = Digits().split(split)
+    batch = whole_batch(source, torch.arange(len(source)))
+    return batch["x"].flatten(1), batch["y"]
+
+
+def blobs(n: int = 200, noise: float = 1.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    y = torch.arange(n) % 3
+    centres = torch.tensor([[0.0, 0, 0, 0], [2, 0, 0, 0], [0, 2, 0, 0]])
+    return centres[y] + noise * torch.randn(n, 4, generator=generator), y
+
+
+@pytest.mark.parametrize("c", [1e-3, 1e-1, 1.0])
+def test_it_agrees_with_scikit_learn(c: float) -> None:
+    (x, y), (x_test, y_test) = digits("train"), digits("test")
+    (probe,), (exact,) = logistic_regression(x, y, [c]), logistic_regression(x, y, [c], tolerance=1e-6)
+    scaler = StandardScaler().fit(x.numpy())
+    other = LogisticRegression(C=c, max_iter=2000, tol=1e-6).fit(scaler.transform(x.numpy()), y.numpy())
+    theirs = other.predict_proba(scaler.transform(x_test.numpy()))
+    assert np.abs(exact(x_test).exp().numpy() - theirs).max() < 0.01
+    right = float((theirs.argmax(1) == y_test.numpy()).mean())
+    assert probe.accuracy(x_test, y_test) == pytest.approx(right, abs=0.01) and right > 0.9
+
+
+def test_each_regularisation_has_its_own_probe_in_the_order_given() -> None:
+    codes, y = blobs()
+    together = logistic_regression(codes, y, [1.0, 1e-3])
+    for c, probe in zip([1.0, 1e-3], together, strict=True):
+        (alone,) = logistic_regression(codes, y, [c], tolerance=1e-6)
+        torch.testing.assert_close(probe(codes), alone(codes), atol=5e-3, rtol=0)
+    assert together[0].weight.norm() > 2 * together[1].weight.norm()
+
+
+def test_units_and_constant_dimensions_change_nothing() -> None:
+    codes, y = blobs()
+    (probe,) = logistic_regression(codes, y, [0.1])
+    other = torch.cat([codes * torch.tensor([1e3, 1e-3, 1, 1]) + 7, torch.full((len(codes), 2), 5.0)], 1)
+    (same,) = logistic_regression(other, y, [0.1])
+    torch.testing.assert_close(same(other), probe(codes), atol=1e-3, rtol=0)
+
+
+def test_sgd_does_what_a_slow_loop_does() -> None:
+    codes, y = blobs(50)
+    (probe,) = sgd_probes(codes, y, [0.3], n_epochs=3, batch_size=16)
+    z = (codes - codes.mean(0)) / codes.std(0, correction=0)
+    layer = torch.nn.Linear(4, 3)
+    torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.3, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5 * (1 + math.cos(math.pi * t / 12)))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for rows in torch.randperm(50, generator=generator).split(16):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(layer(z[rows]), y[rows]).backward()
+            optimizer.step()
+            schedule.step()
+    torch.testing.assert_close(probe(codes), layer(z).log_softmax(1).detach(), atol=1e-5, rtol=0)
+
+
+def test_rates_do_not_touch_one_another() -> None:
+    codes, y = blobs(60)
+    together = sgd_probes(codes, y, [0.01, 0.3], n_epochs=2)
+    for lr, probe in zip([0.01, 0.3], together, strict=True):
+        (alone,) = sgd_probes(codes, y, [lr], n_epochs=2)
+        torch.testing.assert_close(probe.weight, alone.weight)
+        torch.testing.assert_close(probe.bias, alone.bias)
+
+
+def test_the_best_is_chosen_on_other_rows() -> None:
+    codes, y = blobs()
+    (good,) = logistic_regression(codes, y, [1.0])
+    (bad,) = logistic_regression(codes, (y + 1) % 3, [1.0])
+    chosen, accuracies = best([bad, good, good], codes, y)
+    assert chosen == 1 and accuracies[1] == accuracies[2] > 0.7 > accuracies[0]
+
+
+def test_the_confusion_is_scikit_learns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    predicted, y = torch.randint(0, 4, (2, 100), generator=generator)
+    np.testing.assert_array_equal(confusion(predicted, y, 4).numpy(), confusion_matrix(y, predicted, labels=range(4)))
+
+
+@pytest.mark.parametrize("train", [logistic_regression, sgd_probes])
+def test_what_gives_no_number_says_why(train: Any) -> None:
+    codes, y = blobs()
+    broken = codes.clone()
+    broken[3, 1] = math.nan
+    for kind, wrong, labels, words in (
+        (NoNumber, broken, y, "training codes have NaN"),
+        (NoNumber, torch.ones(9, 2), torch.arange(9) % 3, "all 9 codes are equal"),
+        (NoNumber, codes, torch.zeros_like(y), "one class"),
+        (TooFew, codes[:4], torch.arange(4) % 3, "4 labelled rows of 3 classes"),
+        (TooFew, codes[:0], y[:0], "0 labelled rows"),
+        (Mistake, codes, y - 1, "no -1 for labels that are missing"),
+        (Mistake, codes, y[:5], "give .N, D. and .N."),
+        (Mistake, codes, y.float(), "give integers"),
+    ):
+        with pytest.raises(kind, match=words):
+            train(wrong, labels)
+    with pytest.raises(Mistake, match="positive"):
+        train(codes, y, [0.0])
+    (probe,) = train(codes, y, [0.1])
+    with pytest.raises(NoNumber, match="judged codes have NaN"):
+        probe.accuracy(broken, y)
+    with pytest.raises(NoNumber, match="class 5 is judged"):
+        probe.accuracy(codes[:1], torch.tensor([5]))
+    with pytest.raises(TooFew, match="no rows"):
+        probe.accuracy(codes[:0], y[:0])
