@@ -33,6 +33,7 @@ from frame.data.loader import Loader
 from frame.data.per_sample import as_data_set
 from frame.dry_run import Head, dry_run
 from frame.exported import Export
+from frame.facts import facts
 from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.models.base import Model
@@ -73,6 +74,10 @@ def train(config: DictConfig, overrides: Sequence[str]) -> int:
         return fit(experiment, None)
     run = RunFolder.create(Path(str(config.device.experiments_root)), str(config.experiment_name))
     run.describe(config, overrides)
+    steps = getattr(experiment.optimization, "n_adversary_steps", 1)
+    run.write_facts(
+        {**facts(experiment.model, experiment.data, steps), "batch_size": experiment.optimization.batch_size}
+    )
     return fit(experiment, run)
 
 
@@ -226,13 +231,15 @@ def _finish(experiment: Experiment, run: RunFolder | None) -> int:
         return code
     _close(trainer, "success")
     metrics = {name: event["values"] for name, event in optimization.events.items()}
+    counters = {name: float(value) for name, value in optimization.counters.items()}
     if optimization.stop_signal:
         name = signal.Signals(optimization.stop_signal).name
-        run.set_status("stopped", reason=name, metrics=metrics)
+        run.set_status("stopped", reason=name, metrics=metrics, counters=counters)
         print(f"stopped by {name}. To go on: {report.command('train')} resume={run.path}", file=sys.stderr)
         return code
     reached = [str(limit) for limit in experiment.limits if limit.reached(optimization.counters)]
-    run.set_status("finished", reason=f"trained for {reached[0]}" if reached else "stopped early", metrics=metrics)
+    reason = f"trained for {reached[0]}" if reached else "stopped early"
+    run.set_status("finished", reason=reason, metrics=metrics, counters=counters)
     print(report.last_words(run, experiment.config, optimization))
     return code
 

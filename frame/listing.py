@@ -87,6 +87,20 @@ class Summary:
             "iteration": newest["iteration"],
         }
 
+    @cached_property
+    def costs(self) -> dict[str, float | None]:
+        """Size and cost of the model; 'flops' of the whole training, 'seconds' of it; None where they are not known."""
+        facts, counters = self.run.facts, self.status.get("counters", {})
+        rows = counters.get("iterations", math.nan) * facts.get("batch_size", math.nan)
+        return {
+            "parameters": facts.get("parameters"),
+            "encoder_parameters": facts.get("encoder_parameters"),
+            "flops_per_sample": facts.get("flops_per_sample"),
+            "flops": None if math.isnan(rows) else rows * facts["flops_per_sample"],
+            "epochs": counters.get("epochs"),
+            "seconds": counters.get("seconds"),
+        }
+
     @property
     def state(self) -> str:
         """running, finished, stopped or failed; 'killed' where it says running and nobody holds its lock."""
@@ -97,6 +111,8 @@ class Summary:
         """A fact, a result by its name, or a key of the config; None where there is none."""
         if key in self.facts:
             return self.facts[key]
+        if key in self.costs:
+            return self.costs[key]
         if key in self.newest:
             return self.newest[key]["value"]
         try:

@@ -1,6 +1,6 @@
 """A run's folder: what is in it, and how it is opened again.
 
-config.yaml  overrides.yaml  code.json  code.diff  environment.json  status.json
+config.yaml  overrides.yaml  code.json  code.diff  environment.json  facts.json  status.json
 metrics.csv  records.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.ckpt
 """
 
@@ -14,7 +14,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -123,6 +123,17 @@ class RunFolder:
         config = OmegaConf.load(self.path / "config.yaml")
         assert isinstance(config, DictConfig)
         return config
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """What is known of the model before training: its size and what an iteration costs."""
+        write_text(self.path / "facts.json", json.dumps(dict(facts), indent=2) + "\n")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `write_facts` wrote; nothing where an older version made the run."""
+        file = self.path / "facts.json"
+        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return found
 
     @property
     def code(self) -> dict[str, Any]:
