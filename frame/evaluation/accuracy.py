@@ -1,10 +1,10 @@
 """How often the most probable class is the right one."""
 
-import torch
 from torch import nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar, given
+from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
+from frame.evaluation.predictions import predictions
 from frame.measures.statistics import accuracy, mean_and_standard_error
 from frame.mistakes import at_least
 
@@ -30,10 +30,7 @@ class AccuracyEvaluation(Evaluation):
         self.n_samples = n_samples
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        assert isinstance(model, Predicts)
-        batches = self.batches(model, data, self.n_samples)
-        pairs = [(model.predict(*given(model, batch)), batch["y"]) for batch in batches]
-        log_p, y = torch.cat([p for p, _ in pairs]), torch.cat([y for _, y in pairs])
+        log_p, y = predictions(model, data, self.evaluate_on, self.n_samples)
         right, standard_error = accuracy(log_p, y)
         cross_entropy, cross_entropy_error = mean_and_standard_error(-log_p.gather(1, y.unsqueeze(1)).squeeze(1))
         n = len(y)
