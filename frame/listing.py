@@ -81,11 +81,18 @@ class Summary:
         parts = {part: str(self.config[part]["_target_"]).split(".")[-1] for part in PARTS if part in self.config}
         return {
             "run": str(self.run.path),
-            "experiment": self.config.get("experiment_name"),
+            "experiment": self.experiment,
             **parts,
             "state": self.state,
             "iteration": newest["iteration"],
         }
+
+    @property
+    def experiment(self) -> str | None:
+        """The experiment that was typed; the run's name where none was."""
+        file = self.run.path / "overrides.yaml"
+        typed = re.findall(r"^- ['\"]?\+?experiment=([\w.-]+)", file.read_text() if file.exists() else "", re.MULTILINE)
+        return typed[-1] if typed else self.config.get("experiment_name")
 
     @cached_property
     def costs(self) -> dict[str, float | None]:

@@ -113,7 +113,7 @@ def _fingerprint(model: nn.Module, data: DataSet, *arguments: Any) -> str:
     digest = hashlib.sha256(repr((type(model).__qualname__, type(data).__qualname__, arguments)).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     source = data.split(str(arguments[0]))
     digest.update(repr(len(source)).encode())
     row = next(batches(model, data, str(arguments[0]), min(16, len(source))))

@@ -1,0 +1,29 @@
+"""Codes are kept for every method that encodes, whatever its buffers are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from frame.compose import compose, options
+from frame.evaluation.base import Encodes
+from frame.evaluation.codes import caching, codes_of
+
+NAMES = [name for name in options("experiment") if name.startswith("digits_")]
+
+
+@pytest.mark.parametrize("experiment", NAMES)
+def test_codes_are_kept_and_belong_to_the_weights(experiment: str, tmp_path: Path) -> None:
+    config = compose([f"experiment={experiment}"])
+    model, data = instantiate(config.model), instantiate(config.data)
+    if not isinstance(model, Encodes) or "y" in getattr(model, "inputs", ()):
+        pytest.skip("it encodes no picture alone")
+    with caching(tmp_path):
+        first = codes_of(model, data, "valid", n_samples=10).codes
+        assert torch.equal(codes_of(model, data, "valid", n_samples=10).codes, first)
+        assert len(list(tmp_path.iterdir())) == 1
+        with torch.no_grad():
+            next(model.parameters()).mul_(2)
+        codes_of(model, data, "valid", n_samples=10)
+        assert len(list(tmp_path.iterdir())) == 2
