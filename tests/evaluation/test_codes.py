@@ -1,6 +1,7 @@
 """Codes are kept for every method that encodes, whatever its buffers are."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ NAMES = [name for name in options("experiment") if name.startswith("digits_")]
 @pytest.mark.parametrize("experiment", NAMES)
 def test_codes_are_kept_and_belong_to_the_weights(experiment: str, tmp_path: Path) -> None:
     config = compose([f"experiment={experiment}"])
-    model, data = instantiate(config.model), instantiate(config.data)
+    model: Any = instantiate(config.model)
+    data = instantiate(config.data)
     if not isinstance(model, Encodes) or "y" in getattr(model, "inputs", ()):
         pytest.skip("it encodes no picture alone")
     with caching(tmp_path):
