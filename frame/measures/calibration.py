@@ -108,7 +108,7 @@ def fitted_temperature(log_p: Tensor, y: Tensor) -> float:
     for _ in range(50):
         middle = (low + high) / 2
         slope = (((math.exp(middle) * logits).softmax(1) * logits).sum(1)).mean() - of_label
-        low, high = (middle, high) if slope < 0 else (low, middle)
+        low, high = (middle, high) if slope <= 0 else (low, middle)
     return math.exp(-(low + high) / 2)
 
 

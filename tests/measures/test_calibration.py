@@ -65,7 +65,7 @@ def test_likelihood_and_brier_score() -> None:
     theirs = log_loss(y.numpy(), log_p.double().softmax(1).numpy())
     assert float(negative_log_likelihoods(log_p, y).mean()) == pytest.approx(theirs, abs=1e-6)
     p = np.exp(log_p.double().numpy())
-    slow = [sum((p[i, k] - (k == y[i])) ** 2 for k in range(5)) for i in range(50)]
+    slow = [sum((p[i, k] - (k == int(y[i]))) ** 2 for k in range(5)) for i in range(50)]
     np.testing.assert_allclose(brier_scores(log_p, y)[:50].numpy(), slow, atol=1e-6)
     wrong = torch.tensor([[-math.inf, 0.0]])
     assert brier_scores(wrong, torch.tensor([0])).item() == 2
