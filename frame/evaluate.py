@@ -135,12 +135,19 @@ def evaluate_run(
                 stream.write(json.dumps({"key": keys[name], "name": name, **identity, "took": round(took, 3)}) + "\n")
             for record in records:
                 error = f" ± {record['standard_error']:.2g}" if record["standard_error"] is not None else ""
-                print(f"  {record['name']}  {record['value']:.5g}{error} {record['unit']}  ({record['split']})")
+                print(f"  {record['name']}  {record['value']:.5g}{error} {record['unit']}  ({record['split']})" + _remarks(record))
             if entry.images or entry.figures:
                 print(f"  {name}  picture in {run.folder.path / 'images'}")
             print(f"    {took:.1f} s", flush=True)
     files.finalize("success")
     return refused
+
+
+def _remarks(record: Mapping[str, Any]) -> str:
+    """What an estimator says of its number: a bound, and whether it has reached its limit."""
+    parts = str(record["estimator"]).split("; ")
+    said = [part for part in parts if part in ("lower", "upper", "neither") or part.startswith("saturated")]
+    return "".join(f", {part}" for part in said)
 
 
 def _own(run: Run) -> dict[str, dict[str, Any]]:

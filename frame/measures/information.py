@@ -6,8 +6,15 @@ A score f(x, y) is `joint` [N] where x and y belong together and `marginal` [M] 
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from frame.measures.geometry import finite
+from frame.measures.neighbours import check_classes
+from frame.mistakes import Mistake, TooFew, at_least
+
+NUMBERS_AT_ONCE = 1 << 22  # distances of float64 at a time: 32 MiB
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:
@@ -77,6 +84,97 @@ def mixture_information(kl: Tensor) -> Tensor:
     Source: Kolchinsky & Tracey 2017 (1706.02419), the upper bound by the KL; Kolchinsky et al. 2019 (1705.02436).
     """
     return math.log(len(kl)) - (-kl).logsumexp(1).mean()
+
+
+def leave_one_out(scores: Tensor) -> Tensor:
+    """(1 / N) sum_i log(e^f_ii / ((1 / (N - 1)) sum_{j != i} e^f_ij)): I(x; z) is not larger, f_ij = log q(z_i|x_j).
+
+    For the true q(z|x) alone; with i among the j it is `infonce`, a lower bound. Source: Poole et al. 2019
+    (1905.06922), section 2.
+    """
+    n = len(scores)
+    others = scores.masked_fill(torch.eye(n, dtype=torch.bool, device=scores.device), -math.inf)
+    return (scores.diagonal() - others.logsumexp(1)).mean() + math.log(n - 1)
+
+
+def gaussian_log_probs(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """log N(z_i; loc_j, diag(scale_j^2)) of all pairs, [M, N]: z [M, D], loc and scale [N, D], by float64 products."""
+    z, loc, scale = z.double(), loc.double(), scale.double()
+    precision = scale**-2
+    # -1/2 sum_d ((z - m)^2 / s^2 + log(2 pi s^2))
+    constant = (loc.square() * precision).sum(1) + (2 * math.pi * scale.square()).log().sum(1)
+    return z @ (loc * precision).T - (z.square() @ precision.T + constant) / 2
+
+
+def is_saturated(information: float, n: int) -> bool:
+    """Whether an estimate that cannot exceed log n is within 10 % of it, and so says little but that there is more."""
+    return information > 0.9 * math.log(n)
+
+
+def label_entropy(y: Tensor) -> float:
+    """H(y) in nats of the frequencies of classes [N].
+
+    Raises:
+        NoNumber: there is one class.
+    """
+    check_classes(y)
+    p = y.unique(return_counts=True)[1].double() / len(y)
+    return torch.special.entr(p).sum().item()
+
+
+def classifier_information(log_p: Tensor, y: Tensor) -> Tensor:
+    """log p(y_i|z_i) - log p(y_i) of each row, [N]: their mean H(y) - cross-entropy is at most I(z; y) in expectation.
+
+    For any classifier that has not seen these rows: log_p [N, n_classes] in nats, y [N]; p(y) are the frequencies here.
+    Source: Barber & Agakov 2003, "The IM algorithm".
+
+    Raises:
+        NoNumber: there is one class.
+    """
+    check_classes(y)
+    _, where, counts = y.unique(return_inverse=True, return_counts=True)
+    log_p_y = (counts.double() / len(y)).log()[where]
+    return log_p.double().gather(1, y.long().unsqueeze(1)).squeeze(1) - log_p_y
+
+
+def knn_information(codes: Tensor, y: Tensor, k: int = 3, seed: int = 0) -> Tensor:
+    """psi(N) + psi(k) - psi(N_y) - psi(m) of each row, [N], whose mean estimates I(z; y) of a discrete y; no bound.
+
+    N_y rows have the row's class, m rows lie no farther than its k-th neighbour of that class (Ross 2014, "Mutual
+    information between discrete and continuous data sets"; Euclidean). Rows that coincide are moved apart by a
+    10^10th of their size, so that codes of few values have a number, too.
+
+    Args:
+        codes, y: [N, D] and [N].
+        k: neighbours; few have less bias and more variance.
+        seed: of the tiny noise.
+
+    Raises:
+        Mistake: k < 1, or numbers of rows differ.
+        NoNumber: NaN, one class, or a class with no more than k rows.
+    """
+    at_least(1, k=k)
+    z = finite(codes)
+    if len(z) != len(y):
+        raise Mistake(f"{len(z)} codes and {len(y)} labels: give one to each")
+    check_classes(y)
+    classes, where, counts = y.cpu().unique(return_inverse=True, return_counts=True)
+    if counts.min() <= k:
+        raise TooFew(
+            f"class {int(classes[counts.argmin()])} has {int(counts.min())} rows and no {k} neighbours: give more"
+        )
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed), dtype=z.dtype)
+    z = z + 1e-10 * z.abs().mean(0).clamp(min=1.0) * noise
+    m = torch.empty(len(z), dtype=z.dtype)
+    for rows in torch.arange(len(z)).split(max(1, NUMBERS_AT_ONCE // len(z))):
+        # not by matrix products, which lose the digits of small distances
+        distances = torch.cdist(z[rows], z, compute_mode="donot_use_mm_for_euclid_dist")  # [b, N]
+        theirs = distances.masked_fill(where[rows].unsqueeze(1) != where, math.inf)
+        farthest = theirs.kthvalue(k + 1, dim=1).values  # the nearest is the row itself
+        m[rows] = (distances <= farthest.unsqueeze(1)).sum(1).to(z.dtype) - 1
+    psi = torch.digamma
+    n, k_rows = (torch.tensor(float(v), dtype=z.dtype) for v in (len(z), k))
+    return psi(n) + psi(k_rows) - psi(counts[where].to(z.dtype)) - psi(m)
 
 
 def gaussian_information(rho: float, dim: int = 1) -> float:

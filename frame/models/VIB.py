@@ -7,7 +7,7 @@ from torch import Tensor
 
 from frame.coefficients import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, StochasticClassifier, check_z_dim, kl_divergence
+from frame.models.base import ConditionalDistribution, StochasticClassifier, check_z_dim, kl_divergence, rsample
 
 
 class VIB(StochasticClassifier):
@@ -45,3 +45,8 @@ class VIB(StochasticClassifier):
         cross_entropy, q_z_given_x, z = self.cross_entropy(batch)
         rate = kl_divergence(q_z_given_x, self.prior(self.encoder), z).mean()
         return {"loss": cross_entropy + self.beta() * rate, "cross_entropy": cross_entropy, "rate": rate}
+
+    def rate(self, x: Tensor) -> Tensor:
+        """KL(q(z|x) || p(z)), [B], nats."""
+        q_z_given_x = self.encoder(x)
+        return kl_divergence(q_z_given_x, self.prior(self.encoder), rsample(q_z_given_x))

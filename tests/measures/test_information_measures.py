@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from frame.measures import information as info
+from frame.measures.classifier import fit_classifier
+from frame.mistakes import Mistake, NoNumber, TooFew
 
 # The correlations of Poole et al. 2019 (1905.06922) and Song & Ermon 2020 (1910.06222), in 20 dimensions
 CORRELATIONS = {2: 0.4258, 4: 0.5742, 6: 0.6717, 8: 0.7421, 10: 0.7951}
@@ -153,3 +155,118 @@ def test_club_with_the_true_conditional_is_an_upper_bound(nats: int) -> None:
     found = info.club(log_q(x), log_q(x_apart)).item()
     assert found == pytest.approx(DIM * rho**2 / (1 - rho**2), rel=0.02)
     assert found > nats
+
+
+# With the known conditional: z ~ N(rho x, 1 - rho^2), so that p(z) is N(0, 1)
+
+
+def bounds(nats: float, n: int, batch: int) -> dict[str, Tensor]:
+    """A row, or a batch, of each of four estimates of I(x; z)."""
+    x, z, rho = pairs(nats, n)
+    loc, scale = rho * x, torch.full_like(x, math.sqrt(1 - rho**2))
+    log_q = info.gaussian_log_probs(z, loc, scale)
+    blocks = [log_q[i : i + batch, i : i + batch] for i in range(0, n, batch)]
+    return {
+        "infonce": torch.stack([info.infonce(block) for block in blocks]),
+        "mixture": log_q.diagonal() - log_q.logsumexp(1) + math.log(n),
+        "leave_one_out": torch.stack([info.leave_one_out(block) for block in blocks]),
+        "rate": (0.5 * (loc.square() + scale.square() - 1) - scale.log()).sum(1),
+    }
+
+
+@pytest.mark.parametrize("nats", CORRELATIONS)
+def test_bounds_that_know_the_conditional_enclose_the_information(nats: int) -> None:
+    found = bounds(nats, 2048, 256)
+    value = {key: rows.mean().item() for key, rows in found.items()}
+    error = {key: rows.std().item() / math.sqrt(len(rows)) for key, rows in found.items()}
+    assert value["infonce"] < value["mixture"] < nats + 3 * error["mixture"]
+    assert value["leave_one_out"] > nats - 3 * error["leave_one_out"]
+    assert value["rate"] == pytest.approx(nats, abs=4 * error["rate"])  # p(z) is the aggregate posterior here
+    assert value["infonce"] <= math.log(256) and value["mixture"] <= math.log(2048)
+    assert info.is_saturated(value["infonce"], 256) == (nats >= 8)
+    if nats == 2:  # far from log N, all of them are right
+        assert list(value.values()) == pytest.approx([2] * 4, abs=0.15)
+    assert (value["leave_one_out"] > nats + 0.5) == (nats >= 6)  # where it is loose, the rate is not
+
+
+def test_pairs_of_gaussians_are_torchs_and_leave_one_out_is_its_loop() -> None:
+    z, loc, scale = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scale = scale.abs() + 0.1
+    slow = torch.distributions.Independent(torch.distributions.Normal(loc, scale), 1).log_prob(z.unsqueeze(1))
+    f = info.gaussian_log_probs(z, loc, scale)
+    torch.testing.assert_close(f, slow)
+    others = [math.log(sum(math.exp(f[i, j]) for j in range(6) if j != i) / 5) for i in range(6)]
+    expected = sum(float(f[i, i]) - others[i] for i in range(6)) / 6
+    assert info.leave_one_out(f).item() == pytest.approx(expected)
+
+
+def mixture(gap: float, n: int, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Codes [n, 1] ~ N(gap y, 1), y uniform over classes; log p(y|z), and I(z; y) by summing over a fine grid."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(classes, (n,), generator=generator)
+    codes = gap * y.double().unsqueeze(1) + torch.randn(n, 1, generator=generator, dtype=torch.float64)
+    centres = gap * torch.arange(classes).double()
+
+    def log_p(z: Tensor) -> Tensor:
+        return (-(z - centres).square() / 2).log_softmax(1)
+
+    grid = torch.linspace(-9, 9 + gap * (classes - 1), 20_001, dtype=torch.float64).unsqueeze(1)
+    density = (-(grid - centres).square() / 2).exp().mean(1) / math.sqrt(2 * math.pi)
+    inside = torch.special.entr(log_p(grid).exp()).sum(1)
+    step = (grid[1] - grid[0]).item()
+    return codes, y, log_p(codes), math.log(classes) - (density * inside).sum().item() * step
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.5, 1.5, 3.0, 8.0])
+def test_labels_of_a_known_mixture(gap: float) -> None:
+    codes, y, log_p, truth = mixture(gap, 4000)
+    told = info.classifier_information(log_p, y)
+    assert told.mean().item() == pytest.approx(truth, abs=4 * told.std().item() / math.sqrt(4000) + 0.002)
+    worse = info.classifier_information((0.5 * log_p).log_softmax(1), y).mean().item()
+    assert worse <= told.mean().item() + 1e-9  # any other classifier says less
+    near = info.knn_information(codes, y)
+    assert near.mean().item() == pytest.approx(truth, abs=0.05)
+    assert truth <= info.label_entropy(y) + 1e-3
+
+
+def test_nearest_neighbours_are_scikit_learns_and_a_slow_loop() -> None:
+    from scipy.special import digamma  # type: ignore[import-untyped]
+    from sklearn.feature_selection import mutual_info_classif
+
+    codes, y, _, _ = mixture(1.0, 500)
+    theirs = mutual_info_classif(codes.numpy(), y.numpy(), n_neighbors=3, random_state=0)[0]
+    assert info.knn_information(codes, y, 3).mean().item() == pytest.approx(theirs, abs=1e-6)
+    z = torch.randn(60, 3, generator=torch.Generator().manual_seed(1)).double()
+    labels, k, total = (torch.arange(60) % 2), 4, 0.0
+    for i in range(60):
+        d = [math.dist(z[i].tolist(), z[j].tolist()) for j in range(60)]
+        own = sorted(d[j] for j in range(60) if j != i and labels[j] == labels[i])
+        m = sum(d[j] <= own[k - 1] for j in range(60) if j != i)
+        total += digamma(60) + digamma(k) - digamma(30) - digamma(m)
+    assert info.knn_information(z, labels, k).mean().item() == pytest.approx(total / 60, abs=1e-9)
+
+
+def test_labels_of_discrete_codes_and_mistakes() -> None:
+    y = torch.arange(400) % 4
+    codes = (y % 2).double().unsqueeze(1)  # one bit of two, 200 rows at each value
+    assert info.knn_information(codes, y).mean().item() == pytest.approx(math.log(2), abs=0.1)
+    with pytest.raises(NoNumber, match="one class"):
+        info.classifier_information(torch.zeros(4, 2), torch.zeros(4))
+    with pytest.raises(TooFew, match="class 0 has 3 rows"):
+        info.knn_information(torch.randn(12, 2), torch.arange(12) % 4)
+    with pytest.raises(NoNumber, match="diverged"):
+        info.knn_information(torch.full((12, 2), math.nan), torch.arange(12) % 2)
+
+
+def test_a_classifier_of_codes_is_a_lower_bound_near_the_truth() -> None:
+    train, valid, test = (mixture(1.5, n, seed=seed) for n, seed in ((4000, 1), (1000, 2), (4000, 3)))
+    net = fit_classifier(train[0], train[1], valid[0], valid[1], 4, hidden=32)
+    found = info.classifier_information(net(test[0].float()).detach().log_softmax(1), test[1]).mean().item()
+    best = info.classifier_information(test[2], test[1]).mean().item()
+    assert best - 0.03 < found <= best + 0.01
+    linear = fit_classifier(train[0] ** 2, train[1], valid[0] ** 2, valid[1], 4, hidden=0)
+    assert len(list(linear.parameters())) == 2
+    with pytest.raises(Mistake, match="classes 0 .. 2"):
+        fit_classifier(train[0], train[1], valid[0], valid[1], 3)
+    with pytest.raises(NoNumber, match="equal"):
+        fit_classifier(torch.ones(9, 2), torch.arange(9) % 3, torch.ones(9, 2), torch.arange(9) % 3, 3)

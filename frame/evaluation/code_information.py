@@ -1,0 +1,196 @@
+"""How much codes say: I(x; z) by the known q(z|x), and I(z; y) by what can be told of labels."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from frame.data.base import DataSet
+from frame.evaluation.base import BoundsLikelihood, Encodes, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.codes import codes_of
+from frame.measures.classifier import fit_classifier
+from frame.measures.information import (
+    classifier_information,
+    gaussian_log_probs,
+    infonce,
+    is_saturated,
+    knn_information,
+    label_entropy,
+    leave_one_out,
+)
+from frame.measures.statistics import mean_and_standard_error
+from frame.mistakes import NoNumber, TooFew, at_least
+from frame.models.base import Delta, rsample
+
+
+@runtime_checkable
+class HasRate(Protocol):
+    def rate(self, x: Tensor) -> Tensor:
+        """KL(q(z|x) || p(z)), [B], nats."""
+        ...
+
+
+class CodeInformationEvaluation(Evaluation):
+    """I(x; z) in nats of one z ~ q(z|x) a row, between bounds; each record says 'lower' or 'upper'.
+
+    'mixture' takes the mixture of q(z|x) over all rows for q(z): lower, at most log N. 'infonce' is the same within
+    batches, at most log(batch_size), and 'leave_one_out' leaves the row itself out of its mixture: upper. 'rate' is the
+    mean KL(q(z|x) || p(z)) where the model has a p(z) that is not conditioned: upper. What is within 10 % of its limit
+    is said to be saturated. Where the model is conditioned on more than x, that is part of x here.
+
+    Args:
+        evaluate_on: split.
+        n_samples: rows of it; all of them if None or more than there are.
+        batch_size: rows of the mixture in 'infonce' and 'leave_one_out'.
+
+    Raises:
+        Mistake: a number is out of range.
+        NoNumber: from `evaluate`, an encoder without noise, codes that are NaN, or too few rows.
+    """
+
+    needs = (Encodes,)
+
+    def __init__(self, evaluate_on: str = "test", n_samples: int | None = 10_000, batch_size: int = 512) -> None:
+        super().__init__(evaluate_on)
+        at_least(2, n_samples=n_samples, batch_size=batch_size)
+        self.n_samples, self.batch_size = n_samples, batch_size
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        q, rates = self._encoded(model, data)
+        z = torch.cat([rsample(part) if part.has_rsample else part.sample() for part in q])
+        if len(z) < 2:
+            raise TooFew("I(x; z) needs two rows or more")
+        if not z.isfinite().all():
+            raise NoNumber("codes have values that are NaN or infinite: the model has diverged")
+        n, size = len(z), min(self.batch_size, len(z))
+        rows, lower, upper = [], [], []
+        for start in range(0, n, size):
+            log_q = _log_probs(z[start : start + size], q)  # [b, N]
+            rows.append(log_q.diagonal(start) - log_q.logsumexp(1) + math.log(n))
+            if len(log_q) == size:
+                scores = log_q[:, start : start + size]
+                lower.append(infonce(scores))
+                upper.append(leave_one_out(scores))
+        found = {
+            "mixture": _limited(torch.cat(rows), n, n, f"q(z) the mixture of q(z|x) over all {n} rows"),
+            "infonce": _limited(torch.stack(lower), size, len(lower) * size, f"InfoNCE with q(z|x), batches of {size}"),
+        }
+        mean, error = mean_and_standard_error(torch.stack(upper))
+        text = f"upper; q(z|x) beside the mean over the others of a batch of {size}"
+        found["leave_one_out"] = Scalar(mean, "nats", len(upper) * size, text, error, "sample")
+        if rates:
+            mean, error = mean_and_standard_error(torch.cat(rates))
+            text = "upper; KL(q(z|x) || p(z)), analytic between Gaussians, else by one sample"
+            found["rate"] = Scalar(mean, "nats", n, text, error, "sample")
+        return LogEntry(self.evaluate_on, found)
+
+    def _encoded(self, model: nn.Module, data: DataSet) -> tuple[list[Distribution], list[Tensor]]:
+        """q(z|x) of all batches, as one where they are Gaussian, and the rates of their rows."""
+        assert isinstance(model, Encodes)
+        conditioned = tuple(getattr(model, "inputs", ("x",))) != ("x",)
+        q: list[Distribution] = []
+        rates: list[Tensor] = []
+        for batch in self.batches(model, data, self.n_samples):
+            part = model.encode(*given(model, batch))
+            if isinstance(part, Delta):
+                raise NoNumber(
+                    f"I(x; z) has no number: {type(model).__name__} encodes without noise, so that codes which differ "
+                    "say all of x; take label_information"
+                )
+            q.append(part)
+            if not conditioned and isinstance(model, HasRate):
+                rates.append(model.rate(batch["x"]))
+            elif not conditioned and isinstance(model, BoundsLikelihood):
+                rates.append(model.log_likelihood_bound(batch["x"])["rate"])
+        return [_joined(q)] if all(_is_gaussian(part) for part in q) else q, rates
+
+
+class LabelInformationEvaluation(Evaluation):
+    """I(z; y) in nats of one z ~ q(z|x) a row: 'classifier', a lower bound, and 'knn', which is none.
+
+    'classifier' is H(y) - cross-entropy of a network with one hidden layer, trained on `train`, chosen on `valid`.
+    'entropy' is H(y), which I(z; y) does not exceed.
+
+    Args:
+        evaluate_on: split.
+        n_samples: rows of it; all of them if None or more than there are.
+        n_train_samples: rows of `train`; all of them if None or more than there are.
+        width: of the classifier's hidden layer; 0 is a linear one.
+        n_neighbours: of 'knn'.
+
+    Raises:
+        Mistake: a number is out of range.
+        NoNumber: from `evaluate`, codes that are NaN or all equal, one class, or one with too few rows.
+    """
+
+    needs = (Encodes,)
+    needs_data = ("x", "y")
+    hidden = ("y",)
+
+    def __init__(
+        self,
+        evaluate_on: str = "test",
+        n_samples: int | None = 10_000,
+        n_train_samples: int | None = None,
+        width: int = 256,
+        n_neighbours: int = 3,
+    ) -> None:
+        super().__init__(evaluate_on)
+        at_least(1, n_samples=n_samples, n_neighbours=n_neighbours)
+        at_least(1, n_train_samples=n_train_samples)
+        at_least(0, width=width)
+        self.n_samples, self.n_train_samples = n_samples, n_train_samples
+        self.width, self.n_neighbours = width, n_neighbours
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        rows = codes_of(model, data, self.evaluate_on, "sample", self.n_samples)
+        assert rows.y is not None
+        entropy, n = label_entropy(rows.y), len(rows.y)
+        learned = [codes_of(model, data, split, "sample", self.n_train_samples) for split in ("train", "valid")]
+        (codes, y), (valid_codes, valid_y) = ((part.codes, _labels(part.y)) for part in learned)
+        n_classes = 1 + int(max(part.max() for part in (y, valid_y, rows.y)))
+        net = fit_classifier(codes, y, valid_codes, valid_y, n_classes, self.width)
+        told, error = mean_and_standard_error(classifier_information(net(rows.codes).log_softmax(1), rows.y))
+        near, near_error = mean_and_standard_error(knn_information(rows.codes, rows.y, self.n_neighbours))
+        kind = f"a hidden layer of {self.width}" if self.width else "a linear classifier"
+        text = f"lower; H(y) - cross-entropy of {kind}, trained on train, chosen on valid"
+        knn = f"neither; {self.n_neighbours} nearest of the class among all (Ross 2014)"
+        return LogEntry(
+            self.evaluate_on,
+            {
+                "classifier": Scalar(told, "nats", n, text, error, "sample"),
+                "knn": Scalar(near, "nats", n, knn, near_error, "sample"),
+                "entropy": Scalar(entropy, "nats", n, "H(y) of the split's frequencies"),
+            },
+        )
+
+
+def _labels(y: Tensor | None) -> Tensor:
+    assert y is not None
+    return y
+
+
+def _limited(values: Tensor, limit: int, n: int, how: str) -> Scalar:
+    """A lower bound that cannot exceed log(limit), and says so where it nearly does."""
+    mean, error = mean_and_standard_error(values)
+    note = f"; saturated: within 10 % of log {limit}" if is_saturated(mean, limit) else ""
+    return Scalar(mean, "nats", n, f"lower; {how}, at most log {limit}{note}", error, "sample")
+
+
+def _is_gaussian(q: Distribution) -> bool:
+    return isinstance(q, Independent) and isinstance(q.base_dist, Normal) and len(q.event_shape) == 1
+
+
+def _joined(parts: Sequence[Distribution]) -> Independent:
+    loc, scale = (torch.cat([getattr(part.base_dist, key) for part in parts]) for key in ("loc", "scale"))  # type: ignore[attr-defined]
+    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+
+def _log_probs(z: Tensor, q: Sequence[Distribution]) -> Tensor:
+    """log q(z_i|x_j) of all pairs, float64: [M, N]."""
+    if len(q) == 1 and _is_gaussian(q[0]):
+        return gaussian_log_probs(z, q[0].base_dist.loc, q[0].base_dist.scale)  # type: ignore[attr-defined]
+    return torch.cat([part.log_prob(z.unsqueeze(1)).double() for part in q], 1)

@@ -1,0 +1,81 @@
+"""A small classifier of codes, trained here: what it can tell of the labels is in the codes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frame.measures.geometry import finite
+from frame.measures.neighbours import check_classes, check_codes
+from frame.mistakes import Mistake, at_least
+
+
+def fit_classifier(
+    codes: Tensor,
+    y: Tensor,
+    valid_codes: Tensor,
+    valid_y: Tensor,
+    n_classes: int,
+    hidden: int = 256,
+    iterations: int = 5000,
+    seed: int = 0,
+) -> nn.Module:
+    """A network whose output are logits of classes: one hidden layer, Adam at 1e-3, batches of 256, codes standardised.
+
+    Each 50 iterations, or each epoch where that is longer, its cross-entropy on `valid_codes` is taken; the best is
+    kept, and after ten without a better one it ends.
+
+    Args:
+        codes, y: [N, D] and [N], classes 0 .. n_classes - 1.
+        valid_codes, valid_y: on which it is chosen.
+        n_classes: classes.
+        hidden: width; 0 is a linear classifier.
+        iterations: at most.
+        seed: of weights and batches.
+
+    Raises:
+        Mistake: a number is out of range, or a label is none of the classes.
+        NoNumber: codes that are NaN or all equal, or one class.
+    """
+    at_least(0, hidden=hidden)
+    at_least(1, iterations=iterations)
+    x, x_valid = finite(codes).float(), finite(valid_codes).float()
+    check_classes(y)
+    check_codes(x)
+    y, valid_y = y.long().cpu(), valid_y.long().cpu()
+    if not (0 <= min(y.min(), valid_y.min()) and max(y.max(), valid_y.max()) < n_classes):
+        raise Mistake(f"labels lie between {int(y.min())} and {int(y.max())}: give classes 0 .. {n_classes - 1}")
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        net = _network(x, n_classes, hidden)
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+        every = max(50, len(x) // 256)
+        best, kept, waited = float("inf"), net.state_dict(), 0
+        for iteration in range(iterations):
+            if iteration % max(1, len(x) // 256) == 0:
+                batches = torch.randperm(len(x)).split(256)
+            rows = batches[iteration % max(1, len(x) // 256)]
+            optimizer.zero_grad()
+            F.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+            if (iteration + 1) % every == 0 or iteration + 1 == iterations:
+                with torch.no_grad():
+                    found = F.cross_entropy(net(x_valid), valid_y).item()
+                waited = 0 if found < best else waited + 1
+                if found < best:
+                    best, kept = found, {key: value.clone() for key, value in net.state_dict().items()}
+                if waited == 10:
+                    break
+    net.load_state_dict(kept)
+    return net.eval()
+
+
+def _network(x: Tensor, n_classes: int, hidden: int) -> nn.Sequential:
+    scale = nn.BatchNorm1d(x.shape[1], affine=False).eval()  # the statistics of all rows, once
+    spread = x.std(0, correction=0)
+    assert scale.running_mean is not None and scale.running_var is not None
+    scale.running_mean.copy_(x.mean(0))
+    scale.running_var.copy_(spread.clamp(min=1e-3 * spread.max().item()).square())
+    scale.eps = 0.0
+    if not hidden:
+        return nn.Sequential(scale, nn.Linear(x.shape[1], n_classes))
+    return nn.Sequential(scale, nn.Linear(x.shape[1], hidden), nn.ReLU(), nn.Linear(hidden, n_classes))
