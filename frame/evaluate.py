@@ -135,7 +135,10 @@ def evaluate_run(
                 stream.write(json.dumps({"key": keys[name], "name": name, **identity, "took": round(took, 3)}) + "\n")
             for record in records:
                 error = f" ± {record['standard_error']:.2g}" if record["standard_error"] is not None else ""
-                print(f"  {record['name']}  {record['value']:.5g}{error} {record['unit']}  ({record['split']})" + _remarks(record))
+                print(
+                    f"  {record['name']}  {record['value']:.5g}{error} {record['unit']}  ({record['split']})"
+                    + _remarks(record)
+                )
             if entry.images or entry.figures:
                 print(f"  {name}  picture in {run.folder.path / 'images'}")
             print(f"    {took:.1f} s", flush=True)

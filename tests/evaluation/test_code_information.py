@@ -92,7 +92,10 @@ def test_without_noise_or_rows_there_is_no_number() -> None:
 
 
 def test_what_codes_say_of_labels() -> None:
-    low, high = (found(LabelInformationEvaluation(n_train_samples=200, width=16), model).scalars for model in (Noisy(1.0), Exact(1.0)))
+    low, high = (
+        found(LabelInformationEvaluation(n_train_samples=500, width=16), model).scalars
+        for model in (Noisy(1.0), Exact(1.0))
+    )
     assert low["classifier"].estimator.startswith("lower;") and low["knn"].estimator.startswith("neither;")
     for key in ("classifier", "knn"):
         assert 0 < low[key].value < high[key].value < low["entropy"].value < math.log(10)

@@ -230,7 +230,7 @@ def test_labels_of_a_known_mixture(gap: float) -> None:
 
 
 def test_nearest_neighbours_are_scikit_learns_and_a_slow_loop() -> None:
-    from scipy.special import digamma  # type: ignore[import-untyped]
+    from scipy.special import digamma
     from sklearn.feature_selection import mutual_info_classif
 
     codes, y, _, _ = mixture(1.0, 500)
