@@ -94,7 +94,7 @@ def test_without_noise_or_rows_there_is_no_number() -> None:
 def test_what_codes_say_of_labels() -> None:
     low, high = (
         found(LabelInformationEvaluation(n_train_samples=500, width=16), model).scalars
-        for model in (Noisy(1.0), Exact(1.0))
+        for model in (Noisy(3.0), Exact(3.0))
     )
     assert low["classifier"].estimator.startswith("lower;") and low["knn"].estimator.startswith("neither;")
     for key in ("classifier", "knn"):
