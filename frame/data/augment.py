@@ -82,3 +82,47 @@ class Drop(nn.Module):
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
         kept = torch.rand(len(x), 1, *x.shape[2:], generator=generator, device=x.device) >= self.p
         return x * kept
+
+
+class Rotation(Affine):
+    """Each picture rotated about its centre by U[-degrees, degrees]; what comes in is black.
+
+    Raises:
+        Mistake: degrees < 0; from `forward`, rows that are no pictures.
+    """
+
+    def __init__(self, degrees: float) -> None:
+        super().__init__(degrees, 0, (1, 1), 0)
+
+
+class Noise(nn.Module):
+    """x + N(0, std^2) in every number, cut to [0, 1].
+
+    Raises:
+        Mistake: std < 0.
+    """
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        at_least(0, std=std)
+        self.std = float(std)
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return (x + self.std * noise).clamp(0, 1)
+
+
+class Uniform(nn.Module):
+    """U[0, 1) in every number, whatever x is."""
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+
+
+class Shuffle(nn.Module):
+    """The pixels of each picture in an order of its own, all channels of a pixel together."""
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        flat = x.unsqueeze(1) if x.dim() == 2 else x.flatten(2)  # [B, C, pixels]
+        order = torch.rand(len(x), 1, flat.shape[2], generator=generator, device=x.device).argsort(2)
+        return flat.gather(2, order.expand_as(flat)).view_as(x)

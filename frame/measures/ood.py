@@ -1,0 +1,86 @@
+"""How well a score tells rows that belong from rows that do not; those that belong should have the higher ones."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from frame.measures.neighbours import nearest
+from frame.mistakes import Mistake, NoNumber, TooFew, at_least
+
+
+def auroc(inside: Tensor, outside: Tensor) -> tuple[float, float]:
+    """P(score inside > score outside) + P(equal) / 2, the area under the ROC curve, and its standard error.
+
+    A perfect score has 1, one that tells nothing 0.5, and below that it is the wrong way round. The standard error is
+    that of Hanley and McNeil 1982, Radiology 143, eq. 1 to 3, for scores that fall off exponentially.
+
+    Args:
+        inside: scores of rows that belong, [N].
+        outside: of rows that do not, [M].
+
+    Raises:
+        Mistake, NoNumber: see `check_scores`.
+    """
+    check_scores(inside, outside)
+    n, m = len(inside), len(outside)
+    _, place, counts = torch.cat([inside, outside]).unique(return_inverse=True, return_counts=True)
+    ranks = counts.cumsum(0).double() - (counts - 1) / 2  # equal scores share their mean rank
+    a = float((ranks[place[:n]].sum() - n * (n + 1) / 2) / (n * m))
+    q_inside, q_outside = a / (2 - a), 2 * a * a / (1 + a)
+    variance = (a * (1 - a) + (n - 1) * (q_inside - a * a) + (m - 1) * (q_outside - a * a)) / (n * m)
+    return a, math.sqrt(max(variance, 0.0))
+
+
+def fpr_at_tpr(inside: Tensor, outside: Tensor, tpr: float = 0.95) -> tuple[float, float]:
+    """Part of the outside taken for inside where the threshold keeps `tpr` of the inside, and its standard error.
+
+    The threshold is the highest that keeps that part or more; 0 is perfect, and a score that tells nothing has `tpr`.
+
+    Raises:
+        Mistake, NoNumber: see `check_scores`; tpr is not in (0, 1].
+    """
+    check_scores(inside, outside)
+    if not 0 < tpr <= 1:
+        raise Mistake(f"tpr={tpr}: it has to be above 0 and at most 1")
+    threshold = inside.sort(descending=True).values[math.ceil(tpr * len(inside) - 1e-9) - 1]
+    p = (outside >= threshold).double().mean().item()
+    return p, math.sqrt(p * (1 - p) / len(outside))
+
+
+def knn_scores(bank: Tensor, codes: Tensor, k: int = 50) -> Tensor:
+    """Minus the distance to the `k`-th nearest code of the bank, both of length 1: Sun et al. 2022 (2204.06507), [N].
+
+    Args:
+        bank: codes of training rows, [M, D].
+        codes: [N, D].
+        k: all of the bank where it has fewer.
+
+    Raises:
+        NoNumber: codes that are not finite; TooFew where the bank is empty.
+    """
+    at_least(1, k=k)
+    if not len(bank):
+        raise TooFew("there are no training codes to be near to")
+    if not (bank.isfinite().all() and codes.isfinite().all()):
+        raise NoNumber("codes have NaN or infinite values, so that nothing is their neighbour")
+    cosine = torch.cat([s[:, -1] for s, _ in nearest(bank, codes, k, "cosine")])
+    return -(2 - 2 * cosine).clamp(min=0).sqrt()  # |a - b|^2 = 2 - 2 cos of vectors of length 1
+
+
+def check_scores(inside: Tensor, outside: Tensor) -> None:
+    """Raises what would hide in a number.
+
+    Raises:
+        Mistake: scores that are no rows.
+        TooFew: there are none.
+        NoNumber: NaN, or all are equal.
+    """
+    if inside.dim() != 1 or outside.dim() != 1:
+        raise Mistake(f"scores {list(inside.shape)} and {list(outside.shape)}: give [N] and [M]")
+    if not len(inside) or not len(outside):
+        raise TooFew(f"{len(inside)} rows inside and {len(outside)} outside: give some of both")
+    if inside.isnan().any() or outside.isnan().any():
+        raise NoNumber("scores have NaN values: the model has diverged")
+    if (inside == inside[0]).all() and (outside == inside[0]).all():
+        raise NoNumber("all scores are equal, so that they tell nothing apart")
