@@ -21,6 +21,7 @@ USAGE = """frame: representation-learning experiments composed from YAML
   frame export runs/... format=onnx         weights, config, source, results and a model card, for others
   frame new model MyVAE                     a file, its YAML and its test, ready to run; also data, evaluation, ...
   frame sweep sweeps/VAE_MNIST.yml seeds=5  a W&B sweep file on this machine: many runs, resumed where they stopped
+  frame compare runs/studies/... metrics=[...] rows over seeds: intervals, paired differences, CSV, Markdown, LaTeX
   frame train --help                        experiments and options
   eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
 """
@@ -155,6 +156,7 @@ def list_runs(words: Sequence[str]) -> int:
 COMMANDS = {
     "train": train,
     "sweep": commands.sweep,
+    "compare": commands.compare,
     "evaluate": evaluate,
     "list": list_runs,
     "show": show,

@@ -127,7 +127,8 @@ class LinearProbeEvaluation(Evaluation):
             TRAIN_ON: f"chosen on {CHOOSE_ON}; judged on rows that it was trained on",
         }.get(self.evaluate_on, f"chosen on {CHOOSE_ON}, {self.evaluate_on} touched once")
         edge = ", at the end of those tried" if len(probes) > 1 and chosen in (0, len(probes) - 1) else ""
-        estimator = f"{how}, {settings[chosen]} of {len(probes)}{edge}; {len(train[0])} of {TRAIN_ON}, {touched}"
+        # in brackets what was found, which may differ between runs of one protocol
+        estimator = f"{how}, one of {len(probes)} [{settings[chosen]}{edge}]; {len(train[0])} of {TRAIN_ON}, {touched}"
         entry.scalars[key] = Scalar(100 * right, "%", len(judged[0]), estimator, 100 * standard_error, layer)
         names = [setting.split(" = ") for setting in settings]
         table = [[float(value), 100 * accuracy] for (_, value), accuracy in zip(names, accuracies, strict=True)]

@@ -83,3 +83,53 @@ def new(words: Sequence[str]) -> int:
         raise Mistake(f"new needs a kind and a name: frame new model MyVAE; kinds: {', '.join(KINDS)}")
     print(write(names[0], names[1], folder))
     return 0
+
+
+def compare(words: Sequence[str]) -> int:
+    """`frame compare STUDY [RUN ...] rows=params.beta metrics=[ELBO/Test] [select=valid] [against=...] [out=t.tex]`."""
+    rest, own = own_folder(words)
+    use_own_folder(own)
+    valid = ("rows", "metrics", "select", "against", "minimize", "columns", "sort", "out")
+    options = {}
+    places = []
+    for word in rest:
+        key, equals, value = word.partition("=")
+        if not equals or Path(word).exists():
+            places.append(word)
+        elif key not in valid:
+            raise Mistake(choices(key, valid, kind="option of compare"))
+        else:
+            options[key] = value
+    if not places:
+        raise Mistake("compare needs a study or runs: frame compare runs/studies/beta rows=params.beta metrics=[...]")
+    from frame.listing import Summary, find, varying
+    from frame.studies.compare import compare as side_by_side
+    from frame.studies.compare import counted
+    from frame.studies.tables import FORMATS, terminal
+
+    runs = find(places)
+    summaries: list[Summary] = [summary for group in counted(runs) for summary in group]
+    metrics = listed(options.get("metrics", ""))
+    if not metrics:
+        there = {name for summary in summaries for name in summary.newest if "/floor/" not in name}
+        raise Mistake(f"compare needs metrics=[...]; these runs have: {', '.join(sorted(there)) or 'none'}")
+    rows = listed(options.get("rows", "")) or [key for key in varying(summaries) if key != "seed"] or ["experiment"]
+    out = Path(options["out"]).expanduser() if "out" in options else None
+    if out is not None and out.suffix not in FORMATS:
+        raise Mistake(f"out={out}: it ends in one of {', '.join(FORMATS)}")
+    comparison = side_by_side(
+        runs,
+        rows,
+        metrics,
+        select=options.get("select"),
+        against=options.get("against"),
+        minimize=listed(options.get("minimize", "")),
+        columns=listed(options.get("columns", "")),
+        sort=options.get("sort"),
+    )
+    print(terminal(comparison))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(FORMATS[out.suffix](comparison))
+        print(f"\ntable    {out}")
+    return 0

@@ -63,7 +63,11 @@ def test_layers_floors_and_the_record() -> None:
     found = entry.scalars[""]
     assert (found.value, found.unit, found.n_samples, found.layer) == (100.0, "%", 60, "mean")
     assert entry.scalars["features"].value < 80 and entry.scalars["features"].layer == "features"
-    for words in ("logistic regression, C = 0.01 of 2", "90 of train", "chosen on valid, test touched once"):
+    for words in (
+        "logistic regression, one of 2 [C = 0.01, at the end of those tried]",
+        "90 of train",
+        "chosen on valid, test touched once",
+    ):
         assert words in found.estimator
     columns, rows = entry.tables["valid"]
     assert columns == ["C", "accuracy on valid (%)"] and rows[0] == [0.01, 100.0]
@@ -101,7 +105,7 @@ def test_sgd_says_what_it_did() -> None:
     evaluation = SGDProbeEvaluation(lrs=[0.1, 0.3], n_epochs=5, batch_size=16, layers=["mean"], floors=["pixels"])
     entry = evaluation.evaluate(Reads(), Rows())
     assert entry.scalars[""].value == entry.scalars["floor/pixels"].value == 100.0
-    for words in ("SGD, 5 epochs, batch 16, momentum 0.9, cosine", "lr = 0.1 of 2, at the end of those tried"):
+    for words in ("SGD, 5 epochs, batch 16, momentum 0.9, cosine", "one of 2 [lr = 0.1, at the end of those tried]"):
         assert words in entry.scalars[""].estimator
     assert entry.tables["valid"][0][0] == "lr"
 

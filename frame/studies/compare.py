@@ -1,0 +1,294 @@
+"""`frame compare`: rows of runs beside one another, with intervals over seeds and paired differences."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from frame.listing import Summary
+from frame.mistakes import Mistake, choices
+from frame.runs import RunFolder
+from frame.studies.protocols import one_protocol
+
+LEVEL = 0.95
+SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A metric over the seeds of one row.
+
+    Args:
+        values: by what runs that are paired share: seed and seed of the data's order.
+        mean: of them.
+        half: half of the t interval; NaN for one value.
+    """
+
+    values: Mapping[Any, float]
+    mean: float
+    half: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of paired values: mean, half of its t interval, the t test's p value, and how many pairs."""
+
+    mean: float
+    half: float
+    p: float
+    n: int
+
+
+@dataclass
+class Row:
+    """Runs that agree in the keys of the rows."""
+
+    label: tuple[str, ...]
+    runs: list[Summary] = field(default_factory=list)
+    samples: dict[str, Sample] = field(default_factory=dict)
+    differences: dict[str, Difference] = field(default_factory=dict)
+    bold: set[str] = field(default_factory=set)
+    chosen: bool = False
+
+
+@dataclass
+class Comparison:
+    """A table, and what has to be said of it."""
+
+    keys: list[str]
+    metrics: list[str]
+    columns: list[str]
+    rows: list[Row]
+    floors: dict[str, dict[str, Sample]]
+    units: dict[str, str]
+    notes: list[str]
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+    """Mean of independent values and half of its t interval; NaN for the latter where there is one."""
+    n = len(values)
+    mean = float(np.mean(values))
+    if n < 2:
+        return mean, math.nan
+    return mean, float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+
+
+def paired(values: Mapping[Any, float], others: Mapping[Any, float]) -> Difference:
+    """Of `values` from `others` where both have a value; p of the two-sided t test that the mean is 0."""
+    differences = [value - others[key] for key, value in values.items() if key in others]
+    n = len(differences)
+    if n == 0:
+        return Difference(math.nan, math.nan, math.nan, 0)
+    mean, half = interval(differences)
+    spread = float(np.std(differences, ddof=1)) if n > 1 else math.nan
+    if n < 2 or spread == 0:  # one pair tells nothing; without any spread the differences are no draws
+        return Difference(mean, half, math.nan, n)
+    t = mean / (spread / math.sqrt(n))
+    return Difference(mean, half, float(2 * stats.t.sf(abs(t), n - 1)), n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p values, so that the chance of one false find among all stays at the level (Holm 1979). NaN stays."""
+    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    adjusted = [math.nan] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        adjusted[i] = highest
+    return adjusted
+
+
+def counted(runs: Sequence[RunFolder]) -> tuple[list[Summary], list[Summary]]:
+    """The finished runs, and those that are not; of a cell of a sweep only the newest."""
+    newest: dict[Path, RunFolder] = {}
+    for run in runs:
+        cell = run.path.parent
+        is_cell = (cell.parent.parent / "sweep.yaml").exists()
+        newest[cell if is_cell else run.path] = run  # sorted: the newest is the last
+    summaries = [Summary(run) for run in newest.values()]
+    return [s for s in summaries if s.state == "finished"], [s for s in summaries if s.state != "finished"]
+
+
+def compare(
+    runs: Sequence[RunFolder],
+    rows: Sequence[str],
+    metrics: Sequence[str],
+    *,
+    select: str | None = None,
+    against: str | None = None,
+    minimize: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    sort: str | None = None,
+) -> Comparison:
+    """Groups runs by the keys in `rows` and puts their metrics side by side.
+
+    Args:
+        runs: of one study, or of several.
+        rows: keys of `frame list`, such as 'params.beta', 'model' or 'experiment'.
+        metrics: names of results.
+        select: 'valid', or a metric, by which one row is chosen; its other metrics are what it is reported with.
+        against: a row's label (its values, joined by commas) from which paired differences are taken; 'best' or None:
+            from the best row of each metric.
+        minimize: metrics of which less is better.
+        sort: a metric by which the rows stand, the best first; None: by their labels.
+        columns: more keys, whose means are shown: 'parameters', 'epochs', 'seconds', 'flops', ...
+
+    Raises:
+        Mistake: no finished run, an unknown key, metric or row, a metric measured in several ways, or a row that would
+            be chosen on test.
+    """
+    finished, others = counted(runs)
+    if not finished:
+        raise Mistake(f"none of {len(runs)} runs is finished: `frame list` shows where they stand")
+    known = {key for summary in finished for key in summary.keys()} | {"seed"}
+    for key in (*rows, *columns):
+        if all(summary.get(key) is None for summary in finished):
+            raise Mistake(choices(key, known, kind="key of these runs"))
+    results = {name for summary in finished for name in summary.newest}
+    by = _selection(select, metrics, results)
+    for metric in dict.fromkeys((*metrics, *(name for name in (by, sort) if name), *minimize)):
+        if metric not in results:
+            raise Mistake(choices(metric, results, kind="result of these runs"))
+    found = _grouped(finished, rows)
+    measured = list(dict.fromkeys((*metrics, *(name for name in (by, sort) if name))))
+    units = {}
+    for metric in measured:
+        units[metric] = one_protocol(metric, [s.newest[metric] for s in finished if metric in s.newest])["unit"]
+        for row in found:
+            values = {_pair(s): float(s.newest[metric]["value"]) for s in row.runs if metric in s.newest}
+            if values:
+                row.samples[metric] = Sample(values, *interval([*values.values()]))
+    notes = _missing(found, others, rows, metrics)
+    for metric in metrics:
+        notes += _differences(found, metric, against, maximize=metric not in minimize)
+    if sort:
+        sign = 1 if sort in minimize else -1
+        found.sort(key=lambda row: sign * row.samples[sort].mean if sort in row.samples else math.inf)
+    if by:
+        have = [row for row in found if by in row.samples]
+        best = (min if by in minimize else max)(have, key=lambda row: row.samples[by].mean)
+        best.chosen = True
+        notes.append(f"{', '.join(best.label)} is chosen by {by}, {shown(best.samples[by])} {units[by]}".rstrip())
+    return Comparison([*rows], [*metrics], [*columns], found, _floors(finished, metrics), units, notes)
+
+
+def _selection(select: str | None, metrics: Sequence[str], results: set[str]) -> str | None:
+    """The metric that a row is chosen by."""
+    if select is None:
+        return None
+    if select in SPLITS:
+        titles = [part for part in metrics[0].split("/") if part in SPLITS.values()]
+        by = metrics[0].replace(titles[0], SPLITS[select], 1) if titles else metrics[0]
+    else:
+        by = select
+    if "Test" in by.split("/") or select == "test":
+        raise Mistake(f"select={select}: a row is not chosen on test; select=valid chooses on validation")
+    return by
+
+
+def _grouped(finished: Sequence[Summary], keys: Sequence[str]) -> list[Row]:
+    found: dict[tuple[str, ...], Row] = {}
+    for summary in finished:
+        label = tuple(str(summary.get(key)) for key in keys)
+        found.setdefault(label, Row(label)).runs.append(summary)
+    return [found[label] for label in sorted(found, key=_order)]
+
+
+def _order(label: tuple[str, ...]) -> list[tuple[bool, float, str]]:
+    order = []
+    for text in label:
+        try:
+            order.append((False, float(text), ""))
+        except ValueError:
+            order.append((True, 0.0, text))
+    return order
+
+
+def _pair(summary: Summary) -> Any:
+    """What two runs share that are compared pairwise: seeds of first weights and of the data's order."""
+    seeds = [summary.get(key) for key in ("seeds.init", "seeds.data")]
+    return tuple(str(seed) for seed in seeds) if None not in seeds else str(summary.get("seed"))
+
+
+def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """What is not in the table, a line a row."""
+    notes = []
+    twice = [row for row in found if len({_pair(s) for s in row.runs}) < len(row.runs)]
+    for row in twice:
+        notes.append(
+            f"{', '.join(row.label)}: several runs of one seed, the newest counts; more rows=... may part them"
+        )
+    most = max(len({_pair(s) for s in row.runs}) for row in found)
+    for row in found:
+        waiting = [s for s in others if tuple(str(s.get(key)) for key in keys) == row.label]
+        states = [f"seed {s.get('seed')} {s.state}" for s in waiting]
+        n = len({_pair(s) for s in row.runs})
+        if n < most or states:
+            notes.append(f"{', '.join(row.label)}: {max(most - n, len(states))} runs missing" + _listed(states))
+        for metric in metrics:
+            without = sum(metric not in s.newest for s in row.runs)
+            if without:
+                notes.append(f"{', '.join(row.label)}: {without} runs have no {metric}: frame evaluate measures it")
+    rest = [s for s in others if tuple(str(s.get(key)) for key in keys) not in {row.label for row in found}]
+    return notes + ([f"{len(rest)} more runs are not finished, in no row"] if rest else [])
+
+
+def _listed(states: Sequence[str]) -> str:
+    return f" ({', '.join(states[:5])})" if states else ""
+
+
+def _differences(found: Sequence[Row], metric: str, against: str | None, *, maximize: bool) -> list[str]:
+    """Fills in differences, and bold where a row is better than every other after Holm's correction."""
+    have = [row for row in found if metric in row.samples]
+    if len(have) < 2:
+        return []
+    best = (max if maximize else min)(have, key=lambda row: row.samples[metric].mean)
+    wins = [paired(best.samples[metric].values, row.samples[metric].values) for row in have if row is not best]
+    if all(p < 1 - LEVEL for p in holm([win.p for win in wins])):
+        best.bold.add(metric)
+    if against in (None, "best"):
+        reference = best
+    else:
+        labels = {",".join(row.label): row for row in have}
+        if against not in labels:
+            raise Mistake(f"against: {choices(str(against), labels, kind='row')}")
+        reference = labels[str(against)]
+    rest = [row for row in have if row is not reference]
+    raw = [paired(row.samples[metric].values, reference.samples[metric].values) for row in rest]
+    for row, one, p in zip(rest, raw, holm([one.p for one in raw]), strict=True):
+        row.differences[metric] = Difference(one.mean, one.half, p, one.n)
+    notes = [f"differences of {metric} are from {', '.join(reference.label)}, of pairs that share seeds; p after Holm"]
+    if not any(one.n for one in raw):
+        notes = [f"{metric}: no two rows share seeds, so there are no paired differences"]
+    if metric not in best.bold:
+        ties = [row for row, win in zip([r for r in have if r is not best], wins, strict=True) if not win.p < 0.05]
+        named = ", ".join(" ".join(row.label) for row in ties[:3]) or "the others after Holm's correction"
+        notes.append(f"no winner in {metric}: {' '.join(best.label)} is not told apart from {named}")
+    return notes
+
+
+def _floors(finished: Sequence[Summary], metrics: Sequence[str]) -> dict[str, dict[str, Sample]]:
+    """What costs no training, by floor and metric: over all runs, since they share it or nearly so."""
+    floors: dict[str, dict[str, Sample]] = {}
+    for metric in metrics:
+        for name in dict.fromkeys(name for s in finished for name in s.newest if name.startswith(f"{metric}/floor/")):
+            values = {_pair(s): float(s.newest[name]["value"]) for s in finished if name in s.newest}
+            mean, half = interval([*values.values()])
+            floors.setdefault(name.rpartition("/")[2], {})[metric] = Sample(values, mean, half)
+    return floors
+
+
+def shown(sample: Sample) -> str:
+    """`mean ± half`, with two digits of the latter."""
+    return spread(sample.mean, sample.half)
+
+
+def spread(mean: float, half: float, sign: str = "") -> str:
+    if math.isnan(half) or half == 0:
+        return f"{mean:{sign}.5g}"
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    return f"{mean:{sign}.{digits}f} ± {half:.{digits}f}"

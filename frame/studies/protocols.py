@@ -1,0 +1,34 @@
+"""How a number was measured: numbers are averaged and drawn together only where that is the same."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from frame.mistakes import Mistake
+
+PARTS = ("unit", "split", "estimator", "n_samples", "layer", "checkpoint", "weights")
+
+
+def protocol(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to agree. What an estimator says in square brackets is what it found, such as [C = 0.1]."""
+    found = {part: record.get(part) for part in PARTS}
+    found["estimator"] = re.sub(r"\s*\[[^\]]*\]", "", str(found["estimator"] or ""))
+    return found
+
+
+def one_protocol(metric: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The protocol that all these records of a metric share.
+
+    Raises:
+        Mistake: they were measured in several ways; names the first part in which they differ.
+    """
+    found = [protocol(record) for record in records]
+    for part in PARTS:
+        # a callback's record does not say which weights; those are the run's own
+        values = {str(one[part]) for one in found if not (part == "weights" and one[part] is None)}
+        if len(values) > 1:
+            ways = " and ".join(
+                f"{part} {value} ({sum(str(one[part]) == value for one in found)} runs)" for value in sorted(values)
+            )
+            raise Mistake(f"{metric} was measured in several ways, which are not averaged: {ways}")
+    return found[0]

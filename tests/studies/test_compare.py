@@ -1,0 +1,185 @@
+"""Comparisons: their statistics against scipy and numbers worked out by hand, and the tables as files."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from frame.cli import main
+from frame.listing import find
+from frame.mistakes import Mistake
+from frame.studies.compare import compare, holm, interval, paired
+from frame.studies.tables import escape
+
+TEST, VALID = "ELBO/Test", "ELBO/Validation"
+
+
+def run(folder: Path, beta: float, seed: int, state: str = "finished", **values: Any) -> Path:
+    path = folder / f"beta={beta},seed={seed}" / "2026-01-01_00-00-00"
+    while path.exists():
+        path = path.with_name(path.name + "_2")
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(
+        f"experiment_name: a\nseed: {seed}\nseeds: {{init: '${{seed}}', data: '${{seed}}'}}\nparams: {{beta: {beta}}}\n"
+        "model: {_target_: frame.models.VAE.VAE}\ndata: {_target_: frame.data.digits.Digits}\n"
+    )
+    (path / "status.json").write_text(json.dumps({"state": state, "format": 1}))
+    with (path / "records.jsonl").open("w") as records:
+        for name, value in values.items():
+            name, _, n_samples = name.replace("__", "/").partition("_n")
+            split = "test" if "Test" in name else "valid"
+            record = {"name": name, "value": value, "unit": "nats", "split": split, "n_samples": int(n_samples or 100)}
+            records.write(json.dumps({**record, "estimator": "one sample [took 3]", "iteration": 9}) + "\n")
+    return path
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Two rows whose seeds move together: the difference is far clearer than the means."""
+    for seed, shift in enumerate([0.0, 5.0, -4.0, 2.0], 1):
+        run(tmp_path, 0.5, seed, ELBO__Test=-90 + shift, ELBO__Validation=-91 + shift)
+        run(tmp_path, 2.0, seed, ELBO__Test=-91.5 + shift + 0.1 * seed, ELBO__Validation=-89 + shift)
+    return tmp_path
+
+
+def test_the_interval_is_scipys() -> None:
+    values = [1.0, 2.5, 0.3, 4.0, 2.2]
+    mean, half = interval(values)
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
+    assert (mean - half, mean + half) == pytest.approx((low, high), rel=1e-12)
+    assert math.isnan(interval([3.0])[1])
+
+
+def test_the_paired_difference_is_scipys_and_takes_the_shared_seeds_alone() -> None:
+    a = {1: 1.0, 2: 2.0, 3: 4.5, 9: 100.0}
+    b = {3: 4.0, 2: 1.7, 1: 0.4, 7: -50.0}
+    found = paired(a, b)
+    reference = stats.ttest_rel([1.0, 2.0, 4.5], [0.4, 1.7, 4.0])
+    assert (found.n, found.mean, found.p) == (3, pytest.approx(1.4 / 3), pytest.approx(reference.pvalue))
+    low, high = reference.confidence_interval(0.95)
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    assert paired({1: 1.0}, {2: 1.0}).n == 0 and math.isnan(paired({1: 1.0}, {1: 0.0}).p)
+
+
+@pytest.mark.parametrize(
+    ("p", "adjusted"),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 * 0.01; 2 * 0.03; then no less than that
+        ([0.5, 0.6], [1.0, 1.0]),
+        ([0.02], [0.02]),
+        ([math.nan, 0.01, 0.04], [math.nan, 0.02, 0.04]),
+    ],
+)
+def test_holm_by_hand(p: Sequence[float], adjusted: Sequence[float]) -> None:
+    assert holm(p) == pytest.approx(adjusted, nan_ok=True)
+
+
+def test_pairs_tell_apart_what_means_do_not(study: Path) -> None:
+    comparison = compare(find([study]), ["params.beta"], [TEST])
+    half, two = comparison.rows
+    assert [row.label for row in comparison.rows] == [("0.5",), ("2.0",)]
+    assert half.samples[TEST].half > 4 and abs(half.samples[TEST].mean - two.samples[TEST].mean) < 2
+    assert two.differences[TEST].mean == pytest.approx(-1.25) and two.differences[TEST].p < 0.001
+    assert TEST in half.bold and TEST not in two.bold
+
+
+def test_no_winner_among_ties(tmp_path: Path) -> None:
+    for seed, noise in enumerate([0.3, -0.2, 0.1], 1):
+        run(tmp_path, 0.5, seed, ELBO__Test=-90.0)
+        run(tmp_path, 2.0, seed, ELBO__Test=-90 + noise)
+    comparison = compare(find([tmp_path]), ["params.beta"], [TEST])
+    assert not any(row.bold for row in comparison.rows)
+    assert any("no winner in ELBO/Test: 2.0 is not told apart from 0.5" in note for note in comparison.notes)
+
+
+def test_it_chooses_on_valid_and_reports_test(study: Path) -> None:
+    comparison = compare(find([study]), ["params.beta"], [TEST], select="valid")
+    assert [row.chosen for row in comparison.rows] == [False, True]  # though 0.5 is better on test
+    assert any(note.startswith("2.0 is chosen by ELBO/Validation") for note in comparison.notes)
+    for select in ("test", TEST):
+        with pytest.raises(Mistake, match="a row is not chosen on test"):
+            compare(find([study]), ["params.beta"], [TEST], select=select)
+
+
+def test_less_is_better_where_that_is_said(study: Path) -> None:
+    comparison = compare(find([study]), ["params.beta"], [TEST], minimize=[TEST], sort=TEST)
+    assert comparison.rows[0].label == ("2.0",) and TEST in comparison.rows[0].bold
+
+
+def test_what_is_missing_is_counted(study: Path) -> None:
+    run(study, 2.0, 5, state="failed")
+    run(study, 0.5, 5, ELBO__Test=-90.0)
+    run(study, 8.0, 1, state="stopped")
+    comparison = compare(find([study]), ["params.beta"], [TEST, VALID])
+    assert "2.0: 1 runs missing (seed 5 failed)" in comparison.notes
+    assert f"0.5: 1 runs have no {VALID}: frame evaluate measures it" in comparison.notes
+    assert "1 more runs are not finished, in no row" in comparison.notes
+
+
+def test_of_a_sweeps_cell_the_newest_run_counts(study: Path) -> None:
+    run(study / "runs", 0.5, 1, ELBO__Test=-1000.0)
+    run(study / "runs", 0.5, 1, ELBO__Test=-1.0)
+    (study / "sweep.yaml").touch()
+    comparison = compare(find([study / "runs"]), ["params.beta"], [TEST])
+    assert comparison.rows[0].samples[TEST].mean == -1.0 and len(comparison.rows[0].runs) == 1
+
+
+def test_mixed_protocols_are_named_and_not_averaged(study: Path) -> None:
+    run(study, 4.0, 1, ELBO__Test_n50=-90.0)
+    with pytest.raises(Mistake, match=r"n_samples 100 \(8 runs\) and n_samples 50 \(1 runs\)") as caught:
+        compare(find([study]), ["params.beta"], [TEST])
+    assert "\n" not in str(caught.value)
+
+
+def test_files(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", str(study), "rows=params.beta", "metrics=[ELBO/Test]", "select=valid"]
+    for suffix in ("csv", "md", "tex"):
+        assert main([*words, f"out={tmp_path}/t.{suffix}"]) == 0
+    printed = capsys.readouterr().out
+    assert "*-89.2 ± 6.0" in printed and "mean ± 95 % t interval over seeds" in printed
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [row["params.beta"] for row in rows] == ["0.5", "2.0"]
+    assert float(rows[0]["mean"]) == pytest.approx(-89.25) and float(rows[1]["difference"]) == pytest.approx(-1.25)
+    assert [row["winner"] for row in rows] == ["True", "False"] and [row["seeds"] for row in rows] == ["4", "4"]
+    assert "| **-89.2 ± 6.0** |" in (tmp_path / "t.md").read_text()
+    latex = (tmp_path / "t.tex").read_text()
+    assert latex.count("\\midrule") == 1 and "\\textbf{-89.2 $\\pm$ 6.0}" in latex and "\\bottomrule" in latex
+    assert escape("50 %_{x}") == r"50 \%\_\{x\}"
+
+
+def test_floors_are_rows_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (1, 2):
+        run(tmp_path, 0.5, seed, Probe__Test=90.0 + seed, Probe__Test__floor__pixels=80.0)
+    assert main(["compare", str(tmp_path), "rows=model", "metrics=[Probe/Test]"]) == 0
+    assert "floor: pixels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rows=params.bta", "metrics=[ELBO/Test]"], "did you mean 'params.beta'?"),
+        (["metrics=[ELBO/Tset]"], "did you mean 'ELBO/Test'?"),
+        ([], "these runs have: ELBO/Test, ELBO/Validation"),
+        (["metrics=[ELBO/Test]", "against=0.7"], "against: no row '0.7'"),
+        (["metrics=[ELBO/Test]", "row=model"], "no option of compare 'row': did you mean 'rows'?"),
+        (["metrics=[ELBO/Test]", "out=t.pdf"], "it ends in one of .csv, .md, .tex"),
+    ],
+)
+def test_mistakes(study: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(study), *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_an_empty_study_and_one_without_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(tmp_path), "metrics=[a]"]) == 2
+    run(tmp_path, 1.0, 1, state="failed")
+    assert main(["compare", str(tmp_path), "metrics=[a]"]) == 2
+    error = capsys.readouterr().err
+    assert "no run in" in error and "none of 1 runs is finished" in error
