@@ -143,7 +143,7 @@ def test_files(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert main([*words, f"out={tmp_path}/t.{suffix}"]) == 0
     printed = capsys.readouterr().out
     assert "*-89.2 ± 6.0" in printed and "mean ± 95 % t interval over seeds" in printed
-    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
     assert [row["params.beta"] for row in rows] == ["0.5", "2.0"]
     assert float(rows[0]["mean"]) == pytest.approx(-89.25) and float(rows[1]["difference"]) == pytest.approx(-1.25)
     assert [row["winner"] for row in rows] == ["True", "False"] and [row["seeds"] for row in rows] == ["4", "4"]
