@@ -52,6 +52,7 @@ class LinearProbeEvaluation(Evaluation):
 
     needs_data = ("x", "y")
     hidden = ("y",)
+    of = ""  # names the data where it is not the run's
 
     def __init__(
         self,
@@ -128,13 +129,16 @@ class LinearProbeEvaluation(Evaluation):
         }.get(self.evaluate_on, f"chosen on {CHOOSE_ON}, {self.evaluate_on} touched once")
         edge = ", at the end of those tried" if len(probes) > 1 and chosen in (0, len(probes) - 1) else ""
         # in brackets what was found, which may differ between runs of one protocol
-        estimator = f"{how}, one of {len(probes)} [{settings[chosen]}{edge}]; {len(train[0])} of {TRAIN_ON}, {touched}"
+        found = f"one of {len(probes)} [{settings[chosen]}{edge}]"
+        estimator = f"{self.of}{how}, {found}; {len(train[0])} of {TRAIN_ON}, {touched}"
         entry.scalars[key] = Scalar(100 * right, "%", len(judged[0]), estimator, 100 * standard_error, layer)
         names = [setting.split(" = ") for setting in settings]
         table = [[float(value), 100 * accuracy] for (_, value), accuracy in zip(names, accuracies, strict=True)]
         entry.tables[f"{key}/{CHOOSE_ON}".lstrip("/")] = ([names[0][0], f"accuracy on {CHOOSE_ON} (%)"], table)
         if layer:
-            figure = self._confusion(probes[chosen], judged, f"{self.evaluate_on}, layer {layer}: {100 * right:.2f} %")
+            figure = self._confusion(
+                probes[chosen], judged, f"{self.of}{self.evaluate_on}, layer {layer}: {100 * right:.2f} %"
+            )
             entry.figures[f"{key}/confusion".lstrip("/")] = figure
 
     def _confusion(self, probe: LinearProbe, judged: Rows, title: str) -> Figure:

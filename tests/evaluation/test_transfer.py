@@ -1,0 +1,66 @@
+"""The probe on other data: whose rows, whose labels, and what cannot be transferred to."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from frame.data.base import DataSet, Source
+from frame.data.digits import Digits
+from frame.data.memory import InMemory
+from frame.evaluation.linear_probe import LinearProbeEvaluation
+from frame.evaluation.transfer import TransferEvaluation
+from frame.measures.distributions import Delta
+from frame.mistakes import Mistake, NoNumber
+
+
+class Noise(DataSet):
+    """What a model was trained on: no labels, 12 x 12."""
+
+    def load(self, split: str) -> Source:
+        return InMemory(torch.rand(30, 1, 12, 12, generator=torch.Generator().manual_seed(0)))
+
+
+class Rows(DataSet):
+    def load(self, split: str) -> Source:
+        return InMemory(torch.rand(30, 4), torch.arange(30) % 2)
+
+
+class Flat(nn.Module):
+    def encode(self, x: Tensor) -> Distribution:
+        return Delta(x.flatten(1))
+
+
+class Constant(nn.Module):
+    def encode(self, x: Tensor) -> Distribution:
+        return Delta(torch.ones(len(x), 2))
+
+
+def test_other_data_are_probed_and_named() -> None:
+    evaluation = TransferEvaluation(Digits(), floors=["pixels"], cs=[0.01, 0.1])
+    evaluation.check(Flat(), Noise())
+    entry = evaluation.evaluate(Flat(), Noise())
+    found = entry.scalars[""]
+    assert set(entry.scalars) == {"", "floor/pixels"} and found.n_samples == 300 and found.layer == "mean"
+    # the code is the pictures themselves, here 12 x 12, which hold what 8 x 8 hold
+    assert found.value == entry.scalars["floor/pixels"].value
+    own = LinearProbeEvaluation(floors=(), cs=[0.01, 0.1]).evaluate(Flat(), Digits()).scalars[""]
+    assert found.value == pytest.approx(own.value, abs=2) and own.value > 90
+    assert found.estimator.startswith("Digits: logistic regression") and "test touched once" in found.estimator
+    assert entry.figures["confusion"].axes[0].get_title().startswith("Linear probe on Digits: test")
+
+
+def test_the_same_data_give_the_probe() -> None:
+    here = TransferEvaluation(Digits(), cs=[0.1], floors=()).evaluate(Flat(), Digits()).scalars[""]
+    assert here.value == LinearProbeEvaluation(cs=[0.1], floors=()).evaluate(Flat(), Digits()).scalars[""].value
+
+
+def test_what_cannot_be_measured_is_one_line() -> None:
+    with pytest.raises(Mistake, match=r"Rows has rows \[4\], the model takes \[1, 12, 12\]"):
+        TransferEvaluation(Rows()).check(Flat(), Noise())
+    with pytest.raises(Mistake, match="needs 'y' in the data"):
+        TransferEvaluation(Noise()).check(Flat(), Noise())
+    with pytest.raises(Mistake, match="str is no data set"):
+        TransferEvaluation("digits").check(Flat(), Noise())
+    with pytest.raises(NoNumber, match="codes are equal"):
+        TransferEvaluation(Digits(), floors=()).evaluate(Constant(), Noise())
