@@ -66,7 +66,7 @@ class CalibrationEvaluation(Evaluation):
         bins = []
         for key, p, after in (
             ("", log_p, ""),
-            ("scaled", at_temperature(log_p, temperature), f", at temperature {temperature:.3g} of {touched}"),
+            ("scaled", at_temperature(log_p, temperature), f", at a temperature of {touched} [{temperature:.3g}]"),
         ):
             wide, even = reliability(p, y, self.n_bins), reliability(p, y, self.n_bins, equal_mass=True)
             bins.append(wide)

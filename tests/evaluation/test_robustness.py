@@ -1,0 +1,102 @@
+"""Disturbed pictures: whose accuracy, its mean and its error, and what cannot be disturbed."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from frame.data.augment import Drop, Noise
+from frame.data.base import DataSet, Source
+from frame.data.memory import InMemory
+from frame.evaluation.robustness import RobustnessEvaluation
+from frame.measures.distributions import Delta
+from frame.mistakes import Mistake, NoNumber
+
+
+class Sides(DataSet):
+    """White on the left is class 0, on the right 1; 'unlabelled' has no classes."""
+
+    splits = ("train", "valid", "test", "unlabelled")
+
+    def load(self, split: str) -> Source:
+        x, y = torch.zeros(200, 1, 6, 6), torch.arange(200) % 2
+        x[y == 0, :, :, :3] = 1
+        x[y == 1, :, :, 3:] = 1
+        return InMemory(x, None if split == "unlabelled" else y)
+
+
+class Half(nn.Module):
+    def encode(self, x: Tensor) -> Distribution:
+        return Delta(torch.stack([x[..., :3].mean((1, 2, 3)), x[..., 3:].mean((1, 2, 3))], 1))
+
+
+class Pixel(Half):
+    """Says what the first pixel says: right where it is not dropped, and for class 1 anyway."""
+
+    def predict(self, x: Tensor) -> Tensor:
+        first = x[:, 0, 0, 0]
+        return torch.stack([4 * first - 2, torch.zeros_like(first)], 1).log_softmax(1)
+
+
+DROP = {"drop": {"change": partial(Drop), "strengths": [0.5, 1.0], "unit": "part"}}
+
+
+def test_predictions_fall_as_pixels_do() -> None:
+    evaluation = RobustnessEvaluation({**DROP, "noise": {"change": Noise, "strengths": [0.0]}})
+    evaluation.check(Pixel(), Sides())
+    entry = evaluation.evaluate(Pixel(), Sides())
+    entry.check()
+    scalars = entry.scalars
+    assert set(scalars) == {"", "drop", "noise", "clean"} and entry.split == "test"
+    assert scalars["clean"].value == scalars["noise"].value == 100
+    rows = entry.tables["strengths"][1]
+    assert [row[:2] for row in rows] == [["drop", 0.5], ["drop", 1.0], ["noise", 0.0]]
+    assert rows[0][2] == pytest.approx(75, abs=8) and rows[1][2] == 50.0
+    assert scalars["drop"].value == pytest.approx((rows[0][2] + rows[1][2]) / 2)
+    assert scalars[""].value == pytest.approx(sum(row[2] for row in rows) / 3)
+    # of class 0, half has 1/2 over both strengths and half 0; class 1 always has 1: s / sqrt(N) over pictures
+    assert scalars["drop"].standard_error == pytest.approx(100 * 0.415 / 200**0.5, rel=0.15)
+    assert "predict()" in scalars[""].estimator and scalars[""].layer == ""
+    assert entry.figures[""].axes[0].get_xlabel() == "drop (part)"
+    assert entry.figures[""].axes[1].get_xlabel() == "noise"
+
+
+def test_a_model_without_predictions_is_probed_on_clean_codes() -> None:
+    evaluation = RobustnessEvaluation(DROP, cs=[0.1, 1.0])
+    evaluation.check(Half(), Sides())
+    scalars = evaluation.evaluate(Half(), Sides()).scalars
+    assert scalars["clean"].value == 100 and scalars["clean"].layer == "mean"
+    assert scalars["drop"].value == 75  # half of the pixels still tell, none does not
+    for words in ("one of 2 [C = 0.1]", "200 clean codes of train", "chosen on valid, test touched by that"):
+        assert words in scalars[""].estimator
+
+
+def test_the_same_noise_each_time() -> None:
+    found = [RobustnessEvaluation(DROP).evaluate(Pixel(), Sides()).scalars[""] for _ in range(2)]
+    assert found[0] == found[1]
+
+
+def test_what_cannot_be_measured_is_one_line() -> None:
+    with pytest.raises(Mistake, match="needs a model that has predict or encode"):
+        RobustnessEvaluation(DROP).check(nn.Linear(2, 2), Sides())
+    with pytest.raises(Mistake, match="predict or features"):
+        RobustnessEvaluation(DROP, layer="features").check(Half(), Sides())
+    with pytest.raises(Mistake, match="needs 'y' in the data"):
+        RobustnessEvaluation(DROP, "unlabelled").check(Pixel(), Sides())
+
+    class Constant(Half):
+        def encode(self, x: Tensor) -> Distribution:
+            return Delta(torch.ones(len(x), 2))
+
+    with pytest.raises(NoNumber, match="codes are equal"):
+        RobustnessEvaluation(DROP).evaluate(Constant(), Sides())
+    wrong: Any
+    for wrong in ({"drop": {"change": Drop}}, {"drop": {"change": Drop(0.5), "strengths": []}}, {}):
+        with pytest.raises(Mistake, match="perturbation"):
+            RobustnessEvaluation(wrong)
+    for wrong in ({"layer": "means"}, {"n_samples": 0}, {"n_train_samples": 0}):
+        with pytest.raises(Mistake):
+            RobustnessEvaluation(DROP, **wrong)
