@@ -116,6 +116,7 @@ def check_logging(folder: Path, output: str) -> None:
 
 def check_studies(folder: Path, output: str) -> None:
     assert len(list(folder.glob("runs/studies/weight/runs/*/*/status.json"))) == 4
+    assert "| 0.5 | 2 |" in (folder / "weight.md").read_text()
     assert re.search(r"ELBO/Test  -\d", output), output
     assert {"README.md", "encoder.onnx", "model.safetensors"} <= {file.name for file in (folder / "shared").iterdir()}
     assert (folder / "shared" / "source" / "MyVAE.py").read_text() == (folder / "MyVAE.py").read_text()
