@@ -11,14 +11,15 @@ from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.measures.probes import few_label_probe
-from frame.measures.statistics import mean_and_standard_error
+from frame.measures.statistics import mean_and_standard_error, t_interval
 from frame.mistakes import Mistake, at_least
 
 
 class FewLabelsEvaluation(Evaluation):
     """Accuracy in % of `few_label_probe` on the means of encode(x): '1_per_class', '10_per_class' ...
 
-    The labelled rows are drawn from `train_on`; the mean is over the draws, and so is its standard error. Behind each
+    The labelled rows are drawn from `train_on`; the mean is over the draws, and so are its standard error and
+    the 95 % t interval that the record's estimator has. Behind each
     number, '/floor/pixels' is the same on the pictures themselves, '/floor/pca' on as many principal components as the
     code has numbers, '/floor/untrained' on codes of freshly drawn weights; floors are measured once.
 
@@ -33,6 +34,7 @@ class FewLabelsEvaluation(Evaluation):
 
     Raises:
         Mistake: a number is below 1, or an unknown floor; from `check`, a split or its labels are missing.
+        NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or fewer rows than asked.
     """
 
     needs = (Encodes,)
@@ -80,8 +82,12 @@ class FewLabelsEvaluation(Evaluation):
 
     def _measured(self, train: Rows, rows: Rows, suffix: str = "") -> Iterator[tuple[str, Scalar]]:
         for n in self.labels_per_class:
-            mean, standard_error = mean_and_standard_error(100 * few_label_probe(*train, *rows, n, self.n_draws))
+            found = 100 * few_label_probe(*train, *rows, n, self.n_draws)
+            mean, standard_error = mean_and_standard_error(found)
             estimator = f"logistic regression, {n} labels per class of {self.train_on}, mean of {self.n_draws} draws"
+            if self.n_draws > 1:
+                low, high = t_interval(found)
+                estimator += f" [95 % t interval {low:.2f} to {high:.2f}]"  # in brackets, as all that was found
             yield f"{n}_per_class{suffix}", Scalar(mean, "%", len(rows[0]), estimator, standard_error)
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:

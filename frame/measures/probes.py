@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frame.mistakes import at_least
+from frame.measures.neighbours import check_classes, check_codes
+from frame.mistakes import NoNumber, TooFew, at_least
 
 
 def few_label_probe(
@@ -20,7 +21,7 @@ def few_label_probe(
 ) -> Tensor:
     """Accuracy of a linear classifier that saw `labels_per_class` labels of each class: [n_draws], in [0, 1].
 
-    Each draw takes other rows, the same number of every class (all that a class has, where it has fewer). Codes are
+    Each draw takes other rows, the same number of every class. Codes are
     scaled to [0, 1] on the labelled rows, and a multinomial logistic regression is fitted by saga with C = 10 and a
     tolerance of 0.1: the protocol of Federici et al. 2020 (2002.07017) and their code.
 
@@ -33,12 +34,25 @@ def few_label_probe(
 
     Raises:
         Mistake: a number is below 1.
+        NoNumber: codes that are not finite or all equal, one class, or a class with fewer rows than asked.
     """
     from sklearn.exceptions import ConvergenceWarning  # here and not above: a second that others need not wait
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import MinMaxScaler
 
     at_least(1, labels_per_class=labels_per_class, n_draws=n_draws)
+    for name, given in (("training", codes), ("judged", test_codes)):
+        if not given.isfinite().all():
+            raise NoNumber(f"{name} codes have NaN or infinite values: the model has diverged")
+    check_classes(y)
+    check_codes(codes)
+    counts = y.bincount()
+    fewest = int(counts[counts > 0].min()) if len(y) else 0
+    if fewest < labels_per_class or not len(test_y):
+        raise TooFew(
+            f"the smallest class has {fewest} rows, and {len(test_y)} are judged: "
+            f"{labels_per_class} labels of each class were asked, and a row or more to judge"
+        )
     x, x_test = (c.double().cpu().numpy() for c in (codes, test_codes))
     labels, labels_test = y.cpu().numpy(), test_y.cpu().numpy()
     rows_of = [np.flatnonzero(labels == k) for k in np.unique(labels)]
@@ -46,14 +60,11 @@ def few_label_probe(
     for draw in range(n_draws):
         random = np.random.RandomState([seed, draw])
         rows = np.concatenate([random.permutation(rows)[:labels_per_class] for rows in rows_of])
-        if len(rows_of) == 1:  # there is nothing to learn
-            predicted = np.full_like(labels_test, labels[0])
-        else:
-            scaler = MinMaxScaler().fit(x[rows])
-            probe = LogisticRegression(solver="saga", C=10.0, tol=0.1, random_state=seed)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # after 100 passes it is near enough
-                probe.fit(scaler.transform(x[rows]), labels[rows])
-            predicted = probe.predict(scaler.transform(x_test))
+        scaler = MinMaxScaler().fit(x[rows])
+        probe = LogisticRegression(solver="saga", C=10.0, tol=0.1, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # after 100 passes it is near enough
+            probe.fit(scaler.transform(x[rows]), labels[rows])
+        predicted = probe.predict(scaler.transform(x_test))
         found.append((predicted == labels_test).mean())
     return torch.tensor(found, dtype=torch.float64)

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from frame.mistakes import Mistake, TooFew
+
 
 def mean_and_standard_error(values: Tensor) -> tuple[float, float]:
     """Mean of independent `values` [N] and its standard error s / sqrt(N); NaN for the latter where N = 1."""
@@ -12,6 +14,26 @@ def mean_and_standard_error(values: Tensor) -> tuple[float, float]:
     if len(values) < 2:
         return values.mean().item(), math.nan
     return values.mean().item(), (values.std() / math.sqrt(len(values))).item()
+
+
+def t_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of the mean of independent `values` [N] by Student's t: mean -+ t s / sqrt(N).
+
+    It is of the mean over what was drawn, not of what else varies, such as the rows that all draws share.
+
+    Raises:
+        Mistake: the level is not in (0, 1).
+        TooFew: fewer than two values.
+    """
+    from scipy.stats import t  # here and not above: it is slow to import
+
+    if not 0 < level < 1:
+        raise Mistake(f"level={level}: it lies between 0 and 1, such as 0.95")
+    if len(values) < 2:
+        raise TooFew(f"{len(values)} values have no interval: give two or more")
+    mean, error = mean_and_standard_error(values)
+    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * error
+    return mean - half, mean + half
 
 
 def accuracy(log_probabilities: Tensor, y: Tensor) -> tuple[float, float]:

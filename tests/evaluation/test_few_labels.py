@@ -42,22 +42,23 @@ def test_means_of_codes_are_measured() -> None:
 
 def test_floors_stand_beside_and_are_measured_once() -> None:
     class Learned(Reads):
-        """Has thrown the class away, which fresh weights would not."""
+        """Takes classes 0 and 1 for the same, which fresh weights would not."""
 
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(3, 30)
             nn.init.zeros_(self.layer.weight)
+            nn.init.ones_(self.layer.weight[:, 2])
 
         def encode(self, x: Tensor) -> Independent:
             return super().encode(self.layer(x))
 
-    data, model, evaluation = Rows(), Learned(), FewLabelsEvaluation(n_draws=2)
+    data, model, evaluation = Rows(), Learned(), FewLabelsEvaluation(labels_per_class=(5,), n_draws=2)
     entry = evaluation.evaluate(model, data)
-    floors = {f"1_per_class/floor/{name}" for name in ("pixels", "pca", "untrained")}
-    assert set(entry.scalars) == {"1_per_class", *floors}
-    assert entry.scalars["1_per_class"].value == pytest.approx(100 / 3)
-    assert all(entry.scalars[name].value > 60 for name in floors)
+    floors = {f"5_per_class/floor/{name}" for name in ("pixels", "pca", "untrained")}
+    assert set(entry.scalars) == {"5_per_class", *floors}
+    assert entry.scalars["5_per_class"].value == pytest.approx(200 / 3)
+    assert all(entry.scalars[name].value > 80 for name in floors)
     again = evaluation.evaluate(Reads(), data)
     assert all(again.scalars[name] is entry.scalars[name] for name in floors)
 
@@ -76,6 +77,10 @@ def test_the_standard_error_is_of_the_draws() -> None:
     found = 100 * few_label_probe(codes[0], codes[1], codes[2], codes[3], n_draws=6)
     assert scalar.value == pytest.approx(found.mean().item())
     assert scalar.standard_error == pytest.approx(found.std().item() / 6**0.5) != 0
+    # 2.5706 is Student's t for 95 % and 5 degrees of freedom
+    error = found.std().item() / 6**0.5
+    low, high = (scalar.value + sign * 2.5706 * error for sign in (-1, 1))
+    assert scalar.estimator.endswith(f"[95 % t interval {low:.2f} to {high:.2f}]")
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

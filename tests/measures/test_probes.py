@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from frame.measures.probes import few_label_probe
-from frame.mistakes import Mistake
+from frame.mistakes import Mistake, NoNumber, TooFew
 
 GENERATOR = torch.Generator().manual_seed(0)
 Y, Y_TEST = torch.arange(400) % 10, torch.arange(200) % 10
@@ -57,12 +57,22 @@ def test_labelled_rows_are_of_every_class_and_scaled_on_themselves(monkeypatch: 
         assert len(np.unique(x, axis=0)) == 30 and protocol == [10.0, 0.1, "saga"]
 
 
-def test_small_classes_give_what_they_have() -> None:
-    """As in a dry run, which has four rows."""
+def test_what_gives_no_number_says_why() -> None:
     y = torch.tensor([3, 3, 3, 7])
-    assert few_label_probe(coded(y), y, coded(y), y, labels_per_class=2, n_draws=1).tolist() == [1.0]
-    one = torch.tensor([3, 3])
-    assert few_label_probe(coded(one), one, coded(y), y, n_draws=1).tolist() == [0.75]
+    assert few_label_probe(coded(y), y, coded(y), y, labels_per_class=1, n_draws=1).tolist() == [1.0]
+    broken = coded(Y)
+    broken[7, 2] = float("nan")
+    for kind, train, labels, test, test_labels, n, words in (
+        (TooFew, coded(y), y, coded(y), y, 2, "smallest class has 1 rows.* 2 labels of each"),
+        (TooFew, coded(y), y, coded(y)[:0], y[:0], 1, "0 are judged"),
+        (TooFew, coded(y)[:0], y[:0], coded(y), y, 1, "smallest class has 0 rows"),
+        (NoNumber, broken, Y, coded(Y), Y, 1, "training codes have NaN"),
+        (NoNumber, coded(Y), Y, broken, Y, 1, "judged codes have NaN"),
+        (NoNumber, torch.ones(400, 3), Y, torch.ones(200, 3), Y_TEST, 1, "all 400 codes are equal"),
+        (NoNumber, coded(Y), torch.full_like(Y, 3), coded(Y), Y, 1, "one class"),
+    ):
+        with pytest.raises(kind, match=words):
+            few_label_probe(train, labels, test, test_labels, n)
 
 
 def test_mistakes_are_named() -> None:

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from frame.measures.statistics import accuracy, mean_and_standard_error
+from frame.measures.statistics import accuracy, mean_and_standard_error, t_interval
+from frame.mistakes import Mistake, TooFew
 
 
 def test_mean_and_standard_error() -> None:
@@ -29,3 +30,15 @@ def test_accuracy() -> None:
     log_p = torch.eye(3)[[0, 1, 2, 0]].log()
     right, error = accuracy(log_p, torch.tensor([0, 1, 2, 2]))
     assert right == 0.75 and error == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
+
+
+def test_t_intervals_hold_the_mean_as_often_as_they_say() -> None:
+    draws = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0)) + 3
+    held = [low < 3 < high for low, high in (t_interval(row, 0.9) for row in draws)]
+    assert sum(held) / len(held) == pytest.approx(0.9, abs=0.02)
+    low, high = t_interval(torch.tensor([1.0, 2.0, 3.0]))
+    assert (low, high) == pytest.approx((2 - 4.30265 / 3**0.5, 2 + 4.30265 / 3**0.5), abs=1e-4)
+    with pytest.raises(TooFew, match="1 values have no interval"):
+        t_interval(torch.ones(1))
+    with pytest.raises(Mistake, match="level=95"):
+        t_interval(torch.ones(3), 95)
