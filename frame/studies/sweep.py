@@ -172,8 +172,9 @@ class Sweep:
         run = self.study.run(cell)
         interrupted = run is not None and not again and (run.path / "checkpoints" / "last.ckpt").exists()
         words = [f"resume={run.path}"] if run is not None and interrupted else self._overrides(cell)
+        (log := self.logs / f"{cell.name}.log").touch()
         own = [f"--config-dir={self.options.config_dir.resolve()}"] if self.options.config_dir else []
-        handle = self.launcher.launch([*words, *own], self.logs / f"{cell.name}.log")
+        handle = self.launcher.launch([*words, *own], log)
         self.running.append(Running(cell, claim, handle, time.monotonic()))
 
     def _overrides(self, cell: Cell) -> list[str]:
@@ -233,8 +234,6 @@ class Sweep:
                     self.running.remove(one)
                     self.study.tell(one.claim, None)
             time.sleep(0.1)
-
-    # What is said
 
     def _retried(self, config: DictConfig) -> dict[str, str]:
         """Cells that are run though a run of theirs has failed or finished, and that run; says what has changed."""

@@ -1,8 +1,12 @@
 """Sweeps as commands: cells are run once each, by one worker or several, killed or not; then they are skipped."""
 
+import contextlib
 import os
+import pty
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -247,3 +251,27 @@ def test_real_training_here_and_on_clusters_of_this_machine(tmp_path: Path, word
     assert [run.status["state"] for run in runs] == ["finished"] * 2
     assert [run.config.params.beta for run in runs] == [0.5, 1.0]
     assert all(isinstance(run, RunFolder) and run.records[-1]["iteration"] == 20 for run in runs)
+
+
+def test_a_terminal_shows_how_far_the_study_is(tmp_path: Path) -> None:
+    write(tmp_path)
+    main, terminal = pty.openpty()
+    words = ["sweep", "sweep.yml", "folder=study", "jobs=2", f"--config-dir={OWN / 'config'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from frame.cli import main; raise SystemExit(main({words}))"],
+        cwd=tmp_path,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "FAKE_STARTS": str(tmp_path / "starts"), "FAKE_SLEEP": "0.4", "PYTHONPATH": str(CLONE)},
+    )
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone when the command is
+        while part := os.read(main, 4096):
+            shown += part
+    os.close(main)
+    assert process.wait() == 0, shown.decode()
+    lines = [line.strip() for line in re.split(r"[\r\n]+", shown.decode()) if line.strip()]
+    assert any(re.match(r"0/3 · 2 running · .*beta=0.5 starts", line) for line in lines), lines
+    assert any(re.match(r"2/3 · 1 running · about \d+ s left · best -0.2", line) for line in lines), lines
+    assert lines[-1].startswith("runs     frame list")
