@@ -22,6 +22,7 @@ USAGE = """frame: representation-learning experiments composed from YAML
   frame new model MyVAE                     a file, its YAML and its test, ready to run; also data, evaluation, ...
   frame sweep sweeps/VAE_MNIST.yml seeds=5  a W&B sweep file on this machine: many runs, resumed where they stopped
   frame compare runs/studies/... metrics=[...] rows over seeds: intervals, paired differences, CSV, Markdown, LaTeX
+  frame plot runs/studies/... x=params.beta y=... a figure as PDF with its numbers; also over seconds, epochs, ...
   frame train --help                        experiments and options
   eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
 """
@@ -157,6 +158,7 @@ COMMANDS = {
     "train": train,
     "sweep": commands.sweep,
     "compare": commands.compare,
+    "plot": commands.plot,
     "evaluate": evaluate,
     "list": list_runs,
     "show": show,

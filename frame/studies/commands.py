@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from frame.compose import use_own_folder
 from frame.mistakes import Mistake, choices
@@ -133,3 +134,52 @@ def compare(words: Sequence[str]) -> int:
         out.write_text(FORMATS[out.suffix](comparison))
         print(f"\ntable    {out}")
     return 0
+
+
+def plot(words: Sequence[str]) -> int:
+    """`frame plot STUDY x=params.beta y=METRIC [hue=model] [band=ci|sd|none] [log=x] [kind=...] [out=fig.pdf]`."""
+    valid = ("x", "y", "hue", "band", "log", "title", "kind", "name", "out")
+    places, options = _places_and_options(words, valid, "plot")
+    kinds = {"values": ("x", "y"), "parallel": ("y",), "pictures": ("name",)}
+    kind = options.get("kind", "values")
+    if kind not in kinds:
+        raise Mistake(choices(kind, kinds, kind="kind"))
+    for name in kinds[kind]:
+        if name not in options:
+            wanted = {"x": "params.beta", "y": "ELBO/Test", "name": "Samples"}
+            raise Mistake(f"plot needs {name}=..., such as {name}={wanted[name]}")
+    from frame.studies import plot as figures
+    from frame.studies import plot_kinds
+
+    more: dict[str, Any] = {key: options[key] for key in ("hue", "band", "log", "title") if key in options}
+    more |= {"hue": listed(options["hue"])} if "hue" in options else {}
+    if more and kind != "values":
+        raise Mistake(f"kind={kind} has no {next(iter(more))}")
+    if kind == "values":
+        made = figures.plot(places, options["x"], options["y"], **more)
+    elif kind == "parallel":
+        made = plot_kinds.parallel(places, options["y"])
+    else:
+        made = plot_kinds.pictures(places, options["name"])
+    out = Path(options.get("out", figures.default_name(options))).expanduser()
+    made.write(out)
+    print("\n".join([*made.notes, f"figure   {out}", f"numbers  {out.with_suffix('.csv')}"]))
+    return 0
+
+
+def _places_and_options(words: Sequence[str], valid: Sequence[str], command: str) -> tuple[list[str], dict[str, str]]:
+    """Folders, which may have '=' in their names as cells do, and key=value."""
+    rest, own = own_folder(words)
+    use_own_folder(own)
+    places, options = [], {}
+    for word in rest:
+        key, equals, value = word.partition("=")
+        if not equals or Path(word).exists():
+            places.append(word)
+        elif key not in valid:
+            raise Mistake(choices(key, valid, kind=f"option of {command}"))
+        else:
+            options[key] = value
+    if not places:
+        raise Mistake(f"{command} needs a study or runs: frame {command} runs/studies/...")
+    return places, options

@@ -1,0 +1,155 @@
+"""`frame plot`: figures of many runs, one column wide, with their numbers as CSV beside them."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from frame.evaluation.pictures import COLOURS, MARKERS
+from frame.files import write_text
+from frame.listing import shown
+from frame.mistakes import Mistake, choices
+from frame.studies.series import PROGRESS, Series, curves, finished, unit_of, values
+
+WIDTH, HEIGHT = 3.3, 2.4  # inches: a column of a paper
+# fonts are letters in the PDF, not drawings of them
+STYLE: Any = {
+    "font.size": 8,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+BANDS = ("ci", "sd", "none")
+LINES = ("-", "--", "-.", ":")
+
+
+@dataclass
+class Plot:
+    figure: Figure
+    head: list[str]
+    numbers: list[list[Any]]
+    notes: list[str]
+
+    def csv(self) -> str:
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows([self.head, *self.numbers])
+        return stream.getvalue()
+
+    def write(self, out: Path) -> None:
+        """The figure in the format that the name's end says, and the numbers beside it.
+
+        Raises:
+            Mistake: matplotlib knows no such format.
+        """
+        formats = self.figure.canvas.get_supported_filetypes()
+        if out.suffix[1:] not in formats or out.suffix in ("", ".csv"):
+            raise Mistake(f"out={out}: a figure ends in .pdf, .svg or .png")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(out, dpi=300)
+        write_text(out.with_suffix(".csv"), self.csv())
+
+
+def plot(
+    places: Sequence[str | Path],
+    x: str,
+    y: str,
+    *,
+    hue: Sequence[str] = (),
+    band: str = "ci",
+    log: str = "",
+    title: str = "",
+) -> Plot:
+    """A metric over a key of the runs, such as 'params.beta', or over iterations, epochs, seconds, samples or flops.
+
+    Args:
+        places: folders with runs at any depth, or patterns.
+        x, y: key or progress, and metric or cost.
+        hue: keys; a line for each of their values. Of learning curves all keys in which the runs differ, without it.
+        band: 'ci', the 95 % t interval over seeds, 'sd', their standard deviation, or 'none'.
+        log: axes with a logarithm: 'x', 'y' or 'xy'.
+
+    Raises:
+        Mistake: no run, key or metric; runs that are averaged differ in a parameter, or measured in several ways.
+    """
+    if band not in BANDS:
+        raise Mistake(choices(band, BANDS, kind="band"))
+    if log not in ("", "x", "y", "xy"):
+        raise Mistake(choices(log, ("x", "y", "xy"), kind="log"))
+    done, notes = finished(places)
+    if x in PROGRESS:
+        lines = curves(done, x, y, hue)
+        logged = bool(lines) and not any(y in summary.newest for summary in done)
+        unit = "" if logged else unit_of(done, y)
+    else:
+        unit = unit_of(done, y)
+        lines = values(done, x, y, hue)
+    if not lines:
+        raise Mistake(f"no run has both {x} and {y}")
+    numbers = []
+    for line in lines:
+        mean, low, high = line.points(band)
+        for at, several, m, one, other in zip(line.x, line.values, mean, low, high, strict=True):
+            numbers.append([line.label, at, len(several), m, *("" if math.isnan(v) else v for v in (one, other))])
+    fewest, most = min(row[2] for row in numbers), max(row[2] for row in numbers)
+    if fewest < most:
+        notes.append(f"points are means of {fewest} to {most} runs, see the CSV")
+    label_x = PROGRESS.get(x, x.removeprefix("params."))
+    figure = _lines(lines, label_x, f"{y} ({unit})" if unit else y, band=band, log=log, title=title)
+    head = [",".join(hue) or "line", x, "runs", y, *(f"{band}_{end}" for end in ("low", "high"))]
+    return Plot(figure, head, numbers, notes)
+
+
+def _lines(lines: Sequence[Series], x: str, y: str, *, band: str, log: str, title: str) -> Figure:
+    names = list(dict.fromkeys(at for line in lines for at in line.x))
+    numeric = all(isinstance(name, int | float) and not isinstance(name, bool) for name in names)
+    for axis, there in (("x", names), ("y", [v for line in lines for several in line.values for v in several])):
+        if axis in log and not (all(isinstance(v, int | float) and v > 0 for v in there)):
+            raise Mistake(f"log={axis}: not all values of {x if axis == 'x' else y} are above 0")
+    with matplotlib.rc_context(STYLE):
+        n_beside = 2 if max(len(line.label) for line in lines) <= 18 else 1  # lines of the legend
+        n_below = 0 if len(lines) == 1 else math.ceil(len(lines) / n_beside)
+        figure = Figure(figsize=(WIDTH, HEIGHT + 0.16 * n_below), layout="constrained")
+        axes = figure.subplots()
+        for i, line in enumerate(lines):
+            at = np.array(line.x if numeric else [names.index(name) for name in line.x], dtype=float)
+            mean, low, high = line.points(band)
+            colour, few = COLOURS[i % len(COLOURS)], len(at) <= 12
+            style = LINES[i // len(COLOURS) % len(LINES)] if numeric else "none"
+            axes.plot(
+                at, mean, style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4 if few else 3,
+                markevery=1 if few else max(1, len(at) // 10), linewidth=1.2, label=line.label,
+            )  # fmt: skip
+            there = ~np.isnan(low)
+            if few and there.any():
+                errors = np.stack([mean - low, high - mean])[:, there]
+                axes.errorbar(at[there], mean[there], errors, fmt="none", ecolor=colour, elinewidth=0.8, capsize=2)
+            if numeric and there.any():
+                axes.fill_between(at, low, high, where=there, color=colour, alpha=0.15, linewidth=0)
+        if not numeric:
+            axes.set_xticks(range(len(names)), [shown(name) for name in names])
+            if max(len(shown(name)) for name in names) * len(names) > 40:
+                axes.tick_params(axis="x", rotation=60)
+        axes.set(xlabel=x, ylabel=y, title=title, **{f"{axis}scale": "log" for axis in log})
+        if "x" in log and numeric and len(names) <= 6:
+            axes.set_xticks(names, [f"{name:g}" for name in names])
+            axes.minorticks_off()
+        axes.grid(alpha=0.25, linewidth=0.5)
+        if len(lines) > 1:
+            figure.legend(loc="outside lower center", ncols=n_beside, frameon=False, fontsize=7)
+    return figure
+
+
+def default_name(options: Mapping[str, str]) -> str:
+    """'ELBO_Test_over_beta.pdf'."""
+    parts = [options.get("kind", ""), options.get("name", ""), options.get("y", ""), "over", options.get("x", "")]
+    words = [part.removeprefix("params.").replace("/", "_") for part in parts if part not in ("", "values")]
+    return "_".join(words if options.get("x") else [word for word in words if word != "over"]) + ".pdf"

@@ -1,0 +1,166 @@
+"""Numbers of many runs as lines of a figure: which runs are repetitions, and where each measurement stands."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frame.listing import Summary, find, shown, varying
+from frame.mistakes import Mistake, choices
+from frame.studies.compare import counted, interval
+from frame.studies.protocols import one_protocol
+
+COSTS = ("parameters", "encoder_parameters", "flops_per_sample", "flops", "epochs", "seconds")
+PROGRESS = {
+    "iterations": "iterations",
+    "epochs": "epochs",
+    "seconds": "training time (s)",
+    "samples": "samples drawn in training",
+    "flops": "FLOPs of training",
+}
+
+
+@dataclass
+class Series:
+    """Points of one line, with the runs that each is a mean of."""
+
+    label: str
+    x: list[Any]
+    values: list[list[float]]
+
+    def points(self, band: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean and the ends of its band; NaN for those where there is one value."""
+        means = np.array([np.mean(v) for v in self.values])
+        half = np.array([math.nan if len(v) < 2 or band == "none" else self._half(v, band) for v in self.values])
+        return means, means - half, means + half
+
+    @staticmethod
+    def _half(values: Sequence[float], band: str) -> float:
+        return interval(values)[1] if band == "ci" else float(np.std(values, ddof=1))
+
+
+def finished(places: Sequence[str | Path]) -> tuple[list[Summary], list[str]]:
+    """The finished runs below these places, and what has to be said of the others.
+
+    Raises:
+        Mistake: there is none.
+    """
+    done, others = counted(find(places))
+    if not done:
+        raise Mistake(f"none of {len(others)} runs is finished: `frame list` shows where they stand")
+    return done, [f"{len(others)} of {len(done) + len(others)} runs are not finished and left out"] if others else []
+
+
+def label(keys: Sequence[str], summary: Summary) -> str:
+    return ", ".join(f"{key.removeprefix('params.')}={shown(summary.get(key))}" for key in keys)
+
+
+def repeated(summaries: Sequence[Summary], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Summary]]:
+    """Runs that are repetitions of one another: they agree in `keys`, and in all parameters.
+
+    Raises:
+        Mistake: no run has a key, or runs that agree in the keys differ in a parameter.
+    """
+    groups: dict[tuple[Any, ...], list[Summary]] = {}
+    known = {key for summary in summaries for key in summary.keys()}
+    for key in keys:
+        if all(summary.get(key) is None for summary in summaries):
+            raise Mistake(choices(key, known, kind="key of these runs"))
+    for summary in summaries:
+        groups.setdefault(tuple(summary.get(key) for key in keys), []).append(summary)
+    for group in groups.values():
+        differ = settings(group)
+        if differ:
+            where = label(keys, group[0]) or "this study"
+            more = ", ".join(differ[:3])
+            raise Mistake(f"the runs of {where} differ in {more}, which is not averaged: add it to hue=...")
+    return dict(sorted(groups.items(), key=lambda item: [_order(value) for value in item[0]]))
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (False, float(value), "") if number else (True, 0.0, str(value))
+
+
+def settings(summaries: Sequence[Summary]) -> list[str]:
+    """The keys in which the runs differ, besides the seed: model and data first."""
+    keys = [key for key in ("model", "data") if len({summary.get(key) for summary in summaries}) > 1]
+    return keys + [key for key in varying(summaries) if key != "seed"]
+
+
+def unit_of(summaries: Sequence[Summary], y: str) -> str:
+    """The unit of a metric, which all these runs measured in the same way.
+
+    Raises:
+        Mistake: no run has it, or they measured it in several ways.
+    """
+    records = [summary.newest[y] for summary in summaries if y in summary.newest]
+    if records:
+        return str(one_protocol(y, records)["unit"] or "")
+    if y in COSTS and any(summary.get(y) is not None for summary in summaries):
+        return {"seconds": "s"}.get(y, "")
+    raise Mistake(choices(y, [*{name for s in summaries for name in s.newest}, *COSTS], kind="metric of these runs"))
+
+
+def values(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()) -> list[Series]:
+    """A metric over a key of the runs."""
+    series: dict[Any, Series] = {}
+    for key, group in repeated(summaries, [*hue, x]).items():
+        found = [float(summary.get(y)) for summary in group if summary.get(y) is not None]
+        if found and key[-1] is not None:
+            line = series.setdefault(key[:-1], Series(label(hue, group[0]) if hue else y, [], []))
+            line.x.append(key[-1])
+            line.values.append(found)
+    return [*series.values()]
+
+
+def curves(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()) -> list[Series]:
+    """A metric in the course of training; between its measurements it is interpolated where runs differ in them."""
+    keys = list(hue) or settings(summaries)
+    series = []
+    for group in repeated(summaries, keys).values():
+        courses = [course for summary in group if len(course := _course(summary, x, y))]
+        if not courses:
+            continue
+        first, last = max(c[0, 0] for c in courses), min(c[-1, 0] for c in courses)
+        at = np.unique(np.concatenate([c[:, 0] for c in courses]))
+        at = at[(at >= first) & (at <= last)]
+        if not len(at):
+            raise Mistake(f"the runs of {label(keys, group[0])} have no iterations of {y} in common")
+        position = np.mean([np.interp(at, c[:, 0], c[:, 1]) for c in courses], axis=0)
+        height = np.stack([np.interp(at, c[:, 0], c[:, 2]) for c in courses])
+        series.append(Series(label(keys, group[0]) or y, position.tolist(), height.T.tolist()))
+    return series
+
+
+def _course(summary: Summary, x: str, y: str) -> np.ndarray:
+    """Iteration, position on the axis, value [N, 3], of one run; what is logged each few iterations counts, too."""
+    found = {
+        record["iteration"]: (record["seconds"], record["value"])
+        for record in summary.run.records
+        if record["name"] == y and record.get("checkpoint") not in ("last", "best")
+    }
+    file = summary.run.path / "metrics.csv"
+    if not found and file.exists():
+        with file.open() as stream:
+            rows = [row for row in csv.DictReader(stream) if row.get(y)]
+        found = {int(row["iteration"]): (float(row["seconds"]), float(row[y])) for row in rows}
+    counters = summary.status.get("counters", {})
+    batch = summary.run.facts.get("batch_size") or summary.get("optimization.batch_size") or math.nan
+    factor = {
+        "iterations": 1.0,
+        "epochs": counters.get("epochs", math.nan) / (counters.get("iterations") or math.nan),
+        "samples": batch,
+        "flops": batch * (summary.get("flops_per_sample") or math.nan),
+    }.get(x, math.nan)
+    points = [[i, seconds if x == "seconds" else i * factor, value] for i, (seconds, value) in sorted(found.items())]
+    course = np.array(points, dtype=float).reshape(-1, 3)
+    if np.isnan(course[:, 1]).any():
+        raise Mistake(
+            f"{x} of {summary.run.path} are not known: an older version made it; x=iterations and x=seconds are"
+        )
+    return course
