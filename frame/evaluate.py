@@ -1,15 +1,17 @@
 """Finished runs, evaluated again: other measures, another split or checkpoint; nothing is trained."""
 
-import hashlib
 import json
+import statistics
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
+from frame.data.base import DataSet
+from frame.evaluated import Notes, key_of
 from frame.evaluation.base import evaluating
 from frame.evaluation.codes import caching
 from frame.experiment import named
@@ -19,13 +21,22 @@ from frame.opening import Run, build_evaluation
 from frame.opening import open as open_run
 
 TITLES = {"train": "Train", "valid": "Validation", "test": "Test"}
-DONE = "evaluated.jsonl"  # a line for each evaluation that was completed, so that it is not done twice
+
+
+class Outcome(NamedTuple):
+    """What became of a run: how many evaluations were measured now, and why others could not be."""
+
+    measured: int
+    refused: dict[str, str]
 
 
 def evaluate_runs(
     folders: Sequence[Path], *, chosen: Mapping[str, dict[str, Any]] | None = None, again: bool = False, **options: Any
 ) -> int:
-    """Evaluates one run after the other; a run that cannot be evaluated is named at the end. Returns the exit code.
+    """Evaluates one run after the other, and says how long the rest will take. Returns the exit code.
+
+    A run that cannot be evaluated is named at the end. Ctrl-C leaves what was measured, and 130. Runs that follow one
+    another on the same data read it once.
 
     Args:
         folders: the runs.
@@ -37,22 +48,46 @@ def evaluate_runs(
         Mistake: the only run cannot be evaluated.
     """
     failed: dict[str, str] = {}
+    took: list[float] = []  # by runs that were measured, not by those that were there already
+    shared: dict[str, DataSet] = {}
+    interrupted = ""
     for number, folder in enumerate(folders, 1):
         if len(folders) > 1:
-            print(f"[{number}/{len(folders)}] ", end="")
+            print(f"[{number}/{len(folders)}] {_left(took, len(folders) - number + 1)}", end="", flush=True)
+        started = time.monotonic()
         try:
-            refused = evaluate_run(folder, chosen=chosen, again=again, **options)
+            measured, refused = evaluate_run(folder, chosen=chosen, again=again, shared=shared, **options)
             failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
+            took += [time.monotonic() - started] if measured else []
+        except KeyboardInterrupt:
+            there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
+            interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
+            break
         except Exception as error:
             if len(folders) == 1:
                 raise
             failed[str(folder)] = str(error)
+            print("not evaluated" if isinstance(error, Mistake) else "failed", flush=True)
             if not isinstance(error, Mistake):
                 failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
                 traceback.print_exc()
     for what, reason in failed.items():
         print(f"frame: {what} was not evaluated: {reason}")
+    if interrupted:
+        print(f"\n{interrupted}", flush=True)
+        return 130
     return 1 if failed else 0
+
+
+def _left(took: Sequence[float], n_runs: int) -> str:
+    """'about 3 min left: ', where it is known what a run takes; what is there already takes less."""
+    if len(took) < 2:  # the first run reads the data for all
+        return ""
+    seconds = n_runs * statistics.median_low(took)
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"about {round(seconds / size)} {unit} left: "
+    return f"about {max(1, round(seconds))} s left: "
 
 
 def evaluate_run(
@@ -65,7 +100,8 @@ def evaluate_run(
     weights: str | None = None,
     device: str = "cpu",
     packages: Sequence[str] = (),
-) -> dict[str, str]:
+    shared: dict[str, DataSet] | None = None,
+) -> Outcome:
     """Runs evaluations on a run, records what they find in the run's folder, and prints it.
 
     Returns the evaluations that the model or the data cannot serve, with the reason, where others could be done.
@@ -83,28 +119,42 @@ def evaluate_run(
         weights: 'average' or 'raw'; None takes what the run's config says.
         device: where the model is evaluated.
         packages: see `frame.open`.
+        shared: the data of the run before, taken where this run has the same, and put in its place else.
 
     Raises:
         Mistake: no run, no checkpoint, no evaluation, a split that the data does not have, or none that the model and
             the data can serve.
     """
+    notes = Notes(folder)
+    seen = notes.opened(checkpoint)
+    if seen is not None and chosen and not again:  # without reading the config, which takes most of the time
+        identity = {"checkpoint": checkpoint, "iteration": seen[0], "weights": weights or seen[1]}
+        wanted = dict(_on(evaluate_on, chosen))
+        if all(_key(node, identity) in notes.done for node in wanted.values()):
+            return _nothing_left(folder, identity, len(wanted))
     run = open_run(folder, packages=packages, device=device, weights=weights, checkpoint=checkpoint)
     checkpoint = run.checkpoint  # an export has one, whatever it is called
     evaluators = dict(_on(evaluate_on, chosen if chosen is not None else _own(run)))
     if not evaluators:
         raise Mistake(f"the config of {folder} names no evaluations: choose some, evaluation=[...]")
-    state = run.folder.checkpoint(checkpoint)
-    if state is None:
-        raise Mistake(f"{folder} has no {checkpoint} checkpoint yet")
-    iteration, seconds = int(state["counters"]["iterations"]), state["counters"]["seconds"]
+    counters: dict[str, float] | None = None
+    if seen is None:
+        counters = _counters(run)
+        seen = int(counters["iterations"]), str(run.config.get("weights", "average"))
+        notes.note_opened(checkpoint, *seen)
+    iteration = seen[0]
     identity = {"checkpoint": checkpoint, "iteration": iteration, "weights": run.weights}
-    keys = {name: _key({"evaluator": node, **identity}) for name, node in evaluators.items()}
-    done = {} if again else _done(run)
+    keys = {name: _key(node, identity) for name, node in evaluators.items()}
+    done = set() if again else notes.done
     waiting = {name: node for name, node in evaluators.items() if keys[name] not in done}
-    skipped = (
-        f", {len(evaluators) - len(waiting)} of {len(evaluators)} there already" if len(waiting) < len(keys) else ""
-    )
+    if not waiting:
+        return _nothing_left(run.folder.path, identity, len(evaluators))
+    n_done = len(evaluators) - len(waiting)
+    skipped = f", {n_done} of {len(evaluators)} there already" if n_done else ""
     print(f"{run.folder.path}, {checkpoint} checkpoint at iteration {iteration}{skipped}", flush=True)
+    counters = counters or _counters(run)
+    if shared is not None:
+        _share(run, shared)
     evaluations = {name: build_evaluation(OmegaConf.create(node), packages) for name, node in waiting.items()}
     refused: dict[str, str] = {}
     for name, evaluation in evaluations.items():
@@ -115,6 +165,7 @@ def evaluate_run(
     if refused and len(refused) == len(evaluators):
         raise Mistake(next(iter(refused.values())))
     files = FilesLogger(run.folder.path)
+    measured = 0
     with caching(run.folder.path / "cache"):
         for name, evaluation in evaluations.items():
             if name in refused:
@@ -128,11 +179,14 @@ def evaluate_run(
                 refused[name] = str(mistake)
                 continue
             took = time.monotonic() - started
-            records = [{**r, "weights": run.weights} for r in entry.records(name, iteration, seconds, checkpoint, took)]
+            records = [
+                {**r, "weights": run.weights}
+                for r in entry.records(name, iteration, counters["seconds"], checkpoint, took)
+            ]
             run.folder.record(records)
-            entry.write(files, name, iteration, {"seconds": seconds, "epochs": state["counters"]["epochs"]})
-            with (run.folder.path / DONE).open("a") as stream:
-                stream.write(json.dumps({"key": keys[name], "name": name, **identity, "took": round(took, 3)}) + "\n")
+            entry.write(files, name, iteration, {"seconds": counters["seconds"], "epochs": counters["epochs"]})
+            notes.add(key=keys[name], name=name, **identity, took=round(took, 3))
+            measured += 1
             for record in records:
                 error = f" ± {record['standard_error']:.2g}" if record["standard_error"] is not None else ""
                 print(
@@ -143,7 +197,7 @@ def evaluate_run(
                 print(f"  {name}  picture in {run.folder.path / 'images'}")
             print(f"    {took:.1f} s", flush=True)
     files.finalize("success")
-    return refused
+    return Outcome(measured, refused)
 
 
 def _remarks(record: Mapping[str, Any]) -> str:
@@ -181,18 +235,33 @@ def retitled(name: str, split: str) -> str:
     return f"{stem}/{title}" if stem and last in TITLES.values() else f"{name}/{title}"
 
 
-def _key(what: Any) -> str:
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def _key(node: Any, identity: dict[str, Any]) -> str:
+    return key_of({"evaluator": node, **identity})
 
 
-def _done(run: Run) -> dict[str, str]:
-    """Keys of what was completed before, with the names."""
-    file = run.folder.path / DONE
-    found = {}
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            entry = json.loads(line)
-            found[entry["key"]] = entry["name"]
-        except (ValueError, KeyError):
-            continue  # a line that a kill cut short
-    return found
+def _nothing_left(folder: Path, identity: dict[str, Any], n: int) -> Outcome:
+    at = f"{identity['checkpoint']} checkpoint at iteration {identity['iteration']}"
+    print(f"{folder}, {at}, {n} of {n} there already", flush=True)
+    return Outcome(0, {})
+
+
+def _counters(run: Run) -> dict[str, float]:
+    state = run.folder.checkpoint(run.checkpoint)
+    if state is None:
+        raise Mistake(f"{run.folder.path} has no {run.checkpoint} checkpoint yet")
+    counters: dict[str, float] = state["counters"]
+    return counters
+
+
+def _share(run: Run, shared: dict[str, DataSet]) -> None:
+    """Takes the data of the run before where the config asks for the same; only the last is kept."""
+    node = run.config["data"]
+    try:
+        key = json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True, default=str)
+    except Exception:  # a reference that cannot be filled in: said where it is built
+        return
+    if key not in shared:
+        built = run.data_set
+        shared.clear()
+        shared[key] = built
+    run.data_set = shared[key]

@@ -208,8 +208,9 @@ class RunFolder:
             if path.exists():
                 try:
                     return read(path)
-                except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-                    broken = broken or f"{path} cannot be read as a checkpoint ({str(error).strip().splitlines()[0]})"
+                except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
+                    lines = "no pickle" if isinstance(error, LookupError) else str(error).strip() or "cut short"
+                    broken = broken or f"{path} cannot be read as a checkpoint ({lines.splitlines()[0]})"
         if broken:
             raise Mistake(broken)
         return None

@@ -2,16 +2,23 @@
 
 import json
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import frame
+from frame import opening
+from frame.data.base import DataSet
+from frame.evaluate import evaluate_run, evaluate_runs
 from frame.evaluation import codes
 from frame.listing import Summary, find, select
 from frame.mistakes import Mistake
@@ -198,6 +205,87 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(study: Path) -> None
     assert not any(str(r["name"]).startswith("slow") for r in lines(run))
     code, output = frame_command([*words[:-1], "slow.seconds=0.1"], study)
     assert code == 0 and "1 of 2 there already" in output and "slow/Validation" in output
+
+
+def copied(study: Path, to: Path) -> None:
+    """A run of the study, as it was before anything was evaluated again."""
+    shutil.copytree(
+        find([study])[1].path, to, ignore=shutil.ignore_patterns("evaluated.jsonl", "records.jsonl", "cache")
+    )
+    (to / "records.jsonl").touch()
+
+
+def test_two_hundred_runs_are_one_command_that_can_be_interrupted(study: Path, tmp_path: Path) -> None:
+    """One of them is broken. What an interrupt leaves is whole, and what is there is not opened again."""
+    runs = [tmp_path / "many" / f"run_{number:03}" for number in range(200)]
+    for run in runs:
+        copied(study, run)
+    for file in (runs[30] / "checkpoints").iterdir():
+        file.write_bytes(b"half")
+    words = [*AGAIN, "many/*", "evaluation=[elbo]", "elbo.n_samples=40"]
+
+    def measured() -> list[Path]:
+        return [run for run in runs if any(r["n_samples"] == 40 for r in lines(run))]
+
+    process = Process(words, tmp_path)
+    while not (runs[60] / "evaluated.jsonl").exists() and process.process.is_alive():
+        time.sleep(0.05)
+    assert process.process.pid is not None
+    os.kill(process.process.pid, signal.SIGINT)
+    assert process.wait() == 130, process.output
+    assert "Traceback" not in process.output
+    assert process.output.splitlines()[-1].startswith("frame: interrupted at run ")
+    before = measured()
+    assert 55 <= len(before) < 199
+    started = time.monotonic()
+    code, output = frame_command(words, tmp_path)
+    assert code == 1 and time.monotonic() - started < 100
+    assert output.count("1 of 1 there already") == len(before)
+    assert measured() == runs[:30] + runs[31:]
+    assert all(sum(r["n_samples"] == 40 for r in lines(run)) == 4 for run in measured())  # each once
+    assert re.search(r"^\[190/200\] about \d+ (s|min) left: ", output, re.MULTILINE)
+    assert output.splitlines()[-1].startswith("frame: many/run_030 was not evaluated: ")
+
+
+def test_a_complete_run_is_skipped_without_its_config_or_its_weights(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    copied(study, run)
+    chosen = {"elbo": {"_target_": "frame.evaluation.elbo.ELBOEvaluation", "evaluate_on": "test", "n_samples": 30}}
+    assert evaluate_run(run, chosen=chosen, packages=["toys"]) == (1, {})
+    with monkeypatch.context() as patched:
+        patched.setattr("frame.evaluate.open_run", lambda *_, **__: pytest.fail("opened"))
+        assert evaluate_run(run, chosen=chosen) == (0, {})
+        assert "1 of 1 there already" in capsys.readouterr().out
+        with pytest.raises(pytest.fail.Exception):
+            evaluate_run(run, chosen=chosen, weights="raw")
+        os.utime(run / "checkpoints" / "last.ckpt")  # trained on since, for all that is known
+        with pytest.raises(pytest.fail.Exception):
+            evaluate_run(run, chosen=chosen)
+    assert evaluate_run(run, chosen=chosen, packages=["toys"]) == (0, {})  # the same iteration after all
+
+
+def test_runs_on_the_same_data_read_it_once(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+    whole = opening.build_data
+
+    def watched(*arguments: Any) -> DataSet:
+        built.append("data")
+        return whole(*arguments)
+
+    monkeypatch.setattr(opening, "build_data", watched)
+    folders = []
+    for i, binarize in enumerate(("dynamic", "dynamic", "none", "none")):
+        folders.append(tmp_path / f"run_{i}")
+        copied(study, folders[-1])
+        config = folders[-1] / "config.yaml"
+        config.write_text(config.read_text().replace("binarize: dynamic", f"binarize: {binarize}"))
+    chosen = {"elbo": {"_target_": "frame.evaluation.elbo.ELBOEvaluation", "evaluate_on": "test", "n_samples": 30}}
+    assert evaluate_runs(folders, chosen=chosen, packages=["toys"]) == 0
+    assert len(built) == 2
+    values = [next(r["value"] for r in lines(folder) if r["name"] == "elbo/Test") for folder in folders]
+    assert values[0] == values[1] != values[2] == values[3]
 
 
 def test_mistakes_of_evaluating(study: Path) -> None:
