@@ -23,6 +23,7 @@ USAGE = """frame: representation-learning experiments composed from YAML
   frame sweep sweeps/VAE_MNIST.yml seeds=5  a W&B sweep file on this machine: many runs, resumed where they stopped
   frame compare runs/studies/... metrics=[...] rows over seeds: intervals, paired differences, CSV, Markdown, LaTeX
   frame plot runs/studies/... x=params.beta y=... a figure as PDF with its numbers; also over seconds, epochs, ...
+  frame report runs/studies/... out=report.html one file with tables, figures, pictures, configs and commands
   frame train --help                        experiments and options
   eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
 """
@@ -159,6 +160,7 @@ COMMANDS = {
     "sweep": commands.sweep,
     "compare": commands.compare,
     "plot": commands.plot,
+    "report": commands.report,
     "evaluate": evaluate,
     "list": list_runs,
     "show": show,

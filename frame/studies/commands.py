@@ -183,3 +183,19 @@ def _places_and_options(words: Sequence[str], valid: Sequence[str], command: str
     if not places:
         raise Mistake(f"{command} needs a study or runs: frame {command} runs/studies/...")
     return places, options
+
+
+def report(words: Sequence[str]) -> int:
+    """`frame report STUDY [metrics=[a,b]] [rows=a,b] [out=report.html]`."""
+    places, options = _places_and_options(words, ("metrics", "rows", "out"), "report")
+    from frame.files import write_text
+    from frame.studies.report import report as written
+
+    out = Path(options.get("out", "report.html")).expanduser()
+    if out.suffix not in (".html", ".htm"):
+        raise Mistake(f"out={out}: a report ends in .html")
+    text = written(places, listed(options.get("metrics", "")), listed(options.get("rows", "")))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, text)
+    print(f"report   {out} ({len(text) / 1e6:.1f} MB)")
+    return 0

@@ -78,10 +78,10 @@ def repeated(summaries: Sequence[Summary], keys: Sequence[str]) -> dict[tuple[An
             where = label(keys, group[0]) or "this study"
             more = ", ".join(differ[:3])
             raise Mistake(f"the runs of {where} differ in {more}, which is not averaged: add it to hue=...")
-    return dict(sorted(groups.items(), key=lambda item: [_order(value) for value in item[0]]))
+    return dict(sorted(groups.items(), key=lambda item: [order(value) for value in item[0]]))
 
 
-def _order(value: Any) -> tuple[bool, float, str]:
+def order(value: Any) -> tuple[bool, float, str]:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return (False, float(value), "") if number else (True, 0.0, str(value))
 

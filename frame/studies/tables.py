@@ -1,6 +1,7 @@
 """A comparison as text: for a terminal, CSV, Markdown, LaTeX."""
 
 import csv
+import html
 import io
 import math
 from collections.abc import Callable
@@ -52,6 +53,15 @@ def latex(comparison: Comparison) -> str:
         lines.append(" & ".join(cells) + r" \\")
     lines += ["\\bottomrule", "\\end{tabular}", *(f"% {note}" for note in comparison.notes)]
     return "\n".join(lines) + "\n"
+
+
+def as_html(comparison: Comparison) -> str:
+    head, body = _cells(comparison, bold=lambda text: f"\0{text}\1", p=lambda p: f"{p:.2g}")
+    lines = [f"<tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in line)}</tr>" for line in body]
+    table = "\n".join(lines).replace("\0", "<b>").replace("\1", "</b>")
+    notes = "".join(f"<li>{html.escape(n)}</li>" for n in ["mean ± 95 % t interval over seeds", *comparison.notes])
+    return f'<div class="wide"><table>\n{table}\n</table></div>\n<ul>{notes}</ul>'
 
 
 def escape(text: str) -> str:

@@ -1,0 +1,114 @@
+"""A study as one HTML file: what is in it, that it needs nothing else, and that a browser shows it."""
+
+import base64
+import io
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from frame.cli import main
+from frame.studies.report import report
+from tests.studies.by_hand import record, run, study
+
+VALUES = {4.0: [1.0, 2.0, 3.0, 4.0], 1.0: [2.1, 2.9, 4.2, 4.8], 16.0: [7.0, 8.2, 8.9, 10.3]}
+EMPTY = ("meta", "img", "br", "path", "use", "rect", "link", "image", "line")
+
+
+class Balanced(HTMLParser):
+    """Every element that is opened is closed, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.all: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.all.append((tag, dict(attrs)))
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.all.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in EMPTY:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    folder = study(tmp_path / "three<&>", VALUES)
+    for i, path in enumerate(sorted((folder / "runs").glob("*/*"))):
+        (path / "images" / "Samples").mkdir(parents=True)
+        Image.new("RGB", (900, 9), (i, 0, 0)).save(path / "images" / "Samples" / "0001.png")
+    run(folder / "runs" / "beta=9,seed=1" / "1", {"beta": 9.0}, 1, [], "failed")
+    return folder
+
+
+def test_it_holds_all_of_a_study_and_needs_nothing_else(three: Path) -> None:
+    text = report([three])
+    page = Balanced()
+    page.feed(text)
+    assert not page.open and "three&lt;&amp;&gt;" in text
+    assert not [tag for tag, _ in page.all if tag in ("script", "link", "iframe", "object")]
+    for _, attributes in page.all:
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,")), attributes
+        assert not any(name.startswith("on") for name in attributes)
+    assert "@import" not in text and "url(http" not in text
+    assert "12 finished runs, 3 settings" in text and "1 runs are not finished" in text and "seed 1: failed" in text
+    assert "<b>*" not in text and "<td><b>8.6 ± 2.2</b></td>" in text
+    assert text.count("<svg") == 2 and "ELBO/Test over params.beta" in text and "method: grid" in text
+    assert "frame train +experiment=byhand seed=1" in text and str(three) not in text
+    pictures = re.findall(r"base64,([^\"]+)\"", text)
+    shades = [Image.open(io.BytesIO(base64.b64decode(found))) for found in pictures]
+    assert [image.size for image in shades] == [(512, 5)] * 3  # one of each setting, made small
+    assert text.index("beta=4<") < text.index("beta=16.00<")
+
+
+def test_what_cannot_be_averaged_is_said_and_the_rest_stands(tmp_path: Path) -> None:
+    for beta in (1.0, 2.0):
+        for seed in (1, 2):
+            mixed = record("Other/Test", 1.0, n_samples=seed)
+            run(tmp_path / f"{beta}_{seed}", {"beta": beta}, seed, [record("ELBO/Test", beta * seed), mixed])
+    text = report([tmp_path])
+    assert "Other/Test was measured in several ways" in text and text.count("<svg") == 1
+
+
+def test_mistakes_are_one_line(three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    run(tmp_path / "failed" / "1", {"beta": 1.0}, 1, [], "failed")
+    for words, answer in (
+        ([str(tmp_path / "empty")], "no run in"),
+        ([str(tmp_path / "failed")], "none of 1 runs is finished"),
+        ([str(three), "metrics=ELBO/Tset"], "did you mean 'ELBO/Test'"),
+        ([str(three), "rows=params.btea"], "did you mean 'params.beta'"),
+        ([str(three), "out=report.pdf"], "a report ends in .html"),
+    ):
+        assert main(["report", *words]) == 2
+        error = capsys.readouterr().err
+        assert answer in error and error.count("\n") == 1, error
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_a_browser_opens_a_study_of_two_hundred_runs(tmp_path: Path) -> None:
+    many = study(tmp_path / "many", {0.1 * (i + 1): [float(i + seed) for seed in range(5)] for i in range(40)})
+    for path in (many / "runs").glob("*/*"):
+        (path / "images" / "Samples").mkdir(parents=True)
+        Image.effect_noise((200, 200), 50).save(path / "images" / "Samples" / "0001.png")
+    out = tmp_path / "report.html"
+    assert main(["report", str(many), f"out={out}"]) == 0
+    assert out.stat().st_size < 10e6
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
+    for more in (["--window-size=1200,2000"], ["--window-size=500,2000", "--blink-settings=preferredColorScheme=0"]):
+        picture = tmp_path / "seen.png"
+        command = ["chromium", *flags, *more, f"--screenshot={picture}", out.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        with Image.open(picture) as seen:
+            assert len(seen.convert("RGB").getcolors(1 << 24) or []) > 100  # not an empty page
