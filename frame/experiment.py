@@ -149,6 +149,8 @@ def build(config: DictConfig) -> Experiment:
     if save_every is not None:
         save_every.check(optimization.counters, key="checkpoint.every")
     callbacks = [_instantiate(node, f"callbacks.{name}") for name, node in named(config.get("callbacks"))]
+    if config.get("doctor") is not None:
+        callbacks.append(_instantiate(config.doctor, "doctor"))
     trainer = make_trainer(config, settings, optimization)
     dry_run(model, optimization, callbacks, data, config)
     device = trainer.strategy.root_device

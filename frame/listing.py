@@ -252,6 +252,8 @@ def show(run: RunFolder) -> str:
     why = f": {str(summary.status['reason']).strip().splitlines()[-1]}" if summary.status.get("reason") else ""
     lines += ["", f"  {summary.state}{why}, at {summary.status.get('at', '?')}"]
     lines += [f"  {name} {text}" for name, text in (summary.status.get("troubles") or {}).items()]
+    for said in run.diagnoses:
+        lines.append(f"  doctor, iteration {said['iteration']}: {said['name']}: {said['text']}")
     if summary.newest:
         columns = ["name", "value", "±", "unit", "split", "n_samples", "checkpoint", "estimator"]
         rows = [{**record, "±": record.get("standard_error")} for record in summary.newest.values()]

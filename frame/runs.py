@@ -1,7 +1,7 @@
 """A run's folder: what is in it, and how it is opened again.
 
 config.yaml  overrides.yaml  code.json  code.diff  environment.json  facts.json  status.json
-metrics.csv  records.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.ckpt
+metrics.csv  records.jsonl  doctor.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.ckpt
 """
 
 import fcntl
@@ -173,14 +173,22 @@ class RunFolder:
 
     def cut(self, iteration: int) -> None:
         """Takes back the records that were measured after `iteration`, before the run goes on from there."""
-        file = self.path / "records.jsonl"
-        if file.exists():
-            kept = [line for line in file.read_text().splitlines() if _iteration(line) <= iteration]
-            write_text(file, "".join(line + "\n" for line in kept))
+        for file in (self.path / "records.jsonl", self.path / "doctor.jsonl"):
+            if file.exists():
+                kept = [line for line in file.read_text().splitlines() if _iteration(line) <= iteration]
+                write_text(file, "".join(line + "\n" for line in kept))
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        file = self.path / "records.jsonl"
+        return self._lines("records.jsonl")
+
+    @property
+    def diagnoses(self) -> list[dict[str, Any]]:
+        """What the doctor said: name, text ('over' where it ended), iteration, seconds and the signs of it."""
+        return self._lines("doctor.jsonl")
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        file = self.path / name
         lines = file.read_text().splitlines() if file.exists() else []
         return [json.loads(line) for line in lines if _iteration(line) >= 0]
 

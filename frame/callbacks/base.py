@@ -61,6 +61,13 @@ class Listens(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsLosses(Protocol):
+    def on_losses(self, trainer: Trainer, optimization: Optimization, losses: Mapping[str, float]) -> None:
+        """Called on every rank whenever losses are logged, with their means since the last time."""
+        ...
+
+
 class Monitor(Callback):
     """Acts on each measurement called `monitor`, once; patience therefore counts measurements.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from frame.callbacks.base import optimization_of
+from frame.callbacks.base import ReadsLosses, optimization_of
 
 
 class LossLog(Callback):
@@ -32,6 +32,9 @@ class LossLog(Callback):
         if not optimization.recent:
             return
         self.newest = optimization.losses()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ReadsLosses):
+                callback.on_losses(trainer, optimization, self.newest)
         if trainer.is_global_zero:
             one = len(optimization.players) == 1
             rates = {

@@ -1,0 +1,254 @@
+"""What goes wrong while a model trains, in plain words, and what to try."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from statistics import mean, median
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from frame.callbacks.base import Context, optimization_of, say
+from frame.data.base import Batch
+from frame.evaluation.base import batches, evaluating
+from frame.evaluation.vital_signs import vital_signs
+from frame.mistakes import Mistake, at_least
+from frame.optimization.base import Optimization
+from frame.units import parse
+
+Signs = Mapping[str, float]
+WINDOW = 50  # iterations whose mean loss is one value of the history
+WINDOWS = 10  # of the history, before a loss or a contest is judged
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Something that goes wrong: `holds` of these signs, all of which are there; `text` takes them by name."""
+
+    name: str
+    signs: tuple[str, ...]
+    holds: Callable[[Signs], bool]
+    text: str
+
+
+def fewest_directions(signs: Signs) -> float:
+    """Below so many directions codes have collapsed.
+
+    Not more than 2 where noise may switch latents off for good, a 64th of the latents where nothing does, and fewer
+    than a classifier's codes need, which are one direction for two classes.
+    """
+    n = signs["n_latents"]
+    fewest = 1 + min(1.0, (n - 1) / 20)
+    if "information" not in signs:
+        fewest = max(fewest, n / 64)
+    return min(fewest, (signs.get("n_classes", float("inf")) - 1) / 2)
+
+
+DIAGNOSES = (
+    Diagnosis(
+        "posterior collapse",
+        ("information",),
+        lambda signs: signs["information"] < 0.02,
+        "no latent tells one row from another: of {n_latents:.0f}, the best carries {information:.1g} nats. Try a "
+        "smaller weight of the KL, one that rises from 0 (frame.coefficients.Linear), or a weaker decoder",
+    ),
+    Diagnosis(
+        "dimensional collapse",
+        ("directions",),
+        # codes that are noise alone are the posterior's collapse
+        lambda signs: signs["directions"] < fewest_directions(signs) and signs.get("information", 1.0) >= 0.02,
+        "codes of {n_latents:.0f} dimensions lie in {directions:.1f} directions (effective rank). Try a smaller "
+        "learning rate, wider layers before the code, or a loss that spreads codes (more negatives, larger batches)",
+    ),
+    Diagnosis(
+        "mode collapse",
+        ("sample_distance",),
+        # what codes have lost, samples cannot show
+        lambda signs: signs["sample_distance"] < 0.1 and signs.get("information", 1.0) >= 0.02,
+        "samples are all alike: the nearest other one is {sample_distance:.1%} as far as in the data. Try a smaller "
+        "learning rate of the generator, more steps of the adversary (n_adversary_steps), or a critic with a penalty",
+    ),
+    Diagnosis(
+        "dead codebook",
+        ("perplexity",),
+        lambda signs: signs["perplexity"] < 1 + 0.05 * min(signs["n_codes"], signs["n_vectors"]),
+        "{n_vectors:.0f} vectors use {perplexity:.1f} of {n_codes:.0f} codes (perplexity). Try to revive dead codes "
+        "(revive_below=0.1), fewer codes, or a smaller learning rate",
+    ),
+)
+WON = Diagnosis(
+    "the adversary has won",
+    ("D_real", "D_fake"),
+    lambda signs: signs["D_real"] > 0.99 and signs["D_fake"] < 0.01,
+    "for {iterations:.0f} iterations it is right nearly always (real {D_real:.4f}, fake {D_fake:.4f}), and its "
+    "opponent's gradient vanishes. Try a smaller optimization.adversary_optimizer.lr, a smaller adversary, or a critic "
+    "with a penalty",
+)
+STUCK = Diagnosis(
+    "loss does not move",
+    ("stuck",),
+    lambda signs: signs["stuck"] > 0,
+    "after {iterations:.0f} iterations it is where it began ({first:.5g}, now {last:.5g}). Try a larger learning rate, "
+    "and look for a layer without gradient: saturated units, weights of 0, frozen parameters",
+)
+
+
+class Doctor(Callback):
+    """Says once what goes wrong, and once when it is over: in the terminal and in the run's `doctor.jsonl`.
+
+    It judges the losses when they are logged, and a few hundred rows each `check_every`; nothing in a step, and nothing
+    that changes what is trained. Rank 0 alone does so. What it has no sign of, it is silent about.
+
+    Args:
+        check_every: how often rows are judged, such as '200 iterations'.
+        n_samples: rows of the validation split (of the training split where there is none).
+        patience: judgements in a row before something is said, or said to be over.
+        share: of the time of training that judging may take; it waits where it would take more. 1 never waits.
+
+    Raises:
+        Mistake: a number is out of range, or check_every is no duration.
+    """
+
+    def __init__(
+        self, check_every: str = "200 iterations", n_samples: int = 256, patience: int = 3, share: float = 0.005
+    ) -> None:
+        at_least(32, n_samples=n_samples)
+        at_least(1, patience=patience)
+        if not 0 < share <= 1:
+            raise Mistake(f"doctor.share={share}: it lies in (0, 1]")
+        self.every = parse(check_every, key="doctor.check_every")
+        self.n_samples, self.patience, self.share = n_samples, patience, share
+        self.next_at = 0.0
+        self.took = 0.0  # seconds of judging
+        self.context: Context | None = None
+        self.rows: Batch | None = None
+        self.said: list[str] = []  # what holds, as far as it was said
+        self.streaks: dict[str, int] = {}  # judgements in a row that speak against what was said last
+        self.windows: dict[str, list[float]] = {}  # mean losses of at least WINDOW iterations each
+        self.sums: dict[str, list[float]] = {}  # of the window that is not complete
+        self.window_began = 0
+        self.moving: list[str] = []  # losses that have moved, which is for good
+
+    def bind(self, context: Context) -> None:
+        self.context = context
+
+    # When it looks
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        optimization = optimization_of(pl_module)
+        self.every.check(optimization.counters, key="doctor.check_every")
+        self.next_at = self.every.next_after(optimization.counters[self.every.counter])
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        optimization = optimization_of(pl_module)
+        now = optimization.counters[self.every.counter]
+        if now < self.next_at:
+            return
+        self.next_at = self.every.next_after(now)
+        if trainer.is_global_zero and self.took <= self.share * optimization.counters["seconds"]:
+            with optimization.clock.paused():
+                started = time.monotonic()
+                self.judge(self.examine(optimization), DIAGNOSES, optimization, self.patience)
+                self.took += time.monotonic() - started
+
+    def examine(self, optimization: Optimization) -> Signs:
+        """The vital signs of the model that is trained."""
+        assert self.context is not None, "bind() comes before training"
+        with evaluating(optimization.model):
+            if self.rows is None:  # the same rows each time, read once
+                data = self.context.data
+                split = "valid" if "valid" in data.splits else data.splits[0]
+                self.rows = next(batches(optimization.model, data, split, self.n_samples, self.n_samples))
+            return vital_signs(optimization.model, self.rows)
+
+    def on_losses(self, trainer: Trainer, optimization: Optimization, losses: Mapping[str, float]) -> None:
+        """The means since the last time, each time they are logged."""
+        if not trainer.is_global_zero:
+            return
+        for name, value in losses.items():
+            if name.rpartition("/")[2] in ("loss", "D_real", "D_fake"):
+                self.sums.setdefault(name, []).append(value)
+        iteration = int(optimization.counters["iterations"])
+        if iteration - self.window_began < WINDOW:
+            return
+        self.window_began = iteration
+        for name, values in self.sums.items():
+            history = self.windows.setdefault(name, [])
+            history.append(mean(values))
+            del history[: -4 * WINDOWS]
+        self.sums = {}
+        for name, history in self.windows.items():
+            if len(history) >= WINDOWS:
+                last = name.rpartition("/")[2]
+                fake = self.windows.get(name.removesuffix("real") + "fake")
+                if last == "D_real" and fake is not None:
+                    self.judge_contest(history, fake, optimization)
+                elif last == "loss" and not any("adversary/" in other for other in self.windows):
+                    self.judge_loss(name, history, optimization)  # against an adversary it need not fall
+
+    def judge_contest(self, real: list[float], fake: list[float], optimization: Optimization) -> None:
+        signs = {"D_real": median(real[-WINDOWS:]), "D_fake": median(fake[-WINDOWS:]), "iterations": WINDOW * WINDOWS}
+        self.judge(signs, (WON,), optimization, 1)
+
+    def judge_loss(self, name: str, history: list[float], optimization: Optimization) -> None:
+        if name not in self.moving:
+            stuck = not moves(history)
+            signs = {"stuck": stuck, "iterations": self.window_began, "first": history[0], "last": history[-1]}
+            self.judge(signs, (replace(STUCK, name=f"{name} does not move"),), optimization, 1)
+            if not stuck:
+                self.moving.append(name)
+
+    # What it says
+
+    def judge(self, signs: Signs, diagnoses: tuple[Diagnosis, ...], optimization: Optimization, patience: int) -> None:
+        """Says what `patience` judgements in a row agree on, where it is new."""
+        for diagnosis in diagnoses:
+            if not all(sign in signs for sign in diagnosis.signs):
+                continue
+            name, holds = diagnosis.name, diagnosis.holds(signs)
+            self.streaks[name] = self.streaks.get(name, 0) + 1 if holds != (name in self.said) else 0
+            if self.streaks[name] >= patience:
+                self.streaks[name] = 0
+                if holds:
+                    self.said.append(name)
+                else:
+                    self.said.remove(name)
+                self.tell(name, diagnosis.text.format(**signs) if holds else "over", signs, optimization)
+
+    def tell(self, name: str, text: str, signs: Signs, optimization: Optimization) -> None:
+        iteration = int(optimization.counters["iterations"])
+        say(
+            f"doctor, iteration {iteration}: {name}: {text}"
+            if text != "over"
+            else f"doctor, iteration {iteration}: no longer: {name}"
+        )
+        if self.context is not None and self.context.run is not None:
+            entry = {"iteration": iteration, "seconds": optimization.counters["seconds"], "name": name, "text": text}
+            try:
+                with (self.context.run.path / "doctor.jsonl").open("a") as stream:
+                    stream.write(json.dumps({**entry, "signs": {key: float(v) for key, v in signs.items()}}) + "\n")
+            except OSError:
+                pass  # the files logger has said that the disk is full
+
+    def state_dict(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in STATE}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for key in STATE:
+            setattr(self, key, state_dict[key])
+
+
+STATE = ("said", "streaks", "windows", "sums", "window_began", "moving")
+
+
+def moves(history: list[float]) -> bool:
+    """Whether values go anywhere: from the first third to the last, or away from the first, by more than noise.
+
+    The noise is that of the differences of neighbours, by their median: for Gaussians 0.954 standard deviations.
+    """
+    steps = [abs(a - b) for a, b in zip(history, history[1:], strict=False)]
+    noise = median(steps) / 0.954
+    third = len(history) // 3
+    drift = abs(mean(history[:third]) - mean(history[-third:]))
+    return drift > 4 * noise * (2 / third) ** 0.5 or abs(history[0] - median(history[1:])) > 6 * noise

@@ -1,0 +1,87 @@
+"""What a few hundred rows say of a model's health, by what it can do; what the numbers mean is the doctor's to say."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frame.data.base import Batch
+from frame.evaluation.base import Encodes, Predicts, Samples, given
+from frame.evaluation.codebook import Quantises
+from frame.measures.codes import perplexity, usage
+from frame.measures.geometry import effective_rank
+from frame.mistakes import Mistake
+
+
+def vital_signs(model: nn.Module, batch: Batch) -> dict[str, float]:
+    """Numbers by name; what the model has no capability for, or does not make finite, is left out.
+
+    Called in eval mode and without gradients, as an evaluation is.
+    """
+    found: dict[str, float] = {}
+    for capability, sign in SIGNS:
+        if isinstance(model, capability):
+            try:
+                found |= sign(model, batch)
+            except (Mistake, KeyError, NotImplementedError, TypeError):
+                continue  # a distribution without moments, samples that want a condition, data without x
+    return {name: value for name, value in found.items() if value == value}
+
+
+def of_codes(model: Any, batch: Batch) -> dict[str, float]:
+    """`information`, nats of the latent that tells most of x; `directions` in which mean codes spread, of `n_latents`.
+
+    A latent's information is (1/2) log(1 + Var_x(mean) / E_x[variance]): what a Gaussian channel of that noise carries.
+    """
+    q_z_given_x = model.encode(*given(model, batch))
+    mean = q_z_given_x.mean.flatten(1).double()  # [N, D]
+    if not mean.isfinite().all():
+        return {}
+    found = {"n_latents": float(mean.shape[1])}
+    noise = q_z_given_x.variance.flatten(1).double().mean(0)
+    if (noise > 0).all():
+        found["information"] = (mean.var(0) / noise).log1p().max().item() / 2
+    if mean.shape[1] > 1 and not isinstance(model, Quantises):
+        try:
+            found["directions"] = effective_rank(mean)
+        except Mistake:  # all codes are equal
+            found["directions"] = 0.0
+    return found
+
+
+def of_predictions(model: Any, batch: Batch) -> dict[str, float]:
+    """`n_classes`."""
+    return {"n_classes": float(model.predict(*given(model, batch))[:1].shape[1])}
+
+
+def of_samples(model: Any, batch: Batch) -> dict[str, float]:
+    """`sample_distance`: how far a sample's nearest other one is, as a share of the same in the data; medians."""
+    x = batch["x"].flatten(1).float()
+    samples = model.sample(len(x)).flatten(1).float()
+    data = nearest_distance(x)
+    if samples.shape != x.shape or not data > 0:
+        return {}
+    return {"sample_distance": nearest_distance(samples) / data}
+
+
+def nearest_distance(x: Tensor) -> float:
+    """The median distance of a row [N, D] to the nearest other one."""
+    distances = torch.cdist(x, x)
+    distances.fill_diagonal_(torch.inf)
+    return distances.amin(1).median().item()
+
+
+def of_codebook(model: Any, batch: Batch) -> dict[str, float]:
+    """`perplexity` of the codes in use, of `n_codes`, counted in `n_vectors` vectors."""
+    indices = model.quantise(*given(model, batch)).cpu()
+    used = perplexity(usage(indices, model.n_codes).double())
+    return {"perplexity": used.item(), "n_codes": float(model.n_codes), "n_vectors": float(indices.numel())}
+
+
+SIGNS: tuple[tuple[type, Callable[[Any, Batch], dict[str, float]]], ...] = (
+    (Encodes, of_codes),
+    (Predicts, of_predictions),
+    (Samples, of_samples),
+    (Quantises, of_codebook),
+)
