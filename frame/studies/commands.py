@@ -140,7 +140,8 @@ def plot(words: Sequence[str]) -> int:
     """`frame plot STUDY x=params.beta y=METRIC [hue=model] [band=ci|sd|none] [log=x] [kind=...] [out=fig.pdf]`."""
     valid = ("x", "y", "hue", "band", "log", "title", "kind", "name", "out")
     places, options = _places_and_options(words, valid, "plot")
-    kinds = {"values": ("x", "y"), "parallel": ("y",), "pictures": ("name",)}
+    kinds: dict[str, tuple[str, ...]] = {"values": ("x", "y"), "parallel": ("y",), "pictures": ("name",)}
+    kinds |= {"rate_distortion": (), "information_plane": ()}
     kind = options.get("kind", "values")
     if kind not in kinds:
         raise Mistake(choices(kind, kinds, kind="kind"))
@@ -153,12 +154,15 @@ def plot(words: Sequence[str]) -> int:
 
     more: dict[str, Any] = {key: options[key] for key in ("hue", "band", "log", "title") if key in options}
     more |= {"hue": listed(options["hue"])} if "hue" in options else {}
-    if more and kind != "values":
-        raise Mistake(f"kind={kind} has no {next(iter(more))}")
+    wrong = [key for key in more if kind != "values" and (kind, key) != ("rate_distortion", "hue")]
+    if wrong:
+        raise Mistake(f"kind={kind} has no {wrong[0]}")
     if kind == "values":
         made = figures.plot(places, options["x"], options["y"], **more)
     elif kind == "parallel":
         made = plot_kinds.parallel(places, options["y"])
+    elif kind != "pictures":
+        made = plot_kinds.of_records(places, kind, options.get("y"), options.get("hue"))
     else:
         made = plot_kinds.pictures(places, options["name"])
     out = Path(options.get("out", figures.default_name(options))).expanduser()

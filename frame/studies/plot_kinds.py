@@ -109,3 +109,19 @@ def pictures(places: Sequence[str | Path], name: str) -> Plot:
         for axes in figure.axes:
             axes.set_axis_off()
     return Plot(figure, ["setting", "picture"], [[text, str(file)] for text, file in found], notes)
+
+
+def of_records(places: Sequence[str | Path], kind: str, y: str | None = None, hue: str | None = None) -> Plot:
+    """`rate_distortion` or `information_plane` over the finished runs; of the records that begin with `y`."""
+    from frame.listing import results
+    from frame.studies import curves
+
+    done, notes = finished(places)
+    table = results([summary.run.path for summary in done])
+    if y is not None:
+        table = table[table["name"].str.startswith(y)]
+        if not len(table):
+            raise Mistake(choices(y, {name for s in done for name in s.newest}, kind="metric of these runs"))
+    figure = curves.rate_distortion(table, hue) if kind == "rate_distortion" else curves.information_plane(table)
+    head = ["run", "seed", "name", "iteration", "value"]
+    return Plot(figure, head, table[head].values.tolist(), notes)

@@ -158,3 +158,18 @@ def test_mistakes_are_one_line(three: Path, tmp_path: Path, capsys: pytest.Captu
         assert main(["plot", *words]) == 2
         error = capsys.readouterr().err
         assert answer in error and error.count("\n") == 1, error
+
+
+def test_rate_distortion_over_finished_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, beta in enumerate((1.0, 4.0), 1):
+        records = [
+            record("ELBO/Test", -90.0),
+            record("ELBO/Test/rate", 20 / beta),
+            record("ELBO/Test/distortion", 70.0),
+        ]
+        run(tmp_path / f"{seed}", {"beta": beta}, seed, records)
+    out = tmp_path / "out" / "a.pdf"
+    assert main(["plot", str(tmp_path), "kind=rate_distortion", "y=ELBO/Test", f"out={out}"]) == 0
+    assert out.exists() and "ELBO/Test/rate" in out.with_suffix(".csv").read_text()
+    assert main(["plot", str(tmp_path), "kind=information_plane", f"out={out}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
