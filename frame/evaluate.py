@@ -4,7 +4,7 @@ import json
 import statistics
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from frame.data.base import DataSet
 from frame.evaluated import Notes, key_of
 from frame.evaluation.base import evaluating
 from frame.evaluation.codes import caching
+from frame.evaluation.similarity import Other, opening
 from frame.experiment import named
 from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
@@ -157,9 +158,11 @@ def evaluate_run(
         _share(run, shared)
     evaluations = {name: build_evaluation(OmegaConf.create(node), packages) for name, node in waiting.items()}
     refused: dict[str, str] = {}
+    opener = _opener(packages, device)
     for name, evaluation in evaluations.items():
         try:
-            evaluation.check(run.model, run.data_set)
+            with opening(opener):
+                evaluation.check(run.model, run.data_set)
         except Mistake as mistake:
             refused[name] = str(mistake)
     if refused and len(refused) == len(evaluators):
@@ -172,7 +175,7 @@ def evaluate_run(
                 continue
             started = time.monotonic()
             try:
-                with evaluating(run.model):
+                with evaluating(run.model), opening(opener):
                     entry = evaluation.evaluate(run.model, run.data_set)
                 entry.check()
             except Mistake as mistake:  # collapsed codes, too few rows: this one has no number, the others may
@@ -251,6 +254,20 @@ def _counters(run: Run) -> dict[str, float]:
         raise Mistake(f"{run.folder.path} has no {run.checkpoint} checkpoint yet")
     counters: dict[str, float] = state["counters"]
     return counters
+
+
+def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
+    """Opens another run, once, by the last checkpoint and with the same trust; its name are its last two folders."""
+    found: dict[str, Other] = {}
+
+    def opened(folder: str) -> Other:
+        if folder not in found:
+            run = open_run(folder, packages=packages, device=device)
+            name = "/".join(run.folder.path.resolve().parts[-2:])
+            found[folder] = Other(run.model, run.data_set, name)
+        return found[folder]
+
+    return opened
 
 
 def _share(run: Run, shared: dict[str, DataSet]) -> None:

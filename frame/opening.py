@@ -71,6 +71,7 @@ def build_evaluation(node: DictConfig, packages: Sequence[str] = ()) -> Evaluati
 
 
 def _build(config: DictConfig, key: str, packages: Sequence[str], kind: type, export: Export | None = None) -> Any:
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     node = config[key]
@@ -80,7 +81,10 @@ def _build(config: DictConfig, key: str, packages: Sequence[str], kind: type, ex
     except InterpolationResolutionError as error:
         raise Mistake(f"{key} cannot be filled in: {str(error).splitlines()[0]}") from None
     guard({key: plain}, packages, export)
-    built = instantiate(plain)
+    try:
+        built = instantiate(plain)
+    except InstantiationException as error:  # Hydra wraps what a constructor refuses
+        raise error.__cause__ if isinstance(error.__cause__, Mistake) else error from None
     assert isinstance(built, kind), f"{key} is a {type(built).__name__}"
     return built
 

@@ -288,6 +288,22 @@ def test_runs_on_the_same_data_read_it_once(study: Path, tmp_path: Path, monkeyp
     assert values[0] == values[1] != values[2] == values[3]
 
 
+def test_a_run_beside_another(study: Path, tmp_path: Path) -> None:
+    a, b = tmp_path / "study" / "a", tmp_path / "study" / "b"
+    copied(study, a)
+    shutil.copytree(find([study])[0].path, b)
+    for beside in ("a", "b"):
+        words = [*AGAIN, str(a), "evaluation=[similarity]", f"similarity.other={tmp_path}/study/{beside}"]
+        code, output = frame_command(words, tmp_path)
+        assert code == 0, output
+    found: dict[str, Any] = {str(r["name"]): r for r in lines(a)}
+    for measure in ("cka", "mutual_knn"):
+        own, other = (found[f"similarity/Test/{measure}/study/{name}"] for name in "ab")
+        assert own["value"] == pytest.approx(1) and own["value"] > other["value"] > 0
+        assert "mean with mean of study/b" in str(other["estimator"]) and other["layer"] == "mean"
+    assert str(tmp_path) not in (a / "records.jsonl").read_text()
+
+
 def test_mistakes_of_evaluating(study: Path) -> None:
     for words, answer in (
         (["runs", "evaluation=elbow"], "did you mean 'elbo'"),
