@@ -302,6 +302,16 @@ def test_a_run_beside_another(study: Path, tmp_path: Path) -> None:
         assert own["value"] == pytest.approx(1) and own["value"] > other["value"] > 0
         assert "mean with mean of study/b" in str(other["estimator"]) and other["layer"] == "mean"
     assert str(tmp_path) not in (a / "records.jsonl").read_text()
+    words[-1] = f"similarity.other={a}"
+    code, output = frame_command([*words, "similarity.other_layer=featurse"], tmp_path)
+    assert code == 2 and "did you mean 'features'" in output
+    config = b / "config.yaml"
+    config.write_text(config.read_text().replace("binarize: dynamic", "binarize: none"))
+    words[-1] = f"similarity.other={b}"
+    code, output = frame_command([*words, "again=true"], tmp_path)
+    assert code == 1 and "study/b has other data or rows in 'test'" in output.splitlines()[-1]
+    code, output = frame_command([*AGAIN, str(a), "evaluation=[similarity]"], tmp_path)
+    assert code == 2 and "similarity.other=runs/..." in output and "Traceback" not in output
 
 
 def test_mistakes_of_evaluating(study: Path) -> None:
