@@ -259,6 +259,11 @@ def fingerprints(config: DictConfig) -> dict[str, str]:
     return {"sources": _hash(sources), "configs": _hash(configs)}
 
 
+def own_sources() -> str:
+    """A hash of this package's modules as they lie on disk now."""
+    return _hash(set(_modules("frame")))
+
+
 def _modules(name: str) -> list[Path]:
     """The files of a package that is the user's own or this one; libraries are told by their versions."""
     spec = importlib.util.find_spec(name) if name.isidentifier() else None

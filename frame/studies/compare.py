@@ -6,15 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
-from frame.listing import Summary
+from frame.listing import Summary, varying
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
+from frame.studies.intervals import LEVEL, Difference, holm, interval, paired
 from frame.studies.protocols import one_protocol
 
-LEVEL = 0.95
 SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
 
 
@@ -31,16 +28,6 @@ class Sample:
     values: Mapping[Any, float]
     mean: float
     half: float
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Of paired values: mean, half of its t interval, the t test's p value, and how many pairs."""
-
-    mean: float
-    half: float
-    p: float
-    n: int
 
 
 @dataclass
@@ -66,40 +53,6 @@ class Comparison:
     floors: dict[str, dict[str, Sample]]
     units: dict[str, str]
     notes: list[str]
-
-
-def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-    """Mean of independent values and half of its t interval; NaN for the latter where there is one."""
-    n = len(values)
-    mean = float(np.mean(values))
-    if n < 2:
-        return mean, math.nan
-    return mean, float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
-
-
-def paired(values: Mapping[Any, float], others: Mapping[Any, float]) -> Difference:
-    """Of `values` from `others` where both have a value; p of the two-sided t test that the mean is 0."""
-    differences = [value - others[key] for key, value in values.items() if key in others]
-    n = len(differences)
-    if n == 0:
-        return Difference(math.nan, math.nan, math.nan, 0)
-    mean, half = interval(differences)
-    spread = float(np.std(differences, ddof=1)) if n > 1 else math.nan
-    if n < 2 or spread == 0:  # one pair tells nothing; without any spread the differences are no draws
-        return Difference(mean, half, math.nan, n)
-    t = mean / (spread / math.sqrt(n))
-    return Difference(mean, half, float(2 * stats.t.sf(abs(t), n - 1)), n)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p values, so that the chance of one false find among all stays at the level (Holm 1979). NaN stays."""
-    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
-    adjusted = [math.nan] * len(p_values)
-    highest = 0.0
-    for rank, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - rank) * p))
-        adjusted[i] = highest
-    return adjusted
 
 
 def counted(runs: Sequence[RunFolder]) -> tuple[list[Summary], list[Summary]]:
@@ -173,7 +126,11 @@ def compare(
         best = (min if by in minimize else max)(have, key=lambda row: row.samples[by].mean)
         best.chosen = True
         notes.append(f"{', '.join(best.label)} is chosen by {by}, {shown(best.samples[by])} {units[by]}".rstrip())
-    return Comparison([*rows], [*metrics], [*columns], found, _floors(finished, metrics), units, notes)
+    floors = _floors(finished, metrics)
+    for floor, samples in floors.items():
+        if any(len(set(sample.values.values())) > 1 for sample in samples.values()):
+            notes.append(f"floor {floor} is the mean over all rows: it depends on the size or the weights of a code")
+    return Comparison([*rows], [*metrics], [*columns], found, floors, units, notes)
 
 
 def _selection(select: str | None, metrics: Sequence[str], results: set[str]) -> str | None:
@@ -224,6 +181,11 @@ def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str
         )
     most = max(len({_pair(s) for s in row.runs}) for row in found)
     for row in found:
+        mixed = [key for key in varying(row.runs) if key not in (*keys, "seed")]
+        if mixed:
+            notes.append(
+                f"{', '.join(row.label)}: its runs differ in {', '.join(mixed)} and are averaged; rows=... parts them"
+            )
         waiting = [s for s in others if tuple(str(s.get(key)) for key in keys) == row.label]
         states = [f"seed {s.get('seed')} {s.state}" for s in waiting]
         n = len({_pair(s) for s in row.runs})
@@ -276,7 +238,7 @@ def _floors(finished: Sequence[Summary], metrics: Sequence[str]) -> dict[str, di
     floors: dict[str, dict[str, Sample]] = {}
     for metric in metrics:
         for name in dict.fromkeys(name for s in finished for name in s.newest if name.startswith(f"{metric}/floor/")):
-            values = {_pair(s): float(s.newest[name]["value"]) for s in finished if name in s.newest}
+            values = {str(s.run.path): float(s.newest[name]["value"]) for s in finished if name in s.newest}
             mean, half = interval([*values.values()])
             floors.setdefault(name.rpartition("/")[2], {})[metric] = Sample(values, mean, half)
     return floors

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from omegaconf import DictConfig
 
 from frame.mistakes import Mistake, choices
+from frame.runs import own_sources
 
 LAUNCHERS = ("local", "submitit", "submitit_local", "ray")
 PRELOADED = ["frame.experiment"]
@@ -58,7 +59,8 @@ def make_launcher(
         if options:
             raise Mistake(f"launcher.{next(iter(options))}: launcher=local takes no options")
         threads = max(1, (os.cpu_count() or 1) // jobs)
-        return Forks(threads) if forks and _is_ours(program) else Processes(command(program), threads)
+        fresh = Processes(command(program), threads)
+        return Forks(threads, fresh) if forks and _is_ours(program) else fresh
     if name == "ray":
         return Ray(command(program), options)
     return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder)
@@ -115,14 +117,20 @@ class Processes:
 
 
 class Forks:
-    """Cells forked from one process that has torch and Lightning loaded, which saves seconds a cell."""
+    """Cells forked from one process that has torch and Lightning loaded, which saves seconds a cell.
 
-    def __init__(self, threads: int) -> None:
+    Once our files have changed, what is loaded there is old: the next cells are `fresh`.
+    """
+
+    def __init__(self, threads: int, fresh: Launcher) -> None:
+        self.fresh, self.loaded = fresh, own_sources()
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOADED)
 
     def launch(self, words: Sequence[str], log: Path) -> Handle:
+        if own_sources() != self.loaded:
+            return self.fresh.launch(words, log)
         process = self.context.Process(target=_train, args=(list(words), str(Path.cwd()), str(log), sys.argv[0]))
         process.start()
 

@@ -13,6 +13,8 @@ def protocol(record: Mapping[str, Any]) -> dict[str, Any]:
     """What has to agree. What an estimator says in square brackets is what it found, such as [C = 0.1]."""
     found = {part: record.get(part) for part in PARTS}
     found["estimator"] = re.sub(r"\s*\[[^\]]*\]", "", str(found["estimator"] or ""))
+    if str(found["checkpoint"] or "").startswith("iteration"):  # the newest of training
+        found["checkpoint"] = "last"
     return found
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from frame.listing import Summary, find, shown, varying
 from frame.mistakes import Mistake, choices
-from frame.studies.compare import counted, interval
+from frame.studies.compare import counted
+from frame.studies.intervals import interval
 from frame.studies.protocols import one_protocol
 
 COSTS = ("parameters", "encoder_parameters", "flops_per_sample", "flops", "epochs", "seconds")

@@ -14,7 +14,8 @@ from scipy import stats
 from frame.cli import main
 from frame.listing import find
 from frame.mistakes import Mistake
-from frame.studies.compare import compare, holm, interval, paired
+from frame.studies.compare import compare
+from frame.studies.intervals import holm, interval, paired
 from frame.studies.tables import escape
 
 TEST, VALID = "ELBO/Test", "ELBO/Validation"
@@ -183,3 +184,17 @@ def test_an_empty_study_and_one_without_an_end(tmp_path: Path, capsys: pytest.Ca
     assert main(["compare", str(tmp_path), "metrics=[a]"]) == 2
     error = capsys.readouterr().err
     assert "no run in" in error and "none of 1 runs is finished" in error
+
+
+def test_what_a_row_mixes_is_said(tmp_path: Path) -> None:
+    run(tmp_path, 0.5, 1, ELBO__Test=-90.0)
+    run(tmp_path, 2.0, 2, ELBO__Test=-80.0)
+    notes = compare(find([tmp_path]), ["model"], [TEST]).notes
+    assert "VAE: its runs differ in params.beta and are averaged; rows=... parts them" in notes
+
+
+def test_the_last_of_training_and_the_last_checkpoint_are_one_protocol(study: Path) -> None:
+    for number, file in enumerate(sorted(study.glob("*/*/records.jsonl"))):
+        of_callback = json.dumps({"checkpoint": "iteration 9" if number % 2 else "last"})[1:-1]
+        file.write_text(file.read_text().replace('"iteration": 9', f'"iteration": 9, {of_callback}'))
+    assert compare(find([study]), ["params.beta"], [TEST]).rows[0].samples[TEST].mean == pytest.approx(-89.25)

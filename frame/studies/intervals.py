@@ -1,0 +1,55 @@
+"""Intervals and differences over seeds: t intervals, paired t tests, Holm's correction."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of paired values: mean, half of its t interval, the t test's p value, and how many pairs."""
+
+    mean: float
+    half: float
+    p: float
+    n: int
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+    """Mean of independent values and half of its t interval; NaN for the latter where there is one."""
+    n = len(values)
+    mean = float(np.mean(values))
+    if n < 2:
+        return mean, math.nan
+    return mean, float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+
+
+def paired(values: Mapping[Any, float], others: Mapping[Any, float]) -> Difference:
+    """Of `values` from `others` where both have a value; p of the two-sided t test that the mean is 0."""
+    differences = [value - others[key] for key, value in values.items() if key in others]
+    n = len(differences)
+    if n == 0:
+        return Difference(math.nan, math.nan, math.nan, 0)
+    mean, half = interval(differences)
+    spread = float(np.std(differences, ddof=1)) if n > 1 else math.nan
+    if n < 2 or spread == 0:  # one pair tells nothing; without any spread the differences are no draws
+        return Difference(mean, half, math.nan, n)
+    t = mean / (spread / math.sqrt(n))
+    return Difference(mean, half, float(2 * stats.t.sf(abs(t), n - 1)), n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p values, so that the chance of one false find among all stays at the level (Holm 1979). NaN stays."""
+    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    adjusted = [math.nan] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        adjusted[i] = highest
+    return adjusted
