@@ -79,6 +79,12 @@ def report(places: Sequence[str | Path], metrics: Sequence[str] = (), rows: Sequ
     )
 
 
+def _reason(summary: Summary) -> str:
+    """Why a run is not finished: the last line of what it left, which names the error."""
+    lines = str(summary.status.get("reason") or "").strip().splitlines()
+    return f" ({lines[-1].strip()})" if lines else ""
+
+
 def _section(title: str, parts: Iterator[str]) -> str:
     found = "\n".join(parts)
     return f"<h2>{title}</h2>\n{found}" if found else ""
@@ -95,7 +101,7 @@ def _warning(text: str) -> str:
 def _missing(others: Sequence[Summary], keys: Sequence[str]) -> str:
     if not others:
         return ""
-    lines = [f"{label(keys, s)}, seed {s.get('seed')}: {s.state}" for s in others]
+    lines = [f"{label(keys, s)}, seed {s.get('seed')}: {s.state}{_reason(s)}" for s in others]
     listing = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return _warning(f"{len(others)} runs are not finished and left out") + _folded("which", f"<ul>{listing}</ul>")
 

@@ -80,6 +80,14 @@ def test_what_cannot_be_averaged_is_said_and_the_rest_stands(tmp_path: Path) -> 
     assert "Other/Test was measured in several ways" in text and text.count("<svg") == 1
 
 
+def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
+    run(tmp_path / "s" / "1", {"beta": 1.0}, 1, [record("ELBO/Test", 1.0)])
+    failed = run(tmp_path / "s" / "3", {"beta": 1.0}, 3, [], "failed")
+    (failed / "status.json").write_text('{"state": "failed", "reason": "Traceback\\nValueError: loss <NaN>\\n"}')
+    text = report([tmp_path / "s"])
+    assert "seed 3: failed (ValueError: loss &lt;NaN&gt;)" in text and "Traceback" not in text
+
+
 def test_mistakes_are_one_line(three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     run(tmp_path / "failed" / "1", {"beta": 1.0}, 1, [], "failed")
