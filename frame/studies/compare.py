@@ -250,7 +250,7 @@ def shown(sample: Sample) -> str:
 
 
 def spread(mean: float, half: float, sign: str = "") -> str:
-    if math.isnan(half) or half == 0:
+    if math.isnan(half) or half < 1e-9 * max(1.0, abs(mean)):  # the dust of a sum is no spread
         return f"{mean:{sign}.5g}"
     digits = max(0, 1 - math.floor(math.log10(half)))
     return f"{mean:{sign}.{digits}f} ± {half:.{digits}f}"

@@ -14,7 +14,7 @@ from scipy import stats
 from frame.cli import main
 from frame.listing import find
 from frame.mistakes import Mistake
-from frame.studies.compare import compare
+from frame.studies.compare import compare, spread
 from frame.studies.intervals import holm, interval, paired
 from frame.studies.tables import escape
 
@@ -198,3 +198,8 @@ def test_the_last_of_training_and_the_last_checkpoint_are_one_protocol(study: Pa
         of_callback = json.dumps({"checkpoint": "iteration 9" if number % 2 else "last"})[1:-1]
         file.write_text(file.read_text().replace('"iteration": 9', f'"iteration": 9, {of_callback}'))
     assert compare(find([study]), ["params.beta"], [TEST]).rows[0].samples[TEST].mean == pytest.approx(-89.25)
+
+
+def test_the_dust_of_a_sum_is_no_interval() -> None:
+    assert spread(98.66666666666669, 3e-15) == "98.667" and spread(-90.123, 0.0456) == "-90.123 ± 0.046"
+    assert spread(12345.6, 789.0) == "12346 ± 789" and spread(1.5, math.nan) == "1.5"
