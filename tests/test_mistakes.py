@@ -22,7 +22,7 @@ MISTAKES = [
     (["experiment=tiny", "params.z_dim=[1,2]"], ["params.z_dim", "number"]),
     (["experiment=tiny", "train_for=5 lightyears and 3"], ["train_for", "20 epochs"]),
     (["experiment=tiny", "seed"], ["seed"]),
-    (["experiment=tiny", "-m"], ["-m", "wandb sweep"]),
+    (["experiment=tiny", "-m"], ["-m", "frame sweep"]),
     (["experiment=tiny", "--frobnicate"], ["--frobnicate"]),
     (["model=VAE"], ["no data", "experiment"]),
     ([], ["experiment=digits_VAE"]),
