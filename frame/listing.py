@@ -88,11 +88,16 @@ class Summary:
         }
 
     @property
-    def experiment(self) -> str | None:
-        """The experiment that was typed; the run's name where none was."""
+    def typed_experiment(self) -> str | None:
+        """The experiment that was typed; None where the parts were."""
         file = self.run.path / "overrides.yaml"
         typed = re.findall(r"^- ['\"]?\+?experiment=([\w.-]+)", file.read_text() if file.exists() else "", re.MULTILINE)
-        return typed[-1] if typed else self.config.get("experiment_name")
+        return typed[-1] if typed else None
+
+    @property
+    def experiment(self) -> str | None:
+        """The experiment that was typed; the run's name where none was."""
+        return self.typed_experiment or self.config.get("experiment_name")
 
     @cached_property
     def costs(self) -> dict[str, float | None]:

@@ -103,9 +103,10 @@ def compare(words: Sequence[str]) -> int:
             options[key] = value
     if not places:
         raise Mistake("compare needs a study or runs: frame compare runs/studies/beta rows=params.beta metrics=[...]")
-    from frame.listing import Summary, find, varying
+    from frame.listing import Summary, find
     from frame.studies.compare import compare as side_by_side
     from frame.studies.compare import counted
+    from frame.studies.series import settings
     from frame.studies.tables import FORMATS, terminal
 
     runs = find(places)
@@ -114,7 +115,7 @@ def compare(words: Sequence[str]) -> int:
     if not metrics:
         there = {name for summary in summaries for name in summary.newest if "/floor/" not in name}
         raise Mistake(f"compare needs metrics=[...]; these runs have: {', '.join(sorted(there)) or 'none'}")
-    rows = listed(options.get("rows", "")) or [key for key in varying(summaries) if key != "seed"] or ["experiment"]
+    rows = listed(options.get("rows", "")) or settings(summaries) or ["experiment"]
     out = Path(options["out"]).expanduser() if "out" in options else None
     if out is not None and out.suffix not in FORMATS:
         raise Mistake(f"out={out}: it ends in one of {', '.join(FORMATS)}")

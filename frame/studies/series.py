@@ -88,9 +88,18 @@ def order(value: Any) -> tuple[bool, float, str]:
 
 
 def settings(summaries: Sequence[Summary]) -> list[str]:
-    """The keys in which the runs differ, besides the seed: model and data first."""
-    keys = [key for key in ("model", "data") if len({summary.get(key) for summary in summaries}) > 1]
-    return keys + [key for key in varying(summaries) if key != "seed"]
+    """The keys that tell the runs' settings apart: the experiment where there are several, and what varies within one.
+
+    What differs between experiments alone, such as a parameter that only one method has, goes with their names.
+    """
+    groups: dict[str, list[Summary]] = {}
+    for summary in summaries:
+        groups.setdefault(str(summary.typed_experiment), []).append(summary)
+    keys = ["experiment"] if len(groups) > 1 else []
+    for group in groups.values():
+        keys += [key for key in ("model", "data") if len({s.get(key) for s in group}) > 1]
+        keys += [key for key in varying(group) if key != "seed"]
+    return list(dict.fromkeys(keys))
 
 
 def unit_of(summaries: Sequence[Summary], y: str) -> str:

@@ -14,8 +14,9 @@ from scipy import stats
 from frame.cli import main
 from frame.listing import find
 from frame.mistakes import Mistake
-from frame.studies.compare import compare, spread
+from frame.studies.compare import compare, counted, spread
 from frame.studies.intervals import holm, interval, paired
+from frame.studies.series import settings
 from frame.studies.tables import escape
 
 TEST, VALID = "ELBO/Test", "ELBO/Validation"
@@ -203,3 +204,17 @@ def test_the_last_of_training_and_the_last_checkpoint_are_one_protocol(study: Pa
 def test_the_dust_of_a_sum_is_no_interval() -> None:
     assert spread(98.66666666666669, 3e-15) == "98.667" and spread(-90.123, 0.0456) == "-90.123 ± 0.046"
     assert spread(12345.6, 789.0) == "12346 ± 789" and spread(1.5, math.nan) == "1.5"
+
+
+def test_rows_are_experiments_where_there_are_several_and_what_varies_within_one(tmp_path: Path) -> None:
+    for experiment, beta in (("digits_VAE", 0.5), ("digits_VAE", 2.0), ("digits_AE", 7.0)):
+        for seed in (1, 2):
+            path = run(tmp_path / experiment, beta, seed, ELBO__Test=-90.0)
+            (path / "overrides.yaml").write_text(f"- experiment={experiment}\n- params.beta={beta}\n")
+    summaries, _ = counted(find([tmp_path]))
+    assert settings(summaries) == ["experiment", "params.beta"]
+    assert settings([s for s in summaries if s.experiment == "digits_VAE"]) == ["params.beta"]
+    assert settings([s for s in summaries if s.get("params.beta") != 2.0]) == ["experiment"]
+    for summary in summaries:
+        (summary.run.path / "overrides.yaml").unlink()  # a cell's name is no experiment
+    assert settings(counted(find([tmp_path]))[0]) == ["params.beta"]
