@@ -1,11 +1,14 @@
 """Finished runs, evaluated again: other measures, another split or checkpoint; nothing is trained."""
 
 import json
+import signal
 import statistics
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
@@ -52,6 +55,7 @@ def evaluate_runs(
     took: list[float] = []  # by runs that were measured, not by those that were there already
     shared: dict[str, DataSet] = {}
     interrupted = ""
+    noticed = noticing_interrupts()
     for number, folder in enumerate(folders, 1):
         if len(folders) > 1:
             print(f"[{number}/{len(folders)}] {_left(took, len(folders) - number + 1)}", end="", flush=True)
@@ -60,11 +64,13 @@ def evaluate_runs(
             measured, refused = evaluate_run(folder, chosen=chosen, again=again, shared=shared, **options)
             failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
             took += [time.monotonic() - started] if measured else []
-        except KeyboardInterrupt:
-            there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
-            interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
-            break
-        except Exception as error:
+            if noticed:
+                raise KeyboardInterrupt
+        except (KeyboardInterrupt, Exception) as error:
+            if noticed or isinstance(error, KeyboardInterrupt):
+                there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
+                interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
+                break
             if len(folders) == 1:
                 raise
             failed[str(folder)] = str(error)
@@ -78,6 +84,19 @@ def evaluate_runs(
         print(f"\n{interrupted}", flush=True)
         return 130
     return 1 if failed else 0
+
+
+def noticing_interrupts() -> list[int]:
+    """Holds something from the first Ctrl-C on, whose exception a library may swallow or turn into another one."""
+    noticed: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noticed.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, note)
+    return noticed
 
 
 def _left(took: Sequence[float], n_runs: int) -> str:

@@ -364,3 +364,26 @@ def test_what_a_run_cost_is_known(study: Path) -> None:
     assert first.get("parameters") == sum(p.numel() for p in frame.load(first.run.path).parameters())
     assert first.get("flops") == first.get("flops_per_sample") * 64 * 50 and first.get("flops_per_sample") > 0
     assert first.get("epochs") == pytest.approx(50 * 64 / 1297, rel=0.1) and first.get("seconds") > 0
+
+
+def test_ctrl_c_counts_where_a_library_makes_another_error_of_it(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seen: OmegaConf, interrupted while it read a config, raised its own error, and the command went on."""
+    for number in range(3):
+        copied(study, tmp_path / str(number))
+
+    def swallows(*_: object, **__: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            raise ValueError("half a config") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("frame.evaluate.evaluate_run", swallows)
+    try:
+        assert evaluate_runs([tmp_path / str(number) for number in range(3)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "frame: interrupted at run 1 of 3" in capsys.readouterr().out

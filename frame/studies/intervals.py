@@ -38,7 +38,8 @@ def paired(values: Mapping[Any, float], others: Mapping[Any, float]) -> Differen
         return Difference(math.nan, math.nan, math.nan, 0)
     mean, half = interval(differences)
     spread = float(np.std(differences, ddof=1)) if n > 1 else math.nan
-    if n < 2 or spread == 0:  # one pair tells nothing; without any spread the differences are no draws
+    # one pair tells nothing; differences that are equal but for the dust of their sums are no draws
+    if n < 2 or spread < 1e-9 * max(1.0, abs(mean)):
         return Difference(mean, half, math.nan, n)
     t = mean / (spread / math.sqrt(n))
     return Difference(mean, half, float(2 * stats.t.sf(abs(t), n - 1)), n)

@@ -66,6 +66,7 @@ def test_the_paired_difference_is_scipys_and_takes_the_shared_seeds_alone() -> N
     assert (found.n, found.mean, found.p) == (3, pytest.approx(1.4 / 3), pytest.approx(reference.pvalue))
     low, high = reference.confidence_interval(0.95)
     assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    assert math.isnan(paired({1: 93.1, 2: 92.7, 3: 0.3}, {1: 93.0, 2: 92.6, 3: 0.2}).p)  # equal but for rounding
     assert paired({1: 1.0}, {2: 1.0}).n == 0 and math.isnan(paired({1: 1.0}, {1: 0.0}).p)
 
 
