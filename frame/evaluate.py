@@ -1,14 +1,11 @@
 """Finished runs, evaluated again: other measures, another split or checkpoint; nothing is trained."""
 
 import json
-import signal
 import statistics
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
@@ -19,6 +16,7 @@ from frame.evaluation.base import evaluating
 from frame.evaluation.codes import caching
 from frame.evaluation.similarity import Other, opening
 from frame.experiment import named
+from frame.interrupts import noticing_interrupts
 from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.opening import Run, build_evaluation
@@ -84,19 +82,6 @@ def evaluate_runs(
         print(f"\n{interrupted}", flush=True)
         return 130
     return 1 if failed else 0
-
-
-def noticing_interrupts() -> list[int]:
-    """Holds something from the first Ctrl-C on, whose exception a library may swallow or turn into another one."""
-    noticed: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noticed.append(number)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, note)
-    return noticed
 
 
 def _left(took: Sequence[float], n_runs: int) -> str:
