@@ -53,29 +53,32 @@ def evaluate_runs(
     took: list[float] = []  # by runs that were measured, not by those that were there already
     shared: dict[str, DataSet] = {}
     interrupted = ""
-    noticed = noticing_interrupts()
-    for number, folder in enumerate(folders, 1):
-        if len(folders) > 1:
-            print(f"[{number}/{len(folders)}] {_left(took, len(folders) - number + 1)}", end="", flush=True)
-        started = time.monotonic()
-        try:
-            measured, refused = evaluate_run(folder, chosen=chosen, again=again, shared=shared, **options)
-            failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
-            took += [time.monotonic() - started] if measured else []
-            if noticed:
-                raise KeyboardInterrupt
-        except (KeyboardInterrupt, Exception) as error:
-            if noticed or isinstance(error, KeyboardInterrupt):
-                there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
-                interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
-                break
-            if len(folders) == 1:
-                raise
-            failed[str(folder)] = str(error)
-            print("not evaluated" if isinstance(error, Mistake) else "failed", flush=True)
-            if not isinstance(error, Mistake):
-                failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
-                traceback.print_exc()
+    number = 0
+    try:  # all of the loop: Ctrl-C may come between two runs
+        with noticing_interrupts() as noticed:
+            for number, folder in enumerate(folders, 1):
+                if len(folders) > 1:
+                    print(f"[{number}/{len(folders)}] {_left(took, len(folders) - number + 1)}", end="", flush=True)
+                started = time.monotonic()
+                try:
+                    measured, refused = evaluate_run(folder, chosen=chosen, again=again, shared=shared, **options)
+                    failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
+                    took += [time.monotonic() - started] if measured else []
+                except Exception as error:
+                    if noticed:  # a library made another exception of it
+                        raise KeyboardInterrupt from None
+                    if len(folders) == 1:
+                        raise
+                    failed[str(folder)] = str(error)
+                    print("not evaluated" if isinstance(error, Mistake) else "failed", flush=True)
+                    if not isinstance(error, Mistake):
+                        failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
+                        traceback.print_exc()
+                if noticed:  # or swallowed it
+                    raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
+        interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
     for what, reason in failed.items():
         print(f"frame: {what} was not evaluated: {reason}")
     if interrupted:

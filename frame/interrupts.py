@@ -2,10 +2,13 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 
-def noticing_interrupts() -> list[int]:
+@contextmanager
+def noticing_interrupts() -> Iterator[list[int]]:
     """Holds something from the first Ctrl-C on, whose exception a library may swallow or turn into another one."""
     noticed: list[int] = []
 
@@ -13,6 +16,11 @@ def noticing_interrupts() -> list[int]:
         noticed.append(number)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, note)
-    return noticed
+    if threading.current_thread() is not threading.main_thread():  # where Python delivers none
+        yield noticed
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noticed
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,5 +1,6 @@
 """Runs beside one another: what is found, chosen, sorted and shown; and evaluated again, once."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 import frame
 from frame import opening
 from frame.data.base import DataSet
-from frame.evaluate import evaluate_run, evaluate_runs
+from frame.evaluate import Outcome, evaluate_run, evaluate_runs
 from frame.evaluation import codes
 from frame.listing import Summary, find, select
 from frame.mistakes import Mistake
@@ -366,24 +367,43 @@ def test_what_a_run_cost_is_known(study: Path) -> None:
     assert first.get("epochs") == pytest.approx(50 * 64 / 1297, rel=0.1) and first.get("seconds") > 0
 
 
-def test_ctrl_c_counts_where_a_library_makes_another_error_of_it(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Seen: OmegaConf, interrupted while it read a config, raised its own error, and the command went on."""
-    for number in range(3):
-        copied(study, tmp_path / str(number))
+def _interrupted() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
 
-    def swallows(*_: object, **__: object) -> None:
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
-        except KeyboardInterrupt:
-            raise ValueError("half a config") from None
 
-    before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr("frame.evaluate.evaluate_run", swallows)
+def _another_error(*_: object, **__: object) -> None:
     try:
-        assert evaluate_runs([tmp_path / str(number) for number in range(3)]) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
+        _interrupted()
+    except KeyboardInterrupt:
+        raise ValueError("half a config") from None
+
+
+def _swallowed(*_: object, **__: object) -> Outcome:
+    with contextlib.suppress(KeyboardInterrupt):
+        _interrupted()
+    return Outcome(1, {})
+
+
+def _between_two_runs(*_: object) -> str:
+    _interrupted()
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [("evaluate_run", _another_error), ("evaluate_run", _swallowed), ("_left", _between_two_runs)],
+)
+def test_ctrl_c_counts_wherever_it_arrives(
+    what: str,
+    how: Callable[..., object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Seen: OmegaConf, interrupted while it read a config, raised its own error; and a CI run in between two runs."""
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(f"frame.evaluate.{what}", how)
+    assert evaluate_runs([tmp_path / str(number) for number in range(3)]) == 130
     assert "frame: interrupted at run 1 of 3" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is before
