@@ -14,24 +14,29 @@ from frame.mistakes import at_least
 class Views(DataSet):
     """The same rows, and 'views' beside them: `n_views` tensors like 'x', augmented independently of one another.
 
-    'x' stays as it was. In every split the views are drawn afresh at each use, on the whole batch where it lies.
+    'x' stays as it was, unless `train_on_view`. In every split the views are drawn afresh at each use, on the whole batch
+    where it lies.
 
     Args:
         data: a data set, or what `as_data_set` makes one of.
         augmentations: by any name, modules that take (x, generator), such as those in `frame.data.augment`;
             a view is what they make of 'x' in their order.
         n_views: how many.
+        train_on_view: on train 'x' is the first view, so that a method of one picture trains on distorted ones.
 
     Raises:
         Mistake: n_views < 1, or `data` is no data set.
     """
 
-    def __init__(self, data: Any, augmentations: Mapping[str, nn.Module], n_views: int = 2) -> None:
+    def __init__(
+        self, data: Any, augmentations: Mapping[str, nn.Module], n_views: int = 2, train_on_view: bool = False
+    ) -> None:
         super().__init__()
         at_least(1, n_views=n_views)
         self.data = as_data_set(data)
         self.splits, self.absent = self.data.splits, self.data.absent
         self.augmentations, self.n_views = tuple(augmentations.values()), n_views
+        self.train_on_view = train_on_view
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,14 +53,16 @@ class Views(DataSet):
     def load(self, split: str) -> Source:
         source = self.data.split(split)
         kind = ResidentWithViews if isinstance(source, Resident) else WithViews
-        return kind(source, self.augmentations, self.n_views)
+        return kind(source, self.augmentations, self.n_views, self.train_on_view and split == "train")
 
 
 class WithViews:
     """A source whose `transform` adds 'views', see `Views`."""
 
-    def __init__(self, source: Source, augmentations: tuple[nn.Module, ...], n_views: int) -> None:
-        self.source, self.augmentations, self.n_views = source, augmentations, n_views
+    def __init__(
+        self, source: Source, augmentations: tuple[nn.Module, ...], n_views: int, x_is_view: bool = False
+    ) -> None:
+        self.source, self.augmentations, self.n_views, self.x_is_view = source, augmentations, n_views, x_is_view
 
     def __len__(self) -> int:
         return len(self.source)
@@ -69,11 +76,11 @@ class WithViews:
         for i in range(self.n_views):
             for augment in self.augmentations:
                 views[i] = augment(views[i], generator)
-        return {**batch, "views": views}
+        return {**batch, "x": views[0] if self.x_is_view else batch["x"], "views": views}
 
     def at(self, seed: int, epoch: int) -> "WithViews":
         source = self.source.at(seed, epoch) if isinstance(self.source, Seeded) else self.source
-        return type(self)(source, self.augmentations, self.n_views)
+        return type(self)(source, self.augmentations, self.n_views, self.x_is_view)
 
 
 class ResidentWithViews(WithViews):
@@ -81,4 +88,4 @@ class ResidentWithViews(WithViews):
 
     def to(self, device: torch.device) -> "ResidentWithViews":
         assert isinstance(self.source, Resident)
-        return type(self)(self.source.to(device), self.augmentations, self.n_views)
+        return type(self)(self.source.to(device), self.augmentations, self.n_views, self.x_is_view)

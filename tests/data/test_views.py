@@ -117,8 +117,8 @@ def test_drop_takes_its_part_and_whole_pixels() -> None:
     assert abs(kept[:, 0].float().mean().item() - 0.8) < 5 * (0.16 / n) ** 0.5
 
 
-def two_views(data: Any, n_views: int = 2) -> Views:
-    return Views(data, {"affine": Affine(15, 0.1, [0.9, 1.1], 15), "drop": Drop(0.2)}, n_views)
+def two_views(data: Any, n_views: int = 2, train_on_view: bool = False) -> Views:
+    return Views(data, {"affine": Affine(15, 0.1, [0.9, 1.1], 15), "drop": Drop(0.2)}, n_views, train_on_view)
 
 
 def test_views_stand_beside_what_was_there() -> None:
@@ -137,6 +137,17 @@ def test_views_stand_beside_what_was_there() -> None:
         # other noise in each view, and for the same row twice in a batch
         assert not any(torch.equal(seen[i], seen[j]) for i in range(4) for j in range(i))
         assert not any(torch.equal(view[1], view[3]) for view in batch["views"])
+
+
+def test_one_view_may_take_the_picture_s_place_on_train_alone() -> None:
+    data, rows = two_views(Digits(), n_views=1, train_on_view=True), torch.arange(5)
+    resident = data.split("train")
+    assert isinstance(resident, Resident)
+    for source in (resident, resident.to(torch.device("cpu"))):
+        batch = whole_batch(source, rows)
+        assert torch.equal(batch["x"], batch["views"][0])
+        assert not torch.equal(batch["x"], whole_batch(Digits().split("train"), rows)["x"])
+    assert torch.equal(whole_batch(data.split("valid"), rows)["x"], whole_batch(Digits().split("valid"), rows)["x"])
 
 
 def test_noise_is_the_generator_s_alone_and_the_loader_s_seed_brings_it_back() -> None:
