@@ -142,7 +142,7 @@ def test_a_method_fits_on_two_screens(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_an_experiment_says_what_it_is(name: str) -> None:
     header = (config_folder() / "experiment" / f"{name}.yaml").read_text().partition("\ndefaults:")[0]
-    for word in ("# Paper: ", "# Deviations: ", "# Command: "):
+    for word in ("# Paper: ", "# Loss: ", "# Deviations: ", "# Command: "):
         assert word in header, word
     assert "# Result" in header or "Not yet measured" in header
     assert f"experiment={name}" in header
