@@ -17,7 +17,7 @@ METRICS = {
     "few_labels/Test/1_per_class": "10 labels",
 }
 BEGIN, END = "<!-- leaderboard: make leaderboard writes this -->", "<!-- end of the leaderboard -->"
-LABELLED = ("Classifier", "CEB", "NonlinearIB")  # trained with all labels
+LABELLED = ("Classifier", "VIB", "CEB", "NonlinearIB")  # trained with all labels
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
