@@ -2,7 +2,7 @@
 
 import sys
 
-from frame.cli import main
+from frame.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

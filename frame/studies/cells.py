@@ -9,10 +9,7 @@
 What is finished is what a run's own folder says; the journal only says who is at work.
 """
 
-import os
 import re
-import socket
-import threading
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,13 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from frame.mistakes import Mistake
 from frame.runs import RunFolder
+from frame.studies.signs import Worker, is_held
 from frame.studies.sweep_file import Point, SweepFile, typed
 
 if TYPE_CHECKING:
     import optuna
 
-HEARTBEAT = 5.0  # seconds between two signs of life
-SILENCE = 12 * HEARTBEAT  # after which a worker on another machine is taken for dead
 DONE = ("finished", "ended early")
 
 
@@ -40,43 +36,6 @@ class Cell:
     number: int  # of the point
     point: tuple[tuple[str, Any], ...]
     seed: int | None
-
-
-class Worker:
-    """A sign of life in the study's folder, for as long as the process runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.file = folder / self.name
-        folder.mkdir(parents=True, exist_ok=True)
-        self.file.touch()
-        self._stop = threading.Event()
-        threading.Thread(target=self._beat, daemon=True).start()
-
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT):
-            self.file.touch()
-
-    def close(self) -> None:
-        self._stop.set()
-        self.file.unlink(missing_ok=True)
-
-    def lives(self, name: str) -> bool:
-        """Whether another worker lives: its process on this machine, a recent sign of life elsewhere."""
-        host, pid, _ = name.rsplit("-", 2)
-        file = self.file.parent / name
-        if not file.exists():
-            return False
-        if host == socket.gethostname():
-            try:
-                os.kill(int(pid), 0)
-            except ProcessLookupError:
-                return False
-            except PermissionError:
-                return True
-            return True
-        # both times are the file system's, so that clocks need not agree
-        return self.file.stat().st_mtime - file.stat().st_mtime < SILENCE
 
 
 class Study:
@@ -98,6 +57,7 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.folder, self.sweep, self.seeds = folder, sweep, tuple(seeds)
+        self.logs = folder / "logs"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             journal = str(folder / "journal.log")
@@ -173,7 +133,7 @@ class Study:
         trials = [trial for trial in self.trials() if trial.user_attrs["cell"] == cell.name]
         if any(not trial.state.is_finished() and self.worker.lives(trial.user_attrs["worker"]) for trial in trials):
             return "running"
-        if run is not None and run.is_locked():
+        if run is not None and run.is_locked() or is_held(self.logs / f"{cell.name}.log"):
             return "running"  # it outlived its worker
         return (
             "failed" if trials and trials[-1].state.name == "FAIL" and "failed" in trials[-1].user_attrs else "waiting"

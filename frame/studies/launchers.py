@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver, parent_process, resource_tracker
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from omegaconf import DictConfig
 
 from frame.mistakes import Mistake, choices
 from frame.runs import own_sources
+from frame.studies.signs import holding, lives
 
 LAUNCHERS = ("local", "submitit", "submitit_local", "ray")
 PRELOADED = ["frame.experiment"]
@@ -30,6 +32,10 @@ class Handle(Protocol):
 
 
 class Launcher(Protocol):
+    def prepare(self) -> None:
+        """What may take seconds before the first launch, and may be interrupted."""
+        ...
+
     def launch(self, words: Sequence[str], log: Path) -> Handle:
         """Starts `frame train` with these words; what it prints is added to `log`."""
         ...
@@ -38,7 +44,7 @@ class Launcher(Protocol):
 
 
 def make_launcher(
-    name: str, options: Mapping[str, str], *, jobs: int, program: str, forks: bool, folder: Path
+    name: str, options: Mapping[str, str], *, jobs: int, program: str, forks: bool, folder: Path, worker: Path
 ) -> Launcher:
     """The launcher of that name.
 
@@ -49,6 +55,7 @@ def make_launcher(
         program: the sweep file's.
         forks: a cell needs one process alone, so that it may be forked from one that has torch loaded.
         folder: for the launcher's own files.
+        worker: our sign of life, without which a job that waited in a queue does not begin.
 
     Raises:
         Mistake: an unknown launcher, or its package is not installed.
@@ -62,8 +69,8 @@ def make_launcher(
         fresh = Processes(command(program), threads)
         return Forks(threads, fresh) if forks and _is_ours(program) else fresh
     if name == "ray":
-        return Ray(command(program), options)
-    return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder)
+        return Ray(command(program), options, worker)
+    return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder, worker)
 
 
 def is_one_process(config: DictConfig) -> bool:
@@ -92,9 +99,11 @@ def command(program: str) -> list[str]:
     return [sys.executable, str(beside), "train"]
 
 
-def run_here(argv: Sequence[str], cwd: str, log: str) -> int:
-    """Runs a command to its end; its exit code."""
-    with open(log, "a") as stream:
+def run_here(argv: Sequence[str], cwd: str, log: str, worker: str) -> int:
+    """Runs a command to its end; its exit code. Nothing where the worker died meanwhile: its cells are others'."""
+    with holding(Path(log)) as stream:
+        if not lives(Path(worker)):
+            return -signal.SIGTERM
         return subprocess.run(argv, cwd=cwd, stdout=stream, stderr=stream).returncode
 
 
@@ -105,8 +114,10 @@ class Processes:
         self.argv = list(argv)
         self.environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
 
+    def prepare(self) -> None: ...
+
     def launch(self, words: Sequence[str], log: Path) -> Handle:
-        with log.open("a") as stream:
+        with holding(log) as stream:
             # its own group: Ctrl-C reaches it once, through us
             process = subprocess.Popen(
                 [*self.argv, *words], stdout=stream, stderr=stream, env=self.environment, start_new_session=True
@@ -127,6 +138,22 @@ class Forks:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOADED)
+        self.ready = False
+
+    def prepare(self) -> None:
+        """Starts the process and waits until it has loaded; Ctrl-C in the terminal is not for it, nor for its forks."""
+        if self.ready:
+            return
+        resource_tracker.ensure_running()  # before the next line, since it takes the mask away
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        first = self.context.Process(target=_nothing)
+        first.start()
+        first.join()
+        self.ready = True
 
     def launch(self, words: Sequence[str], log: Path) -> Handle:
         if own_sources() != self.loaded:
@@ -143,11 +170,20 @@ class Forks:
     def close(self) -> None: ...
 
 
+def _nothing() -> None: ...
+
+
 def _train(words: list[str], cwd: str, log: str, program: str) -> None:
     os.setsid()
-    stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets what was for the whole terminal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    stream = holding(Path(log))
+    worker = parent_process()
+    if worker is None or not worker.is_alive():  # it was killed just now: the cell is for others
+        return
     for standard in (1, 2):
-        os.dup2(stream, standard)
+        os.dup2(stream.fileno(), standard)
     os.chdir(cwd)
     sys.argv = [program, *words]
     import torch
@@ -168,12 +204,14 @@ class _Local:
 class Submitit:
     """Each cell a job of SLURM, by submitit; `submitit_local` runs the same on this machine."""
 
-    def __init__(self, argv: Sequence[str], cluster: str, options: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, argv: Sequence[str], cluster: str, options: Mapping[str, str], folder: Path, worker: Path
+    ) -> None:
         try:
             import submitit
         except ImportError:
             raise Mistake("launcher=submitit needs the package submitit: pip install 'frame[slurm]'") from None
-        self.argv = list(argv)
+        self.argv, self.worker = list(argv), worker
         (folder / "slurm").mkdir(parents=True, exist_ok=True)
         try:
             self.executor = submitit.AutoExecutor(folder=folder / "slurm", cluster=cluster)
@@ -181,8 +219,10 @@ class Submitit:
         except (RuntimeError, ValueError, NameError, TypeError) as error:
             raise Mistake(f"launcher=submitit: {str(error).strip().splitlines()[0]}") from None
 
+    def prepare(self) -> None: ...
+
     def launch(self, words: Sequence[str], log: Path) -> Handle:
-        job = self.executor.submit(run_here, [*self.argv, *words], str(Path.cwd()), str(log))
+        job = self.executor.submit(run_here, [*self.argv, *words], str(Path.cwd()), str(log), str(self.worker))
 
         def poll() -> int | None:
             if not job.done():
@@ -202,19 +242,21 @@ class Submitit:
 class Ray:
     """Each cell a task of a Ray cluster: the one that RAY_ADDRESS names, or one on this machine."""
 
-    def __init__(self, argv: Sequence[str], options: Mapping[str, str]) -> None:
+    def __init__(self, argv: Sequence[str], options: Mapping[str, str], worker: Path) -> None:
         try:
             import ray
         except ImportError:
             raise Mistake("launcher=ray needs the package ray: pip install 'frame[ray]'") from None
-        self.ray, self.argv = ray, list(argv)
+        self.ray, self.argv, self.worker = ray, list(argv), worker
         ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
         self.task = ray.remote(**{"num_cpus": 1, "max_retries": 0, **{k: _number(v) for k, v in options.items()}})(
             run_here
         )
 
+    def prepare(self) -> None: ...
+
     def launch(self, words: Sequence[str], log: Path) -> Handle:
-        reference = self.task.remote([*self.argv, *words], str(Path.cwd()), str(log))
+        reference = self.task.remote([*self.argv, *words], str(Path.cwd()), str(log), str(self.worker))
 
         def poll() -> int | None:
             done, _ = self.ray.wait([reference], timeout=0)

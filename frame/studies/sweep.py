@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean as mean
-from types import FrameType
 
 from omegaconf import DictConfig
 
 from frame.compose import check_parts, compose
 from frame.files import write_text
+from frame.interrupts import Interrupts
 from frame.mistakes import Mistake, choices
 from frame.runs import fingerprints
 from frame.studies.cells import DONE, Cell, Study
@@ -78,6 +78,7 @@ def sweep(file: Path, options: Options) -> int:
         program=described.program,
         forks=is_one_process(config),
         folder=study.folder,
+        worker=study.worker.file,
     )
     try:
         return Sweep(study, launcher, options, config).run()
@@ -117,8 +118,9 @@ class Sweep:
     def __init__(self, study: Study, launcher: Launcher, options: Options, config: DictConfig) -> None:
         self.study, self.launcher, self.options = study, launcher, options
         self.sweep = study.sweep
-        self.logs = study.folder / "logs"
+        self.logs = study.logs
         self.logs.mkdir(exist_ok=True)
+        self.interrupts = Interrupts()
         self.running: list[Running] = []
         self.given_up: dict[str, str] = {}  # what ended badly in this command, and why
         self.took: list[float] = []
@@ -131,16 +133,14 @@ class Sweep:
         print(f"study {study.folder}", flush=True)
         if not study.exhausted() and self.sweep.run_cap is None:
             print("  no run_cap: it goes on until Ctrl-C; run_cap=20 ends it after 20 points", flush=True)
-        before = signal.signal(signal.SIGTERM, _as_interrupt)
-        try:
-            while self._step():
-                time.sleep(0.3)
-        except KeyboardInterrupt:
-            self._stop()
-            print("frame: stopped; the same command goes on from here", file=sys.stderr)
-            return 130
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        with self.interrupts:
+            try:
+                while self._step():
+                    time.sleep(0.3)
+            except KeyboardInterrupt:
+                self._stop()
+                print("frame: stopped; the same command goes on from here", file=sys.stderr)
+                return 130
         self.line.clear()
         return self._last_words()
 
@@ -149,15 +149,19 @@ class Sweep:
         for one in list(self.running):
             code = one.handle.poll()
             if code is not None:
-                self.running.remove(one)
-                self._settle(one, code)
+                with self.interrupts.held():
+                    self.running.remove(one)
+                    self._settle(one, code)
             elif self.sweep.early_terminate is not None:
                 self._judge(one)
         while len(self.running) < self.options.jobs and time.monotonic() >= self.next_claim:
-            found = self.study.claim(self.retry, self.given_up)
+            with self.interrupts.held():
+                found = self.study.claim(self.retry, self.given_up)
             if found is None:
                 self.next_claim = time.monotonic() + 2  # spares a shared folder
-            else:
+                continue
+            self.launcher.prepare()
+            with self.interrupts.held():
                 self._start(*found)
         self.line.show(self._progress)
         if self.running or time.monotonic() >= self.next_claim:
@@ -293,7 +297,3 @@ class Sweep:
             print(f"best     {self.sweep.metric} {found[1]:.5g}{over}: {found[0]}")
         print(f"runs     frame list {self.study.folder}")
         return 1 if self.given_up else 0
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """A user's own program in a sweep: makes a run's folder as training does, within milliseconds and by its own means.
 
-Its measurements approach -(beta - 1)^2. Each start is a line in FAKE_STARTS; FAKE_SLEEP: seconds of a measurement.
+Its measurements approach -(beta - 1)^2. Each start is a line in FAKE_STARTS; FAKE_SLEEP: seconds of a measurement,
+FAKE_IMPORTS: seconds before there is a folder.
 """
 
 import fcntl
@@ -35,6 +36,7 @@ def main() -> int:
     with open(os.environ["FAKE_STARTS"], "a") as starts:
         starts.write(" ".join(typed) + "\n")
     signal.signal(signal.SIGTERM, stop)
+    time.sleep(float(os.environ.get("FAKE_IMPORTS", "0")))
     if "resume" in words:
         run = Path(words["resume"])
     else:

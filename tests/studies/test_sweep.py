@@ -17,6 +17,8 @@ import yaml
 
 from frame.listing import find
 from frame.runs import RunFolder
+from frame.studies.launchers import run_here
+from frame.studies.signs import Worker, lives
 from tests.processes import OWN, Process
 
 FAKE = Path(__file__).parent / "fake.py"
@@ -120,6 +122,51 @@ def test_several_workers_share_the_cells_and_the_work_of_one_that_is_killed_is_t
     assert len(finished) == 8
     # the run outlived its worker: nobody started it again
     assert set(names(tmp_path).values()) == {1} and len(names(tmp_path)) == 8
+
+
+def test_a_cell_whose_worker_was_killed_before_it_has_a_folder_is_not_started_again(tmp_path: Path) -> None:
+    write(tmp_path)
+    first = start(tmp_path, FAKE_IMPORTS="2")
+    wait_for(lambda: (tmp_path / "starts").exists())
+    assert first.process.pid is not None
+    os.kill(first.process.pid, signal.SIGKILL)
+    code, output = sweep(tmp_path)
+    assert code == 0 and "3 of 3 runs finished" in output, output
+    assert set(names(tmp_path).values()) == {1} and len(names(tmp_path)) == 3
+
+
+def test_a_job_whose_worker_died_in_the_queue_does_not_begin(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    made = [sys.executable, "-c", "open('made', 'w').close()"]
+    assert run_here(made, str(tmp_path), str(tmp_path / "log"), str(worker.file)) == 0
+    (tmp_path / "made").unlink()
+    worker.close()
+    assert run_here(made, str(tmp_path), str(tmp_path / "log"), str(worker.file)) < 0
+    elsewhere = tmp_path / "another.machine-1-abc"
+    elsewhere.touch()
+    assert lives(elsewhere)
+    os.utime(elsewhere, (time.time() - 100,) * 2)
+    assert not lives(elsewhere) and not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.5])
+def test_ctrl_c_in_a_terminal_while_the_first_run_loads_is_one_line(tmp_path: Path, seconds: float) -> None:
+    """The terminal sends it to all that we have started."""
+    write(tmp_path, program="train.py")
+    words = ["sweep", "sweep.yml", "folder=study", f"--config-dir={OWN / 'config'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+         f"from frame.__main__ import main; raise SystemExit(main({words}))"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(CLONE)}, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline().startswith("study ")
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)  # until the last process has closed it
+    assert process.returncode == 130
+    assert errors == "frame: stopped; the same command goes on from here\n"
+    assert not list((tmp_path / "study").glob("runs/*"))
 
 
 def test_ctrl_c_saves_the_runs_and_the_same_command_resumes_them(tmp_path: Path) -> None:
