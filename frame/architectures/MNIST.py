@@ -37,6 +37,13 @@ class Decoder(base.MLPDecoder):
         super().__init__((1, 28, 28), z_dim, layers, activation, distribution, init)
 
 
+class ConvEncoder(convolutional.ConvEncoder):
+    """q(z|x) with convolutions of `channels`, at most two; see `convolutional.ConvEncoder`."""
+
+    def __init__(self, z_dim: int, channels: Sequence[int], layers: Sequence[int], scale_shift: float = 0.0) -> None:
+        super().__init__((1, 28, 28), z_dim, channels, layers, scale_shift)
+
+
 class ConvDecoder(convolutional.ConvDecoder):
     """p(x|z) with transposed convolutions of `channels`, at most two; see `convolutional.ConvDecoder`."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from frame.architectures import base, generators
+from frame.architectures import base, convolutional, critics, generators
 
 
 class Encoder(base.MLPEncoder):
@@ -44,6 +44,42 @@ class Generator(generators.MLPGenerator):
 
     def __init__(self, z_dim: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
         super().__init__((1, 8, 8), z_dim, layers, activation)
+
+
+class ConvEncoder(convolutional.ConvEncoder):
+    """q(z|x) with convolutions of `channels`, at most three; see `convolutional.ConvEncoder`."""
+
+    def __init__(self, z_dim: int, channels: Sequence[int], layers: Sequence[int], scale_shift: float = 0.0) -> None:
+        super().__init__((1, 8, 8), z_dim, channels, layers, scale_shift)
+
+
+class ConvDecoder(convolutional.ConvDecoder):
+    """p(x|z) with transposed convolutions of `channels`, at most three; values as in `Decoder`."""
+
+    def __init__(
+        self,
+        z_dim: int,
+        layers: Sequence[int],
+        channels: Sequence[int],
+        distribution: base.PictureDistribution | None = None,
+    ) -> None:
+        super().__init__((1, 8, 8), z_dim, layers, channels, distribution or base.DiscretisedLogisticPicture(17))
+
+
+class ConvGenerator(generators.ConvGenerator):
+    """G(z) with transposed convolutions of `channels`, at most three; see `generators.ConvGenerator`."""
+
+    def __init__(self, z_dim: int, layers: Sequence[int], channels: Sequence[int]) -> None:
+        super().__init__((1, 8, 8), z_dim, layers, channels)
+
+
+class ConvCritic(critics.ConvCritic):
+    """f(x) or d(x) with convolutions of `channels`, at most three; see `critics.ConvCritic`."""
+
+    def __init__(
+        self, channels: Sequence[int], layers: Sequence[int] = (), activation: nn.Module | None = None, n_out: int = 1
+    ) -> None:
+        super().__init__((1, 8, 8), channels, layers, activation, n_out)
 
 
 class Predictor(base.Predictor):

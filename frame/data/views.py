@@ -14,8 +14,8 @@ from frame.mistakes import at_least
 class Views(DataSet):
     """The same rows, and 'views' beside them: `n_views` tensors like 'x', augmented independently of one another.
 
-    'x' stays as it was, unless `train_on_view`. In every split the views are drawn afresh at each use, on the whole batch
-    where it lies.
+    'x' stays as it was, unless `train_on_view`. In every split the views are drawn afresh at each use, on the whole
+    batch where it lies.
 
     Args:
         data: a data set, or what `as_data_set` makes one of.

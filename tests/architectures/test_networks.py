@@ -1,5 +1,7 @@
 """Each data set family: shapes, output distributions, and mistakes that are named."""
 
+from types import ModuleType
+
 import pytest
 import torch
 from torch import nn
@@ -11,11 +13,15 @@ from frame.mistakes import Mistake
 FAMILIES = [
     (MNIST.Encoder(3, [8, 5]), MNIST.Decoder(3, [5, 8]), MNIST.Predictor(3), (1, 28, 28)),
     (digits.Encoder(3, [8]), digits.Decoder(3, [8]), digits.Predictor(3, [4]), (1, 8, 8)),
+    (MNIST.ConvEncoder(3, [4, 6], [8]), MNIST.ConvDecoder(3, [8], [6, 4]), MNIST.Predictor(3), (1, 28, 28)),
+    (digits.ConvEncoder(3, [4, 6], []), digits.ConvDecoder(3, [], [6, 4]), digits.Predictor(3), (1, 8, 8)),
+    (sprites.MLPEncoder(3, [8], nn.Tanh()), sprites.MLPDecoder(3, [8], nn.Tanh()), MNIST.Predictor(3), (1, 64, 64)),
     (CIFAR10.Encoder(3, [4, 6]), CIFAR10.Decoder(3, [6, 4]), CIFAR10.Predictor(3), (3, 32, 32)),
 ]
+NAMES = ["MNIST", "digits", "MNIST convolutional", "digits convolutional", "sprites MLP", "CIFAR10"]
 
 
-@pytest.mark.parametrize("encoder, decoder, predictor, shape", FAMILIES, ids=["MNIST", "digits", "CIFAR10"])
+@pytest.mark.parametrize("encoder, decoder, predictor, shape", FAMILIES, ids=NAMES)
 def test_shapes(encoder: nn.Module, decoder: nn.Module, predictor: nn.Module, shape: tuple[int, ...]) -> None:
     q_z_given_x = encoder(torch.rand(5, *shape))
     assert q_z_given_x.batch_shape == (5,) and q_z_given_x.event_shape == (3,)
@@ -23,6 +29,15 @@ def test_shapes(encoder: nn.Module, decoder: nn.Module, predictor: nn.Module, sh
     assert p_x_given_z.batch_shape == (5,) and p_x_given_z.event_shape == shape
     p_y_given_z = predictor(torch.randn(7, 5, 3))  # leading dimensions: several samples of z
     assert p_y_given_z.batch_shape == (7, 5) and p_y_given_z.logits.shape == (7, 5, 10)
+
+
+@pytest.mark.parametrize("module, side", [(digits, 8), (MNIST, 28), (sprites, 64)])
+def test_generators_and_critics_of_each_kind_of_picture(module: ModuleType, side: int) -> None:
+    pictures = module.ConvGenerator(3, [8], [6, 4])(torch.randn(5, 3)).mean
+    assert pictures.shape == (5, 1, side, side) and 0 <= pictures.min() and pictures.max() <= 1
+    assert module.ConvCritic([4, 6], [8])(pictures).shape == (5,)
+    with pytest.raises(Mistake, match="give 1 to"):
+        module.ConvCritic([4] * 7)
 
 
 def test_no_hidden_layer_is_a_linear_network() -> None:
