@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from frame.mistakes import Mistake
 from frame.runs import RunFolder
-from frame.studies.signs import Worker, is_held
+from frame.studies.signs import Lock, Worker, is_held
 from frame.studies.sweep_file import Point, SweepFile, typed
 
 if TYPE_CHECKING:
@@ -53,16 +53,17 @@ class Study:
     def __init__(self, folder: Path, sweep: SweepFile, seeds: Sequence[int | None]) -> None:
         import optuna
         from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.folder, self.sweep, self.seeds = folder, sweep, tuple(seeds)
         self.logs = folder / "logs"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            journal = str(folder / "journal.log")
-            self._lock = JournalFileSymlinkLock(str(folder / "claims"))
-            backend = JournalFileBackend(journal, lock_obj=JournalFileSymlinkLock(journal))
+            self.worker = Worker(folder / "workers")
+            self._lock = Lock(folder / "claims.lock", self.worker)
+            own: Any = Lock(folder / "journal.lock", self.worker)
+            backend = JournalFileBackend(str(folder / "journal.log"), lock_obj=own)
             # many points before the model of the search: a point's seeds are told one by one
             sampler = optuna.samplers.TPESampler(n_startup_trials=10 * len(self.seeds), seed=0, constant_liar=True)
             direction: Literal["minimize", "maximize"] = "maximize" if sweep.maximize else "minimize"
@@ -77,14 +78,14 @@ class Study:
         except OSError as error:
             raise Mistake(f"the study cannot be written to {folder} ({error.strerror}): set folder=...") from None
         if self._optuna.direction.name.lower() != direction:
+            self.worker.close()
             raise Mistake(
                 f"the study in {folder} wants to {self._optuna.direction.name.lower()}: set another folder=..."
             )
-        self.worker = Worker(folder / "workers")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One worker at a time; the lock of one that died is taken after 30 s."""
+        """One worker at a time."""
         self._lock.acquire()
         try:
             yield

@@ -1,9 +1,11 @@
 """Signs of life in a study's folder: of its workers, and of the cells that run, whoever has started them."""
 
+import contextlib
 import fcntl
 import os
 import socket
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import IO
@@ -19,7 +21,7 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.file = folder / self.name
         folder.mkdir(parents=True, exist_ok=True)
-        self.file.touch()
+        self._stream = holding(self.file)
         self._stop = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -30,25 +32,55 @@ class Worker:
     def close(self) -> None:
         self._stop.set()
         self.file.unlink(missing_ok=True)
+        self._stream.close()
 
     def lives(self, name: str) -> bool:
         """Whether another worker lives."""
         return lives(self.file.parent / name)
 
 
+class Lock:
+    """One worker at a time, also over a shared folder: a link that names who holds it; a dead one's is taken away.
+
+    It is what Optuna's journal takes; Optuna's own waits 30 s where its worker was killed, or for ever where the link
+    leads to no file, and Ctrl-C while waiting frees another's.
+    """
+
+    def __init__(self, file: Path, worker: Worker) -> None:
+        self.file, self.worker = file, worker
+
+    def acquire(self) -> bool:
+        pause, looked = 0.001, time.monotonic()
+        while True:
+            try:
+                self.file.symlink_to(self.worker.name)
+                return True
+            except FileExistsError:
+                time.sleep(pause)
+                pause = min(2 * pause, 0.2)
+            if time.monotonic() - looked > 0.5:
+                looked = time.monotonic()
+                self._break()
+
+    def _break(self) -> None:
+        """Takes away what a dead worker holds; flock, so that of two who see it none takes away the other's new one."""
+        with self.file.with_name(f"{self.file.name}-broken").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if not self.worker.lives(Path(os.readlink(self.file)).name):
+                    self.file.unlink()
+
+    def release(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.file.unlink()
+
+
 def lives(file: Path) -> bool:
-    """Whether the worker of this file lives: its process on this machine, a recent sign of life elsewhere."""
-    host, pid, _ = file.name.rsplit("-", 2)
+    """Whether the worker of this file lives: it holds it on this machine, and has touched it lately elsewhere."""
     if not file.exists():
         return False
-    if host == socket.gethostname():
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+    if file.name.rsplit("-", 2)[0] == socket.gethostname():
+        return is_held(file)
     now = file.with_name(f"now-{uuid.uuid4().hex}")  # both times are the file system's, so that clocks need not agree
     now.touch()
     try:
@@ -57,20 +89,20 @@ def lives(file: Path) -> bool:
         now.unlink()
 
 
-def holding(log: Path) -> IO[str]:
-    """A cell's log, to be written: locked until the last process that has it open has ended, so also a cell's own.
+def holding(file: Path) -> IO[str]:
+    """A file to be written, such as a cell's log: held until the last process that was given it has ended.
 
     So nobody starts a cell again whose worker was killed before the cell has a folder of its own.
     """
-    stream = log.open("a")
+    stream = file.open("a")
     fcntl.flock(stream, fcntl.LOCK_SH)
     return stream
 
 
-def is_held(log: Path) -> bool:
-    """Whether a process writes a cell's log now."""
+def is_held(file: Path) -> bool:
+    """Whether a process of this machine holds it."""
     try:
-        with log.open() as stream:
+        with file.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean as mean
@@ -69,22 +70,20 @@ def sweep(file: Path, options: Options) -> int:
         file if file.is_dir() else Path(str(config.device.experiments_root)) / "studies" / source.stem
     )
     study = Study(folder.expanduser().resolve(), described, options.seeds or (None,))
-    if source.resolve() != study.folder / "sweep.yaml":
-        write_text(study.folder / "sweep.yaml", source.read_text())
-    launcher = make_launcher(
-        options.launcher,
-        options.launcher_options,
-        jobs=options.jobs,
-        program=described.program,
-        forks=is_one_process(config),
-        folder=study.folder,
-        worker=study.worker.file,
-    )
-    try:
-        return Sweep(study, launcher, options, config).run()
-    finally:
-        launcher.close()
-        study.worker.close()
+    with closing(study.worker):
+        if source.resolve() != study.folder / "sweep.yaml":
+            write_text(study.folder / "sweep.yaml", source.read_text())
+        launcher = make_launcher(
+            options.launcher,
+            options.launcher_options,
+            jobs=options.jobs,
+            program=described.program,
+            forks=is_one_process(config),
+            folder=study.folder,
+            worker=study.worker.file,
+        )
+        with closing(launcher):
+            return Sweep(study, launcher, options, config).run()
 
 
 def _first_config(described: SweepFile, options: Options) -> DictConfig:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,7 @@ import yaml
 from frame.listing import find
 from frame.runs import RunFolder
 from frame.studies.launchers import run_here
-from frame.studies.signs import Worker, lives
+from frame.studies.signs import Lock, Worker, lives
 from tests.processes import OWN, Process
 
 FAKE = Path(__file__).parent / "fake.py"
@@ -133,6 +134,24 @@ def test_a_cell_whose_worker_was_killed_before_it_has_a_folder_is_not_started_ag
     code, output = sweep(tmp_path)
     assert code == 0 and "3 of 3 runs finished" in output, output
     assert set(names(tmp_path).values()) == {1} and len(names(tmp_path)) == 3
+
+
+def test_a_lock_of_a_worker_that_was_killed_is_taken_and_that_of_one_that_lives_is_not(tmp_path: Path) -> None:
+    worker, other = Worker(tmp_path / "workers"), Worker(tmp_path / "workers")
+    file = tmp_path / "claims.lock"
+    file.symlink_to(f"{other.name}x")  # nobody's
+    Lock(file, worker).acquire()
+    assert os.readlink(file) == worker.name
+    waits = threading.Thread(target=Lock(file, other).acquire)
+    waits.start()
+    time.sleep(1.5)
+    assert os.readlink(file) == worker.name
+    Lock(file, worker).release()
+    waits.join(10)
+    assert os.readlink(file) == other.name
+    other.close()  # as a death does
+    Lock(file, worker).acquire()
+    worker.close()
 
 
 def test_a_job_whose_worker_died_in_the_queue_does_not_begin(tmp_path: Path) -> None:
