@@ -75,6 +75,18 @@ class Summary:
         """The newest record under each name."""
         return {record["name"]: record for record in self.run.records}
 
+    def record(self, metric: str) -> dict[str, Any] | None:
+        """The newest record of a name; of 'name@5000' that at an iteration, of 'name@90s' the last until then."""
+        name, _, at = metric.partition("@")
+        if not at:
+            return self.newest.get(name)
+        found = [r for r in self.run.records if r["name"] == name and r.get("checkpoint") not in ("last", "best")]
+        limit = _number(at.removesuffix("s"))
+        if limit is None:
+            raise Mistake(f"{metric}: behind @ stands an iteration, or seconds of training, such as @5000 or @90s")
+        there = [r for r in found if (r["seconds"] <= limit if at.endswith("s") else r["iteration"] == limit)]
+        return there[-1] if there else None
+
     @cached_property
     def facts(self) -> dict[str, Any]:
         newest = max(self.newest.values(), key=lambda record: record["iteration"], default={"iteration": None})
@@ -82,6 +94,7 @@ class Summary:
         return {
             "run": str(self.run.path),
             "experiment": self.experiment,
+            **({"variant": self.variant} if self.variant else {}),
             **parts,
             "state": self.state,
             "iteration": newest["iteration"],
@@ -93,6 +106,12 @@ class Summary:
         file = self.run.path / "overrides.yaml"
         typed = re.findall(r"^- ['\"]?\+?experiment=([\w.-]+)", file.read_text() if file.exists() else "", re.MULTILINE)
         return typed[-1] if typed else None
+
+    @property
+    def variant(self) -> str | None:
+        """Of a sweep file that names variants; the cell says it."""
+        found = re.search(r"(?:^|,)variant=([^,]+)", str(self.config.get("experiment_name")))
+        return found[1] if found else None
 
     @property
     def experiment(self) -> str | None:
@@ -125,8 +144,9 @@ class Summary:
             return self.facts[key]
         if key in self.costs:
             return self.costs[key]
-        if key in self.newest:
-            return self.newest[key]["value"]
+        if key in self.newest or "@" in key:
+            record = self.record(key)
+            return record["value"] if record is not None else None
         try:
             value = OmegaConf.select(self.config, key, throw_on_missing=False)
         except Exception:  # a reference that only the machine of the run can fill in

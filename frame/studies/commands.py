@@ -90,7 +90,7 @@ def compare(words: Sequence[str]) -> int:
     """`frame compare STUDY [RUN ...] rows=params.beta metrics=[ELBO/Test] [select=valid] [against=...] [out=t.tex]`."""
     rest, own = own_folder(words)
     use_own_folder(own)
-    valid = ("rows", "metrics", "select", "against", "minimize", "columns", "sort", "out")
+    valid = ("rows", "metrics", "select", "within", "against", "minimize", "columns", "sort", "out")
     options = {}
     places = []
     for word in rest:
@@ -124,9 +124,10 @@ def compare(words: Sequence[str]) -> int:
         rows,
         metrics,
         select=options.get("select"),
+        within=options.get("within"),
         against=options.get("against"),
         minimize=listed(options.get("minimize", "")),
-        columns=listed(options.get("columns", "")),
+        columns=listed(options["columns"]) if "columns" in options else None,
         sort=options.get("sort"),
     )
     print(terminal(comparison))

@@ -9,8 +9,9 @@ from typing import Any
 from frame.listing import Summary, varying
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
+from frame.studies.families import COLUMNS, known_of, shared
 from frame.studies.intervals import LEVEL, Difference, holm, interval, paired
-from frame.studies.protocols import one_protocol
+from frame.studies.protocols import one_protocol, said
 
 SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
 
@@ -39,7 +40,12 @@ class Row:
     samples: dict[str, Sample] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
     bold: set[str] = field(default_factory=set)
+    facts: dict[str, Any] = field(default_factory=dict)
     chosen: bool = False
+
+    @property
+    def name(self) -> str:
+        return ", ".join(self.label)
 
 
 @dataclass
@@ -72,9 +78,10 @@ def compare(
     metrics: Sequence[str],
     *,
     select: str | None = None,
+    within: str | None = None,
     against: str | None = None,
     minimize: Sequence[str] = (),
-    columns: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
     sort: str | None = None,
 ) -> Comparison:
     """Groups runs by the keys in `rows` and puts their metrics side by side.
@@ -84,11 +91,14 @@ def compare(
         rows: keys of `frame list`, such as 'params.beta', 'model' or 'experiment'.
         metrics: names of results.
         select: 'valid', or a metric, by which one row is chosen; its other metrics are what it is reported with.
+        within: a key, such as 'experiment': a row is chosen for each of its values, and the others are left out.
         against: a row's label (its values, joined by commas) from which paired differences are taken; 'best' or None:
             from the best row of each metric.
         minimize: metrics of which less is better.
         sort: a metric by which the rows stand, the best first; None: by their labels.
-        columns: more keys, whose means are shown: 'parameters', 'epochs', 'seconds', 'flops', ...
+        columns: more keys, whose means are shown: 'parameters', 'encoder', 'augmentation', 'layer', 'trials' (settings
+            of the row's experiment that were tried), 'epochs', 'seconds', 'flops', ... None: those that tell families
+            apart, where there are several models, else none.
 
     Raises:
         Mistake: no finished run, an unknown key, metric or row, a metric measured in several ways, or a row that would
@@ -97,40 +107,77 @@ def compare(
     finished, others = counted(runs)
     if not finished:
         raise Mistake(f"none of {len(runs)} runs is finished: `frame list` shows where they stand")
-    known = {key for summary in finished for key in summary.keys()} | {"seed"}
-    for key in (*rows, *columns):
-        if all(summary.get(key) is None for summary in finished):
+    if columns is None:
+        several = len({summary.get("model") for summary in finished}) > 1
+        columns = [key for key in COLUMNS if several and (key == "trials" or known_of(finished, key))]
+    known = {key for summary in finished for key in summary.keys()} | {"seed", *COLUMNS, "layer"}
+    for key in (*rows, *(key for key in columns if key not in ("trials", "layer")), *([within] if within else [])):
+        if not known_of(finished, key):
             raise Mistake(choices(key, known, kind="key of these runs"))
+    if within is not None and select is None:
+        raise Mistake(f"within={within} needs select=valid, by which a row is chosen for each {within}")
     results = {name for summary in finished for name in summary.newest}
     by = _selection(select, metrics, results)
     for metric in dict.fromkeys((*metrics, *(name for name in (by, sort) if name), *minimize)):
-        if metric not in results:
-            raise Mistake(choices(metric, results, kind="result of these runs"))
+        if not any(summary.record(metric) for summary in finished):
+            at = "; @ has to be one of its iterations, or @90s" if metric.partition("@")[0] in results else ""
+            raise Mistake(choices(metric, results, kind="result of these runs") + at)
     found = _grouped(finished, rows)
+    for row in found:
+        row.facts = {key: shared(row.runs, key, [*finished, *others]) for key in columns if key != "layer"}
+        row.facts |= {"layer": _layer(row, metrics[0])}
     measured = list(dict.fromkeys((*metrics, *(name for name in (by, sort) if name))))
-    units = {}
+    units, notes = {}, []
     for metric in measured:
-        units[metric] = one_protocol(metric, [s.newest[metric] for s in finished if metric in s.newest])["unit"]
+        common = one_protocol(metric, [record for _, record in _measured(finished, metric)], but=["layer"])
+        units[metric] = common["unit"]
+        layers = [_layer(row, metric) for row in found]
+        notes.append(f"{metric}: {said(common, list(dict.fromkeys(layer for layer in layers if layer)))}")
         for row in found:
-            values = {_pair(s): float(s.newest[metric]["value"]) for s in row.runs if metric in s.newest}
+            values = {_pair(s): float(record["value"]) for s, record in _measured(row.runs, metric)}
             if values:
                 row.samples[metric] = Sample(values, *interval([*values.values()]))
-    notes = _missing(found, others, rows, metrics)
+    notes += _missing(found, others, rows, metrics)
+    if by and within:
+        found = _best_within(found, within, by, minimize, notes)
     for metric in metrics:
         notes += _differences(found, metric, against, maximize=metric not in minimize)
     if sort:
         sign = 1 if sort in minimize else -1
         found.sort(key=lambda row: sign * row.samples[sort].mean if sort in row.samples else math.inf)
-    if by:
+    if by and not within:
         have = [row for row in found if by in row.samples]
         best = (min if by in minimize else max)(have, key=lambda row: row.samples[by].mean)
         best.chosen = True
-        notes.append(f"{', '.join(best.label)} is chosen by {by}, {shown(best.samples[by])} {units[by]}".rstrip())
+        notes.append(f"{best.name} is chosen by {by}, {shown(best.samples[by])} {units[by]}".rstrip())
     floors = _floors(finished, metrics)
     for floor, samples in floors.items():
         if any(len(set(sample.values.values())) > 1 for sample in samples.values()):
             notes.append(f"floor {floor} is the mean over all rows: it depends on the size or the weights of a code")
     return Comparison([*rows], [*metrics], [*columns], found, floors, units, notes)
+
+
+def _measured(runs: Sequence[Summary], metric: str) -> list[tuple[Summary, dict[str, Any]]]:
+    return [(run, record) for run in runs if (record := run.record(metric)) is not None]
+
+
+def _layer(row: Row, metric: str) -> str:
+    records = [record for _, record in _measured(row.runs, metric)]
+    return str(one_protocol(metric, records)["layer"] or "") if records else ""
+
+
+def _best_within(found: Sequence[Row], within: str, by: str, minimize: Sequence[str], notes: list[str]) -> list[Row]:
+    """The best row of each value of a key; says of how many."""
+    groups: dict[str, list[Row]] = {}
+    for row in found:
+        if by in row.samples:
+            groups.setdefault(str(row.runs[0].get(within)), []).append(row)
+    kept = []
+    for value, group in groups.items():
+        kept.append((min if by in minimize else max)(group, key=lambda row: row.samples[by].mean))
+        if len(group) > 1:
+            notes.append(f"{value}: {kept[-1].name} is the best of {len(group)} rows by {by}")
+    return kept
 
 
 def _selection(select: str | None, metrics: Sequence[str], results: set[str]) -> str | None:
@@ -173,28 +220,22 @@ def _pair(summary: Summary) -> Any:
 
 def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str], metrics: Sequence[str]) -> list[str]:
     """What is not in the table, a line a row."""
-    notes = []
     twice = [row for row in found if len({_pair(s) for s in row.runs}) < len(row.runs)]
-    for row in twice:
-        notes.append(
-            f"{', '.join(row.label)}: several runs of one seed, the newest counts; more rows=... may part them"
-        )
+    notes = [f"{row.name}: several runs of one seed, the newest counts; more rows=... may part them" for row in twice]
     most = max(len({_pair(s) for s in row.runs}) for row in found)
     for row in found:
         mixed = [key for key in varying(row.runs) if key not in (*keys, "seed")]
         if mixed:
-            notes.append(
-                f"{', '.join(row.label)}: its runs differ in {', '.join(mixed)} and are averaged; rows=... parts them"
-            )
+            notes.append(f"{row.name}: its runs differ in {', '.join(mixed)} and are averaged; rows=... parts them")
         waiting = [s for s in others if tuple(str(s.get(key)) for key in keys) == row.label]
         states = [f"seed {s.get('seed')} {s.state}" for s in waiting]
         n = len({_pair(s) for s in row.runs})
         if n < most or states:
-            notes.append(f"{', '.join(row.label)}: {max(most - n, len(states))} runs missing" + _listed(states))
+            notes.append(f"{row.name}: {max(most - n, len(states))} runs missing" + _listed(states))
         for metric in metrics:
-            without = sum(metric not in s.newest for s in row.runs)
+            without = sum(s.record(metric) is None for s in row.runs)
             if without:
-                notes.append(f"{', '.join(row.label)}: {without} runs have no {metric}: frame evaluate measures it")
+                notes.append(f"{row.name}: {without} runs have no {metric}: frame evaluate measures it")
     rest = [s for s in others if tuple(str(s.get(key)) for key in keys) not in {row.label for row in found}]
     return notes + ([f"{len(rest)} more runs are not finished, in no row"] if rest else [])
 
@@ -223,13 +264,13 @@ def _differences(found: Sequence[Row], metric: str, against: str | None, *, maxi
     raw = [paired(row.samples[metric].values, reference.samples[metric].values) for row in rest]
     for row, one, p in zip(rest, raw, holm([one.p for one in raw]), strict=True):
         row.differences[metric] = Difference(one.mean, one.half, p, one.n)
-    notes = [f"differences of {metric} are from {', '.join(reference.label)}, of pairs that share seeds; p after Holm"]
+    notes = [f"differences of {metric} are from {reference.name}, of pairs that share seeds; p after Holm"]
     if not any(one.n for one in raw):
         notes = [f"{metric}: no two rows share seeds, so there are no paired differences"]
     if metric not in best.bold:
         ties = [row for row, win in zip([r for r in have if r is not best], wins, strict=True) if not win.p < 0.05]
-        named = ", ".join(" ".join(row.label) for row in ties[:3]) or "the others after Holm's correction"
-        notes.append(f"no winner in {metric}: {' '.join(best.label)} is not told apart from {named}")
+        named = "; ".join(row.name for row in ties[:3]) or "the others after Holm's correction"
+        notes.append(f"no winner in {metric}: {best.name} is not told apart from {named}")
     return notes
 
 
@@ -237,10 +278,13 @@ def _floors(finished: Sequence[Summary], metrics: Sequence[str]) -> dict[str, di
     """What costs no training, by floor and metric: over all runs, since they share it or nearly so."""
     floors: dict[str, dict[str, Sample]] = {}
     for metric in metrics:
-        for name in dict.fromkeys(name for s in finished for name in s.newest if name.startswith(f"{metric}/floor/")):
-            values = {str(s.run.path): float(s.newest[name]["value"]) for s in finished if name in s.newest}
-            mean, half = interval([*values.values()])
-            floors.setdefault(name.rpartition("/")[2], {})[metric] = Sample(values, mean, half)
+        name, sign, at = metric.partition("@")
+        for floor in dict.fromkeys(key for s in finished for key in s.newest if key.startswith(f"{name}/floor/")):
+            found = _measured(finished, f"{floor}{sign}{at}")
+            values = {str(s.run.path): float(record["value"]) for s, record in found}
+            if values:
+                sample = Sample(values, *interval([*values.values()]))
+                floors.setdefault(floor.rpartition("/")[2], {})[metric] = sample
     return floors
 
 

@@ -18,14 +18,14 @@ def protocol(record: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def one_protocol(metric: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The protocol that all these records of a metric share.
+def one_protocol(metric: str, records: Sequence[Mapping[str, Any]], but: Sequence[str] = ()) -> dict[str, Any]:
+    """The protocol that all these records of a metric share, `but` for these parts.
 
     Raises:
         Mistake: they were measured in several ways; names the first part in which they differ.
     """
     found = [protocol(record) for record in records]
-    for part in PARTS:
+    for part in (part for part in PARTS if part not in but):
         # a callback's record does not say which weights; those are the run's own
         values = {str(one[part]) for one in found if not (part == "weights" and one[part] is None)}
         if len(values) > 1:
@@ -34,3 +34,13 @@ def one_protocol(metric: str, records: Sequence[Mapping[str, Any]]) -> dict[str,
             )
             raise Mistake(f"{metric} was measured in several ways, which are not averaged: {ways}")
     return found[0]
+
+
+def said(protocol: Mapping[str, Any], layers: Sequence[str]) -> str:
+    """'test, 300 samples, layer mean, last checkpoint: logistic regression'."""
+    samples = f"{protocol['n_samples']} samples" if protocol["n_samples"] else ""
+    layer = f"layer {' or '.join(layers)}" if any(layers) else ""
+    weights = f"{protocol['weights']} weights" if protocol["weights"] else ""
+    checkpoint = f"{protocol['checkpoint']} checkpoint" if protocol["checkpoint"] else ""
+    parts = [part for part in (str(protocol["split"] or ""), samples, layer, checkpoint, weights) if part]
+    return ", ".join(parts) + (f": {protocol['estimator']}" if protocol["estimator"] else "")

@@ -109,10 +109,11 @@ def _missing(others: Sequence[Summary], keys: Sequence[str]) -> str:
 def _tables(
     places: Sequence[str | Path], done: Sequence[Summary], keys: Sequence[str], metrics: Sequence[str], asked: bool
 ) -> Iterator[str]:
-    """A table a metric, since one that was measured in several ways says so and the others stand."""
+    """A table a metric, since one that was measured in several ways says so and the others stand; of names by rank."""
+    names = not all(isinstance(summary.get(keys[0]), int | float) for summary in done)
     for i, metric in enumerate(metrics):
         try:
-            table = as_html(compare(find(places), keys, [metric]))
+            table = as_html(compare(find(places), keys, [metric], sort=metric if names else None))
         except Mistake as mistake:
             if asked and not any(metric in summary.newest for summary in done):
                 raise

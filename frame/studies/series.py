@@ -88,14 +88,14 @@ def order(value: Any) -> tuple[bool, float, str]:
 
 
 def settings(summaries: Sequence[Summary]) -> list[str]:
-    """The keys that tell the runs' settings apart: the experiment where there are several, and what varies within one.
+    """The keys that tell settings apart: the variant or experiment where there are several, and what varies within.
 
     What differs between experiments alone, such as a parameter that only one method has, goes with their names.
     """
     groups: dict[str, list[Summary]] = {}
     for summary in summaries:
-        groups.setdefault(str(summary.typed_experiment), []).append(summary)
-    keys = ["experiment"] if len(groups) > 1 else []
+        groups.setdefault(str(summary.variant or summary.typed_experiment), []).append(summary)
+    keys = ["variant" if summaries[0].variant else "experiment"] if len(groups) > 1 else []
     for group in groups.values():
         keys += [key for key in ("model", "data") if len({s.get(key) for s in group}) > 1]
         keys += [key for key in varying(group) if key != "seed"]
@@ -108,7 +108,7 @@ def unit_of(summaries: Sequence[Summary], y: str) -> str:
     Raises:
         Mistake: no run has it, or they measured it in several ways.
     """
-    records = [summary.newest[y] for summary in summaries if y in summary.newest]
+    records = [record for summary in summaries if (record := summary.record(y)) is not None]
     if records:
         return str(one_protocol(y, records)["unit"] or "")
     if y in COSTS and any(summary.get(y) is not None for summary in summaries):

@@ -20,7 +20,7 @@ from frame.studies.cells import DONE, Cell, Study
 from frame.studies.changes import changed
 from frame.studies.launchers import Handle, Launcher, is_one_process, make_launcher
 from frame.studies.progress import StatusLine, best, duration, last, last_line, percent, values
-from frame.studies.sweep_file import SweepFile, load, typed
+from frame.studies.sweep_file import VARIANT, SweepFile, load, typed
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,11 @@ def sweep(file: Path, options: Options) -> int:
 
 
 def _first_config(described: SweepFile, options: Options) -> DictConfig:
-    """The config of a point, so that mistakes are found before anything is started."""
+    """The config of a point, so that mistakes are found before anything is started; of each variant, too."""
     middle = {key: of.at(0.5) for key, of in described.parameters.items()}
+    points = [{**middle, VARIANT: name} for name in described.variants] or [middle]
     seed = [f"seed={options.seeds[0]}"] if options.seeds else []
-    config = compose([*described.overrides(middle), *options.overrides, *seed])
+    config, *_ = [compose([*described.overrides(point), *options.overrides, *seed]) for point in points]
     check_parts(config)
     if described.metric:
         names = [str(node.name) for node in (config.get("callbacks") or {}).values() if node and "name" in node]

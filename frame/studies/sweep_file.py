@@ -17,6 +17,7 @@ from frame.studies.distributions import Distribution, distribution
 from frame.studies.hyperband import Hyperband
 
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
+OURS = ("variants",)  # which W&B does not have
 ELSEWHERE = (
     "project",
     "entity",
@@ -29,6 +30,7 @@ ELSEWHERE = (
 )  # W&B's own server
 METHODS = ("grid", "random", "bayes")
 ARGUMENTS = ("args", "args_no_hyphens", "args_no_equals", "args_append_hydra", "args_override_hydra")
+VARIANT = "variant"  # the parameter that `variants` makes
 Point = dict[str, Any]  # a value for each parameter
 
 
@@ -39,6 +41,7 @@ class SweepFile:
     Args:
         words: what is typed behind the program at each point, besides the parameters.
         plus: '+' or '++' before each parameter, where the file's command says so.
+        variants: what is typed for each value of the parameter 'variant', such as two methods with their settings.
         method: grid, random or bayes.
         parameters: by dotted key.
         metric: the name under which it is recorded; '' where there is none.
@@ -59,6 +62,7 @@ class SweepFile:
     early_terminate: Hyperband | None = None
     program: str = "train.py"
     plus: str = ""
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     grid: tuple[Point, ...] = field(default=(), compare=False)
 
     def points(self, seed: int = 0) -> Iterator[Point]:
@@ -73,7 +77,9 @@ class SweepFile:
 
     def overrides(self, point: Point) -> list[str]:
         """What is typed for a point, as Hydra reads it."""
-        return [*self.words, *(f"{self.plus}{key}={typed(value)}" for key, value in point.items())]
+        mine = self.variants.get(str(point.get(VARIANT)), ())
+        rest = {key: value for key, value in point.items() if not (key == VARIANT and self.variants)}
+        return [*self.words, *mine, *(f"{self.plus}{key}={typed(value)}" for key, value in rest.items())]
 
 
 def typed(value: Any) -> str:
@@ -118,14 +124,16 @@ def load(file: Path) -> SweepFile:
 def parse(plain: Mapping[str, Any]) -> SweepFile:
     """What `load` does, from the mapping that the file holds."""
     for key in plain:
-        if key not in (*KEYS, *ELSEWHERE):
-            raise Mistake(choices(str(key), KEYS, kind="key"))
+        if key not in (*KEYS, *OURS, *ELSEWHERE):
+            raise Mistake(choices(str(key), (*KEYS, *OURS), kind="key"))
     method = str(plain.get("method"))
     if method not in METHODS:
         raise Mistake(choices(method, METHODS, kind="method") if "method" in plain else "method is missing")
-    if not isinstance(plain.get("parameters"), dict) or not plain["parameters"]:
+    variants = _variants(plain.get("variants") or {})
+    if not variants and (not isinstance(plain.get("parameters"), dict) or not plain["parameters"]):
         raise Mistake("parameters is missing, or has nothing in it")
-    parameters = dict(_parameters(plain["parameters"]))
+    parameters = {VARIANT: distribution(VARIANT, {"values": [*variants]})} if variants else {}
+    parameters |= dict(_parameters(plain.get("parameters") or {}))
     metric = plain.get("metric") or {}
     goal = str(metric.get("goal", "minimize"))
     if goal not in ("minimize", "maximize"):
@@ -149,8 +157,20 @@ def parse(plain: Mapping[str, Any]) -> SweepFile:
         early_terminate=None if not ends else Hyperband.parse(ends),
         program=str(plain.get("program") or "train.py"),
         plus=plus,
+        variants=variants,
         grid=tuple(_grid(parameters)) if method == "grid" else (),
     )
+
+
+def _variants(plain: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(plain, dict) or not all(isinstance(text, str) for text in plain.values()):
+        raise Mistake("variants: write a name and what is typed for each, such as `vae: experiment=digits_VAE`")
+    for name, text in plain.items():
+        if not re.fullmatch(r"[\w.+-]+", str(name)):
+            raise Mistake(f"variants: '{name}' becomes a folder's name: letters, digits, '.', '_', '+' and '-' only")
+        if wrong := [word for word in shlex.split(text) if "=" not in word]:
+            raise Mistake(f"variants: {name}: write key=value, not '{wrong[0]}'")
+    return {str(name): tuple(shlex.split(text)) for name, text in plain.items()}
 
 
 def _parameters(nodes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Distribution]]:

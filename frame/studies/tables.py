@@ -5,11 +5,10 @@ import html
 import io
 import math
 from collections.abc import Callable
-from statistics import fmean
 from typing import Any
 
 from frame.listing import shown as short
-from frame.studies.compare import Comparison, Row, Sample, shown, spread
+from frame.studies.compare import Comparison, Sample, shown, spread
 
 
 def terminal(comparison: Comparison) -> str:
@@ -91,7 +90,7 @@ def as_csv(comparison: Comparison) -> str:
                 numbers = (
                     [""] * 5 if one is None else [one.n, one.mean, one.mean - one.half, one.mean + one.half, one.p]
                 )
-                facts = [_mean(row, key) for key in comparison.columns]
+                facts = [row.facts[key] for key in comparison.columns]
                 flags = [metric in row.bold, row.chosen]
                 write.writerow(
                     [*row.label, *_numbers(comparison, metric, row.samples[metric]), *numbers, *flags, *facts]
@@ -136,7 +135,7 @@ def _cells(
                 known = one is not None and one.n > 0
                 line += [spread(one.mean, one.half, "+") if one is not None and known else ""]
                 line += [p(one.p) if one is not None and not math.isnan(one.p) else ""]
-        body.append([*line, *(short(_mean(row, key)) for key in comparison.columns)])
+        body.append([*line, *(_short(row.facts[key]) for key in comparison.columns)])
     for floor, samples in comparison.floors.items():
         line = [f"floor: {floor}", *[""] * (len(comparison.keys) - 1), ""]
         for metric in comparison.metrics:
@@ -145,14 +144,16 @@ def _cells(
     return head, body
 
 
-def _mean(row: Row, key: str) -> Any:
-    """A key's mean over the row's runs; the value that all share where it is no number."""
-    found = [summary.get(key) for summary in row.runs]
-    numbers = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) == len(found):
-        return fmean(numbers) if len(set(numbers)) > 1 else numbers[0]
-    texts = dict.fromkeys(str(value) for value in found if value is not None)
-    return ", ".join(texts)
+def _short(value: Any) -> str:
+    """28,048 or 30.1 G, which a reader takes in."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return short(value)
+    if abs(value) < 1000:
+        return f"{value:.0f}" if value == int(value) else short(value)
+    for size, name in ((1e12, " T"), (1e9, " G"), (1e6, " M")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{name}"
+    return f"{value:,.0f}"
 
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {".csv": as_csv, ".md": markdown, ".tex": latex}

@@ -18,6 +18,7 @@ from frame.studies.compare import compare, counted, spread
 from frame.studies.intervals import holm, interval, paired
 from frame.studies.series import settings
 from frame.studies.tables import escape
+from tests.studies import by_hand
 
 TEST, VALID = "ELBO/Test", "ELBO/Validation"
 
@@ -219,3 +220,68 @@ def test_rows_are_experiments_where_there_are_several_and_what_varies_within_one
     for summary in summaries:
         (summary.run.path / "overrides.yaml").unlink()  # a cell's name is no experiment
     assert settings(counted(find([tmp_path]))[0]) == ["params.beta"]
+
+
+def method(folder: Path, name: str, lr: float, seed: int, valid: float, test: float, layer: str = "mean") -> None:
+    """A run of experiment `name`, on validation and on test."""
+    on_valid = by_hand.record("Probe/Validation", valid, "valid", layer=layer)
+    records = [by_hand.record("Probe/Test", test, layer=layer), on_valid]
+    encoder = {"_target_": "frame.architectures.digits.Encoder", "layers": [128, 64], "z_dim": 8}
+    views = {"_target_": "frame.data.views.Views", "augmentations": {"affine": {}, "drop": {}}, "n_views": 2}
+    config: dict[str, Any] = {"architectures": {"encoder": encoder}} | ({"data": views} if name == "MIB" else {})
+    path = by_hand.run(folder / f"{name}{lr}{seed}", {"lr": lr}, seed, records, model=name, **config)
+    (path / "overrides.yaml").write_text(f"- experiment={name}\n")
+    (path / "facts.json").write_text('{"parameters": 28048, "flops_per_sample": 1e6, "batch_size": 64}')
+
+
+def test_of_each_method_the_best_setting_on_valid_and_what_it_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 2):
+        method(tmp_path, "VAE", 0.1, seed, valid=80.0 + seed, test=99.0)  # the best on test is not what is chosen
+        method(tmp_path, "VAE", 0.2, seed, valid=90.0 + seed, test=70.0 + seed)
+        method(tmp_path, "MIB", 0.1, seed, valid=85.0 + seed, test=75.0 + 2 * seed)
+    words = ["compare", str(tmp_path), "rows=experiment,params.lr", "metrics=[Probe/Test]"]
+    assert main([*words, "select=valid", "within=experiment", f"out={tmp_path}/t.csv"]) == 0
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    assert [(row["experiment"], row["params.lr"], row["trials"]) for row in rows] == [
+        ("MIB", "0.1", "1"),
+        ("VAE", "0.2", "2"),
+    ]
+    assert [row["augmentation"] for row in rows] == ["affine, drop (2 views)", "none"]
+    assert rows[0]["encoder"] == "digits.Encoder [128, 64]" and rows[0]["parameters"] == "28048"
+    assert float(rows[0]["flops"]) == 100 * 64 * 1e6
+    printed = capsys.readouterr().out
+    assert "VAE: VAE, 0.2 is the best of 2 rows by Probe/Validation" in printed
+    assert "28,048" in printed and "6.4 G" in printed
+    assert "Probe/Test: test, 300 samples, layer mean, last checkpoint, average weights: 1 posterior" in printed
+    assert main([*words, "within=experiment"]) == 2 and "needs select=valid" in capsys.readouterr().err
+    assert main([*words, "columns=none"]) == 2
+    assert main([*words, "columns=[]"]) == 0 and "trials" not in capsys.readouterr().out.split("\n")[0]
+
+
+def test_methods_may_be_measured_at_their_own_layers_and_runs_of_one_may_not(tmp_path: Path) -> None:
+    method(tmp_path, "VAE", 0.1, 1, valid=80.0, test=70.0)
+    method(tmp_path, "GAN", 0.1, 1, valid=80.0, test=75.0, layer="features")
+    comparison = compare(find([tmp_path]), ["model"], ["Probe/Test"], columns=["layer"])
+    assert [row.facts["layer"] for row in comparison.rows] == ["features", "mean"]
+    assert any("layer features or mean" in note for note in comparison.notes)
+    method(tmp_path, "VAE", 0.1, 2, valid=80.0, test=70.0, layer="features")
+    with pytest.raises(Mistake, match=r"layer features \(1 runs\) and layer mean \(1 runs\)"):
+        compare(find([tmp_path]), ["model"], ["Probe/Test"])
+
+
+def test_a_metric_at_an_iteration_or_after_so_many_seconds(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        found = [by_hand.record("ELBO/Test", i * seed, iteration=100 * i) for i in (1, 2, 3)]
+        found += [by_hand.record("ELBO/Test/floor/pca", -i, iteration=100 * i) for i in (1, 2, 3)]
+        found.append(by_hand.record("ELBO/Test", 50.0, iteration=200, checkpoint="best"))  # measured afterwards
+        by_hand.run(tmp_path / str(seed), {"beta": 1.0}, seed, found)
+    metrics = ["ELBO/Test@200", "ELBO/Test@29s", "ELBO/Test@30s"]  # an iteration takes 0.1 s
+    made = compare(find([tmp_path]), ["model"], metrics)
+    (row,) = made.rows
+    assert [row.samples[metric].mean for metric in metrics] == [3.0, 3.0, 4.5]
+    assert made.floors["pca"]["ELBO/Test@200"].mean == -2 and made.floors["pca"]["ELBO/Test@30s"].mean == -3
+    for wrong, said in (("@250", "@ has to be one of its iterations"), ("@soon", "stands an iteration, or seconds")):
+        with pytest.raises(Mistake, match=said):
+            compare(find([tmp_path]), ["model"], [f"ELBO/Test{wrong}"])

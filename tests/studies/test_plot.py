@@ -66,7 +66,24 @@ def test_lines_differ_in_more_than_colour(tmp_path: Path) -> None:
     assert [line.get_label() for line in lines] == ["model=BetaTCVAE", "model=VAE", "model=VIB"]
     assert len({line.get_marker() for line in lines}) == len({line.get_color() for line in lines}) == 3
     words = figures.plot([tmp_path], "model", "ELBO/Test", hue=["params.beta"])  # x in words
-    assert [tick.get_text() for tick in words.figure.axes[0].get_xticklabels()] == ["BetaTCVAE", "VAE", "VIB"]
+    assert [tick.get_text() for tick in words.figure.axes[0].get_yticklabels()] == ["BetaTCVAE", "VAE", "VIB"]
+
+
+def test_names_stand_below_one_another_by_their_means_and_nothing_joins_them(tmp_path: Path) -> None:
+    for i, model in enumerate(["b", "c", "a"]):
+        for seed in range(3):
+            run(tmp_path / f"{model}{seed}", {"beta": 1.0}, seed, [record("ELBO/Test", i + 0.1 * seed)], model=model)
+    made = figures.plot([tmp_path], "model", "ELBO/Test")
+    (axes,) = made.figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["b", "c", "a"]  # the highest is above
+    assert axes.get_xlabel() == "ELBO/Test (nats per picture)"
+    (container,) = axes.containers
+    assert container[0].get_linestyle() == "None"
+    (bars,) = container[2]
+    assert len(bars.get_segments()) == 3
+    half = [(segment[1, 0] - segment[0, 0]) / 2 for segment in bars.get_segments()]
+    assert half == pytest.approx([4.303 * 0.1 / 3**0.5] * 3, rel=1e-3)  # t of two degrees of freedom
+    assert [row[0:2] for row in made.numbers] == [["ELBO/Test", name] for name in ("a", "b", "c")]
 
 
 def test_curves_of_runs_that_measured_elsewhere_are_interpolated(tmp_path: Path) -> None:

@@ -80,6 +80,14 @@ def test_what_cannot_be_averaged_is_said_and_the_rest_stands(tmp_path: Path) -> 
     assert "Other/Test was measured in several ways" in text and text.count("<svg") == 1
 
 
+def test_methods_stand_by_rank(tmp_path: Path) -> None:
+    for i, model in enumerate(["b", "c", "a"]):
+        run(tmp_path / model, {"beta": 1.0}, 1, [record("ELBO/Test", i)], model=model)
+    text = report([tmp_path], rows=["model"])
+    assert re.findall(r"<tr><td>([abc])</td><td>1</td>", text) == ["a", "c", "b"]
+    assert "<th>trials</th>" in text
+
+
 def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
     run(tmp_path / "s" / "1", {"beta": 1.0}, 1, [record("ELBO/Test", 1.0)])
     failed = run(tmp_path / "s" / "3", {"beta": 1.0}, 3, [], "failed")

@@ -10,7 +10,9 @@ from frame.studies.sweep_file import load
 from tests.processes import Process
 
 CLONE = Path(__file__).parents[2]
-FILES = sorted([*(CLONE / "sweeps").glob("*.y*ml"), *(CLONE / "studies").glob("*.yml")])
+FILES = sorted(
+    [*(CLONE / "sweeps").glob("*.y*ml"), *(CLONE / "studies").glob("*.yml"), *CLONE.glob("benchmarks/pairs/*")]
+)
 
 
 @pytest.mark.parametrize("file", FILES, ids=[f"{file.parent.name}/{file.name}" for file in FILES])

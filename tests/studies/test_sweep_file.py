@@ -42,6 +42,20 @@ def test_random_points_depend_on_their_number_alone() -> None:
     assert list(itertools.islice(sweep.points(seed=1), 1)) != first[:1]
 
 
+def test_variants_are_methods_with_their_settings() -> None:
+    variants = {"vae": 'experiment=digits_VAE train_for="2 epochs"', "beta4": "experiment=digits_VAE params.beta=4"}
+    sweep = parse({**GRID, "parameters": {"params.lr": {"values": [1, 2]}}, "variants": variants, "command": ["a=1"]})
+    assert [point["variant"] for point in sweep.points()] == ["vae", "vae", "beta4", "beta4"]
+    assert sweep.overrides({"variant": "vae", "params.lr": 1}) == [
+        "a=1",
+        "experiment=digits_VAE",
+        "train_for=2 epochs",
+        "params.lr=1",
+    ]
+    assert sweep.overrides({"variant": "beta4", "params.lr": 2})[2] == "params.beta=4"
+    assert len(list(parse({"method": "grid", "variants": variants}).points())) == 2
+
+
 def test_nested_parameters_are_dotted() -> None:
     nested = {"params": {"parameters": {"beta": {"value": 1}, "lr": {"value": 2}}}}
     assert list(parse({"method": "grid", "parameters": nested}).parameters) == ["params.beta", "params.lr"]
@@ -74,6 +88,9 @@ def test_hydra_reads_what_is_typed(value: Any) -> None:
         ({"parameters": {"beta": 1}}, "beta: write what it may be, such as value: 1"),
         ({"parameters": {"beta": {"min": 0.0, "max": 1.0}}}, "beta: a grid needs values"),
         ({"paramters": {}}, "no key 'paramters': did you mean 'parameters'?"),
+        ({"variants": ["a"]}, "variants: write a name and what is typed for each"),
+        ({"variants": {"a b": "x=1"}}, "variants: 'a b' becomes a folder's name"),
+        ({"variants": {"a": "digits_VAE"}}, "variants: a: write key=value, not 'digits_VAE'"),
         ({"method": "bayes"}, "method bayes needs metric"),
         ({"metric": {"name": "a", "goal": "max"}}, "metric: no goal 'max': did you mean 'maximize'?"),
         ({"run_cap": 0}, "run_cap=0: it must be at least 1"),
