@@ -63,7 +63,7 @@ def dry_run(
     Raises:
         Mistake: shapes that do not fit, a key or a capability that is missing, a measurement that nobody takes.
     """
-    train = data.split("train")
+    train = data.training()
     if len(train) == 0:
         raise Mistake(f"{type(data).__name__} has no rows to train on")
     batch = whole_batch(train, torch.arange(min(ROWS, len(train))))

@@ -155,7 +155,7 @@ def build(config: DictConfig) -> Experiment:
     dry_run(model, optimization, callbacks, data, config)
     device = trainer.strategy.root_device
     loader = Loader(
-        data.split("train"),
+        data.training(),
         optimization.batch_size,
         int(seed.data),
         rank=trainer.global_rank,

@@ -40,7 +40,7 @@ def _count(module: nn.Module) -> int:
 
 
 def _flops(model: Model, data: DataSet, n_adversary_steps: int) -> float:
-    train = data.split("train")
+    train = data.training()
     n_rows = min(ROWS, len(train))
     batch = whole_batch(train, torch.arange(n_rows))
 

@@ -89,6 +89,10 @@ class DataSet:
             self._loaded[name] = self.load(name)
         return self._loaded[name]
 
+    def training(self) -> Source:
+        """What a model trains on: the split 'train', as evaluations see it unless a subclass augments it."""
+        return self.split("train")
+
 
 def moved(batch: Batch, device: torch.device | str) -> Batch:
     """The batch on `device`; without waiting for the copy where the rows lie in pinned memory."""

@@ -22,7 +22,8 @@ class Views(DataSet):
         augmentations: by any name, modules that take (x, generator), such as those in `frame.data.augment`;
             a view is what they make of 'x' in their order.
         n_views: how many.
-        train_on_view: on train 'x' is the first view, so that a method of one picture trains on distorted ones.
+        train_on_view: models train on the first view as 'x', so that a method of one picture sees distorted ones;
+            evaluations see 'x' as it was.
 
     Raises:
         Mistake: n_views < 1, or `data` is no data set.
@@ -53,7 +54,12 @@ class Views(DataSet):
     def load(self, split: str) -> Source:
         source = self.data.split(split)
         kind = ResidentWithViews if isinstance(source, Resident) else WithViews
-        return kind(source, self.augmentations, self.n_views, self.train_on_view and split == "train")
+        return kind(source, self.augmentations, self.n_views)
+
+    def training(self) -> Source:
+        train = self.split("train")
+        assert isinstance(train, WithViews)
+        return train.on_view() if self.train_on_view else train
 
 
 class WithViews:
@@ -81,6 +87,10 @@ class WithViews:
     def at(self, seed: int, epoch: int) -> "WithViews":
         source = self.source.at(seed, epoch) if isinstance(self.source, Seeded) else self.source
         return type(self)(source, self.augmentations, self.n_views, self.x_is_view)
+
+    def on_view(self) -> "WithViews":
+        """The same rows with the first view in the place of 'x'."""
+        return type(self)(self.source, self.augmentations, self.n_views, x_is_view=True)
 
 
 class ResidentWithViews(WithViews):

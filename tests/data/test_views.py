@@ -1,6 +1,7 @@
 """Views: Affine against scipy and against its own limits, dropped pixels, and where the noise comes from."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hydra.utils import instantiate
 from scipy import ndimage
 from torch import Tensor, nn
 
+import frame
 from frame import checks
 from frame.compose import compose
 from frame.data.augment import Affine, Drop
@@ -20,6 +22,7 @@ from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample, PerSampleSplits
 from frame.data.views import Views
 from frame.mistakes import Mistake
+from tests.processes import train
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -139,15 +142,33 @@ def test_views_stand_beside_what_was_there() -> None:
         assert not any(torch.equal(view[1], view[3]) for view in batch["views"])
 
 
-def test_one_view_may_take_the_picture_s_place_on_train_alone() -> None:
+def test_a_model_may_train_on_a_view_while_evaluations_see_the_picture() -> None:
     data, rows = two_views(Digits(), n_views=1, train_on_view=True), torch.arange(5)
-    resident = data.split("train")
-    assert isinstance(resident, Resident)
-    for source in (resident, resident.to(torch.device("cpu"))):
+    seen = data.training()
+    assert isinstance(seen, Resident)
+    for source in (seen, seen.to(torch.device("cpu"))):
         batch = whole_batch(source, rows)
         assert torch.equal(batch["x"], batch["views"][0])
-        assert not torch.equal(batch["x"], whole_batch(Digits().split("train"), rows)["x"])
-    assert torch.equal(whole_batch(data.split("valid"), rows)["x"], whole_batch(Digits().split("valid"), rows)["x"])
+    for split in data.splits:
+        assert torch.equal(whole_batch(data.split(split), rows)["x"], whole_batch(Digits().split(split), rows)["x"])
+    plain = two_views(Digits())
+    assert plain.training() is plain.split("train")
+
+
+def test_a_run_trains_on_what_the_data_say(tmp_path: Path) -> None:
+    """One step on the view alone moves the weights elsewhere than one on the picture."""
+    words = ["experiment=digits_VAE", "data=views_digits", "seed=0", "callbacks=null", "logging=csv"]
+    weights = []
+    for on_view in (False, True):
+        root = tmp_path / str(on_view)
+        code, output = train(
+            [*words, f"data.train_on_view={on_view}", "train_for=1 iteration", f"device.experiments_root={root}"],
+            tmp_path,
+        )
+        assert code == 0, output
+        (config,) = root.glob("*/*/config.yaml")
+        weights.append(frame.load(config.parent, "model.encoder").state_dict()["hidden.0.weight"])
+    assert not torch.equal(*weights)
 
 
 def test_noise_is_the_generator_s_alone_and_the_loader_s_seed_brings_it_back() -> None:
