@@ -8,7 +8,7 @@ from pathlib import Path
 from frame.compose import PARTS, check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
 from frame.mistakes import Mistake, choices
 from frame.studies import commands
-from frame.words import listed, own_folder
+from frame.words import is_place, listed, own_folder
 
 USAGE = """frame: representation-learning experiments composed from YAML
 
@@ -91,8 +91,8 @@ def evaluate(words: Sequence[str]) -> int:
     """`frame evaluate RUN [RUN ...] [evaluation=[a,b]] [a.n_samples=100] [evaluate_on=test] [checkpoint=best] ...`."""
     overrides, folder = own_folder(words)
     use_own_folder(folder)
-    options = dict(word.split("=", 1) for word in overrides if "=" in word)
-    runs = [word for word in overrides if "=" not in word]
+    options = dict(word.split("=", 1) for word in overrides if not is_place(word))
+    runs = [word for word in overrides if is_place(word)]
     names = listed(options.pop("evaluation", ""))
     valid = ("evaluate_on", "checkpoint", "weights", "packages", "device", "again")
     arguments = {key: options.pop(key) for key in [*options] if key.split(".")[0] in names}

@@ -79,8 +79,10 @@ def evaluate_runs(
     except KeyboardInterrupt:
         there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
         interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
-    for what, reason in failed.items():
-        print(f"frame: {what} was not evaluated: {reason}")
+    for reason in dict.fromkeys(failed.values()):  # a study's runs often fail for one
+        what, *others = [name for name, found in failed.items() if found == reason]
+        were = f"and {len(others)} more were" if others else "was"
+        print(f"frame: {what} {were} not evaluated: {reason}")
     if interrupted:
         print(f"\n{interrupted}", flush=True)
         return 130

@@ -11,6 +11,12 @@ def listed(text: str) -> list[str]:
     return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
 
 
+def is_place(word: str) -> bool:
+    """Whether a word is a folder or pattern, which may have '=' in its name as a sweep's cells do, and no key=value."""
+    key, equals, _ = word.partition("=")
+    return not equals or "/" in key or Path(word).exists()
+
+
 def whole(name: str, text: str) -> int:
     if not text.isdigit() or int(text) < 1 and name != "seeds":
         raise Mistake(f"{name}={text}: write a whole number, at least 1")

@@ -182,6 +182,14 @@ def test_a_run_that_cannot_be_evaluated_is_named_at_the_end(study: Path) -> None
         (runs[0] / "checkpoints" / "previous.ckpt").write_bytes(previous)
 
 
+def test_runs_that_fail_for_one_reason_are_one_line(study: Path) -> None:
+    code, output = frame_command([*AGAIN, "runs", "evaluation=[mig]"], study)
+    last = output.splitlines()[-1]
+    n_others = len(find([study])) - 1
+    assert code == 1 and f"and {n_others} more were not evaluated: MIGEvaluation needs 'factors'" in last
+    assert output.count("needs 'factors'") == 1
+
+
 def test_an_evaluation_that_cannot_be_done_is_named_and_the_others_are(study: Path) -> None:
     run = find([study])[1].path
     code, output = frame_command([*AGAIN, str(run), "evaluation=[mig,elbo]", "elbo.n_samples=90"], study)

@@ -6,7 +6,7 @@ from typing import Any
 
 from frame.compose import use_own_folder
 from frame.mistakes import Mistake, choices
-from frame.words import listed, own_folder, whole
+from frame.words import is_place, listed, own_folder, whole
 
 
 def sweep(words: Sequence[str]) -> int:
@@ -49,8 +49,8 @@ def export(words: Sequence[str]) -> int:
     """`frame export RUN [out=FOLDER] [checkpoint=best] [weights=raw] [format=onnx] [packages=[a]] [tolerance=1e-4]`."""
     overrides, folder = own_folder(words)
     use_own_folder(folder)
-    runs = [word for word in overrides if "=" not in word]
-    options = dict(word.split("=", 1) for word in overrides if "=" in word)
+    runs = [word for word in overrides if is_place(word)]
+    options = dict(word.split("=", 1) for word in overrides if not is_place(word))
     formats = ("safetensors", "onnx", "torch_export")
     valid = {"checkpoint": ("last", "best"), "weights": ("average", "raw"), "format": formats}
     for name, value in options.items():
@@ -88,21 +88,8 @@ def new(words: Sequence[str]) -> int:
 
 def compare(words: Sequence[str]) -> int:
     """`frame compare STUDY [RUN ...] rows=params.beta metrics=[ELBO/Test] [select=valid] [against=...] [out=t.tex]`."""
-    rest, own = own_folder(words)
-    use_own_folder(own)
     valid = ("rows", "metrics", "select", "within", "against", "minimize", "columns", "sort", "out")
-    options = {}
-    places = []
-    for word in rest:
-        key, equals, value = word.partition("=")
-        if not equals or Path(word).exists():
-            places.append(word)
-        elif key not in valid:
-            raise Mistake(choices(key, valid, kind="option of compare"))
-        else:
-            options[key] = value
-    if not places:
-        raise Mistake("compare needs a study or runs: frame compare runs/studies/beta rows=params.beta metrics=[...]")
+    places, options = _places_and_options(words, valid, "compare")
     from frame.listing import Summary, find
     from frame.studies.compare import compare as side_by_side
     from frame.studies.compare import counted
@@ -156,7 +143,8 @@ def plot(words: Sequence[str]) -> int:
 
     more: dict[str, Any] = {key: options[key] for key in ("hue", "band", "log", "title") if key in options}
     more |= {"hue": listed(options["hue"])} if "hue" in options else {}
-    wrong = [key for key in more if kind != "values" and (kind, key) != ("rate_distortion", "hue")]
+    points = ("rate_distortion", "information_plane")
+    wrong = [key for key in more if kind != "values" and not (kind in points and key == "hue")]
     if wrong:
         raise Mistake(f"kind={kind} has no {wrong[0]}")
     if kind == "values":
@@ -179,8 +167,8 @@ def _places_and_options(words: Sequence[str], valid: Sequence[str], command: str
     use_own_folder(own)
     places, options = [], {}
     for word in rest:
-        key, equals, value = word.partition("=")
-        if not equals or Path(word).exists():
+        key, _, value = word.partition("=")
+        if is_place(word):
             places.append(word)
         elif key not in valid:
             raise Mistake(choices(key, valid, kind=f"option of {command}"))

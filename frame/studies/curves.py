@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import matplotlib
 import pandas
 from matplotlib.figure import Figure
 
 from frame.evaluation.pictures import COLOURS, MARKERS
+from frame.listing import shown
 from frame.mistakes import Mistake
+from frame.studies.plot import HEIGHT, STYLE, WIDTH
 
 PROTOCOL = ("split", "estimator", "n_samples", "unit")
 
@@ -35,11 +38,11 @@ def rate_distortion(results: pandas.DataFrame, hue: str | None = None) -> Figure
     for offset in _ticks(low + bottom, high + top):
         axes.plot([low, high], [offset - low, offset - high], color="0.85", linewidth=0.8, zorder=0)
         if bottom < offset - high < top:
-            axes.annotate(f" ELBO {-offset:.4g}", (high, offset - high), fontsize=7, color="0.4", va="center")
+            axes.annotate(f" ELBO {-offset:.4g}", (high, offset - high), fontsize=6.5, color="0.4", va="center")
     axes.set(xlim=(low, high), ylim=(bottom, top))
     axes.set_xlabel("rate, nats per picture")
     axes.set_ylabel("distortion, nats per picture")
-    axes.set_title(_caption(x, stems[0]), fontsize=10)
+    axes.set_title(_caption(x, stems[0]), fontsize=8)
     return figure
 
 
@@ -74,9 +77,9 @@ def information_plane(
     if len(entropy):
         limit = float(entropy["value"].iloc[-1])
         axes.axhline(limit, color="0.6", linestyle="--", linewidth=0.8, zorder=0)
-        axes.annotate("H(y)", (axes.get_xlim()[1], limit), fontsize=8, color="0.4", ha="right", va="bottom")
+        axes.annotate("H(y)", (axes.get_xlim()[1], limit), fontsize=6.5, color="0.4", ha="right", va="bottom")
     hollow = "; hollow: saturated, there is more" if across["estimator"].str.contains("saturated").any() else ""
-    axes.set_title(f"{len(across)} runs, {across['split'].iloc[0]}{hollow}", fontsize=10)
+    axes.set_title(f"{len(across)} runs, {across['split'].iloc[0]}{hollow}", fontsize=8)
     return figure
 
 
@@ -117,23 +120,25 @@ def _points(
         raise Mistake("no run has both numbers: evaluate the same runs")
     if hue is not None and hue not in x.columns:
         raise Mistake(f"no column '{hue}' in the results: there are {', '.join(map(str, x.columns))}")
-    figure = Figure(figsize=(6.5, 4.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
+    below = 0.16 * (0 if hue is None else 1 + (x.loc[both][hue].nunique(dropna=False) + 1) // 2)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, HEIGHT + 0.3 + below), layout="constrained")
+        axes = figure.add_subplot()
     groups = x.loc[both].groupby(hue, dropna=False) if hue is not None else [("", x.loc[both])]
     for i, (label, rows) in enumerate(groups):
         rows = rows.sort_values("value")
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         across, up = rows["value"].to_numpy(), y.loc[rows.index, "value"].to_numpy()
         up_error, across_error = [part.loc[rows.index, "standard_error"].fillna(0).to_numpy(float) for part in (y, x)]
-        axes.errorbar(across, up, up_error, across_error, fmt="none", ecolor=colour, elinewidth=1)
+        axes.errorbar(across, up, up_error, across_error, fmt="none", ecolor=colour, elinewidth=0.8)
         if hue is not None:
             axes.plot(across, up, color=colour, linewidth=0.8, alpha=0.6)
         empty = hollow.loc[rows.index].to_numpy() if hollow is not None else [False] * len(rows)
         faces = ["white" if open_ else colour for open_ in empty]
-        axes.scatter(across, up, s=45, marker=marker, c=faces, edgecolors=colour, linewidths=1.5, zorder=3)
-        axes.plot([], [], marker=marker, color=colour, linestyle="none", label=str(label))
+        axes.scatter(across, up, s=16, marker=marker, c=faces, edgecolors=colour, linewidths=1, zorder=3)
+        axes.plot([], [], marker=marker, markersize=4, color=colour, linestyle="none", label=shown(label))
     if hue is not None:
-        figure.legend(title=hue, loc="outside right upper", frameon=False)
+        figure.legend(title=hue, loc="outside lower center", ncols=2, frameon=False, fontsize=7, title_fontsize=7)
     return figure, axes
 
 

@@ -122,6 +122,8 @@ def of_records(places: Sequence[str | Path], kind: str, y: str | None = None, hu
         table = table[table["name"].str.startswith(y)]
         if not len(table):
             raise Mistake(choices(y, {name for s in done for name in s.newest}, kind="metric of these runs"))
-    figure = curves.rate_distortion(table, hue) if kind == "rate_distortion" else curves.information_plane(table)
+    draw = curves.rate_distortion if kind == "rate_distortion" else curves.information_plane
+    with matplotlib.rc_context(STYLE):
+        figure = draw(table, hue)
     head = ["run", "seed", "name", "iteration", "value"]
     return Plot(figure, head, table[head].values.tolist(), notes)

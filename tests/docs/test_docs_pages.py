@@ -50,12 +50,12 @@ def run(line: str, folder: Path) -> str:
         output = folder / "printed.txt"
         process = context.Process(target=script, args=(words[1], str(folder), str(output)))
         process.start()
-        process.join(60)
+        process.join(180)
         assert process.exitcode == 0, line
         return output.read_text()
     assert words[0] == "frame", line
     under_way = Process(words[1:], folder, **environment)
-    code = under_way.wait(60)
+    code = under_way.wait(180)
     assert code == 0, f"{line}\n{under_way.output}"
     return under_way.output
 
@@ -116,7 +116,13 @@ def check_logging(folder: Path, output: str) -> None:
 
 def check_studies(folder: Path, output: str) -> None:
     assert len(list(folder.glob("runs/studies/weight/runs/*/*/status.json"))) == 4
-    assert "| 0.5 | 2 |" in (folder / "weight.md").read_text()
+    table = (folder / "weight.md").read_text()
+    assert re.search(r"^\| 0.5( \(chosen\))? \| 2 \| .*-\d.* ± ", table, re.MULTILINE) and "(chosen) | 2 |" in table
+    assert "| floor: pixels |" in table and "ELBO/Test: test, 200 samples" in table
+    figures = {file.name for file in (folder / "figures").iterdir()}
+    names = ("weight", "curves", "rate_distortion", "pictures")
+    assert figures == {f"{name}.{end}" for name in names for end in ("pdf", "csv")}
+    assert "<h2>Figures</h2>" in (folder / "weight.html").read_text()
     assert re.search(r"ELBO/Test  -\d", output), output
     assert {"README.md", "encoder.onnx", "model.safetensors"} <= {file.name for file in (folder / "shared").iterdir()}
     assert (folder / "shared" / "source" / "MyVAE.py").read_text() == (folder / "MyVAE.py").read_text()

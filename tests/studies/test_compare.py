@@ -18,6 +18,7 @@ from frame.studies.compare import compare, counted, spread
 from frame.studies.intervals import holm, interval, paired
 from frame.studies.series import settings
 from frame.studies.tables import escape
+from frame.words import is_place
 from tests.studies import by_hand
 
 TEST, VALID = "ELBO/Test", "ELBO/Validation"
@@ -285,3 +286,8 @@ def test_a_metric_at_an_iteration_or_after_so_many_seconds(tmp_path: Path) -> No
     for wrong, said in (("@250", "@ has to be one of its iterations"), ("@soon", "stands an iteration, or seconds")):
         with pytest.raises(Mistake, match=said):
             compare(find([tmp_path]), ["model"], [f"ELBO/Test{wrong}"])
+
+
+def test_a_cells_folder_has_equal_signs_and_is_no_option() -> None:
+    assert is_place("runs/beta=1,seed=2") and is_place("'runs/beta=*/*'") and is_place("study")
+    assert not is_place("metrics=[ELBO/Test]") and not is_place("out=runs/table.md") and not is_place("a.n_samples=1")
