@@ -21,6 +21,7 @@ from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.opening import Run, build_evaluation
 from frame.opening import open as open_run
+from frame.words import remarks
 
 TITLES = {"train": "Train", "valid": "Validation", "test": "Test"}
 
@@ -203,20 +204,13 @@ def evaluate_run(
                 error = f" ± {record['standard_error']:.2g}" if record["standard_error"] is not None else ""
                 print(
                     f"  {record['name']}  {record['value']:.5g}{error} {record['unit']}  ({record['split']})"
-                    + _remarks(record)
+                    + remarks(record)
                 )
             if entry.images or entry.figures:
                 print(f"  {name}  picture in {run.folder.path / 'images'}")
             print(f"    {took:.1f} s", flush=True)
     files.finalize("success")
     return Outcome(measured, refused)
-
-
-def _remarks(record: Mapping[str, Any]) -> str:
-    """What an estimator says of its number: a bound, and whether it has reached its limit."""
-    parts = str(record["estimator"]).split("; ")
-    said = [part for part in parts if part in ("lower", "upper", "neither") or part.startswith("saturated")]
-    return "".join(f", {part}" for part in said)
 
 
 def _own(run: Run) -> dict[str, dict[str, Any]]:
@@ -247,8 +241,10 @@ def retitled(name: str, split: str) -> str:
     return f"{stem}/{title}" if stem and last in TITLES.values() else f"{name}/{title}"
 
 
-def _key(node: Any, identity: dict[str, Any]) -> str:
-    return key_of({"evaluator": node, **identity})
+def _key(node: Mapping[str, Any], identity: dict[str, Any]) -> str:
+    other = node.get("other")  # another run, which may be trained on
+    beside = {"other": Notes(Path(other)).stamp("last")} if isinstance(other, str) else {}
+    return key_of({"evaluator": node, **identity, **beside})
 
 
 def _nothing_left(folder: Path, identity: dict[str, Any], n: int) -> Outcome:
@@ -273,7 +269,7 @@ def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
         if folder not in found:
             run = open_run(folder, packages=packages, device=device)
             name = "/".join(run.folder.path.resolve().parts[-2:])
-            found[folder] = Other(run.model, run.data_set, name)
+            found[folder] = Other(run.model, run.data_set, name, int(_counters(run)["iterations"]))
         return found[folder]
 
     return opened

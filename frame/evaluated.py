@@ -39,18 +39,18 @@ class Notes:
 
     def opened(self, checkpoint: str) -> tuple[int, str] | None:
         """Iteration of a checkpoint that was opened, and the weights that the config names; None if files changed."""
-        files = self._files(checkpoint)
+        files = self.stamp(checkpoint)
         for line in reversed(self.lines):
             if files is not None and line.get("files") == files and line.get("checkpoint") == checkpoint:
                 return int(line["iteration"]), str(line["weights"])
         return None
 
     def note_opened(self, checkpoint: str, iteration: int, weights: str) -> None:
-        files = self._files(checkpoint)
+        files = self.stamp(checkpoint)
         if files is not None and self.opened(checkpoint) is None:
             self.add(files=files, checkpoint=checkpoint, iteration=iteration, weights=weights)
 
-    def _files(self, checkpoint: str) -> list[int] | None:
+    def stamp(self, checkpoint: str) -> list[int] | None:
         """Sizes and times of config and checkpoint; None where there is no such file, as in an export."""
         try:
             found = [(self.folder / name).stat() for name in ("config.yaml", f"checkpoints/{checkpoint}.ckpt")]

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from frame.compose import PARTS
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
+from frame.words import remarks
 
 if TYPE_CHECKING:
     import pandas
@@ -281,7 +282,10 @@ def show(run: RunFolder) -> str:
         lines.append(f"  doctor, iteration {said['iteration']}: {said['name']}: {said['text']}")
     if summary.newest:
         columns = ["name", "value", "±", "unit", "split", "n_samples", "checkpoint", "estimator"]
-        rows = [{**record, "±": record.get("standard_error")} for record in summary.newest.values()]
+        rows = [
+            {**record, "±": record.get("standard_error"), "estimator": record["estimator"] + remarks(record)}
+            for record in summary.newest.values()
+        ]
         lines += ["", table(rows, columns)]
     pictures = [f"  picture  {picture}" for picture in run.newest_pictures]
     lines += ["", *pictures] if pictures else []

@@ -1,7 +1,8 @@
-"""What commands make of the words behind them; nothing here imports torch."""
+"""What commands make of the words behind them, and say of a record; nothing here imports torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from frame.mistakes import Mistake
 
@@ -36,3 +37,12 @@ def own_folder(words: Sequence[str]) -> tuple[list[str], Path | None]:
         else:
             rest.append(word)
     return rest, folder
+
+
+def remarks(record: Mapping[str, Any]) -> str:
+    """What is to be known beside a record's number: an interval, a bound, and whether it has reached its limit."""
+    interval, bound = record.get("interval"), record.get("bound")
+    said = [f"95 % {interval[0]:.5g} to {interval[1]:.5g}"] if interval else []
+    said += [{"neither": "no bound"}.get(bound, f"{bound} bound")] if bound else []
+    said += ["saturated: there may be far more"] if record.get("saturated") else []
+    return "".join(f", {part}" for part in said)

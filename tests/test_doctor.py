@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from frame.callbacks.checkpoints import read
-from frame.callbacks.doctor import Doctor, moves
-from frame.evaluation.vital_signs import nearest_distance
+from frame.callbacks.doctor import Doctor, fewest_directions, moves
+from frame.evaluation.vital_signs import nearest_distance, vital_signs
 from frame.mistakes import Mistake
 from frame.runs import RunFolder
 from tests.processes import Process, only_run, train
@@ -98,6 +98,24 @@ def test_watched_each_iteration_or_not_at_all_the_weights_are_the_same(tmp_path:
             assert same(watched[key], alone[key])
 
 
+def test_a_whole_run_ends_in_the_same_bits_with_a_doctor_and_without(tmp_path: Path) -> None:
+    """Evaluations, checkpoints and the doctor at its own pace, from the first iteration to the last."""
+    ends = []
+    for doctor in ("doctor.share=1", "doctor=null"):
+        cwd = tmp_path / doctor
+        cwd.mkdir()
+        code, output = train(
+            ["experiment=tiny", "train_for=450 iterations", "checkpoint.every=100 iterations", doctor], cwd
+        )
+        assert code == 0, output
+        ends.append(read(only_run(cwd) / "checkpoints" / "last.ckpt"))
+    assert [end["counters"]["iterations"] for end in ends] == [450, 450]
+    unequal = {key for key in ends[0] if not same(ends[0][key], ends[1][key])}
+    assert unequal <= {"callbacks", "counters", "events"}, unequal  # what the doctor remembers, and seconds
+    values = [{name: event["values"] for name, event in end["events"].items()} for end in ends]
+    assert values[0] == values[1] and values[0]
+
+
 def test_a_resumed_run_repeats_nothing(tmp_path: Path) -> None:
     words = ["experiment=tiny", "params.beta=1000", "doctor.check_every=5 iterations", "doctor.share=1"]
     words += ["train_for=100 iterations", "+callbacks.breaker={_target_: toys.Breaker}"]
@@ -127,6 +145,36 @@ def test_noise_alone_is_no_movement() -> None:
     torch.manual_seed(0)
     said = sum(moves(torch.randn(10).tolist()) for _ in range(1000))
     assert said < 100  # of a thousand
+
+
+class Code(torch.nn.Module):
+    """Means with the standard deviations `spreads` over rows, and noise of 1."""
+
+    def __init__(self, spreads: Sequence[float]) -> None:
+        super().__init__()
+        self.spreads = torch.tensor(spreads)
+
+    def encode(self, x: torch.Tensor) -> torch.distributions.Distribution:
+        generator = torch.Generator().manual_seed(0)
+        mean = torch.linalg.qr(torch.randn(len(x), len(self.spreads), generator=generator)).Q * len(x) ** 0.5
+        return torch.distributions.Independent(torch.distributions.Normal(mean * self.spreads, 1.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "directions", "collapsed"),
+    [
+        ([30.0, 1.0, *[0.01] * 62], 2, False),  # a wide direction, as many networks have it at first, and one more
+        ([30.0, 0.1, *[0.01] * 62], 1, True),
+        ([1.0, 1.0, 1.0, 0.0, 0.0, 0.0], 3, False),
+        ([1.0, 0.01], 1, False),  # a small code of which noise has switched off a latent
+    ],
+)
+def test_a_noisy_code_has_the_directions_that_tell_something(
+    spreads: list[float], directions: int, collapsed: bool
+) -> None:
+    signs = vital_signs(Code(spreads), {"x": torch.zeros(256, 1)})
+    assert signs["directions"] == directions
+    assert (signs["directions"] < fewest_directions(signs)) == collapsed
 
 
 def test_nearest_distance() -> None:

@@ -309,8 +309,12 @@ def test_a_run_beside_another(study: Path, tmp_path: Path) -> None:
     for measure in ("cka", "mutual_knn"):
         own, other = (found[f"similarity/Test/{measure}/study/{name}"] for name in "ab")
         assert own["value"] == pytest.approx(1) and own["value"] > other["value"] > 0
-        assert "mean with mean of study/b" in str(other["estimator"]) and other["layer"] == "mean"
+        assert re.search(r"mean with mean of study/b \[at iteration \d+\]", str(other["estimator"]))
+        assert other["layer"] == "mean"
     assert str(tmp_path) not in (a / "records.jsonl").read_text()
+    assert "1 of 1 there already" in frame_command(words, tmp_path)[1]
+    os.utime(b / "checkpoints" / "last.ckpt")  # trained on
+    assert "mutual_knn/study/b" in frame_command(words, tmp_path)[1]
     words[-1] = f"similarity.other={a}"
     code, output = frame_command([*words, "similarity.other_layer=featurse"], tmp_path)
     assert code == 2 and "did you mean 'features'" in output

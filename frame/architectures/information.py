@@ -129,6 +129,9 @@ class InfoNCE(InformationEstimator):
         found = information.infonce(score_matrix(self.critic, x, y))
         return {"information": found, "loss": -found}
 
+    def limit(self, n: int) -> float:
+        return math.log(n)
+
 
 class NWJ(FromScores):
     """The f-GAN bound on KL; see `frame.measures.information.nwj`. Varies as e^I does.

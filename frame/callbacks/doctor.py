@@ -35,13 +35,14 @@ class Diagnosis:
 def fewest_directions(signs: Signs) -> float:
     """Below so many directions codes have collapsed.
 
-    Not more than 2 where noise may switch latents off for good, a 64th of the latents where nothing does, and fewer
-    than a classifier's codes need, which are one direction for two classes.
+    2 of 5 latents or more where noise may switch latents off for good; not more than 2, or a 64th of the latents, where
+    nothing does; and fewer than a classifier's codes need, which are one direction for two classes.
     """
     n = signs["n_latents"]
-    fewest = 1 + min(1.0, (n - 1) / 20)
-    if "information" not in signs:
-        fewest = max(fewest, n / 64)
+    if "information" in signs:
+        fewest = 2.0 if n > 4 else 1.0
+    else:
+        fewest = max(1 + min(1.0, (n - 1) / 20), n / 64)
     return min(fewest, (signs.get("n_classes", float("inf")) - 1) / 2)
 
 
@@ -58,7 +59,7 @@ DIAGNOSES = (
         ("directions",),
         # codes that are noise alone are the posterior's collapse
         lambda signs: signs["directions"] < fewest_directions(signs) and signs.get("information", 1.0) >= 0.02,
-        "codes of {n_latents:.0f} dimensions lie in {directions:.1f} directions (effective rank). Try a smaller "
+        "codes of {n_latents:.0f} dimensions lie in {directions:.1f} directions. Try a smaller "
         "learning rate, wider layers before the code, or a loss that spreads codes (more negatives, larger batches)",
     ),
     Diagnosis(

@@ -33,5 +33,5 @@ class ActiveUnitsEvaluation(Evaluation):
         means = codes_of(model, data, self.evaluate_on, "mean", self.n_samples).codes
         active = active_units(means)
         estimator = f"of {len(active)} latents, those with Var_x(E_q[z]) > 0.01"
-        count = Scalar(int(active.sum()), "latents", len(means), estimator)
+        count = Scalar(int(active.sum()), "latents", len(means), estimator, layer="mean")
         return LogEntry(self.evaluate_on, scalars={"": count})

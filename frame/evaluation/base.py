@@ -99,6 +99,9 @@ class Scalar:
     estimator: str = ""
     standard_error: float | None = None
     layer: str = ""  # of the code that was measured: 'mean', 'sample' or 'features'; empty where there is none
+    interval: tuple[float, float] | None = None  # 95 %, where more is known of it than the standard error
+    bound: str = ""  # 'lower', 'upper' or 'neither' for an estimate of what is bounded so; empty for the number itself
+    saturated: bool = False  # so near to the most that the estimator can find that there may be far more
 
 
 @dataclass
@@ -147,6 +150,9 @@ class LogEntry:
                 "estimator": scalar.estimator,
                 "standard_error": None if math.isnan(scalar.standard_error or 0) else scalar.standard_error,
                 "layer": scalar.layer,
+                "interval": None if scalar.interval is None else list(scalar.interval),
+                "bound": scalar.bound,
+                "saturated": scalar.saturated,
                 "checkpoint": checkpoint,
                 "iteration": step,
                 "seconds": seconds,

@@ -34,12 +34,12 @@ class HasRate(Protocol):
 
 
 class CodeInformationEvaluation(Evaluation):
-    """I(x; z) in nats of one z ~ q(z|x) a row, between bounds; each record says 'lower' or 'upper'.
+    """I(x; z) in nats of one z ~ q(z|x) a row, between bounds; each record's `bound` says 'lower' or 'upper'.
 
     'mixture' takes the mixture of q(z|x) over all rows for q(z): lower, at most log N. 'infonce' is the same within
     batches, at most log(batch_size), and 'leave_one_out' leaves the row itself out of its mixture: upper. 'rate' is the
     mean KL(q(z|x) || p(z)) where the model has a p(z) that is not conditioned: upper. What is within 10 % of its limit
-    is said to be saturated. Where the model is conditioned on more than x, that is part of x here.
+    is `saturated`. Where the model is conditioned on more than x, that is part of x here.
 
     Args:
         evaluate_on: split.
@@ -79,12 +79,12 @@ class CodeInformationEvaluation(Evaluation):
             "infonce": _limited(torch.stack(lower), size, len(lower) * size, f"InfoNCE with q(z|x), batches of {size}"),
         }
         mean, error = mean_and_standard_error(torch.stack(upper))
-        text = f"upper; q(z|x) beside the mean over the others of a batch of {size}"
-        found["leave_one_out"] = Scalar(mean, "nats", len(upper) * size, text, error, "sample")
+        text = f"q(z|x) beside the mean over the others of a batch of {size}"
+        found["leave_one_out"] = Scalar(mean, "nats", len(upper) * size, text, error, "sample", bound="upper")
         if rates:
             mean, error = mean_and_standard_error(torch.cat(rates))
-            text = "upper; KL(q(z|x) || p(z)), analytic between Gaussians, else by one sample"
-            found["rate"] = Scalar(mean, "nats", n, text, error, "sample")
+            text = "KL(q(z|x) || p(z)), analytic between Gaussians, else by one sample"
+            found["rate"] = Scalar(mean, "nats", n, text, error, "sample", bound="upper")
         return LogEntry(self.evaluate_on, found)
 
     def _encoded(self, model: nn.Module, data: DataSet) -> tuple[list[Distribution], list[Tensor]]:
@@ -156,13 +156,13 @@ class LabelInformationEvaluation(Evaluation):
         told, error = mean_and_standard_error(classifier_information(net(rows.codes).log_softmax(1), rows.y))
         near, near_error = mean_and_standard_error(knn_information(rows.codes, rows.y, self.n_neighbours))
         kind = f"a hidden layer of {self.width}" if self.width else "a linear classifier"
-        text = f"lower; H(y) - cross-entropy of {kind}, trained on train, chosen on valid"
-        knn = f"neither; {self.n_neighbours} nearest of the class among all (Ross 2014)"
+        text = f"H(y) - cross-entropy of {kind}, trained on train, chosen on valid"
+        knn = f"{self.n_neighbours} nearest of the class among all (Ross 2014)"
         return LogEntry(
             self.evaluate_on,
             {
-                "classifier": Scalar(told, "nats", n, text, error, "sample"),
-                "knn": Scalar(near, "nats", n, knn, near_error, "sample"),
+                "classifier": Scalar(told, "nats", n, text, error, "sample", bound="lower"),
+                "knn": Scalar(near, "nats", n, knn, near_error, "sample", bound="neither"),
                 "entropy": Scalar(entropy, "nats", n, "H(y) of the split's frequencies"),
             },
         )
@@ -176,8 +176,8 @@ def _labels(y: Tensor | None) -> Tensor:
 def _limited(values: Tensor, limit: int, n: int, how: str) -> Scalar:
     """A lower bound that cannot exceed log(limit), and says so where it nearly does."""
     mean, error = mean_and_standard_error(values)
-    note = f"; saturated: within 10 % of log {limit}" if is_saturated(mean, limit) else ""
-    return Scalar(mean, "nats", n, f"lower; {how}, at most log {limit}{note}", error, "sample")
+    how, saturated = f"{how}, at most log {limit}", is_saturated(mean, limit)
+    return Scalar(mean, "nats", n, how, error, "sample", bound="lower", saturated=saturated)
 
 
 def _is_gaussian(q: Distribution) -> bool:

@@ -96,16 +96,21 @@ def codes_of(
 def _encode(
     model: nn.Module, data: DataSet, split: str, take: Callable[[Any, Batch], Tensor], n_samples: int | None, seed: int
 ) -> Codes:
-    found: dict[str, list[Tensor]] = {"codes": [], "y": [], "factors": []}
+    n = min(len(data.split(split)), n_samples or len(data.split(split)))
+    found: dict[str, Tensor] = {}  # made once, so that nothing is there twice
+    start = 0
     with evaluating(model, seed):  # sampled codes are the same whatever was measured before
         for batch in batches(model, data, split, n_samples):
-            found["codes"].append(take(model, batch).float().cpu())
-            for key in ("y", "factors"):
-                if key in batch:
-                    found[key].append(batch[key].cpu())
-    joined = {key: torch.cat(parts) if parts else None for key, parts in found.items()}
-    assert joined["codes"] is not None
-    return Codes(joined["codes"], joined["y"], joined["factors"])
+            parts = {
+                "codes": take(model, batch).float(),
+                **{key: batch[key] for key in ("y", "factors") if key in batch},
+            }
+            for key, part in parts.items():
+                if key not in found:
+                    found[key] = torch.empty(n, *part.shape[1:], dtype=part.dtype)
+                found[key][start : start + len(part)] = part
+            start += len(parts["codes"])
+    return Codes(found["codes"], found.get("y"), found.get("factors"))
 
 
 def _fingerprint(model: nn.Module, data: DataSet, *arguments: Any) -> str:

@@ -47,6 +47,7 @@ class ELBOEvaluation(Evaluation):
                 n_samples=len(values),
                 estimator="1 posterior sample a picture; KL analytic between Gaussians, else by the same sample",
                 standard_error=standard_error,
+                bound="lower" if term == "elbo" else "",
             )
         entry.scalars |= bits(torch.cat([bound["elbo"] for bound in bounds]), levels, n_dims, "-ELBO")
         return entry

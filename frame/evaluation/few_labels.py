@@ -18,10 +18,10 @@ from frame.mistakes import Mistake, at_least
 class FewLabelsEvaluation(Evaluation):
     """Accuracy in % of `few_label_probe` on the means of encode(x): '1_per_class', '10_per_class' ...
 
-    The labelled rows are drawn from `train_on`; the mean is over the draws, and so are its standard error and
-    the 95 % t interval that the record's estimator has. Behind each
-    number, '/floor/pixels' is the same on the pictures themselves, '/floor/pca' on as many principal components as the
-    code has numbers, '/floor/untrained' on codes of freshly drawn weights; floors are measured once.
+    The labelled rows are drawn from `train_on`; the mean is over the draws, and so are its standard error and the t
+    interval that the record has. Behind each number, '/floor/pixels' is the same on the pictures themselves,
+    '/floor/pca' on as many principal components as the code has numbers, '/floor/untrained' on codes of freshly drawn
+    weights; floors are measured once.
 
     Args:
         evaluate_on: split on which accuracy is measured.
@@ -85,10 +85,12 @@ class FewLabelsEvaluation(Evaluation):
             found = 100 * few_label_probe(*train, *rows, n, self.n_draws)
             mean, standard_error = mean_and_standard_error(found)
             estimator = f"logistic regression, {n} labels per class of {self.train_on}, mean of {self.n_draws} draws"
-            if self.n_draws > 1:
-                low, high = t_interval(found)
-                estimator += f" [95 % t interval {low:.2f} to {high:.2f}]"  # in brackets, as all that was found
-            yield f"{n}_per_class{suffix}", Scalar(mean, "%", len(rows[0]), estimator, standard_error)
+            estimator += f" [nothing is chosen: {self.evaluate_on} touched once a draw]"
+            interval = t_interval(found) if self.n_draws > 1 else None
+            yield (
+                f"{n}_per_class{suffix}",
+                Scalar(mean, "%", len(rows[0]), estimator, standard_error, "" if suffix else "mean", interval),
+            )
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
         of = partial(self._rows, data)

@@ -1,16 +1,19 @@
 """How the codes of a split lie in their space; what each number is stands in `frame.measures.geometry`."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
-from frame.measures.geometry import dead_units, effective_rank, rankme, uniformity
+from frame.measures.geometry import alignment, dead_units, effective_rank, rankme, uniformity
 from frame.mistakes import at_least
 
 
 class GeometryEvaluation(Evaluation):
     """'rankme', 'effective_rank', 'uniformity' and 'dead' dimensions of the means of encode(x).
+
+    Where the data have two views, 'alignment' of their codes, too.
 
     Args:
         evaluate_on: split.
@@ -40,4 +43,17 @@ class GeometryEvaluation(Evaluation):
                 float(dead_units(codes)), f"of {size}", n, "spread below 1 % of the widest dimension's", layer="mean"
             ),
         }
+        if "views" in data.keys and tuple(getattr(model, "inputs", ("x",))) == ("x",):
+            how = "squared distance of the first two views' codes, scaled to length 1"
+            found["alignment"] = Scalar(alignment(*self._views(model, data)), "of 4", n, how, layer="mean")
         return LogEntry(self.evaluate_on, found)
+
+    def _views(self, model: nn.Module, data: DataSet) -> tuple[Tensor, Tensor]:
+        """Codes of the first two views of each row."""
+        assert isinstance(model, Encodes)
+        pairs = [
+            [model.encode(view).mean.flatten(1).cpu() for view in batch["views"][:2]]
+            for batch in self.batches(model, data, self.n_samples)
+        ]
+        x, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        return x, y

@@ -1,5 +1,8 @@
 """What a fitted estimator of mutual information says of held-out pairs."""
 
+import math
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -11,6 +14,8 @@ from frame.mistakes import at_least
 
 class InformationEvaluation(Evaluation):
     """The model's estimate of I(v1; v2) in nats, 'std' between batches, and 'truth' and 'error' where data know it.
+
+    Its record says whether it is a bound, and whether it is within 10 % of the most that so many rows can show.
 
     Args:
         evaluate_on: split.
@@ -37,10 +42,17 @@ class InformationEvaluation(Evaluation):
         found = torch.stack([model.information(*batch["views"]) for batch in whole])
         mean, standard_error = mean_and_standard_error(found)
         n = sum(len(batch["index"]) for batch in whole)
-        estimator = f"mean over batches of {len(whole[0]['index'])} rows"
-        entry = LogEntry(self.evaluate_on, {"": Scalar(mean, "nats", n, estimator, standard_error)})
+        size = len(whole[0]["index"])
+        estimator = f"mean over batches of {size} rows"
+        # a model that says neither is taken at its word
+        bound: str = getattr(model, "information_bound", "")
+        limited: Any = getattr(model, "information_limit", None)
+        limit = math.inf if limited is None else float(limited(size))
+        saturated = mean > 0.9 * limit
+        scalar = Scalar(mean, "nats", n, estimator, standard_error, bound=bound, saturated=saturated)
+        entry = LogEntry(self.evaluate_on, {"": scalar})
         if len(found) > 1:
-            entry.scalars["std"] = Scalar(found.std().item(), "nats", n, f"between {estimator[10:]}")
+            entry.scalars["std"] = Scalar(found.std().item(), "nats", n, f"between batches of {size} rows")
         truth: float | None = getattr(data, "information", None)
         if truth is not None:
             entry.scalars["truth"] = Scalar(truth, "nats", None, "closed form")

@@ -49,7 +49,7 @@ class IWAEBoundEvaluation(Evaluation):
         bounds = torch.cat(parts)
         mean, standard_error = mean_and_standard_error(bounds)
         estimator = f"log of the mean of {self.n_posterior_samples} importance weights, a lower bound"
-        scalar = Scalar(mean, "nats per picture", len(bounds), estimator, standard_error)
+        scalar = Scalar(mean, "nats per picture", len(bounds), estimator, standard_error, bound="lower")
         return LogEntry(self.evaluate_on, scalars={"": scalar} | bits(bounds, levels, n_dims, "-bound"))
 
     def bound(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -85,7 +85,7 @@ class NeighbourEvaluation(Evaluation):
         for word, layer in self._layers(model).items():
             bank, rows = self._rows(data, model, layer)
             sizes.append(bank[0].shape[1])
-            entry.scalars["" if word == "encode" else word] = self._measured(bank, rows)
+            entry.scalars["" if word == "encode" else word] = self._measured(bank, rows, layer)
         if self._floors is None or self._floors[0] is not data:
             self._floors = data, dict(self._measured_floors(model, data, sizes[0]))
         entry.scalars |= self._floors[1]
@@ -101,7 +101,7 @@ class NeighbourEvaluation(Evaluation):
         assert bank.y is not None and rows.y is not None
         return (bank.codes, bank.y), (rows.codes, rows.y)
 
-    def _measured(self, bank: Rows, rows: Rows) -> Scalar:
+    def _measured(self, bank: Rows, rows: Rows, layer: str = "") -> Scalar:
         leave_one_out = self.evaluate_on == "train"
         votes = "votes" if self.temperature is None else f"exp(s / {self.temperature}) votes"
         estimator = f"{votes} of {self.n_neighbours} nearest of {len(bank[0])} training pictures, {self.metric}"
@@ -111,7 +111,7 @@ class NeighbourEvaluation(Evaluation):
             *bank, rows[0], self.n_neighbours, self.metric, self.temperature, leave_one_out=leave_one_out
         )
         right, standard_error = fraction(voted == rows[1])
-        return Scalar(100 * right, "%", len(voted), estimator, 100 * standard_error)
+        return Scalar(100 * right, "%", len(voted), estimator, 100 * standard_error, layer)
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
         layers, of = [*self._layers(model).values()], partial(self._rows, data)

@@ -24,9 +24,9 @@ Classified = Callable[[DataSet], Tensor]  # whether each row of the split is rig
 class RobustnessEvaluation(Evaluation):
     """Accuracy in % on disturbed pictures, of `predict`, or of a linear probe on codes where the model has none.
 
-    '' is the mean over all perturbations and strengths, '<perturbation>' over the strengths of one, 'clean' the
-    accuracy without. The probe learns from clean pictures of 'train', and clean ones of 'valid' choose C. A figure and
-    a table have each strength.
+    '' is the mean over all perturbations and strengths, '<perturbation>' over the strengths of one,
+    '<perturbation>/<strength>' a single one, and 'clean' the accuracy without. The probe learns from clean pictures of
+    'train', and clean ones of 'valid' choose C. A figure and a table have each strength.
 
     Args:
         perturbations: by name, a 'change' that makes a module (x, generator) of a strength, 'strengths' in growing
@@ -92,6 +92,10 @@ class RobustnessEvaluation(Evaluation):
             changed = [Changed(data, parts["change"](strength)) for strength in parts["strengths"]]
             curves[name] = [classified(one) for one in changed]
             rows += [[name, s, 100 * fraction(r)[0]] for s, r in zip(parts["strengths"], curves[name], strict=True)]
+            for strength, right in zip(parts["strengths"], curves[name], strict=True):
+                p, error = fraction(right)
+                of = f"{name} of strength {strength:g} {parts.get('unit', '')}".rstrip()
+                entry.scalars[f"{name}/{strength:g}"] = Scalar(100 * p, "%", n, f"{how}, {of}", 100 * error, layer)
         every = [right for curve in curves.values() for right in curve]
         for key, rights, of in (
             ("", every, f"mean over {len(every)} strengths of {', '.join(curves)}"),

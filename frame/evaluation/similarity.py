@@ -16,11 +16,12 @@ from frame.mistakes import Mistake, at_least, choices
 
 
 class Other(NamedTuple):
-    """Another run, opened; `name` says which, and nothing of the machine."""
+    """Another run, opened; `name` says which, and nothing of the machine, `iteration` how far it was trained."""
 
     model: nn.Module
     data: DataSet
     name: str
+    iteration: int
 
 
 _opener: ContextVar[Callable[[str], Other] | None] = ContextVar("opener", default=None)
@@ -88,7 +89,7 @@ class SimilarityEvaluation(Evaluation):
             raise Mistake(f"{other.name} has other data or rows in '{self.evaluate_on}': compare runs on the same data")
         x = codes_of(model, data, self.evaluate_on, self.layer, self.n_samples).codes
         y = codes_of(other.model, other.data, self.evaluate_on, self.other_layer, self.n_samples).codes
-        between = f"{self.layer} with {self.other_layer} of {other.name}"
+        between = f"{self.layer} with {self.other_layer} of {other.name} [at iteration {other.iteration}]"
         chance = self.n_neighbours / (len(x) - 1)
         near = f"the same among {self.n_neighbours} nearest by cosine, chance {chance:.2g}; {between}"
         found = {

@@ -13,6 +13,8 @@ from frame.measures.codes import perplexity, usage
 from frame.measures.geometry import effective_rank
 from frame.mistakes import Mistake
 
+TELLING = 0.1  # nats of a direction that is counted
+
 
 def vital_signs(model: nn.Module, batch: Batch) -> dict[str, float]:
     """Numbers by name; what the model has no capability for, or does not make finite, is left out.
@@ -33,6 +35,8 @@ def of_codes(model: Any, batch: Batch) -> dict[str, float]:
     """`information`, nats of the latent that tells most of x; `directions` in which mean codes spread, of `n_latents`.
 
     A latent's information is (1/2) log(1 + Var_x(mean) / E_x[variance]): what a Gaussian channel of that noise carries.
+    Where there is noise, directions are those that carry TELLING nats or more, and the best one: beside a wide
+    direction, as most networks have one at first, others can be thin and tell much. Without noise, the effective rank.
     """
     q_z_given_x = model.encode(*given(model, batch))
     mean = q_z_given_x.mean.flatten(1).double()  # [N, D]
@@ -40,9 +44,13 @@ def of_codes(model: Any, batch: Batch) -> dict[str, float]:
         return {}
     found = {"n_latents": float(mean.shape[1])}
     noise = q_z_given_x.variance.flatten(1).double().mean(0)
-    if (noise > 0).all():
+    noisy = bool((noise > 0).all())
+    if noisy:
         found["information"] = (mean.var(0) / noise).log1p().max().item() / 2
-    if mean.shape[1] > 1 and not isinstance(model, Quantises):
+    if mean.shape[1] > 1 and noisy:
+        ratios = torch.linalg.eigvalsh(torch.cov((mean / noise.sqrt()).T)).clamp(min=0)  # signal to noise
+        found["directions"] = float(max(1, (ratios.log1p() / 2 >= TELLING).sum()))
+    elif mean.shape[1] > 1 and not isinstance(model, Quantises):
         try:
             found["directions"] = effective_rank(mean)
         except Mistake:  # all codes are equal

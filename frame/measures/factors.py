@@ -145,8 +145,11 @@ def dci(
     make = classifier or boosting
     jobs = [(make, seed, z[fit], v[fit, k], z[test], v[test, k]) for k in range(v.shape[1])]
     if n_jobs > 1:
+        # a factor costs as much as it has values: those with most first, so that no process has one left at the end
+        longest = sorted(range(len(jobs)), key=lambda k: -len(np.unique(v[:, k])))
         with ProcessPoolExecutor(n_jobs) as pool:
-            found = list(pool.map(_importances, jobs))
+            of = dict(zip(longest, pool.map(_importances, [jobs[k] for k in longest]), strict=True))
+        found = [of[k] for k in range(len(jobs))]
     else:
         found = [_importances(job) for job in jobs]
     importance = np.stack([column for column, _ in found], 1)  # R, [D, K]

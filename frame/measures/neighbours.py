@@ -12,6 +12,7 @@ from frame.mistakes import Mistake, NoNumber, at_least, choices
 
 METRICS = ("euclidean", "cosine")
 NUMBERS_AT_ONCE = 2**24  # similarities that are held at a time: 64 MiB
+ROWS = 4096  # of the bank, of which a normalised copy is made
 
 
 def nearest_neighbour_accuracy(
@@ -72,7 +73,7 @@ def neighbours_vote(
     if len(y_train) != len(codes_train) or not len(codes_train):
         raise Mistake(f"there are {len(codes_train)} training codes and {len(y_train)} labels: give one to each")
     for name, codes in (("training", codes_train), ("test", codes_test)):
-        if not codes.isfinite().all():
+        if not all(rows.isfinite().all() for rows in codes.split(ROWS)):
             raise NoNumber(f"{name} codes have NaN or infinite values, so that nothing is their neighbour")
     n_classes = int(y_train.max()) + 1
     voted = []
@@ -98,21 +99,26 @@ def nearest(
     """
     bank, queries = bank.float(), queries.float()
     if metric == "cosine":
-        bank, queries, half_squares = F.normalize(bank, dim=1), F.normalize(queries, dim=1), None
+        queries = F.normalize(queries, dim=1)
     else:
         # Distances do not depend on the origin, but float32 keeps more of them around it
         centre = bank.mean(0)
-        bank, queries = bank - centre, queries - centre
-        half_squares = bank.square().sum(1) / 2
+        queries = queries - centre
     k = min(k, len(bank) - 1 if leave_one_out and len(bank) > 1 else len(bank))
     at_once = max(1, NUMBERS_AT_ONCE // len(bank))
     for start in range(0, len(queries), at_once):
-        similarity = queries[start : start + at_once] @ bank.T  # [m, N]
-        if half_squares is not None:
-            similarity -= half_squares  # |q|^2 / 2 - |q - b|^2 / 2
+        some = queries[start : start + at_once]
+        similarity = torch.empty(len(some), len(bank), device=bank.device)  # [m, N]
+        for first in range(0, len(bank), ROWS):  # a bank is never there twice
+            rows = bank[first : first + ROWS]
+            rows = F.normalize(rows, dim=1) if metric == "cosine" else rows - centre
+            part = similarity[:, first : first + ROWS]
+            torch.mm(some, rows.T, out=part)
+            if metric == "euclidean":
+                part -= rows.square().sum(1) / 2  # |q|^2 / 2 - |q - b|^2 / 2
         if leave_one_out:
-            rows = torch.arange(start, min(start + len(similarity), len(bank)), device=bank.device)
-            similarity[rows - start, rows] = -math.inf
+            own = torch.arange(start, min(start + len(similarity), len(bank)), device=bank.device)
+            similarity[own - start, own] = -math.inf
         yield similarity.topk(k)
 
 
@@ -124,5 +130,5 @@ def check_classes(y: Tensor) -> None:
 
 def check_codes(codes: Tensor) -> None:
     """Raises NoNumber where all codes [N, D] are equal."""
-    if len(codes) and (codes == codes[0]).all():
+    if len(codes) and all((rows == codes[0]).all() for rows in codes.split(ROWS)):
         raise NoNumber(f"all {len(codes)} codes are equal: the encoder has collapsed, and says nothing about the input")

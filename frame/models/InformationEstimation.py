@@ -33,3 +33,12 @@ class InformationEstimation(Model):
         """An estimate of I(x; y) from paired rows [B, ...], shape (), nats."""
         found: Tensor = self.estimator(x, y)["information"]
         return found
+
+    @property
+    def information_bound(self) -> str:
+        """'lower', 'upper' or 'neither'."""
+        return self.estimator.bound
+
+    def information_limit(self, n: int) -> float:
+        """What no estimate from n rows exceeds, in nats."""
+        return self.estimator.limit(n)

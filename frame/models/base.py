@@ -122,6 +122,10 @@ class InformationEstimator(nn.Module):
         """x [B, D1], y [B, D2] -> 'information' in nats, and 'loss', whose descent fits the estimator."""
         raise NotImplementedError
 
+    def limit(self, n: int) -> float:
+        """What no estimate from n rows exceeds, in nats."""
+        return math.inf
+
 
 def check_maximised(estimator: InformationEstimator) -> None:
     """Raises Mistake where an estimator is to be maximised that bounds the information from above."""

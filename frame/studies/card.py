@@ -13,6 +13,7 @@ from frame.exported import WEIGHTS
 from frame.listing import shown
 from frame.opening import Run
 from frame.studies.source import packages_of
+from frame.words import remarks
 
 COLUMNS = ("result", "value", "±", "unit", "split", "samples", "layer", "estimator", "checkpoint", "iteration")
 
@@ -166,6 +167,7 @@ def _arguments(node: Mapping[str, Any]) -> str:
 
 def _row(record: Mapping[str, Any]) -> Sequence[str]:
     error = record.get("standard_error")
+    record = {**record, "estimator": f"{record['estimator']}{remarks(record)}"}
     return [
         _cell(record["name"]),
         shown(float(record["value"])) if isinstance(record["value"], int | float) else "-",

@@ -70,7 +70,8 @@ def information_plane(
             raise Mistake(f"{', '.join(names)} are not to be mixed: choose the rows of one by their name")
         found[kind] = measured_alike(results, names[0])
     across, up = found["code_information"], found["label_information"]
-    figure, axes = _points(across, up, hue, across["estimator"].str.contains("saturated"))
+    saturated = across.get("saturated", pandas.Series(False, across.index)).eq(True)
+    figure, axes = _points(across, up, hue, saturated)
     axes.set_xlabel(f"I(x; z), nats ({_bound(across)}: {x})")
     axes.set_ylabel(f"I(z; y), nats ({_bound(up)}: {y})")
     entropy = results[results["name"].astype(str).str.match("label_information.*/entropy")]
@@ -78,7 +79,7 @@ def information_plane(
         limit = float(entropy["value"].iloc[-1])
         axes.axhline(limit, color="0.6", linestyle="--", linewidth=0.8, zorder=0)
         axes.annotate("H(y)", (axes.get_xlim()[1], limit), fontsize=6.5, color="0.4", ha="right", va="bottom")
-    hollow = "; hollow: saturated, there is more" if across["estimator"].str.contains("saturated").any() else ""
+    hollow = "; hollow: saturated, there is more" if saturated.any() else ""
     axes.set_title(f"{len(across)} runs, {across['split'].iloc[0]}{hollow}", fontsize=8)
     return figure
 
@@ -93,9 +94,8 @@ def measured_alike(results: pandas.DataFrame, name: str) -> pandas.DataFrame:
     if rows.empty:
         raise Mistake(f"no record {name} in these runs: evaluate them first")
     rows = rows.sort_values("iteration", kind="stable").groupby("run").tail(1).set_index("run", drop=False)
-    alike = rows.assign(estimator=rows["estimator"].str.replace(r"; saturated.*", "", regex=True))
     for column in PROTOCOL:
-        values = sorted(map(str, alike[column].unique()))
+        values = sorted(map(str, rows[column].unique()))
         if len(values) > 1:
             raise Mistake(
                 f"{name} was measured in several ways ({column}: {' | '.join(values)}): choose those measured alike"
@@ -104,7 +104,7 @@ def measured_alike(results: pandas.DataFrame, name: str) -> pandas.DataFrame:
 
 
 def _bound(rows: pandas.DataFrame) -> str:
-    word = str(rows["estimator"].iloc[0]).split(";")[0]
+    word = rows["bound"].iloc[0] if "bound" in rows else ""
     return {"lower": "lower bound", "upper": "upper bound"}.get(word, "no bound")
 
 

@@ -26,8 +26,8 @@ def one_protocol(metric: str, records: Sequence[Mapping[str, Any]], but: Sequenc
     """
     found = [protocol(record) for record in records]
     for part in (part for part in PARTS if part not in but):
-        # a callback's record does not say which weights; those are the run's own
-        values = {str(one[part]) for one in found if not (part == "weights" and one[part] is None)}
+        # a callback's record does not say which weights; those are the run's own. Old ones do not say the layer
+        values = {str(one[part]) for one in found if one[part] or part not in ("weights", "layer")}
         if len(values) > 1:
             ways = " and ".join(
                 f"{part} {value} ({sum(str(one[part]) == value for one in found)} runs)" for value in sorted(values)

@@ -45,16 +45,16 @@ def test_information_of_codes_lies_between_its_bounds() -> None:
     value = {key: scalar.value for key, scalar in scalars.items()}
     assert value["infonce"] < value["mixture"] < value["leave_one_out"] < value["rate"]
     assert scalars["mixture"].n_samples == 300 and scalars["infonce"].n_samples == 256
-    starts = {key: scalar.estimator.split(";")[0] for key, scalar in scalars.items()}
-    assert starts == {"mixture": "lower", "infonce": "lower", "leave_one_out": "upper", "rate": "upper"}
-    assert not any("saturated" in scalar.estimator for scalar in scalars.values())
+    bounds = {key: scalar.bound for key, scalar in scalars.items()}
+    assert bounds == {"mixture": "lower", "infonce": "lower", "leave_one_out": "upper", "rate": "upper"}
+    assert not any(scalar.saturated for scalar in scalars.values())
 
 
 def test_what_nearly_reaches_its_limit_is_saturated() -> None:
     scalars = found(CodeInformationEvaluation(batch_size=64), Noisy(100.0)).scalars
     assert scalars["infonce"].value <= math.log(64) and scalars["mixture"].value <= math.log(300)
-    assert "; saturated: within 10 % of log 64" in scalars["infonce"].estimator
-    assert "; saturated: within 10 % of log 300" in scalars["mixture"].estimator
+    assert scalars["infonce"].saturated and "at most log 64" in scalars["infonce"].estimator
+    assert scalars["mixture"].saturated and "at most log 300" in scalars["mixture"].estimator
 
 
 def test_an_encoder_that_says_nothing() -> None:
@@ -96,6 +96,10 @@ def test_what_codes_say_of_labels() -> None:
         found(LabelInformationEvaluation(n_train_samples=500, width=16), model).scalars
         for model in (Noisy(3.0), Exact(3.0))
     )
-    assert low["classifier"].estimator.startswith("lower;") and low["knn"].estimator.startswith("neither;")
+    assert {key: scalar.bound for key, scalar in low.items()} == {
+        "classifier": "lower",
+        "knn": "neither",
+        "entropy": "",
+    }
     for key in ("classifier", "knn"):
         assert 0 < low[key].value < high[key].value < low["entropy"].value < math.log(10)

@@ -80,7 +80,9 @@ def test_the_standard_error_is_of_the_draws() -> None:
     # 2.5706 is Student's t for 95 % and 5 degrees of freedom
     error = found.std().item() / 6**0.5
     low, high = (scalar.value + sign * 2.5706 * error for sign in (-1, 1))
-    assert scalar.estimator.endswith(f"[95 % t interval {low:.2f} to {high:.2f}]")
+    assert scalar.interval == pytest.approx((low, high), abs=1e-3)
+    assert scalar.estimator.endswith("[nothing is chosen: test touched once a draw]") and scalar.layer == "mean"
+    assert FewLabelsEvaluation(n_draws=1, floors=()).evaluate(Guesses(), Rows()).scalars["1_per_class"].interval is None
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

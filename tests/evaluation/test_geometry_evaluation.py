@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from frame.data.augment import Noise
 from frame.data.digits import Digits
+from frame.data.views import Views
 from frame.evaluation.base import evaluating
 from frame.evaluation.geometry import GeometryEvaluation
 from frame.measures.geometry import dead_units, rankme, uniformity
@@ -34,6 +36,20 @@ def test_it_measures_the_mean_codes_of_the_split() -> None:
         and scalars["dead"].value == dead_units(codes)
         and scalars["rankme"].n_samples == 300
     )
+
+
+def test_two_views_have_an_alignment_and_one_picture_has_none() -> None:
+    model = Pixels(5)
+    with evaluating(model):
+        assert "alignment" not in GeometryEvaluation().evaluate(model, Digits()).scalars
+        still = GeometryEvaluation().evaluate(model, Views(Digits(), {})).scalars["alignment"]
+        noisy = Views(Digits(), {"noise": Noise(0.3)})
+        moved = GeometryEvaluation(n_samples=100).evaluate(model, noisy).scalars["alignment"]
+        (batch,) = GeometryEvaluation().batches(model, noisy, 100)
+    x, y = (model.encode(view).mean for view in batch["views"])
+    slow = sum(float(((a / a.norm() - b / b.norm()) ** 2).sum()) for a, b in zip(x, y, strict=True)) / 100
+    assert still.value == pytest.approx(0, abs=1e-9) and moved.value == pytest.approx(slow, rel=1e-5)
+    assert moved.value > 0.05 and moved.n_samples == 100 and moved.layer == "mean"
 
 
 def test_collapsed_codes_give_a_line_and_no_number() -> None:

@@ -50,11 +50,17 @@ def test_predictions_fall_as_pixels_do() -> None:
     entry = evaluation.evaluate(Pixel(), Sides())
     entry.check()
     scalars = entry.scalars
-    assert set(scalars) == {"", "drop", "noise", "clean"} and entry.split == "test"
+    assert set(scalars) == {"", "drop", "drop/0.5", "drop/1", "noise", "noise/0", "clean"} and entry.split == "test"
     assert scalars["clean"].value == scalars["noise"].value == 100
     rows = entry.tables["strengths"][1]
     assert [row[:2] for row in rows] == [["drop", 0.5], ["drop", 1.0], ["noise", 0.0]]
     assert rows[0][2] == pytest.approx(75, abs=8) and rows[1][2] == 50.0
+    half = scalars["drop/0.5"]
+    assert (half.value, scalars["drop/1"].value) == (rows[0][2], rows[1][2]) and half.n_samples == 200
+    p = half.value / 100
+    assert (
+        half.standard_error == pytest.approx(100 * (p * (1 - p) / 200) ** 0.5) and "strength 0.5 part" in half.estimator
+    )
     assert scalars["drop"].value == pytest.approx((rows[0][2] + rows[1][2]) / 2)
     assert scalars[""].value == pytest.approx(sum(row[2] for row in rows) / 3)
     # of class 0, half has 1/2 over both strengths and half 0; class 1 always has 1: s / sqrt(N) over pictures

@@ -109,6 +109,16 @@ def test_sap_of_a_perfect_code_of_sprites_is_small_because_its_machines_are_line
     assert measures.sap(noise(2000, 4), two) < 0.05
 
 
+def test_sap_is_that_of_machines_fitted_by_hand() -> None:
+    for sizes in ((2, 3, 5), (2, 2, 2)):
+        factors = drawn(400, sizes)
+        codes = factors.float() @ torch.tensor([[1.0, 0.3, 0.0], [0.1, 1.0, 0.2], [0.0, 0.2, 1.0]]) + 0.4 * noise(
+            400, 3
+        )
+        fit, test = measures.halves(codes.double().numpy(), factors.numpy(), 0)
+        assert measures.sap(codes, factors) == pytest.approx(reference.sap(fit, test), abs=0.01)
+
+
 class Linear:
     """A stand-in for boosting: importances are absolute correlations."""
 
@@ -155,6 +165,20 @@ def test_the_factor_vae_score_is_the_reference_on_the_same_batches() -> None:
         assert len({int(v[row, k]) for row in rows_of}) == 1
     found = factor_vae_score(codes, factors, n_fit=60, n_test=40, batch_size=8, seed=3)
     assert found == pytest.approx(reference.factor_vae_score(z, v, batches, 60), abs=1e-6)
+
+
+def test_the_beta_vae_score_is_the_reference_on_the_same_pairs() -> None:
+    codes, factors = entangled(400)
+    z, v = codes.double().numpy(), factors.numpy()
+    random = np.random.RandomState(3)
+    points: list[tuple[int, list[tuple[int, int]]]] = []
+    for n in (300, 200):
+        factor = random.randint(3, size=n)
+        pairs = [rows_in_common(v, factor, 2, random) for _ in range(8)]
+        points += [(int(k), [(int(p[i, 0]), int(p[i, 1])) for p in pairs]) for i, k in enumerate(factor)]
+    found = beta_vae_score(codes, factors, n_fit=300, n_test=200, batch_size=8, seed=3)
+    assert found == pytest.approx(reference.beta_vae_score(z, points, 300), abs=0.01)
+    assert 0.5 < found < 1
 
 
 @pytest.mark.parametrize("score", [factor_vae_score, beta_vae_score])

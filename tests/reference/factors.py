@@ -101,3 +101,69 @@ def factor_vae_score(codes: Array, factors: Array, batches: list[tuple[int, list
         counts = [sum(1 for vote in votes[:n_fit] if vote == (d, k)) for k in range(factors.shape[1])]
         answers[d] = counts.index(max(counts))
     return sum(answers[d] == k for d, k in votes[n_fit:]) / len(votes[n_fit:])
+
+
+def linear_machine(z: Array, sign: Array, cost: Array) -> tuple[float, float]:
+    """w, b that minimise (w^2 + b^2) / 2 + sum_i cost_i max(0, 1 - sign_i (w z_i + b))^2, by Newton's steps halved."""
+
+    def objective(point: Array) -> float:
+        gap = np.maximum(0, 1 - sign * (point[0] * z + point[1]))
+        return float(point @ point / 2 + (cost * gap**2).sum())
+
+    rows, point = np.stack([z, np.ones(len(z))], 1), np.zeros(2)
+    for _ in range(200):
+        gap = 1 - sign * (rows @ point)
+        inside = gap > 0
+        slope = point - 2 * rows[inside].T @ (cost * sign * gap)[inside]
+        if np.abs(slope).max() < 1e-9:
+            break
+        step = np.linalg.solve(np.eye(2) + 2 * (rows[inside] * cost[inside, None]).T @ rows[inside], slope)
+        length = 1.0
+        while objective(point - length * step) > objective(point) and length > 1e-9:
+            length /= 2
+        point = point - length * step
+    return float(point[0]), float(point[1])
+
+
+def sap(fit: tuple[Array, Array], test: tuple[Array, Array], c: float = 0.01) -> float:
+    """Kumar et al. 2018: one machine for each code, factor and value, which is told from the rest; the highest wins.
+
+    A value's rows cost C N / (number of values * rows of it), the rest C; of two values, both are weighed so.
+    """
+    (z, v), (z_test, v_test) = fit, test
+    gaps = []
+    for k in range(v.shape[1]):
+        values = sorted(set(v[:, k].tolist()))
+        weight = {value: len(v) / (len(values) * (v[:, k] == value).sum()) for value in values}
+        accuracies = []
+        for d in range(z.shape[1]):
+            heights = []
+            for value in values:
+                mine = v[:, k] == value
+                rest = np.array([weight[other] if len(values) == 2 else 1.0 for other in v[:, k]])
+                w, b = linear_machine(z[:, d], np.where(mine, 1, -1), c * np.where(mine, weight[value], rest))
+                heights.append(w * z_test[:, d] + b)
+            said = np.array(values)[np.argmax(heights, axis=0)]
+            accuracies.append(float((said == v_test[:, k]).mean()))
+        accuracies.sort()
+        gaps.append(accuracies[-1] - accuracies[-2])
+    return sum(gaps) / len(gaps)
+
+
+def beta_vae_score(codes: Array, points: list[tuple[int, list[tuple[int, int]]]], n_fit: int) -> float:
+    """Higgins et al. 2017 on given pairs: (factor, pairs of rows); the first `n_fit` teach, the others are tested.
+
+    A linear softmax classifier with a penalty |W|^2 / 2, by steps down its slope.
+    """
+    x = np.array([np.mean([np.abs(codes[i] - codes[j]) for i, j in pairs], axis=0) for _, pairs in points])
+    y = np.array([factor for factor, _ in points])
+    n_factors = y.max() + 1
+    w, b = np.zeros((x.shape[1], n_factors)), np.zeros(n_factors)
+    truth = np.eye(n_factors)[y[:n_fit]]
+    rate = 1 / (1 + n_fit * (1 + (x[:n_fit] ** 2).sum(1).max()) / 2)
+    for _ in range(20_000):
+        heights = x[:n_fit] @ w + b
+        p = np.exp(heights - heights.max(1, keepdims=True))
+        error = p / p.sum(1, keepdims=True) - truth
+        w, b = w - rate * (x[:n_fit].T @ error + w), b - rate * error.sum(0)
+    return float(((x[n_fit:] @ w + b).argmax(1) == y[n_fit:]).mean())

@@ -21,7 +21,9 @@ def records(values: dict[str, list[float]], **more: Any) -> pandas.DataFrame:
             "value": value,
             "run": "abcdef"[i],
             "params.beta": i + 1,
-            "estimator": "lower; x",
+            "estimator": "x",
+            "bound": "lower",
+            "saturated": False,
             **more,
         }
         for name, column in values.items()
@@ -58,7 +60,7 @@ def test_a_point_a_run(hue: str | None) -> None:
 
 def test_the_plane_says_bounds_limits_and_saturation() -> None:
     results = records(PLANE)
-    results.loc[results["name"].str.endswith("mixture") & (results["run"] == "b"), "estimator"] += "; saturated: yes"
+    results.loc[results["name"].str.endswith("mixture") & (results["run"] == "b"), "saturated"] = True
     figure: Any = information_plane(results)
     axes = figure.axes[0]
     assert {(2, 1), (5.5, 2)} <= set(points(figure))
