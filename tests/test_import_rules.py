@@ -151,7 +151,20 @@ def test_evaluations_take_what_their_config_says(file: Path) -> None:
     assert module.startswith("frame.evaluation.")
     keys = inspect.signature(getattr(importlib.import_module(module), name)).parameters
     assert list(config)[1:] == list(keys), "YAML keys are the constructor's arguments, in their order"
-    assert file.read_text().startswith("# "), "the first line says what it measures, and its unit"
+    head = " ".join(line[2:] for line in file.read_text().split("_target_")[0].splitlines() if line.startswith("# "))
+    assert re.search(r"\d m?s\b|\d min", head), "the first line says what it measures, its unit, and what it costs"
+
+
+def test_every_evaluation_has_its_config() -> None:
+    targets = {plain(file)["_target_"] for file in (ROOT / "config" / "evaluation").glob("*.yaml")}
+    found = set()
+    for file in (ROOT / "frame" / "evaluation").glob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Evaluation") and node.name != "Evaluation":
+                found.add(f"frame.evaluation.{file.stem}.{node.name}")
+    assert len(found) > 25
+    of_others = {"frame.evaluation.factors.FactorsEvaluation", "frame.evaluation.part.PartEvaluation"}
+    assert found - targets == of_others
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "config" / "logging").glob("*.yaml")), ids=lambda file: file.stem)

@@ -101,10 +101,8 @@ def _encode(
     start = 0
     with evaluating(model, seed):  # sampled codes are the same whatever was measured before
         for batch in batches(model, data, split, n_samples):
-            parts = {
-                "codes": take(model, batch).float(),
-                **{key: batch[key] for key in ("y", "factors") if key in batch},
-            }
+            parts: dict[str, Tensor] = {key: batch[key] for key in ("y", "factors") if key in batch}
+            parts["codes"] = take(model, batch).float()
             for key, part in parts.items():
                 if key not in found:
                     found[key] = torch.empty(n, *part.shape[1:], dtype=part.dtype)
