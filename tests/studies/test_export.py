@@ -159,7 +159,9 @@ def test_the_card_has_every_number_with_its_protocol(exported: Path, run: Path) 
         assert float(row[1]) == pytest.approx(record["value"], rel=1e-2)
         assert float(row[2]) == pytest.approx(record["standard_error"], rel=0.1)
         assert row[3:6] == [record["unit"], record["split"], str(record["n_samples"])]
-        assert row[7] == record["estimator"] + (", lower bound" if record["bound"] else "") and row[9] == "50"
+        assert (
+            row[7] == record["estimator"] + (f", {record['bound']} bound" if record["bound"] else "") and row[9] == "50"
+        )
     for words in ("frame.models.VAE.VAE", "50 iterations", "average weights of the last checkpoint", "1,797 pictures"):
         assert words in card, words
     parameters = sum(p.numel() for p in frame.load(run).parameters())
