@@ -92,10 +92,6 @@ class RobustnessEvaluation(Evaluation):
             changed = [Changed(data, parts["change"](strength)) for strength in parts["strengths"]]
             curves[name] = [classified(one) for one in changed]
             rows += [[name, s, 100 * fraction(r)[0]] for s, r in zip(parts["strengths"], curves[name], strict=True)]
-            for strength, right in zip(parts["strengths"], curves[name], strict=True):
-                p, error = fraction(right)
-                of = f"{name} of strength {strength:g} {parts.get('unit', '')}".rstrip()
-                entry.scalars[f"{name}/{strength:g}"] = Scalar(100 * p, "%", n, f"{how}, {of}", 100 * error, layer)
         every = [right for curve in curves.values() for right in curve]
         for key, rights, of in (
             ("", every, f"mean over {len(every)} strengths of {', '.join(curves)}"),
@@ -105,6 +101,11 @@ class RobustnessEvaluation(Evaluation):
             # pictures are independent of one another, a picture's versions are not
             mean, error = mean_and_standard_error(torch.stack(rights).double().mean(0))
             entry.scalars[key] = Scalar(100 * mean, "%", n, f"{how}, {of}", 100 * error, layer)
+        for name, parts in self.perturbations.items():
+            for strength, right in zip(parts["strengths"], curves[name], strict=True):
+                p, error = fraction(right)
+                of = f"{name} of strength {strength:g} {parts.get('unit', '')}".rstrip()
+                entry.scalars[f"{name}/{strength:g}"] = Scalar(100 * p, "%", n, f"{how}, {of}", 100 * error, layer)
         entry.tables["strengths"] = (["perturbation", "strength", "accuracy (%)"], rows)
         entry.figures[""] = self._figure(clean, curves)
         return entry
