@@ -1,34 +1,25 @@
 """Where a cell runs: here, on a SLURM cluster, or on a Ray cluster; each cell is its own process."""
 
-import logging
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver, parent_process, resource_tracker
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from omegaconf import DictConfig
 
 from frame.mistakes import Mistake, choices
 from frame.runs import own_sources
-from frame.studies.signs import holding, lives
+from frame.studies.clusters import Ray, Submitit
+from frame.studies.handles import Handle, Started, not_for_children
+from frame.studies.signs import holding
 
 LAUNCHERS = ("local", "submitit", "submitit_local", "ray")
 PRELOADED = ["frame.experiment"]
-
-
-class Handle(Protocol):
-    def poll(self) -> int | None:
-        """The exit code, minus the signal's number where one ended it; None while it runs."""
-        ...
-
-    def stop(self) -> None:
-        """Asks the run to save and end."""
-        ...
 
 
 class Launcher(Protocol):
@@ -99,14 +90,6 @@ def command(program: str) -> list[str]:
     return [sys.executable, str(beside), "train"]
 
 
-def run_here(argv: Sequence[str], cwd: str, log: str, worker: str) -> int:
-    """Runs a command to its end; its exit code. Nothing where the worker died meanwhile: its cells are others'."""
-    with holding(Path(log)) as stream:
-        if not lives(Path(worker)):
-            return -signal.SIGTERM
-        return subprocess.run(argv, cwd=cwd, stdout=stream, stderr=stream).returncode
-
-
 class Processes:
     """A fresh interpreter for each cell."""
 
@@ -122,7 +105,7 @@ class Processes:
             process = subprocess.Popen(
                 [*self.argv, *words], stdout=stream, stderr=stream, env=self.environment, start_new_session=True
             )
-        return _Local(process.poll, process.terminate)
+        return Started(process.poll, process.terminate)
 
     def close(self) -> None: ...
 
@@ -145,11 +128,8 @@ class Forks:
         if self.ready:
             return
         resource_tracker.ensure_running()  # before the next line, since it takes the mask away
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
+        with not_for_children():
             forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         first = self.context.Process(target=_nothing)
         first.start()
         first.join()
@@ -165,7 +145,7 @@ class Forks:
             process.join(0)
             return process.exitcode
 
-        return _Local(poll, process.terminate)
+        return Started(poll, process.terminate)
 
     def close(self) -> None: ...
 
@@ -194,91 +174,3 @@ def _train(words: list[str], cwd: str, log: str, program: str) -> None:
     code = main(["train", *words])
     sys.stdout.flush()
     sys.exit(code)
-
-
-class _Local:
-    def __init__(self, poll: Callable[[], int | None], stop: Callable[[], None]) -> None:
-        self.poll, self.stop = poll, stop
-
-
-class Submitit:
-    """Each cell a job of SLURM, by submitit; `submitit_local` runs the same on this machine."""
-
-    def __init__(
-        self, argv: Sequence[str], cluster: str, options: Mapping[str, str], folder: Path, worker: Path
-    ) -> None:
-        try:
-            import submitit
-        except ImportError:
-            raise Mistake("launcher=submitit needs the package submitit: pip install 'frame[slurm]'") from None
-        self.argv, self.worker = list(argv), worker
-        (folder / "slurm").mkdir(parents=True, exist_ok=True)
-        try:
-            self.executor = submitit.AutoExecutor(folder=folder / "slurm", cluster=cluster)
-            self.executor.update_parameters(**{key: _number(value) for key, value in options.items()})
-        except (RuntimeError, ValueError, NameError, TypeError) as error:
-            raise Mistake(f"launcher=submitit: {str(error).strip().splitlines()[0]}") from None
-
-    def prepare(self) -> None: ...
-
-    def launch(self, words: Sequence[str], log: Path) -> Handle:
-        job = self.executor.submit(run_here, [*self.argv, *words], str(Path.cwd()), str(log), str(self.worker))
-
-        def poll() -> int | None:
-            if not job.done():
-                return None
-            error = job.exception()
-            if error is None:
-                return int(job.result())
-            with log.open("a") as stream:
-                stream.write(f"{job.state}: {str(error).strip().splitlines()[-1]}\n")
-            return -signal.SIGKILL  # timed out, preempted, or the node was lost: it goes on another time
-
-        return _Local(poll, lambda: job.cancel())
-
-    def close(self) -> None: ...
-
-
-class Ray:
-    """Each cell a task of a Ray cluster: the one that RAY_ADDRESS names, or one on this machine."""
-
-    def __init__(self, argv: Sequence[str], options: Mapping[str, str], worker: Path) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise Mistake("launcher=ray needs the package ray: pip install 'frame[ray]'") from None
-        self.ray, self.argv, self.worker = ray, list(argv), worker
-        ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
-        self.task = ray.remote(**{"num_cpus": 1, "max_retries": 0, **{k: _number(v) for k, v in options.items()}})(
-            run_here
-        )
-
-    def prepare(self) -> None: ...
-
-    def launch(self, words: Sequence[str], log: Path) -> Handle:
-        reference = self.task.remote([*self.argv, *words], str(Path.cwd()), str(log), str(self.worker))
-
-        def poll() -> int | None:
-            done, _ = self.ray.wait([reference], timeout=0)
-            if not done:
-                return None
-            try:
-                return int(self.ray.get(reference))
-            except self.ray.exceptions.RayError as error:
-                with log.open("a") as stream:
-                    stream.write(f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}\n")
-                return -signal.SIGKILL
-
-        return _Local(poll, lambda: self.ray.cancel(reference))
-
-    def close(self) -> None:
-        self.ray.shutdown()
-
-
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

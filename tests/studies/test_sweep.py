@@ -18,7 +18,7 @@ import yaml
 
 from frame.listing import find
 from frame.runs import RunFolder
-from frame.studies.launchers import run_here
+from frame.studies.handles import run_here
 from frame.studies.signs import Lock, Worker, lives
 from tests.processes import OWN, Process
 
@@ -166,6 +166,21 @@ def test_a_job_whose_worker_died_in_the_queue_does_not_begin(tmp_path: Path) -> 
     assert lives(elsewhere)
     os.utime(elsewhere, (time.time() - 100,) * 2)
     assert not lives(elsewhere) and not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])  # submitit_local's way to cancel a job, and Ray's
+def test_a_job_that_is_cancelled_lets_its_run_save(tmp_path: Path, number: int) -> None:
+    worker = Worker(tmp_path)
+    run = "import signal, sys, time, pathlib; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(3)));"
+    run += "signal.signal(signal.SIGINT, signal.SIG_IGN); pathlib.Path('runs').touch(); time.sleep(60)"
+    given = ([sys.executable, "-c", run], str(tmp_path), str(tmp_path / "log"), str(worker.file), True)
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += f"from frame.studies.handles import run_here; raise SystemExit(run_here(*{given}))"
+    job = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(CLONE)})
+    wait_for(lambda: (tmp_path / "runs").exists())
+    job.send_signal(number)
+    assert job.wait(30) == 3 and (tmp_path / "log").read_text() == ""
+    worker.close()
 
 
 @pytest.mark.parametrize("seconds", [0.2, 1.5])
