@@ -123,9 +123,6 @@ def compare(
             at = "; @ has to be one of its iterations, or @90s" if metric.partition("@")[0] in results else ""
             raise Mistake(choices(metric, results, kind="result of these runs") + at)
     found = _grouped(finished, rows)
-    for row in found:
-        row.facts = {key: shared(row.runs, key, [*finished, *others]) for key in columns if key != "layer"}
-        row.facts |= {"layer": _layer(row, metrics[0])}
     measured = list(dict.fromkeys((*metrics, *(name for name in (by, sort) if name))))
     units, notes = {}, []
     for metric in measured:
@@ -137,6 +134,9 @@ def compare(
             values = {_pair(s): float(record["value"]) for s, record in _measured(row.runs, metric)}
             if values:
                 row.samples[metric] = Sample(values, *interval([*values.values()]))
+    for row in found:
+        row.facts = {key: shared(row.runs, key, [*finished, *others]) for key in columns if key != "layer"}
+        row.facts |= {"layer": _layer(row, metrics[0])}
     notes += _missing(found, others, rows, metrics)
     if by and within:
         found = _best_within(found, within, by, minimize, notes)

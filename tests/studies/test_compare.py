@@ -140,6 +140,9 @@ def test_mixed_protocols_are_named_and_not_averaged(study: Path) -> None:
     with pytest.raises(Mistake, match=r"n_samples 100 \(8 runs\) and n_samples 50 \(1 runs\)") as caught:
         compare(find([study]), ["params.beta"], [TEST])
     assert "\n" not in str(caught.value)
+    run(study, 4.0, 2, ELBO__Test=-90.0)  # two ways within one row: all runs are counted
+    with pytest.raises(Mistake, match=r"n_samples 100 \(9 runs\) and n_samples 50 \(1 runs\)"):
+        compare(find([study]), ["params.beta"], [TEST])
 
 
 def test_files(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
