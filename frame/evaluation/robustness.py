@@ -1,6 +1,6 @@
 """How accuracy falls as pictures are disturbed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
 from frame.evaluation.changed import Changed
 from frame.evaluation.codes import LAYERS, codes_of
+from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.evaluation.linear_probe import CHOOSE_ON, TRAIN_ON
 from frame.evaluation.pictures import COLOURS
 from frame.evaluation.predictions import predictions
@@ -18,7 +19,7 @@ from frame.measures.linear_probe import CS, best, logistic_regression
 from frame.measures.statistics import fraction, mean_and_standard_error
 from frame.mistakes import Mistake, at_least, choices
 
-Classified = Callable[[DataSet], Tensor]  # whether each row of the split is right, [N]
+LINES = ("o-", "s--", "^:", "D-.")  # the model's own, and floors
 
 
 class RobustnessEvaluation(Evaluation):
@@ -26,7 +27,8 @@ class RobustnessEvaluation(Evaluation):
 
     '' is the mean over all perturbations and strengths, '<perturbation>' over the strengths of one,
     '<perturbation>/<strength>' a single one, and 'clean' the accuracy without. The probe learns from clean pictures of
-    'train', and clean ones of 'valid' choose C. A figure and a table have each strength.
+    'train', and clean ones of 'valid' choose C. A figure and a table have each strength. A probe comes with its floors,
+    'floor/<name>', on the same disturbed pictures.
 
     Args:
         perturbations: by name, a 'change' that makes a module (x, generator) of a strength, 'strengths' in growing
@@ -34,6 +36,7 @@ class RobustnessEvaluation(Evaluation):
         evaluate_on: split.
         layer: of the codes that are probed.
         cs: inverse strengths of the probe's regularisation.
+        floors: of the probe; see `frame.evaluation.floors`.
         n_train_samples: rows from which the probe learns; all of them if None or more than there are.
         n_samples: pictures of the split; all of them if None or more than there are.
 
@@ -52,6 +55,7 @@ class RobustnessEvaluation(Evaluation):
         evaluate_on: str = "test",
         layer: str = "mean",
         cs: Sequence[float] = CS,
+        floors: Sequence[str] = FLOORS,
         n_train_samples: int | None = 10_000,
         n_samples: int | None = 2000,
     ) -> None:
@@ -66,7 +70,7 @@ class RobustnessEvaluation(Evaluation):
             if missing or not callable(parts["change"]) or not parts["strengths"]:
                 raise Mistake(f"perturbation {name}: give a change (_target_, _partial_: true) and a list of strengths")
         self.perturbations = {name: dict(parts) for name, parts in perturbations.items()}
-        self.layer, self.cs = layer, tuple(cs)
+        self.layer, self.cs, self.floors = layer, tuple(cs), check_floors(floors)
         self.n_train_samples, self.n_samples = n_train_samples, n_samples
 
     def check(self, model: nn.Module, data: DataSet) -> None:
@@ -83,73 +87,111 @@ class RobustnessEvaluation(Evaluation):
                 raise Mistake(f"RobustnessEvaluation needs 'y' in the data; '{split}' has none")
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        classified, how = self._classifier(model, data)
-        layer = "" if isinstance(model, Predicts) else self.layer
-        clean = classified(data)
-        entry, n, rows = LogEntry(self.evaluate_on), len(clean), []
-        curves: dict[str, list[Tensor]] = {}
-        for name, parts in self.perturbations.items():
-            changed = [Changed(data, parts["change"](strength)) for strength in parts["strengths"]]
-            curves[name] = [classified(one) for one in changed]
-            rows += [[name, s, 100 * fraction(r)[0]] for s, r in zip(parts["strengths"], curves[name], strict=True)]
-        every = [right for curve in curves.values() for right in curve]
-        for key, rights, of in (
-            ("", every, f"mean over {len(every)} strengths of {', '.join(curves)}"),
-            *((name, curve, f"mean over {len(curve)} strengths of {name}") for name, curve in curves.items()),
-            ("clean", [clean], "undisturbed"),
-        ):
+        changed = [
+            Changed(data, parts["change"](strength))
+            for parts in self.perturbations.values()
+            for strength in parts["strengths"]
+        ]
+        entry = LogEntry(self.evaluate_on)
+        found: dict[str, list[Tensor]] = {}  # whether each picture is classified right, clean and at each strength
+        if isinstance(model, Predicts):
+            classified = [predictions(model, one, self.evaluate_on, self.n_samples) for one in (data, *changed)]
+            found["predict"] = [log_p.argmax(1) == y for log_p, y in classified]
+            self._add(entry, "", found["predict"], "most probable class of predict()", "")
+        else:
+
+            def rows(model: nn.Module, layer: str) -> tuple[Rows, ...]:
+                learned = self._rows(model, layer, data, TRAIN_ON, self.n_train_samples)
+                chosen = self._rows(model, layer, data, CHOOSE_ON, None)
+                judged = [self._rows(model, layer, one, self.evaluate_on, self.n_samples) for one in (data, *changed)]
+                return learned, chosen, *judged
+
+            own = rows(model, self.layer)
+            found["codes"], how = self._probed(own)
+            self._add(entry, "", found["codes"], how, self.layer)
+            size = own[0][0].shape[1]
+            for name, theirs in floor_codes(self.floors, model, data, self.evaluate_on, [self.layer], size, rows):
+                found[name], how = self._probed(theirs)
+                self._add(entry, f"floor/{name}", found[name], how, "")
+        strengths = [(name, s) for name, parts in self.perturbations.items() for s in parts["strengths"]]
+        columns = [[100 * fraction(right)[0] for right in rights[1:]] for rights in found.values()]
+        entry.tables["strengths"] = (
+            ["perturbation", "strength", *(f"accuracy of {name} (%)" for name in found)],
+            [[*strength, *(column[i] for column in columns)] for i, strength in enumerate(strengths)],
+        )
+        entry.figures[""] = self._figure(found)
+        return entry
+
+    def _add(self, entry: LogEntry, key: str, rights: Sequence[Tensor], how: str, layer: str) -> None:
+        """Scalars of one classifier: `rights` are clean first, then at each strength of each perturbation, [N] each."""
+        clean, n = rights[0], len(rights[0])
+        curves = self._curves(rights)
+        groups = [("", rights[1:], f"mean over {len(rights) - 1} strengths of {', '.join(curves)}")]
+        groups += [(name, curve, f"mean over {len(curve)} strengths of {name}") for name, curve in curves.items()]
+        for name, some, of in [*groups, ("clean", [clean], "undisturbed")]:
             # pictures are independent of one another, a picture's versions are not
-            mean, error = mean_and_standard_error(torch.stack(rights).double().mean(0))
-            entry.scalars[key] = Scalar(100 * mean, "%", n, f"{how}, {of}", 100 * error, layer)
+            mean, error = mean_and_standard_error(torch.stack(list(some)).double().mean(0))
+            entry.scalars[f"{key}/{name}".strip("/")] = Scalar(100 * mean, "%", n, f"{how}, {of}", 100 * error, layer)
         for name, parts in self.perturbations.items():
             for strength, right in zip(parts["strengths"], curves[name], strict=True):
                 p, error = fraction(right)
                 of = f"{name} of strength {strength:g} {parts.get('unit', '')}".rstrip()
-                entry.scalars[f"{name}/{strength:g}"] = Scalar(100 * p, "%", n, f"{how}, {of}", 100 * error, layer)
-        entry.tables["strengths"] = (["perturbation", "strength", "accuracy (%)"], rows)
-        entry.figures[""] = self._figure(clean, curves)
-        return entry
+                entry.scalars[f"{key}/{name}/{strength:g}".strip("/")] = Scalar(
+                    100 * p, "%", n, f"{how}, {of}", 100 * error, layer
+                )
 
-    def _classifier(self, model: nn.Module, data: DataSet) -> tuple[Classified, str]:
-        """What says of each picture of a data set whether it is classified right, and what that is in words."""
-        if isinstance(model, Predicts):
+    def _curves(self, rights: Sequence[Tensor]) -> dict[str, Sequence[Tensor]]:
+        """What belongs to each perturbation."""
+        curves, at = {}, 1
+        for name, parts in self.perturbations.items():
+            curves[name] = rights[at : at + len(parts["strengths"])]
+            at += len(parts["strengths"])
+        return curves
 
-            def predicted(changed: DataSet) -> Tensor:
-                log_p, y = predictions(model, changed, self.evaluate_on, self.n_samples)
-                return log_p.argmax(1) == y
-
-            return predicted, "most probable class of predict()"
-        train, valid = self._rows(model, data, TRAIN_ON, self.n_train_samples), self._rows(model, data, CHOOSE_ON, None)
+    def _probed(self, rows: tuple[Rows, ...]) -> tuple[list[Tensor], str]:
+        """Whether a probe that is trained and chosen on the first two is right on the others, and that in words."""
+        train, valid, *judged = rows
         probes = logistic_regression(*train, self.cs)
         chosen, _ = best(probes, *valid)
-
-        def probed(changed: DataSet) -> Tensor:
-            return probes[chosen].right(*self._rows(model, changed, self.evaluate_on, self.n_samples))
-
         touched = "" if self.evaluate_on == CHOOSE_ON else f", {self.evaluate_on} touched by that one alone"
         how = f"logistic regression, one of {len(self.cs)} [C = {self.cs[chosen]:g}]"
-        return probed, f"{how}, {len(train[0])} clean codes of {TRAIN_ON}, chosen on {CHOOSE_ON}{touched}"
+        return (
+            [probes[chosen].right(*one) for one in judged],
+            f"{how}, {len(train[0])} clean codes of {TRAIN_ON}, chosen on {CHOOSE_ON}{touched}",
+        )
 
-    def _rows(self, model: nn.Module, data: DataSet, split: str, n_samples: int | None) -> tuple[Tensor, Tensor]:
-        found = codes_of(model, data, split, self.layer, n_samples)
+    def _rows(self, model: nn.Module, layer: str, data: DataSet, split: str, n_samples: int | None) -> Rows:
+        found = codes_of(model, data, split, layer, n_samples)
         assert found.y is not None
         return found.codes, found.y
 
-    def _figure(self, clean: Tensor, curves: Mapping[str, Sequence[Tensor]]) -> Figure:
+    def _figure(self, found: Mapping[str, Sequence[Tensor]]) -> Figure:
         """A panel for each perturbation: accuracy against strength, two standard errors up and down."""
-        figure = Figure(figsize=(3.1 * len(curves) + 0.5, 3.4), dpi=120, layout="constrained")
+        n = len(self.perturbations)
+        figure = Figure(figsize=(3.1 * n + 0.5, 3.7 if len(found) > 1 else 3.4), dpi=120, layout="constrained")
         figure.suptitle(
             f"Accuracy on disturbed pictures, {self.evaluate_on}; bars are two standard errors", fontsize=11
         )
-        panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
-        for axes, (name, curve) in zip(panels, curves.items(), strict=True):
-            strengths = [0.0, *map(float, self.perturbations[name]["strengths"])]
-            found = torch.tensor([fraction(right) for right in (clean, *curve)]) * 100
-            axes.errorbar(
-                strengths, found[:, 0].tolist(), 2 * found[:, 1], fmt="o-", color=COLOURS[0], capsize=3, markersize=5
-            )
-            axes.set(xlabel=f"{name} ({unit})" if (unit := self.perturbations[name].get("unit")) else name)
+        panels = figure.subplots(1, n, squeeze=False, sharey=True)[0]
+        for axes, (name, parts) in zip(panels, self.perturbations.items(), strict=True):
+            strengths = [0.0, *map(float, parts["strengths"])]
+            for i, (of, rights) in enumerate(found.items()):
+                shown = torch.tensor([fraction(right) for right in (rights[0], *self._curves(rights)[name])]) * 100
+                axes.errorbar(
+                    strengths,
+                    shown[:, 0].tolist(),
+                    2 * shown[:, 1],
+                    fmt=LINES[i],
+                    color=COLOURS[i],
+                    capsize=3,
+                    markersize=5,
+                    label=of,
+                )
+            axes.set(xlabel=f"{name} ({unit})" if (unit := parts.get("unit")) else name)
             axes.set_ylim(0, 102)
             axes.grid(alpha=0.3)
         panels[0].set_ylabel("accuracy (%)")
+        if len(found) > 1:
+            handles, labels = panels[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=len(found), frameon=False)
         return figure

@@ -80,6 +80,30 @@ def test_a_model_without_predictions_is_probed_on_clean_codes() -> None:
         assert words in scalars[""].estimator
 
 
+def test_the_probe_comes_with_its_floors_on_the_same_pictures() -> None:
+    class Linear(Half):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(36, 3)
+
+        def encode(self, x: Tensor) -> Distribution:
+            return Delta(self.linear(x.flatten(1)))
+
+    entry = RobustnessEvaluation(DROP, cs=[1.0]).evaluate(Linear(), Sides())
+    entry.check()
+    mine = [key for key in entry.scalars if "floor" not in key]
+    for floor in ("pixels", "pca", "untrained"):
+        assert all(f"floor/{floor}/{key}".rstrip("/") in entry.scalars for key in mine)
+        assert entry.scalars[f"floor/{floor}/clean"].value == 100
+        assert entry.scalars[f"floor/{floor}/drop/1"].value == 50  # black pictures are all of one class
+    assert len(entry.scalars) == 4 * len(mine)
+    assert [len(row) for row in entry.tables["strengths"][1]] == [6, 6]
+    without = RobustnessEvaluation(DROP, cs=[1.0], floors=[]).evaluate(Half(), Sides())
+    assert not any("floor" in key for key in without.scalars)
+    with pytest.raises(Mistake, match="floor"):
+        RobustnessEvaluation(DROP, floors=["noise"])
+
+
 def test_the_same_noise_each_time() -> None:
     found = [RobustnessEvaluation(DROP).evaluate(Pixel(), Sides()).scalars[""] for _ in range(2)]
     assert found[0] == found[1]
