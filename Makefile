@@ -44,7 +44,7 @@ format: .venv/.installed
 docs: .venv/.installed
 	$(BIN)/pytest -m '' tests/docs
 
-# methods of three families on the digits, 3 seeds, about 15 minutes on 2 cores; it goes on where it was stopped
+# methods of three families on the digits, 3 seeds, about 6 minutes on 2 cores; it goes on where it was stopped
 leaderboard: .venv/.installed
 	$(BIN)/frame sweep studies/leaderboard.yml seeds=3 jobs=$(WORKERS) folder=runs/leaderboard
 	OMP_NUM_THREADS=1 $(BIN)/frame evaluate runs/leaderboard evaluation=[linear_probe,nearest_neighbour,few_labels]
