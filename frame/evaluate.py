@@ -1,6 +1,7 @@
 """Finished runs, evaluated again: other measures, another split or checkpoint; nothing is trained."""
 
 import json
+import signal
 import statistics
 import time
 import traceback
@@ -16,7 +17,7 @@ from frame.evaluation.base import evaluating
 from frame.evaluation.codes import caching
 from frame.evaluation.similarity import Other, opening
 from frame.experiment import named
-from frame.interrupts import noticing_interrupts
+from frame.interrupts import Interrupts
 from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.opening import Run, build_evaluation
@@ -56,18 +57,17 @@ def evaluate_runs(
     interrupted = ""
     number = 0
     try:  # all of the loop: Ctrl-C may come between two runs
-        with noticing_interrupts() as noticed:
+        with Interrupts(signal.SIGINT) as interrupts:
             for number, folder in enumerate(folders, 1):
                 if len(folders) > 1:
                     print(f"[{number}/{len(folders)}] {_left(took, len(folders) - number + 1)}", end="", flush=True)
                 started = time.monotonic()
                 try:
-                    measured, refused = evaluate_run(folder, chosen=chosen, again=again, shared=shared, **options)
+                    with interrupts.counted():
+                        measured, refused = evaluate_run(folder, chosen=chosen, again=again, shared=shared, **options)
                     failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
                     took += [time.monotonic() - started] if measured else []
                 except Exception as error:
-                    if noticed:  # a library made another exception of it
-                        raise KeyboardInterrupt from None
                     if len(folders) == 1:
                         raise
                     failed[str(folder)] = str(error)
@@ -75,8 +75,6 @@ def evaluate_runs(
                     if not isinstance(error, Mistake):
                         failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
                         traceback.print_exc()
-                if noticed:  # or swallowed it
-                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
         interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"

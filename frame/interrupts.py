@@ -7,38 +7,22 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-@contextmanager
-def noticing_interrupts() -> Iterator[list[int]]:
-    """Holds something from the first Ctrl-C on, whose exception a library may swallow or turn into another one."""
-    noticed: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noticed.append(number)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # where Python delivers none
-        yield noticed
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield noticed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 class Interrupts:
     """Ctrl-C and SIGTERM raise KeyboardInterrupt, but not inside what has to be done as a whole; the second one does.
 
-    An ignored Ctrl-C, as behind `nohup`, stays ignored.
+    Args:
+        numbers: of the signals; by default Ctrl-C and SIGTERM, but an ignored one, as behind `nohup`, stays ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *numbers: int) -> None:
+        both = (signal.SIGINT, signal.SIGTERM)
+        self._numbers = numbers or tuple(n for n in both if signal.getsignal(n) is not signal.SIG_IGN)
         self._noticed = 0
         self._held = False
 
     def __enter__(self) -> "Interrupts":
-        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._note) for number in numbers}
+        here = threading.current_thread() is threading.main_thread()  # Python delivers to no other
+        self._before = {number: signal.signal(number, self._note) for number in self._numbers if here}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -55,6 +39,15 @@ class Interrupts:
             self._held = False
         if self._noticed:
             raise KeyboardInterrupt
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """What comes in between ends it also where a library swallows the exception, or makes another one of it."""
+        try:
+            yield
+        finally:
+            if self._noticed:
+                raise KeyboardInterrupt from None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._noticed += 1
