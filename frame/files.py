@@ -1,5 +1,6 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and who holds them."""
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Callable
@@ -32,6 +33,18 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any], *, keep: Path | N
 
 def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda stream: stream.write(text.encode()))
+
+
+def must_wait(file: Path, operation: int) -> bool:
+    """Whether a process of this machine holds a lock on the file for which flock's `operation` would have to wait."""
+    try:
+        with file.open() as stream:
+            fcntl.flock(stream, operation | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _umask() -> int:

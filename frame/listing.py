@@ -72,16 +72,20 @@ class Summary:
         return self.run.status
 
     @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        return self.run.records
+
+    @cached_property
     def newest(self) -> dict[str, dict[str, Any]]:
         """The newest record under each name."""
-        return {record["name"]: record for record in self.run.records}
+        return {record["name"]: record for record in self.records}
 
     def record(self, metric: str) -> dict[str, Any] | None:
         """The newest record of a name; of 'name@5000' that at an iteration, of 'name@90s' the last until then."""
         name, _, at = metric.partition("@")
         if not at:
             return self.newest.get(name)
-        found = [r for r in self.run.records if r["name"] == name and r.get("checkpoint") not in ("last", "best")]
+        found = [r for r in self.records if r["name"] == name and r.get("checkpoint") not in ("last", "best")]
         limit = _number(at.removesuffix("s"))
         if limit is None:
             raise Mistake(f"{metric}: behind @ stands an iteration, or seconds of training, such as @5000 or @90s")

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from frame import __version__
 from frame.compose import config_folders
 from frame.exported import Export
-from frame.files import write_text
+from frame.files import must_wait, write_text
 from frame.mistakes import Mistake
 
 FORMAT = 1
@@ -89,14 +89,7 @@ class RunFolder:
 
     def is_locked(self) -> bool:
         """Whether a process trains in this folder now, on this machine."""
-        try:
-            with (self.path / "lock").open() as stream:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        return must_wait(self.path / "lock", fcntl.LOCK_SH)
 
     def unlock(self) -> None:
         if self._lock is not None:

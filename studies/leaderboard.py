@@ -5,11 +5,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
+from hydra.utils import get_class
 from matplotlib.figure import Figure
 
-from frame.listing import Summary, find
-from frame.studies.compare import Comparison, compare, shown
+from frame.listing import find
+from frame.studies.compare import Comparison, Row, compare, shown
 
 METRICS = {
     "linear_probe/Test": "linear probe",
@@ -17,7 +19,6 @@ METRICS = {
     "few_labels/Test/1_per_class": "10 labels",
 }
 BEGIN, END = "<!-- leaderboard: make leaderboard writes this -->", "<!-- end of the leaderboard -->"
-LABELLED = ("Classifier", "VIB", "CEB", "NonlinearIB")  # trained with all labels
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
@@ -25,18 +26,22 @@ def name(experiment: str) -> str:
     return experiment.partition("_")[2]
 
 
+def labelled(row: Row) -> bool:
+    """Whether the method trains with all labels."""
+    method: Any = get_class(row.runs[0].config.model["_target_"])
+    return "y" in method.needs
+
+
 def table(comparison: Comparison, n_seeds: int) -> str:
     """Markdown: accuracies in per cent, and what each method cost."""
     head = ["method", "labels", "views", *(f"{title}, %" for title in METRICS.values())]
     lines = [[*head, "parameters", "epochs", "seconds", "GFLOP"], ["---"] * (len(head) + 4)]
     for row in comparison.rows:
-        run = row.runs[0]
-        cells = [name(row.label[0]), "all" if name(row.label[0]) in LABELLED else "none", _views(run)]
+        views = "none" if row.facts["augmentation"] == "none" else "two"
+        cells = [name(row.label[0]), "all" if labelled(row) else "none", views]
         cells += [shown(row.samples[metric]) if metric in row.samples else "-" for metric in METRICS]
-        costs = {key: [summary.get(key) for summary in row.runs] for key in ("seconds", "flops")}
-        seconds = sum(costs["seconds"]) / len(row.runs)
-        cells += [f"{run.get('parameters'):,}", f"{run.get('epochs'):.0f}", f"{seconds:.0f}"]
-        lines.append([*cells, f"{costs['flops'][0] / 1e9:.0f}"])
+        parameters, epochs, seconds, flops = (row.facts[key] for key in ("parameters", "epochs", "seconds", "flops"))
+        lines.append([*cells, f"{parameters:,}", f"{epochs:.0f}", f"{seconds:.0f}", f"{flops / 1e9:.0f}"])
     for floor, samples in comparison.floors.items():
         if "features" not in floor:
             cells = [f"*{floor}*", "none", "", *(shown(samples[m]) if m in samples else "" for m in METRICS)]
@@ -54,10 +59,6 @@ def table(comparison: Comparison, n_seeds: int) -> str:
     return f"{text}\n\n{protocol}"
 
 
-def _views(run: Summary) -> str:
-    return "two" if "views" in str(run.config.data.get("_target_")) else "none"
-
-
 def figure(comparison: Comparison) -> Figure:
     """Dots with intervals, best above; trained with labels or without differ in shape, too; floors are lines."""
     rows = comparison.rows[::-1]
@@ -66,12 +67,9 @@ def figure(comparison: Comparison) -> Figure:
     for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
         for y, row in enumerate(rows):
             sample = row.samples.get(metric)
-            labelled = name(row.label[0]) in LABELLED
             if sample is not None:
-                axis.errorbar(
-                    sample.mean, y, xerr=sample.half, fmt="s" if labelled else "o", color=ORANGE if labelled else BLUE,
-                    markersize=4, elinewidth=1,
-                )  # fmt: skip
+                marker, colour = ("s", ORANGE) if labelled(row) else ("o", BLUE)
+                axis.errorbar(sample.mean, y, xerr=sample.half, fmt=marker, color=colour, markersize=4, elinewidth=1)
         for floor, style in (("pixels", "--"), ("pca", ":"), ("untrained", "-.")):
             if metric in comparison.floors.get(floor, {}):
                 axis.axvline(comparison.floors[floor][metric].mean, color=GREY, ls=style, lw=1, label=floor)

@@ -93,6 +93,15 @@ def codes_of(
     return codes
 
 
+def labelled_codes(
+    model: nn.Module, data: DataSet, split: str, layer: str, n_samples: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Codes [N, D] and classes [N] of a split that has classes; see `codes_of`."""
+    found = codes_of(model, data, split, layer, n_samples)
+    assert found.y is not None
+    return found.codes, found.y
+
+
 def _encode(
     model: nn.Module, data: DataSet, split: str, take: Callable[[Any, Batch], Tensor], n_samples: int | None, seed: int
 ) -> Codes:

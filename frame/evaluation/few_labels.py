@@ -8,7 +8,7 @@ from torch import nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
-from frame.evaluation.codes import codes_of
+from frame.evaluation.codes import labelled_codes
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.measures.probes import few_label_probe
 from frame.measures.statistics import mean_and_standard_error, t_interval
@@ -75,10 +75,8 @@ class FewLabelsEvaluation(Evaluation):
 
     def _rows(self, data: DataSet, model: nn.Module, layer: str = "mean") -> tuple[Rows, Rows]:
         """Codes and classes of the rows that may be labelled, and of those that are classified."""
-        train = codes_of(model, data, self.train_on, layer, self.n_train_samples)
-        rows = codes_of(model, data, self.evaluate_on, layer, self.n_samples)
-        assert train.y is not None and rows.y is not None
-        return (train.codes, train.y), (rows.codes, rows.y)
+        train = labelled_codes(model, data, self.train_on, layer, self.n_train_samples)
+        return train, labelled_codes(model, data, self.evaluate_on, layer, self.n_samples)
 
     def _measured(self, train: Rows, rows: Rows, suffix: str = "") -> Iterator[tuple[str, Scalar]]:
         for n in self.labels_per_class:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar
-from frame.evaluation.codes import LAYERS, codes_of
+from frame.evaluation.codes import LAYERS, labelled_codes
 from frame.evaluation.confusion import confusion_figure
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.measures.linear_probe import (
@@ -110,12 +110,7 @@ class LinearProbeEvaluation(Evaluation):
         """Codes and classes of the rows to train on, to choose on and to judge."""
         sizes = {TRAIN_ON: self.n_train_samples, CHOOSE_ON: None}
         asked = [*sizes.items(), (self.evaluate_on, self.n_samples)]
-        return tuple(self._split(data, model, layer, split, n) for split, n in asked)
-
-    def _split(self, data: DataSet, model: nn.Module, layer: str, split: str, n_samples: int | None) -> Rows:
-        found = codes_of(model, data, split, layer, n_samples)
-        assert found.y is not None
-        return found.codes, found.y
+        return tuple(labelled_codes(model, data, split, layer, n) for split, n in asked)
 
     def _measure(self, entry: LogEntry, key: str, rows: tuple[Rows, ...], layer: str = "") -> None:
         """Adds what a probe on these rows finds to the entry; with a figure where `layer` says that it is no floor."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, HasFeatures, LogEntry, Scalar
-from frame.evaluation.codes import codes_of
+from frame.evaluation.codes import labelled_codes
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_vote
 from frame.measures.statistics import fraction
@@ -96,10 +96,8 @@ class NeighbourEvaluation(Evaluation):
 
     def _rows(self, data: DataSet, model: nn.Module, layer: str) -> tuple[Rows, Rows]:
         """Codes and classes of the bank and of the split."""
-        bank = codes_of(model, data, "train", layer, self.n_bank)
-        rows = codes_of(model, data, self.evaluate_on, layer, self.n_samples)
-        assert bank.y is not None and rows.y is not None
-        return (bank.codes, bank.y), (rows.codes, rows.y)
+        bank = labelled_codes(model, data, "train", layer, self.n_bank)
+        return bank, labelled_codes(model, data, self.evaluate_on, layer, self.n_samples)
 
     def _measured(self, bank: Rows, rows: Rows, layer: str = "") -> Scalar:
         leave_one_out = self.evaluate_on == "train"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
 from frame.evaluation.changed import Changed
-from frame.evaluation.codes import LAYERS, codes_of
+from frame.evaluation.codes import LAYERS, labelled_codes
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.evaluation.linear_probe import CHOOSE_ON, TRAIN_ON
 from frame.evaluation.pictures import COLOURS
@@ -72,6 +72,7 @@ class RobustnessEvaluation(Evaluation):
         self.perturbations = {name: dict(parts) for name, parts in perturbations.items()}
         self.layer, self.cs, self.floors = layer, tuple(cs), check_floors(floors)
         self.n_train_samples, self.n_samples = n_train_samples, n_samples
+        self._floors: tuple[DataSet, dict[str, tuple[list[Tensor], str]]] | None = None  # with the data they belong to
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
@@ -101,18 +102,23 @@ class RobustnessEvaluation(Evaluation):
         else:
 
             def rows(model: nn.Module, layer: str) -> tuple[Rows, ...]:
-                learned = self._rows(model, layer, data, TRAIN_ON, self.n_train_samples)
-                chosen = self._rows(model, layer, data, CHOOSE_ON, None)
-                judged = [self._rows(model, layer, one, self.evaluate_on, self.n_samples) for one in (data, *changed)]
+                learned = labelled_codes(model, data, TRAIN_ON, layer, self.n_train_samples)
+                chosen = labelled_codes(model, data, CHOOSE_ON, layer)
+                judged = (
+                    labelled_codes(model, one, self.evaluate_on, layer, self.n_samples) for one in (data, *changed)
+                )
                 return learned, chosen, *judged
 
             own = rows(model, self.layer)
             found["codes"], how = self._probed(own)
             self._add(entry, "", found["codes"], how, self.layer)
-            size = own[0][0].shape[1]
-            for name, theirs in floor_codes(self.floors, model, data, self.evaluate_on, [self.layer], size, rows):
-                found[name], how = self._probed(theirs)
-                self._add(entry, f"floor/{name}", found[name], how, "")
+            if self._floors is None or self._floors[0] is not data:
+                size = own[0][0].shape[1]
+                floors = floor_codes(self.floors, model, data, self.evaluate_on, [self.layer], size, rows)
+                self._floors = data, {name: self._probed(theirs) for name, theirs in floors}
+            for name, (rights, how) in self._floors[1].items():
+                found[name] = rights
+                self._add(entry, f"floor/{name}", rights, how, "")
         strengths = [(name, s) for name, parts in self.perturbations.items() for s in parts["strengths"]]
         columns = [[100 * fraction(right)[0] for right in rights[1:]] for rights in found.values()]
         entry.tables["strengths"] = (
@@ -159,11 +165,6 @@ class RobustnessEvaluation(Evaluation):
             [probes[chosen].right(*one) for one in judged],
             f"{how}, {len(train[0])} clean codes of {TRAIN_ON}, chosen on {CHOOSE_ON}{touched}",
         )
-
-    def _rows(self, model: nn.Module, layer: str, data: DataSet, split: str, n_samples: int | None) -> Rows:
-        found = codes_of(model, data, split, layer, n_samples)
-        assert found.y is not None
-        return found.codes, found.y
 
     def _figure(self, found: Mapping[str, Sequence[Tensor]]) -> Figure:
         """A panel for each perturbation: accuracy against strength, two standard errors up and down."""

@@ -137,8 +137,8 @@ def _figures(places: Sequence[str | Path], done: Sequence[Summary], metrics: Seq
             drawn.append(_svg(f"{metric} of each setting", partial(parallel, places, metric)))
     measured_often = [
         metric
-        for metric in dict.fromkeys(r["name"] for r in done[0].run.records)
-        if "/floor/" not in metric and sum(r["name"] == metric for r in done[0].run.records) > 2
+        for metric in dict.fromkeys(r["name"] for r in done[0].records)
+        if "/floor/" not in metric and sum(r["name"] == metric for r in done[0].records) > 2
     ]
     if len({label(keys, s) for s in done}) <= 12:
         for metric in measured_often[:4]:

@@ -151,7 +151,7 @@ def _course(summary: Summary, x: str, y: str) -> np.ndarray:
     """Iteration, position on the axis, value [N, 3], of one run; what is logged each few iterations counts, too."""
     found = {
         record["iteration"]: (record["seconds"], record["value"])
-        for record in summary.run.records
+        for record in summary.records
         if record["name"] == y and record.get("checkpoint") not in ("last", "best")
     }
     file = summary.run.path / "metrics.csv"

@@ -10,6 +10,8 @@ import uuid
 from pathlib import Path
 from typing import IO
 
+from frame.files import must_wait
+
 HEARTBEAT = 5.0  # seconds between two signs of life
 SILENCE = 12 * HEARTBEAT  # after which a worker on another machine is taken for dead
 
@@ -101,11 +103,4 @@ def holding(file: Path) -> IO[str]:
 
 def is_held(file: Path) -> bool:
     """Whether a process of this machine holds it."""
-    try:
-        with file.open() as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+    return must_wait(file, fcntl.LOCK_EX)

@@ -80,7 +80,7 @@ def test_a_model_without_predictions_is_probed_on_clean_codes() -> None:
         assert words in scalars[""].estimator
 
 
-def test_the_probe_comes_with_its_floors_on_the_same_pictures() -> None:
+def test_the_probe_comes_with_its_floors_on_the_same_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     class Linear(Half):
         def __init__(self) -> None:
             super().__init__()
@@ -89,8 +89,12 @@ def test_the_probe_comes_with_its_floors_on_the_same_pictures() -> None:
         def encode(self, x: Tensor) -> Distribution:
             return Delta(self.linear(x.flatten(1)))
 
-    entry = RobustnessEvaluation(DROP, cs=[1.0]).evaluate(Linear(), Sides())
+    evaluation, model, data = RobustnessEvaluation(DROP, cs=[1.0]), Linear(), Sides()
+    entry = evaluation.evaluate(model, data)
     entry.check()
+    monkeypatch.delattr("frame.evaluation.robustness.floor_codes")  # a callback measures them once
+    assert evaluation.evaluate(model, data).scalars == entry.scalars
+    monkeypatch.undo()
     mine = [key for key in entry.scalars if "floor" not in key]
     for floor in ("pixels", "pca", "untrained"):
         assert all(f"floor/{floor}/{key}".rstrip("/") in entry.scalars for key in mine)
