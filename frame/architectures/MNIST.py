@@ -19,8 +19,9 @@ class Encoder(base.MLPEncoder):
         centred: bool = False,
         deterministic: bool = False,
         init: str = "torch",
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__((1, 28, 28), z_dim, layers, activation, scale_shift, centred, deterministic, init)
+        super().__init__((1, 28, 28), z_dim, layers, activation, scale_shift, centred, deterministic, init, batch_norm)
 
 
 class Decoder(base.MLPDecoder):

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 
 from frame.mistakes import Mistake, choices
+from frame.models.base import mean_over_ranks
 
 
 def check_widths(name: str, widths: Sequence[int]) -> None:
@@ -56,35 +58,68 @@ def doubling(channels: Sequence[int], channels_out: int) -> nn.Sequential:
 class BatchNorm(nn.Module):
     """Each of n channels [B, n, *where] with mean 0 and variance 1 over the batch, then scaled and shifted.
 
-    Ioffe & Szegedy 2015 (1502.03167), algorithm 1, without running means: also in evaluation a row's result depends on
-    the rows beside it. So there are no buffers, and it can be stacked.
+    Ioffe & Szegedy 2015 (1502.03167), algorithm 1. Without running statistics a row's result depends also in evaluation
+    on the rows beside it, and there are no buffers. Statistics are computed in float32; the running ones are the mean
+    over all processes.
+
+    Args:
+        n: channels.
+        affine: whether they are scaled and shifted, by parameters.
+        momentum: share by which each batch moves the running mean and variance, with which evaluation normalises;
+            None: there are none.
+        eps: added to the variance.
     """
 
-    def __init__(self, n: int, eps: float = 1e-5) -> None:
+    def __init__(self, n: int, affine: bool = True, momentum: float | None = None, eps: float = 1e-5) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(n)), nn.Parameter(torch.zeros(n))
-        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(n)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(n)) if affine else None
+        self.running = None if momentum is None else nn.Buffer(torch.empty(2, n))
+        self.momentum, self.eps = momentum, eps
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.ones_(self.weight)
-        nn.init.zeros_(self.bias)
+        if self.weight is not None and self.bias is not None:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
+        if self.running is not None:
+            self.running[0], self.running[1] = 0.0, 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        dims = [0, *range(2, x.dim())]
+        x = x.float()  # half precision would round the mean
+        if self.running is not None and not self.training:
+            mean, variance = self.running
+        else:
+            dims = [0, *range(2, x.dim())]
+            mean, variance = x.mean(dims), x.var(dims, correction=0)
+            if self.running is not None and self.momentum is not None:
+                now = mean_over_ranks(torch.stack([mean, variance]).detach())
+                self.running.mul_(1 - self.momentum).add_(now, alpha=self.momentum)
         channels = [-1] + [1] * (x.dim() - 2)
-        mean, variance = x.mean(dims, keepdim=True), x.var(dims, correction=0, keepdim=True)
-        x = (x - mean) * (variance + self.eps).rsqrt()
+        x = (x - mean.view(channels)) * (variance + self.eps).rsqrt().view(channels)
+        if self.weight is None or self.bias is None:
+            return x
         return x * self.weight.view(channels) + self.bias.view(channels)
 
 
-def batch_normalised(layers: nn.Sequential) -> nn.Sequential:
-    """The same layers with `BatchNorm` between each and its activation, in the place of its bias."""
+def batch_normalised(
+    layers: nn.Sequential, skip: int = 0, affine: bool = True, momentum: float | None = None
+) -> nn.Sequential:
+    """The same layers with `BatchNorm` between each and its activation, in the place of its bias.
+
+    The first `skip` stay as they are, and so does a last one without activation.
+    """
     blocks: list[nn.Module] = []
-    for layer, following in zip(layers, [*layers][1:] + [None], strict=True):
+    for layer, following in zip_longest(layers, [*layers][1:]):
         blocks.append(layer)
-        if isinstance(layer, nn.Linear | nn.ConvTranspose2d) and following is not None:
-            layer.register_parameter("bias", None)
-            blocks.append(BatchNorm(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels))
+        if not isinstance(layer, nn.Linear | nn.ConvTranspose2d) or following is None:
+            continue
+        if skip > 0:
+            skip -= 1
+            continue
+        layer.register_parameter("bias", None)
+        n = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+        blocks.append(BatchNorm(n, affine, momentum))
     return nn.Sequential(*blocks)
 
 

@@ -39,9 +39,14 @@ class AccuracyEvaluation(Evaluation):
             self.evaluate_on,
             scalars={
                 "": Scalar(100 * right, "%", n, estimator, 100 * standard_error),
-                "error": Scalar(100 * (1 - right), "%", n, estimator, 100 * standard_error),
+                "error": Scalar(100 * (1 - right), "%", n, estimator, 100 * standard_error, better="less"),
                 "cross_entropy": Scalar(
-                    cross_entropy, "nats per picture", n, "-log of predict() at the label", cross_entropy_error
+                    cross_entropy,
+                    "nats per picture",
+                    n,
+                    "-log of predict() at the label",
+                    cross_entropy_error,
+                    better="less",
                 ),
             },
         )

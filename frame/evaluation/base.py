@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -89,6 +89,9 @@ class HasPrior(Protocol):
         ...
 
 
+Better = Literal["more", "less", ""]
+
+
 @dataclass
 class Scalar:
     """A number and what it is."""
@@ -102,6 +105,7 @@ class Scalar:
     interval: tuple[float, float] | None = None  # 95 %, where more is known of it than the standard error
     bound: str = ""  # 'lower', 'upper' or 'neither' for an estimate of what is bounded so; empty for the number itself
     saturated: bool = False  # so near to the most that the estimator can find that there may be far more
+    better: Better = "more"  # 'more' or 'less' of it; empty where neither is
 
 
 @dataclass
@@ -153,6 +157,7 @@ class LogEntry:
                 "interval": None if scalar.interval is None else list(scalar.interval),
                 "bound": scalar.bound,
                 "saturated": scalar.saturated,
+                "better": scalar.better,
                 "checkpoint": checkpoint,
                 "iteration": step,
                 "seconds": seconds,

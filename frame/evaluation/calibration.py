@@ -1,5 +1,7 @@
 """Whether a classifier's probabilities can be believed."""
 
+from dataclasses import replace
+
 import torch
 from matplotlib.figure import Figure
 from torch import nn
@@ -62,7 +64,7 @@ class CalibrationEvaluation(Evaluation):
         touched = "the split that is judged: optimistic" if self.fit_on == self.evaluate_on else self.fit_on
         edge = "" if LIMITS[0] * 1.01 < temperature < LIMITS[1] / 1.01 else ", at its limit"
         how = f"least -log p(y) on {touched}{edge}"
-        entry.scalars["temperature"] = Scalar(temperature, "", n, how)
+        entry.scalars["temperature"] = Scalar(temperature, "", n, how, better="")
         bins = []
         for key, p, after in (
             ("", log_p, ""),
@@ -71,16 +73,18 @@ class CalibrationEvaluation(Evaluation):
             wide, even = reliability(p, y, self.n_bins), reliability(p, y, self.n_bins, equal_mass=True)
             bins.append(wide)
             name = f"expected calibration error of {self.n_bins}"
-            entry.scalars[key] = Scalar(100 * wide.error, "%", n, f"{name} bins of equal width{after}")
             mass = Scalar(100 * even.error, "%", n, f"{name} bins of equally many rows{after}")
             nll, nll_error = mean_and_standard_error(negative_log_likelihoods(p, y))
             brier, brier_error = mean_and_standard_error(brier_scores(p, y))
             parts = {
+                "": Scalar(100 * wide.error, "%", n, f"{name} bins of equal width{after}"),
                 "equal_mass": mass,
                 "nll": Scalar(nll, "nats per picture", n, f"-log of predict() at the label{after}", nll_error),
                 "brier": Scalar(brier, "", n, f"squared error of all classes' probabilities{after}", brier_error),
             }
-            entry.scalars |= {f"{key}/{part}".lstrip("/"): scalar for part, scalar in parts.items()}
+            entry.scalars |= {
+                f"{key}/{part}".strip("/"): replace(scalar, better="less") for part, scalar in parts.items()
+            }
         titles = (
             f"as predicted: {100 * bins[0].error:.2f} %",
             f"temperature {temperature:.3g}: {100 * bins[1].error:.2f} %",

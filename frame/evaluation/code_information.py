@@ -80,11 +80,13 @@ class CodeInformationEvaluation(Evaluation):
         }
         mean, error = mean_and_standard_error(torch.stack(upper))
         text = f"q(z|x) beside the mean over the others of a batch of {size}"
-        found["leave_one_out"] = Scalar(mean, "nats", len(upper) * size, text, error, "sample", bound="upper")
+        found["leave_one_out"] = Scalar(
+            mean, "nats", len(upper) * size, text, error, "sample", bound="upper", better=""
+        )
         if rates:
             mean, error = mean_and_standard_error(torch.cat(rates))
             text = "KL(q(z|x) || p(z)), analytic between Gaussians, else by one sample"
-            found["rate"] = Scalar(mean, "nats", n, text, error, "sample", bound="upper")
+            found["rate"] = Scalar(mean, "nats", n, text, error, "sample", bound="upper", better="")
         return LogEntry(self.evaluate_on, found)
 
     def _encoded(self, model: nn.Module, data: DataSet) -> tuple[list[Distribution], list[Tensor]]:
@@ -163,7 +165,7 @@ class LabelInformationEvaluation(Evaluation):
             {
                 "classifier": Scalar(told, "nats", n, text, error, "sample", bound="lower"),
                 "knn": Scalar(near, "nats", n, knn, near_error, "sample", bound="neither"),
-                "entropy": Scalar(entropy, "nats", n, "H(y) of the split's frequencies"),
+                "entropy": Scalar(entropy, "nats", n, "H(y) of the split's frequencies", better=""),
             },
         )
 
@@ -177,7 +179,7 @@ def _limited(values: Tensor, limit: int, n: int, how: str) -> Scalar:
     """A lower bound that cannot exceed log(limit), and says so where it nearly does."""
     mean, error = mean_and_standard_error(values)
     how, saturated = f"{how}, at most log {limit}", is_saturated(mean, limit)
-    return Scalar(mean, "nats", n, how, error, "sample", bound="lower", saturated=saturated)
+    return Scalar(mean, "nats", n, how, error, "sample", bound="lower", saturated=saturated, better="")
 
 
 def _is_gaussian(q: Distribution) -> bool:

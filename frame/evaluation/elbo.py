@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import BoundsLikelihood, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.base import Better, BoundsLikelihood, Evaluation, LogEntry, Scalar, given
 from frame.evaluation.levels import bits, levels_of
 from frame.measures.statistics import mean_and_standard_error
 from frame.mistakes import at_least
@@ -38,6 +38,7 @@ class ELBOEvaluation(Evaluation):
             levels.append(levels_of(model, batch))
             n_dims = batch["x"][0].numel()
         entry = LogEntry(self.evaluate_on)
+        better: dict[str, Better] = {"elbo": "more", "rate": "", "distortion": "less"}
         for key, term in {"": "elbo", "rate": "rate", "distortion": "distortion"}.items():
             values = torch.cat([bound[term] for bound in bounds])
             mean, standard_error = mean_and_standard_error(values)
@@ -48,6 +49,7 @@ class ELBOEvaluation(Evaluation):
                 estimator="1 posterior sample a picture; KL analytic between Gaussians, else by the same sample",
                 standard_error=standard_error,
                 bound="lower" if term == "elbo" else "",
+                better=better[term],
             )
         entry.scalars |= bits(torch.cat([bound["elbo"] for bound in bounds]), levels, n_dims, "-ELBO")
         return entry

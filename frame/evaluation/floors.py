@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, count, islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +57,7 @@ def floor_codes(
         few = next(batches(model, data, split, 2))
         for layer in layers:
             fresh = untrained(model, _layer_of(few, layer))
+            settle(fresh, LAYERS[layer][1], data)
             yield "untrained" if layer == "mean" else f"untrained_{layer}", rows(fresh, layer)
 
 
@@ -68,6 +71,27 @@ class Pixels(nn.Module):
     def encode(self, x: Tensor) -> Delta:
         """x as it is, [B, D]."""
         return Delta(x.flatten(1))
+
+
+def settle(fresh: nn.Module, take: Callable[[Any, Batch], Tensor], data: DataSet) -> None:
+    """Runs training batches through layers that normalise by running statistics: untrained ones have none yet.
+
+    Without them an untrained code would be worse for a reason that is not its weights.
+
+    Args:
+        fresh: whose buffers are changed, and nothing else.
+        take: the code of a batch.
+    """
+    if next(fresh.buffers(), None) is None:
+        return
+    modes = [(module, module.training) for module in fresh.modules()]
+    with seeded(0), torch.no_grad():
+        fresh.train()
+        passes = (batches(fresh, data, "train", None, 128) for _ in count())
+        for batch in islice(chain.from_iterable(passes), 100):  # at a momentum of 0.1 the first values are forgotten
+            take(fresh, batch)
+    for module, mode in modes:
+        module.training = mode
 
 
 def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = None, seed: int = 0) -> nn.Module:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import Evaluation, LogEntry, Samples, Scalar, batches
+from frame.evaluation.base import Better, Evaluation, LogEntry, Samples, Scalar, batches
 from frame.evaluation.feature_network import KINDS, SIZE, Features, features_of
 from frame.measures.generation import density_coverage, fid, kid, precision_recall
 from frame.mistakes import Mistake, TooFew, at_least, choices
@@ -76,9 +76,9 @@ class GenerationEvaluation(Evaluation):
     def _measured(self, real: Tensor, others: Tensor, features: Features, what: str) -> dict[str, Scalar]:
         n = len(others)
 
-        def scalar(value: float, how: str, error: float | None = None) -> Scalar:
+        def scalar(value: float, how: str, error: float | None = None, better: Better = "more") -> Scalar:
             of = f"{how} of {what} and {len(real)} pictures of {self.evaluate_on}; features: {features.name}"
-            return Scalar(value, "", n, f"{of}; not comparable with published ones", error)
+            return Scalar(value, "", n, f"{of}; not comparable with published ones", error, better=better)
 
         def share(value: float, how: str) -> Scalar:
             return scalar(value, how, math.sqrt(value * (1 - value) / n))
@@ -88,9 +88,9 @@ class GenerationEvaluation(Evaluation):
         precision, recall = precision_recall(real, others, K_PRECISION)
         density, coverage = density_coverage(real, others, K_DENSITY)
         return {
-            "fid": scalar(fid(real, others), "Frechet distance"),
+            "fid": scalar(fid(real, others), "Frechet distance", better="less"),
             # subsets share rows: their mean is as uncertain as a subset of all rows would be
-            "kid": scalar(mmd, f"mean of {SUBSETS} subsets of {size}", spread * math.sqrt(size / n)),
+            "kid": scalar(mmd, f"mean of {SUBSETS} subsets of {size}", spread * math.sqrt(size / n), "less"),
             "precision": share(precision, f"balls to the {K_PRECISION}rd nearest neighbour"),
             "recall": share(recall, f"balls to the {K_PRECISION}rd nearest neighbour"),
             "density": scalar(density, f"balls to the {K_DENSITY}th nearest neighbour"),

@@ -38,14 +38,22 @@ class GeometryEvaluation(Evaluation):
             "effective_rank": Scalar(
                 effective_rank(codes), f"of {size}", n, "exp of the entropy of the covariance's spectrum", layer="mean"
             ),
-            "uniformity": Scalar(uniformity(codes), "log", n, "all pairs, t = 2, codes of length 1", layer="mean"),
+            "uniformity": Scalar(
+                uniformity(codes), "log", n, "all pairs, t = 2, codes of length 1", layer="mean", better="less"
+            ),
             "dead": Scalar(
-                float(dead_units(codes)), f"of {size}", n, "spread below 1 % of the widest dimension's", layer="mean"
+                float(dead_units(codes)),
+                f"of {size}",
+                n,
+                "spread below 1 % of the widest dimension's",
+                layer="mean",
+                better="less",
             ),
         }
         if "views" in data.keys and tuple(getattr(model, "inputs", ("x",))) == ("x",):
             how = "squared distance of the first two views' codes, scaled to length 1"
-            found["alignment"] = Scalar(alignment(*self._views(model, data)), "of 4", n, how, layer="mean")
+            value = alignment(*self._views(model, data))
+            found["alignment"] = Scalar(value, "of 4", n, how, layer="mean", better="less")
         return LogEntry(self.evaluate_on, found)
 
     def _views(self, model: nn.Module, data: DataSet) -> tuple[Tensor, Tensor]:

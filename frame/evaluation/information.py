@@ -49,12 +49,12 @@ class InformationEvaluation(Evaluation):
         limited: Any = getattr(model, "information_limit", None)
         limit = math.inf if limited is None else float(limited(size))
         saturated = mean > 0.9 * limit
-        scalar = Scalar(mean, "nats", n, estimator, standard_error, bound=bound, saturated=saturated)
+        scalar = Scalar(mean, "nats", n, estimator, standard_error, bound=bound, saturated=saturated, better="")
         entry = LogEntry(self.evaluate_on, {"": scalar})
         if len(found) > 1:
-            entry.scalars["std"] = Scalar(found.std().item(), "nats", n, f"between batches of {size} rows")
+            entry.scalars["std"] = Scalar(found.std().item(), "nats", n, f"between batches of {size} rows", better="")
         truth: float | None = getattr(data, "information", None)
         if truth is not None:
-            entry.scalars["truth"] = Scalar(truth, "nats", None, "closed form")
-            entry.scalars["error"] = Scalar(mean - truth, "nats", n, estimator, standard_error)
+            entry.scalars["truth"] = Scalar(truth, "nats", None, "closed form", better="")
+            entry.scalars["error"] = Scalar(mean - truth, "nats", n, estimator, standard_error, better="")
         return entry

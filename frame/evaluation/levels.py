@@ -46,4 +46,5 @@ def bits(bounds: Tensor, levels: Sequence[int | None], n_dims: int, how: str) ->
         return {}
     mean, error = mean_and_standard_error(bits_per_dimension(bounds, n_dims))
     estimator = f"{how} over {n_dims} ln 2, an upper bound; p(x|z) of {levels[0]} values, which pixels have"
-    return {"bits_per_dim": Scalar(mean, "bits per dimension", len(bounds), estimator, error, bound="upper")}
+    scalar = Scalar(mean, "bits per dimension", len(bounds), estimator, error, bound="upper", better="less")
+    return {"bits_per_dim": scalar}

@@ -91,7 +91,9 @@ class OODEvaluation(Evaluation):
                 entry.scalars[f"{name}/{word}"] = Scalar(100 * area, "%", n, f"AUROC {of}", 100 * error, layer)
                 rate, error = fpr_at_tpr(inside, outside)
                 estimator = f"false positives at 95 % true ones {of}"
-                entry.scalars[f"{name}/{word}/fpr95"] = Scalar(100 * rate, "%", n, estimator, 100 * error, layer)
+                entry.scalars[f"{name}/{word}/fpr95"] = Scalar(
+                    100 * rate, "%", n, estimator, 100 * error, layer, better="less"
+                )
         return entry
 
     def _scores(self, model: nn.Module) -> list[str]:

@@ -51,5 +51,5 @@ class PriorMatchEvaluation(Evaluation):
         kernel = partial(imq, width=2.0 * z.shape[-1])
         mean, error = mean_and_standard_error(torch.stack([mmd(b, model.sample_prior(size), kernel) for b in blocks]))
         estimator = f"unbiased squared MMD, kernel 2D / (2D + d^2), D = {z.shape[-1]}, blocks of {size}"
-        value = Scalar(mean, "", len(blocks) * size, estimator, error, layer="sample")
+        value = Scalar(mean, "", len(blocks) * size, estimator, error, layer="sample", better="less")
         return LogEntry(self.evaluate_on, scalars={"": value})

@@ -46,7 +46,7 @@ class ReconstructionErrorEvaluation(Evaluation):
         estimator = "mean over values and pictures of (x - reconstruct(x))^2, through means"
 
         def scaled(by: float, unit: str, over: str = "") -> Scalar:
-            return Scalar(mse / by, unit, n, estimator + over, standard_error / by)
+            return Scalar(mse / by, unit, n, estimator + over, standard_error / by, better="less")
 
         return LogEntry(
             self.evaluate_on,
@@ -54,6 +54,8 @@ class ReconstructionErrorEvaluation(Evaluation):
                 "": scaled(variance, "of the variance", ", over that of all values around their mean"),
                 "mse": scaled(1.0, "squared value in [0, 1]"),
                 "unexplained": scaled(around_mean_picture, "of the variance", ", over that around the mean picture"),
-                "variance": Scalar(variance, "squared value in [0, 1]", n, "of all values around their mean"),
+                "variance": Scalar(
+                    variance, "squared value in [0, 1]", n, "of all values around their mean", better=""
+                ),
             },
         )

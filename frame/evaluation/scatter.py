@@ -58,7 +58,7 @@ class PCAScatterEvaluation(Evaluation):
             shares = torch.cat([shares, shares.new_zeros(1)])
         names = [f"component {i + 1}: {share:.1f} % of the variance" for i, share in enumerate(shares.tolist())]
         estimator = f"first two of {codes.shape[1]} principal components"
-        explained = Scalar(shares.sum().item(), "%", len(codes), estimator, layer="mean")
+        explained = Scalar(shares.sum().item(), "%", len(codes), estimator, layer="mean", better="")
         return positions, (names[0], names[1]), {"explained": explained}
 
 

@@ -96,7 +96,10 @@ class SimilarityEvaluation(Evaluation):
             f"cka/{other.name}": (measures.cka(x, y), f"debiased linear CKA; {between}"),
             f"mutual_knn/{other.name}": (measures.mutual_knn(x, y, self.n_neighbours), near),
         }
-        scalars = {key: Scalar(value, "of 1", len(x), text, layer=self.layer) for key, (value, text) in found.items()}
+        scalars = {
+            key: Scalar(value, "of 1", len(x), text, layer=self.layer, better="")
+            for key, (value, text) in found.items()
+        }
         return LogEntry(self.evaluate_on, scalars)
 
     def _opened(self) -> Other:

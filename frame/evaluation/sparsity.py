@@ -36,7 +36,7 @@ class SparsityEvaluation(Evaluation):
         return LogEntry(
             self.evaluate_on,
             scalars={
-                "": Scalar(l0, "units", n, f"of {n_units}, those that are not 0", error, layer="mean"),
-                "dead": Scalar(dead, "%", n, f"of {n_units} units, 0 for all pictures", layer="mean"),
+                "": Scalar(l0, "units", n, f"of {n_units}, those that are not 0", error, layer="mean", better=""),
+                "dead": Scalar(dead, "%", n, f"of {n_units} units, 0 for all pictures", layer="mean", better="less"),
             },
         )

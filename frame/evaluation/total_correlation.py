@@ -45,4 +45,5 @@ class TotalCorrelationEvaluation(Evaluation):
 
 def _total_correlation(codes: Tensor, layer: str, which: str) -> Scalar:
     tc, error = gaussian_total_correlation(codes)
-    return Scalar(tc, "nats", len(codes), f"Gaussian with the full covariance of {which}", error, layer)
+    estimator = f"Gaussian with the full covariance of {which}"
+    return Scalar(tc, "nats", len(codes), estimator, error, layer, better="less")

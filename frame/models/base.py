@@ -341,6 +341,12 @@ def sum_over_ranks(x: Tensor) -> Tensor:
     return x
 
 
+def mean_over_ranks(x: Tensor) -> Tensor:
+    """The mean of x over all processes that train together, written into x."""
+    several = distributed.is_available() and distributed.is_initialized()
+    return sum_over_ranks(x).div_(distributed.get_world_size()) if several else x
+
+
 def from_rank_0(x: Tensor) -> Tensor:
     """The first process's x, written into x."""
     if distributed.is_available() and distributed.is_initialized():

@@ -28,9 +28,10 @@ def cosine(optimizer: Optimizer, total: int, warmup: int = 0, end: float = 0.0) 
     )
 
 
-def exponential(optimizer: Optimizer, gamma: float, every: int = 1, warmup: int = 0) -> LambdaLR:
-    """Rises over `warmup` steps, then is multiplied by `gamma` each `every` steps."""
-    return LambdaLR(optimizer, _warmed(warmup, lambda step: gamma ** ((step - warmup) // every)))
+def exponential(optimizer: Optimizer, gamma: float, every: int = 1, warmup: int = 0, hold: int = 0) -> LambdaLR:
+    """Rises over `warmup` steps, stays for `hold` more, then is multiplied by `gamma` each `every` steps."""
+    start = warmup + hold
+    return LambdaLR(optimizer, _warmed(warmup, lambda step: gamma ** (max(0, step - start) // every)))
 
 
 def stages(optimizer: Optimizer, ends: Sequence[int], factors: Sequence[float]) -> LambdaLR:

@@ -10,7 +10,7 @@ from frame.listing import Summary, varying
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
 from frame.studies.families import COLUMNS, known_of, shared
-from frame.studies.intervals import LEVEL, Difference, holm, interval, paired
+from frame.studies.intervals import LEVEL, Difference, holm, interval, paired, spread
 from frame.studies.protocols import one_protocol, said
 
 SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
@@ -92,9 +92,8 @@ def compare(
         metrics: names of results.
         select: 'valid', or a metric, by which one row is chosen; its other metrics are what it is reported with.
         within: a key, such as 'experiment': a row is chosen for each of its values, and the others are left out.
-        against: a row's label (its values, joined by commas) from which paired differences are taken; 'best' or None:
-            from the best row of each metric.
-        minimize: metrics of which less is better.
+        against: label (values, joined by commas) of the row that paired differences are from; None: the best of each.
+        minimize: metrics of which less is better where their records do not say so, as those of own evaluations.
         sort: a metric by which the rows stand, the best first; None: by their labels.
         columns: more keys, whose means are shown: 'parameters', 'encoder', 'augmentation', 'layer', 'trials' (settings
             of the row's experiment that were tried), 'epochs', 'seconds', 'flops', ... None: those that tell families
@@ -123,13 +122,14 @@ def compare(
             at = "; @ has to be one of its iterations, or @90s" if metric.partition("@")[0] in results else ""
             raise Mistake(choices(metric, results, kind="result of these runs") + at)
     found = _grouped(finished, rows)
-    measured = list(dict.fromkeys((*metrics, *(name for name in (by, sort) if name))))
-    units, notes = {}, []
-    for metric in measured:
-        common = one_protocol(metric, [record for _, record in _measured(finished, metric)], but=["layer"])
+    units, better, notes = {}, {}, []
+    for metric in dict.fromkeys((*metrics, *(name for name in (by, sort) if name))):
+        common = one_protocol(metric, records := [r for _, r in _measured(finished, metric)], but=["layer"])
         units[metric] = common["unit"]
+        better[metric] = "less" if metric in minimize else str(records[-1].get("better", "more"))
         layers = [_layer(row, metric) for row in found]
-        notes.append(f"{metric}: {said(common, list(dict.fromkeys(layer for layer in layers if layer)))}")
+        way = "; less is better" if better[metric] == "less" else ""
+        notes.append(f"{metric}: {said(common, list(dict.fromkeys(layer for layer in layers if layer)))}{way}")
         for row in found:
             values = {_pair(s): float(record["value"]) for s, record in _measured(row.runs, metric)}
             if values:
@@ -139,15 +139,15 @@ def compare(
         row.facts |= {"layer": _layer(row, metrics[0])}
     notes += _missing(found, others, rows, metrics)
     if by and within:
-        found = _best_within(found, within, by, minimize, notes)
+        found = _best_within(found, within, by, better[by], notes)
     for metric in metrics:
-        notes += _differences(found, metric, against, maximize=metric not in minimize)
+        notes += _differences(found, metric, against, better[metric])
     if sort:
-        sign = 1 if sort in minimize else -1
+        sign = 1 if better[sort] == "less" else -1
         found.sort(key=lambda row: sign * row.samples[sort].mean if sort in row.samples else math.inf)
     if by and not within:
         have = [row for row in found if by in row.samples]
-        best = (min if by in minimize else max)(have, key=lambda row: row.samples[by].mean)
+        best = _best(have, by, better[by])
         best.chosen = True
         notes.append(f"{best.name} is chosen by {by}, {shown(best.samples[by])} {units[by]}".rstrip())
     floors = _floors(finished, metrics)
@@ -166,7 +166,11 @@ def _layer(row: Row, metric: str) -> str:
     return str(one_protocol(metric, records)["layer"] or "") if records else ""
 
 
-def _best_within(found: Sequence[Row], within: str, by: str, minimize: Sequence[str], notes: list[str]) -> list[Row]:
+def _best(rows: Sequence[Row], metric: str, better: str) -> Row:
+    return (min if better == "less" else max)(rows, key=lambda row: row.samples[metric].mean)
+
+
+def _best_within(found: Sequence[Row], within: str, by: str, better: str, notes: list[str]) -> list[Row]:
     """The best row of each value of a key; says of how many."""
     groups: dict[str, list[Row]] = {}
     for row in found:
@@ -174,7 +178,7 @@ def _best_within(found: Sequence[Row], within: str, by: str, minimize: Sequence[
             groups.setdefault(str(row.runs[0].get(within)), []).append(row)
     kept = []
     for value, group in groups.items():
-        kept.append((min if by in minimize else max)(group, key=lambda row: row.samples[by].mean))
+        kept.append(_best(group, by, better))
         if len(group) > 1:
             notes.append(f"{value}: {kept[-1].name} is the best of {len(group)} rows by {by}")
     return kept
@@ -231,7 +235,9 @@ def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str
         states = [f"seed {s.get('seed')} {s.state}" for s in waiting]
         n = len({_pair(s) for s in row.runs})
         if n < most or states:
-            notes.append(f"{row.name}: {max(most - n, len(states))} runs missing" + _listed(states))
+            notes.append(
+                f"{row.name}: {max(most - n, len(states))} runs missing ({', '.join(states[:5])})".removesuffix(" ()")
+            )
         for metric in metrics:
             without = sum(s.record(metric) is None for s in row.runs)
             if without:
@@ -240,18 +246,17 @@ def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str
     return notes + ([f"{len(rest)} more runs are not finished, in no row"] if rest else [])
 
 
-def _listed(states: Sequence[str]) -> str:
-    return f" ({', '.join(states[:5])})" if states else ""
+def _differences(found: Sequence[Row], metric: str, against: str | None, better: str) -> list[str]:
+    """Fills in differences, and bold where a row is better than every other after Holm's correction.
 
-
-def _differences(found: Sequence[Row], metric: str, against: str | None, *, maximize: bool) -> list[str]:
-    """Fills in differences, and bold where a row is better than every other after Holm's correction."""
+    Where neither more nor less is better, no row is; differences are then from the row with the most.
+    """
     have = [row for row in found if metric in row.samples]
     if len(have) < 2:
         return []
-    best = (max if maximize else min)(have, key=lambda row: row.samples[metric].mean)
+    best = _best(have, metric, better)
     wins = [paired(best.samples[metric].values, row.samples[metric].values) for row in have if row is not best]
-    if all(p < 1 - LEVEL for p in holm([win.p for win in wins])):
+    if better and all(p < 1 - LEVEL for p in holm([win.p for win in wins])):
         best.bold.add(metric)
     if against in (None, "best"):
         reference = best
@@ -267,7 +272,9 @@ def _differences(found: Sequence[Row], metric: str, against: str | None, *, maxi
     notes = [f"differences of {metric} are from {reference.name}, of pairs that share seeds; p after Holm"]
     if not any(one.n for one in raw):
         notes = [f"{metric}: no two rows share seeds, so there are no paired differences"]
-    if metric not in best.bold:
+    if not better:
+        notes.append(f"{metric}: neither more nor less of it is better, so there is no winner")
+    elif metric not in best.bold:
         ties = [row for row, win in zip([r for r in have if r is not best], wins, strict=True) if not win.p < 0.05]
         named = "; ".join(row.name for row in ties[:3]) or "the others after Holm's correction"
         notes.append(f"no winner in {metric}: {best.name} is not told apart from {named}")
@@ -291,10 +298,3 @@ def _floors(finished: Sequence[Summary], metrics: Sequence[str]) -> dict[str, di
 def shown(sample: Sample) -> str:
     """`mean ± half`, with two digits of the latter."""
     return spread(sample.mean, sample.half)
-
-
-def spread(mean: float, half: float, sign: str = "") -> str:
-    if math.isnan(half) or half < 1e-9 * max(1.0, abs(mean)):  # the dust of a sum is no spread
-        return f"{mean:{sign}.5g}"
-    digits = max(0, 1 - math.floor(math.log10(half)))
-    return f"{mean:{sign}.{digits}f} ± {half:.{digits}f}"

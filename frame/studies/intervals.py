@@ -54,3 +54,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(known) - rank) * p))
         adjusted[i] = highest
     return adjusted
+
+
+def spread(mean: float, half: float, sign: str = "") -> str:
+    if math.isnan(half) or half < 1e-9 * max(1.0, abs(mean)):  # the dust of a sum is no spread
+        return f"{mean:{sign}.5g}"
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    return f"{mean:{sign}.{digits}f} ± {half:.{digits}f}"

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from frame.listing import shown as short
-from frame.studies.compare import Comparison, Sample, shown, spread
+from frame.studies.compare import Comparison, Sample, shown
+from frame.studies.intervals import spread
 
 
 def terminal(comparison: Comparison) -> str:

@@ -146,6 +146,39 @@ def test_first_weights_keep_a_signals_size() -> None:
         MNIST.Encoder(2, [4], init="glorott")
 
 
+def test_running_statistics_are_torchs_and_rows_are_then_alone() -> None:
+    torch.manual_seed(0)
+    mine, theirs = BatchNorm(3, affine=False, momentum=0.1), nn.BatchNorm1d(3, affine=False)
+    for _ in range(30):
+        x = torch.randn(50, 3) * torch.tensor([1.0, 5.0, 0.1]) + 2
+        torch.testing.assert_close(mine(x), theirs(x))
+    assert mine.running is not None and theirs.running_mean is not None and theirs.running_var is not None
+    torch.testing.assert_close(mine.running[0], theirs.running_mean)
+    torch.testing.assert_close(
+        mine.running[1], theirs.running_var * 49 / 50, rtol=0.02, atol=0.0
+    )  # torch's is unbiased
+    before, x = mine.running.clone(), torch.randn(4, 3)
+    mine.eval()
+    torch.testing.assert_close(mine(x)[:1], mine(x[:1]))
+    assert torch.equal(mine.running, before)
+    mine.reset_parameters()
+    assert torch.equal(mine(x), x * (1 + mine.eps) ** -0.5)
+    half = BatchNorm(3, affine=False)(x.bfloat16() + 100)  # statistics in bfloat16 would be off by halves
+    assert half.mean(0).abs().max() < 1e-5
+
+
+def test_an_encoder_with_batch_norm_leaves_its_first_layer_and_its_code() -> None:
+    encoder = MNIST.Encoder(3, [8, 8, 8], deterministic=True, batch_norm=True)
+    kinds = [type(layer).__name__ for layer in encoder.hidden]
+    assert kinds == ["Linear", "ReLU", *["Linear", "BatchNorm", "ReLU"] * 2]
+    x = torch.rand(64, 1, 28, 28)
+    before_relu = encoder.hidden[:-1](x.flatten(1))
+    torch.testing.assert_close(before_relu.mean(0), torch.zeros(8), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(before_relu.std(0, correction=0), torch.ones(8), atol=1e-2, rtol=0.0)
+    encoder.eval()
+    torch.testing.assert_close(encoder(x).mean[:1], encoder(x[:1]).mean)
+
+
 def test_batch_norm_is_torchs_in_training_and_a_generator_tells_its_latents_apart() -> None:
     torch.manual_seed(0)
     for x in (torch.randn(6, 3) * 4 + 2, torch.randn(6, 3, 4, 5)):

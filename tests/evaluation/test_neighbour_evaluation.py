@@ -13,13 +13,14 @@ from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
 from frame.data.MNIST import MNIST
 from frame.dry_run import Head
-from frame.evaluation.base import LogEntry, Scalar, evaluating
+from frame.evaluation.base import LogEntry, Scalar, batches, evaluating
 from frame.evaluation.codes import LAYERS
-from frame.evaluation.floors import Pixels, untrained
+from frame.evaluation.floors import Pixels, settle, untrained
 from frame.evaluation.neighbours import NeighbourEvaluation
 from frame.measures.neighbours import nearest_neighbour_accuracy
 from frame.measures.pca import PCA
 from frame.mistakes import Mistake, NoNumber
+from frame.models.AE import AE
 from frame.models.base import Delta
 from frame.models.Classifier import Classifier
 from tests.models.test_every_model import USED, build
@@ -205,6 +206,22 @@ def test_untrained_has_the_spread_of_first_weights_and_fresh_statistics() -> Non
     assert isinstance(weight, Tensor) and float(weight.std()) == pytest.approx(0.1 / 3**0.5, rel=0.05)
     assert isinstance(mean, Tensor) and not mean.any()
     assert isinstance(norm.running_mean, Tensor) and norm.running_mean.any()
+
+
+def test_an_untrained_floor_has_the_datas_statistics_and_nothing_else_moves() -> None:
+    """Layers that normalise by running statistics: those of the data, as if a batch normalised itself."""
+    torch.manual_seed(0)
+    encoder = digits.Encoder(3, [16, 16], deterministic=True, batch_norm=True)
+    model = AE(encoder, digits.Decoder(3, [16]))
+    fresh = untrained(model).eval()
+    parameters = [p.clone() for p in fresh.parameters()]
+    settle(fresh, LAYERS["features"][1], DIGITS)
+    assert all(torch.equal(p, q) for p, q in zip(parameters, fresh.parameters(), strict=True))
+    assert not fresh.training
+    batch = next(batches(fresh, DIGITS, "train", 1000))
+    settled = LAYERS["features"][1](fresh, batch)
+    own = LAYERS["features"][1](fresh.train(), batch)
+    torch.testing.assert_close(settled, own, atol=0.15, rtol=0.1)
 
 
 def test_untrained_refuses_a_parameter_that_nobody_can_reset_but_only_if_it_matters() -> None:

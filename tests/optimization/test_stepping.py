@@ -103,6 +103,8 @@ def test_the_average_is_exponential(tmp_path: Path) -> None:
         (partial(schedules.linear, total=6, warmup=2, end=0.5), [0.5, 1, 1, 0.875, 0.75, 0.625]),
         (partial(schedules.cosine, total=4), [1, 0.853553, 0.5, 0.146447, 0, 0]),
         (partial(schedules.exponential, gamma=0.5, every=2), [1, 1, 0.5, 0.5, 0.25, 0.25]),
+        (partial(schedules.exponential, gamma=0.5, hold=2), [1, 1, 1, 0.5, 0.25, 0.125]),
+        (partial(schedules.exponential, gamma=0.5, warmup=2, hold=1), [0.5, 1, 1, 1, 0.5, 0.25]),
         (partial(schedules.stages, ends=[2, 3], factors=[1, 0.5, 0.1]), [1, 1, 0.5, 0.1, 0.1, 0.1]),
         (partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.1), [1, 1, 0.1, 0.1, 0.01, 0.01]),
     ],

@@ -23,6 +23,7 @@ def record(name: str, value: float, split: str = "test", iteration: int = 100, *
         "interval": None,
         "bound": "",
         "saturated": False,
+        "better": "more",
         "checkpoint": f"iteration {iteration}",
         "iteration": iteration,
         "seconds": iteration / 10,

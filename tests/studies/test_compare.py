@@ -14,8 +14,8 @@ from scipy import stats
 from frame.cli import main
 from frame.listing import find
 from frame.mistakes import Mistake
-from frame.studies.compare import compare, counted, spread
-from frame.studies.intervals import holm, interval, paired
+from frame.studies.compare import compare, counted
+from frame.studies.intervals import holm, interval, paired, spread
 from frame.studies.series import settings
 from frame.studies.tables import escape
 from frame.words import is_place
@@ -115,6 +115,18 @@ def test_it_chooses_on_valid_and_reports_test(study: Path) -> None:
 def test_less_is_better_where_that_is_said(study: Path) -> None:
     comparison = compare(find([study]), ["params.beta"], [TEST], minimize=[TEST], sort=TEST)
     assert comparison.rows[0].label == ("2.0",) and TEST in comparison.rows[0].bold
+
+
+@pytest.mark.parametrize(("better", "winner"), [("less", "2.0"), ("more", "0.5"), ("", None)])
+def test_the_record_says_what_is_better(study: Path, better: str, winner: str | None) -> None:
+    for path in study.glob("*/*/records.jsonl"):
+        records = [json.loads(line) | {"better": better} for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    comparison = compare(find([study]), ["params.beta"], [TEST], sort=TEST)
+    assert [row.name for row in comparison.rows if row.bold] == ([winner] if winner else [])
+    assert comparison.rows[0].name == (winner or "0.5")
+    assert any(note.endswith("; less is better") for note in comparison.notes) is (better == "less")
+    assert any("there is no winner" in note for note in comparison.notes) is (better == "")
 
 
 def test_what_is_missing_is_counted(study: Path) -> None:
