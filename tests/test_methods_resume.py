@@ -16,7 +16,7 @@ from tests.test_resume import assert_same_end
 BREAKER = "+callbacks.breaker={_target_: toys.Breaker}"
 SHORT = ["callbacks=null", "logging=csv", "train_for=50 iterations", "checkpoint.every=5 iterations"]
 # what each of them is here for, and how its state gets something to do within 50 iterations
-# (the last two write buffers after each update)
+# (the last three write buffers, the very last within its loss)
 METHODS = {
     "digits_VAE": ["optimization.average=0.9", "params.encoder_layers=[32]"],
     "digits_AAE": ["params.n_adversary_steps=2", "optimization.accumulate=3"],
@@ -24,6 +24,7 @@ METHODS = {
     "digits_AnnealedVAE": ["params.capacity.over=40 iterations"],
     "digits_VQVAE": ["params.decay=0.9", "params.encoder_channels=[4, 8]", "params.decoder_channels=[8, 4]"],
     "digits_SparseAutoencoder": ["params.dead_after=3", "params.n_units=128"],
+    "normalised": [],
 }
 QUICK = ("digits_AAE", "digits_SparseAutoencoder")
 CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, Uniform
 
 from frame.architectures.distributions import CategoricalLevels, DiscretisedLogistic
-from frame.architectures.layers import batch_normalised, mlp, start
+from frame.architectures.layers import mlp, start
 from frame.mistakes import Mistake, at_least
 from frame.models.base import ConditionalDistribution, Delta
 
@@ -189,8 +189,6 @@ class MLPEncoder(ConditionalDistribution):
         centred: x enters as 2x - 1.
         deterministic: all mass at mu(x); there is no sigma.
         init: first weights of the hidden layers: 'torch', 'he' or 'glorot'.
-        batch_norm: hidden layers but the first have mean 0 and variance 1 over the batch, in evaluation by running
-            statistics.
 
     Raises:
         Mistake: z_dim or a width is not positive, or an unknown `init`.
@@ -206,7 +204,6 @@ class MLPEncoder(ConditionalDistribution):
         centred: bool = False,
         deterministic: bool = False,
         init: str = "torch",
-        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.z_dim = z_dim
@@ -214,8 +211,6 @@ class MLPEncoder(ConditionalDistribution):
         n_in = math.prod(shape)
         self.hidden = mlp(n_in, layers, activation)
         start(self.hidden, init)
-        if batch_norm:
-            self.hidden = batch_normalised(self.hidden, skip=1, affine=False, momentum=0.1)
         width = [n_in, *layers][-1]
         self.head = DeltaHead(width, z_dim) if deterministic else DiagonalNormalHead(width, z_dim, scale_shift)
 

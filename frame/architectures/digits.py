@@ -19,9 +19,8 @@ class Encoder(base.MLPEncoder):
         centred: bool = False,
         deterministic: bool = False,
         init: str = "torch",
-        batch_norm: bool = False,
     ) -> None:
-        super().__init__((1, 8, 8), z_dim, layers, activation, scale_shift, centred, deterministic, init, batch_norm)
+        super().__init__((1, 8, 8), z_dim, layers, activation, scale_shift, centred, deterministic, init)
 
 
 class Decoder(base.MLPDecoder):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from frame.architectures.base import MLPEncoder
 from frame.architectures.critics import MLPCritic
-from frame.architectures.layers import batch_normalised, mlp
+from frame.architectures.layers import mlp
 from frame.measures import information
 from frame.mistakes import Mistake, at_least, choices
 from frame.models.base import ConditionalDistribution, InformationEstimator
@@ -27,33 +27,14 @@ class JointCritic(MLPCritic):
         n_x, n_y: numbers in a row of each.
         layers: widths of the hidden layers.
         activation: after each hidden layer, ReLU by default.
-        x_layers: widths of hidden layers that x passes alone, before y comes beside it.
-        batch_norm: hidden layers, but the first that sees x, have mean 0 and variance 1 over the batch, also in
-            evaluation.
 
     Raises:
         Mistake: a number or a width is not positive.
     """
 
-    def __init__(
-        self,
-        n_x: int,
-        n_y: int,
-        layers: Sequence[int],
-        activation: nn.Module | None = None,
-        x_layers: Sequence[int] = (),
-        batch_norm: bool = False,
-    ) -> None:
+    def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
         at_least(1, n_x=n_x, n_y=n_y)
-        super().__init__([n_x, *x_layers][-1] + n_y, layers, activation)
-        self.hidden_x = mlp(n_x, x_layers, activation)
-        if batch_norm:
-            self.hidden_x = batch_normalised(self.hidden_x, skip=1, affine=False)
-            self.hidden = batch_normalised(self.hidden, skip=0 if x_layers else 1, affine=False)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        x, y = inputs
-        return super().forward(self.hidden_x(x.flatten(start_dim=1)), y)
+        super().__init__(n_x + n_y, layers, activation)
 
 
 class SeparableCritic(nn.Module):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -102,24 +101,14 @@ class BatchNorm(nn.Module):
         return x * self.weight.view(channels) + self.bias.view(channels)
 
 
-def batch_normalised(
-    layers: nn.Sequential, skip: int = 0, affine: bool = True, momentum: float | None = None
-) -> nn.Sequential:
-    """The same layers with `BatchNorm` between each and its activation, in the place of its bias.
-
-    The first `skip` stay as they are, and so does a last one without activation.
-    """
+def batch_normalised(layers: nn.Sequential) -> nn.Sequential:
+    """The same layers with `BatchNorm` between each and its activation, in the place of its bias."""
     blocks: list[nn.Module] = []
-    for layer, following in zip_longest(layers, [*layers][1:]):
+    for layer, following in zip(layers, [*layers][1:] + [None], strict=True):
         blocks.append(layer)
-        if not isinstance(layer, nn.Linear | nn.ConvTranspose2d) or following is None:
-            continue
-        if skip > 0:
-            skip -= 1
-            continue
-        layer.register_parameter("bias", None)
-        n = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-        blocks.append(BatchNorm(n, affine, momentum))
+        if isinstance(layer, nn.Linear | nn.ConvTranspose2d) and following is not None:
+            layer.register_parameter("bias", None)
+            blocks.append(BatchNorm(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels))
     return nn.Sequential(*blocks)
 
 

@@ -36,20 +36,6 @@ def critic(n: int = 3) -> parts.JointCritic:
     return parts.JointCritic(n, n, [8])
 
 
-def test_a_joint_critic_may_see_x_alone_first() -> None:
-    """By hand: y comes beside what a layer made of x; and normalised layers have no say in how large x is."""
-    torch.manual_seed(0)
-    f = parts.JointCritic(3, 2, [5], x_layers=[4])
-    x, y = torch.randn(6, 3), torch.randn(6, 2)
-    h = torch.cat([f.hidden_x[0](x).relu(), y], dim=1)
-    torch.testing.assert_close(f(x, y), f.linear(f.hidden[0](h).relu())[:, 0])
-    f = parts.JointCritic(3, 2, [5], x_layers=[4, 4], batch_norm=True)
-    assert [type(layer).__name__ for layer in f.hidden_x] == ["Linear", "ReLU", "Linear", "BatchNorm", "ReLU"]
-    assert [type(layer).__name__ for layer in f.hidden] == ["Linear", "BatchNorm", "ReLU"]
-    f = parts.JointCritic(3, 2, [5, 5], batch_norm=True)
-    assert [type(layer).__name__ for layer in f.hidden] == ["Linear", "ReLU", "Linear", "BatchNorm", "ReLU"]
-
-
 class Best(nn.Module):
     """log p(x, y) / (p(x) p(y)) of the Gaussians."""
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import digits
+from frame.architectures import bidirectional, digits
 from frame.architectures.MNIST import Encoder, Predictor
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
@@ -211,8 +211,7 @@ def test_untrained_has_the_spread_of_first_weights_and_fresh_statistics() -> Non
 def test_an_untrained_floor_has_the_datas_statistics_and_nothing_else_moves() -> None:
     """Layers that normalise by running statistics: those of the data, as if a batch normalised itself."""
     torch.manual_seed(0)
-    encoder = digits.Encoder(3, [16, 16], deterministic=True, batch_norm=True)
-    model = AE(encoder, digits.Decoder(3, [16]))
+    model = AE(bidirectional.Encoder((1, 8, 8), 3, [16, 16]), digits.Decoder(3, [16]))
     fresh = untrained(model).eval()
     parameters = [p.clone() for p in fresh.parameters()]
     settle(fresh, LAYERS["features"][1], DIGITS)

@@ -1,0 +1,134 @@
+"""BiGAN's networks for pictures whose neighbourhoods are not seen: MLPs, normalised over the batch, without biases.
+
+Donahue et al. 2017, "Adversarial feature learning" (1605.09782), section 4.1 and the authors' code. Normalised layers
+have mean 0 and variance 1, and are neither scaled nor shifted: otherwise, and with biases, the discriminator soon tells
+all pairs apart and the encoder's layers get worse (docs/log.md). First weights are torch's, which are about as large as
+the paper's N(0, 0.02^2).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frame.architectures.layers import BatchNorm, check_widths
+from frame.mistakes import at_least
+from frame.models.base import ConditionalDistribution, Delta
+
+
+class Normalised(nn.Module):
+    """act(BN(W h)), [B, n_in] -> [B, n_out]; see `BatchNorm` for `momentum`."""
+
+    def __init__(self, n_in: int, n_out: int, slope: float = 0.0, momentum: float | None = None) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_out, bias=False)
+        self.norm = BatchNorm(n_out, affine=False, momentum=momentum)
+        self.slope = slope
+
+    def forward(self, h: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.linear(h)), self.slope)
+
+
+class Encoder(ConditionalDistribution):
+    """E(x): x [B, *shape] -> all mass at one z, batch_shape (B,), event_shape (z_dim,).
+
+    z = 2 sigmoid(h) - 1 lies in the cube of the prior U[-1, 1]. Hidden layers but the first are normalised, in
+    evaluation by running statistics.
+
+    Args:
+        shape: of one picture.
+        z_dim: number of latents.
+        layers: widths of the hidden layers, from x to z; one or more.
+
+    Raises:
+        Mistake: z_dim or a width is not positive.
+    """
+
+    def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
+        super().__init__()
+        check_widths("layers", layers)
+        at_least(1, z_dim=z_dim, len_layers=len(layers))
+        self.z_dim = z_dim
+        self.first = nn.Linear(math.prod(shape), layers[0], bias=False)
+        pairs = zip(layers, layers[1:], strict=False)
+        self.hidden = nn.Sequential(*(Normalised(n_in, n_out, 0.2, momentum=0.1) for n_in, n_out in pairs))
+        self.linear = nn.Linear(layers[-1], z_dim, bias=False)
+
+    def forward(self, *given: Any) -> Delta:
+        (x,) = given
+        return Delta(2 * self.linear(self.features(x)).float().sigmoid() - 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer, [B, layers[-1]]."""
+        found: Tensor = self.hidden(F.leaky_relu(self.first(x.flatten(start_dim=1)), 0.2))
+        return found
+
+
+class Generator(ConditionalDistribution):
+    """G(z): z [B, z_dim] -> all mass at one picture in (0, 1), batch_shape (B,), event_shape `shape`.
+
+    z enters each hidden layer. All are normalised, also in evaluation: the pictures of a batch depend on one another a
+    little.
+
+    Args:
+        shape: of one picture.
+        z_dim: number of latents.
+        layers: widths of the hidden layers, from z to x; one or more.
+
+    Raises:
+        Mistake: z_dim or a width is not positive.
+    """
+
+    def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
+        super().__init__()
+        check_widths("layers", layers)
+        at_least(1, z_dim=z_dim, len_layers=len(layers))
+        self.z_dim, self.shape = z_dim, tuple(shape)
+        self.first = Normalised(z_dim, layers[0])
+        self.hidden = nn.ModuleList(
+            Normalised(n_in + z_dim, n_out) for n_in, n_out in zip(layers, layers[1:], strict=False)
+        )
+        self.linear = nn.Linear(layers[-1], math.prod(shape), bias=False)
+
+    def forward(self, *given: Any) -> Delta:
+        (z,) = given
+        h = self.first(z)
+        for layer in self.hidden:
+            h = layer(torch.cat([h, z], dim=1))
+        return Delta(self.linear(h).float().sigmoid().unflatten(1, self.shape))
+
+
+class Discriminator(nn.Module):
+    """d(x, z), a logit: x [B, *shape], z [B, z_dim] -> [B].
+
+    x passes the first hidden layer alone; z enters each later one, and those are normalised, also in evaluation.
+
+    Args:
+        shape: of one picture.
+        z_dim: number of latents.
+        layers: widths of the hidden layers; two or more, so that z is seen.
+
+    Raises:
+        Mistake: z_dim or a width is not positive, or there are fewer than two layers.
+    """
+
+    def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
+        super().__init__()
+        check_widths("layers", layers)
+        at_least(1, z_dim=z_dim)
+        at_least(2, len_layers=len(layers))
+        self.first = nn.Linear(math.prod(shape), layers[0], bias=False)
+        self.hidden = nn.ModuleList(
+            Normalised(n_in + z_dim, n_out, 0.2) for n_in, n_out in zip(layers, layers[1:], strict=False)
+        )
+        self.linear = nn.Linear(layers[-1], 1, bias=False)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        h = F.leaky_relu(self.first(x.flatten(start_dim=1)), 0.2)
+        for layer in self.hidden:
+            h = layer(torch.cat([h, z], dim=1))
+        found: Tensor = self.linear(h).float()
+        return found[:, 0]
