@@ -105,7 +105,7 @@ class Scalar:
     interval: tuple[float, float] | None = None  # 95 %, where more is known of it than the standard error
     bound: str = ""  # 'lower', 'upper' or 'neither' for an estimate of what is bounded so; empty for the number itself
     saturated: bool = False  # so near to the most that the estimator can find that there may be far more
-    better: Better = "more"  # 'more' or 'less' of it; empty where neither is
+    better: Better = "more"  # which comparisons put first; empty where neither is
 
 
 @dataclass

@@ -42,6 +42,7 @@ class Mine(Evaluation):
             n_samples=len(values),
             estimator="mean over pixels and pictures; reconstructed through the mean code",
             standard_error=standard_error,
+            better="less",
             layer="mean",
         )
         return LogEntry(self.evaluate_on, {"": scalar})
