@@ -102,7 +102,7 @@ def check_parts(config: DictConfig) -> None:
             raise Mistake(f"no {part}: choose an experiment (+experiment=digits_VAE), or add {part}=...")
     for key, value, valid in (
         ("weights", config.weights, ("average", "raw")),
-        ("checkpoint.mode", config.checkpoint.mode, ("max", "min")),
+        ("checkpoint.mode", config.checkpoint.mode or "max", ("max", "min")),
     ):
         if value not in valid:
             raise Mistake(f"{key}: {choices(str(value), valid, kind='choice')}")

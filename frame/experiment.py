@@ -209,7 +209,7 @@ def engine(
     if run is not None:
         callbacks.append(ProgressBar(str(config.experiment_name), duration, losses))
     if config.checkpoint.best is not None:
-        callbacks.append(BestCheckpoint(folder, str(config.checkpoint.best), str(config.checkpoint.mode)))
+        callbacks.append(BestCheckpoint(folder, str(config.checkpoint.best), config.checkpoint.mode))
     context = Context(experiment.data, run, str(config.weights))
     for callback in experiment.callbacks:
         if isinstance(callback, Binds):

@@ -1,6 +1,7 @@
 """Watching changes nothing; measurements are events, consumed once, by count and not by epoch."""
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -165,6 +166,23 @@ def test_a_monitor_counts_each_measurement_once() -> None:
         monitor.on_measurement(None, None, Measurement("a", {"a": value}, 0, 0.0))  # type: ignore[arg-type]
     monitor.on_measurement(None, None, Measurement("b", {"b": 0.0}, 0, 0.0))  # type: ignore[arg-type]
     assert monitor.seen == [True, False, True, False, False, True]
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("null", min), ("max", max)])
+def test_the_best_of_an_error_is_the_least_unless_asked_otherwise(
+    mode: str, kept: Callable[[Iterable[float]], float], tmp_path: Path
+) -> None:
+    error = (
+        "+callbacks.error={_target_: frame.callbacks.EvaluationCallback, name: Error, evaluate_every: 10 iterations,"
+        " evaluator: {_target_: frame.evaluation.reconstruction_error.ReconstructionErrorEvaluation}}"
+    )
+    code, output = train(["experiment=tiny", error, "checkpoint.best=Error", f"checkpoint.mode={mode}"], tmp_path)
+    assert code == 0, output
+    run = frame.open(only_run(tmp_path)).folder
+    errors = [record["value"] for record in run.records if record["name"] == "Error"]
+    best = read(run.path / "checkpoints" / "best.ckpt")
+    assert len(errors) > 3 and min(errors) < max(errors)
+    assert best["measurement"]["values"]["Error"] == kept(errors)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class Measurement:
     values: dict[str, float]  # by the names under which they are logged
     iteration: int
     seconds: float
+    less: tuple[str, ...] = ()  # those of which less is better
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,12 +74,12 @@ class Monitor(Callback):
 
     Args:
         monitor: the name that is logged, such as 'ELBO/Validation'.
-        mode: 'max' where more is better, 'min' where less is.
+        mode: 'max' where more is better, 'min' where less is; None: as its evaluation says.
         min_delta: a smaller change is no improvement.
     """
 
-    def __init__(self, monitor: str, mode: str = "max", min_delta: float = 0.0) -> None:
-        if mode not in ("max", "min"):
+    def __init__(self, monitor: str, mode: str | None = None, min_delta: float = 0.0) -> None:
+        if mode not in ("max", "min", None):
             raise Mistake(f"{type(self).__name__}: mode={mode} has to be max or min")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
         self.best: float | None = None
@@ -91,7 +92,7 @@ class Monitor(Callback):
     def on_measurement(self, trainer: Trainer, optimization: Optimization, measurement: Measurement) -> None:
         if self.monitor in measurement.values:
             value = measurement.values[self.monitor]
-            improved = self.improves(value)
+            improved = self.improves(value, less=self.monitor in measurement.less)
             self.waited += 1
             if improved:
                 self.best, self.waited = value, 0
@@ -100,10 +101,10 @@ class Monitor(Callback):
     def check(self, players: Mapping[str, Player]) -> None:
         """Raises Mistake, before training starts, where it cannot act on these players."""
 
-    def improves(self, value: float) -> bool:
+    def improves(self, value: float, less: bool = False) -> bool:
         if value != value:  # NaN never improves
             return False
-        sign = 1.0 if self.mode == "max" else -1.0
+        sign = -1.0 if self.mode == "min" or (self.mode is None and less) else 1.0
         return self.best is None or sign * (value - self.best) > self.min_delta
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:

@@ -64,7 +64,7 @@ class LastCheckpoint(Callback):
 class BestCheckpoint(Monitor):
     """Keeps checkpoints/best.ckpt: the very weights that gave the best measurement (not enough to resume from)."""
 
-    def __init__(self, folder: Path, monitor: str, mode: str = "max") -> None:
+    def __init__(self, folder: Path, monitor: str, mode: str | None = None) -> None:
         super().__init__(monitor, mode)
         self.folder = folder
 

@@ -64,25 +64,25 @@ class EvaluationCallback(Callback):
         iteration, seconds = int(optimization.counters["iterations"]), optimization.counters["seconds"]
         self.evaluated_at = iteration
         with optimization.clock.paused():
-            found: dict[str, float] | BaseException = {}
+            found: Measurement | BaseException | None = None
             if trainer.is_global_zero:
                 found = self._evaluate_here(trainer, optimization, iteration, seconds)
             if trainer.world_size > 1:
                 found = trainer.strategy.broadcast(found)
+        assert found is not None
         if isinstance(found, BaseException):
             if not self.succeeded and not isinstance(found, Mistake):
                 raise found
             return
         self.succeeded = True
-        measurement = Measurement(self.name, found, iteration, seconds)
-        optimization.events[self.name] = measurement.as_dict()
+        optimization.events[self.name] = found.as_dict()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Listens):
-                callback.on_measurement(trainer, optimization, measurement)
+                callback.on_measurement(trainer, optimization, found)
 
     def _evaluate_here(
         self, trainer: Trainer, optimization: Optimization, iteration: int, seconds: float
-    ) -> dict[str, float] | BaseException:
+    ) -> Measurement | BaseException:
         assert self.context is not None, "bind() comes before training"
         model = optimization.evaluated if self.context.weights == "average" else optimization.model
         try:
@@ -107,7 +107,10 @@ class EvaluationCallback(Callback):
             return error
         self.without = False
         self._write(entry, trainer, iteration, seconds, took, optimization.counters["epochs"])
-        return {record["name"]: record["value"] for record in entry.records(self.name, 0, 0, "")}
+        records = entry.records(self.name, 0, 0, "")
+        values = {record["name"]: record["value"] for record in records}
+        less = tuple(record["name"] for record in records if record["better"] == "less")
+        return Measurement(self.name, values, iteration, seconds, less)
 
     def _write(
         self, entry: LogEntry, trainer: Trainer, iteration: int, seconds: float, took: float, epochs: float

@@ -24,7 +24,7 @@ class ReduceOnPlateau(Monitor):
         monitor: str,
         factor: float = 0.1,
         patience: int = 3,
-        mode: str = "max",
+        mode: str | None = None,
         min_delta: float = 0.0,
         min_lr: float = 0.0,
     ) -> None:

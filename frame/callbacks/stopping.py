@@ -20,7 +20,7 @@ class EarlyStopping(Monitor):
         patience: measurements (not epochs) without improvement that are borne.
     """
 
-    def __init__(self, monitor: str, patience: int = 3, mode: str = "max", min_delta: float = 0.0) -> None:
+    def __init__(self, monitor: str, patience: int = 3, mode: str | None = None, min_delta: float = 0.0) -> None:
         super().__init__(monitor, mode, min_delta)
         if patience < 1:
             raise Mistake(f"EarlyStopping: patience={patience} has to be at least 1")
