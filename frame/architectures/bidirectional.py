@@ -49,8 +49,8 @@ class Encoder(ConditionalDistribution):
 
     def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
         super().__init__()
-        check_widths("layers", layers)
-        at_least(1, z_dim=z_dim, len_layers=len(layers))
+        check_widths("layers", layers, least=1)
+        at_least(1, z_dim=z_dim)
         self.z_dim = z_dim
         self.first = nn.Linear(math.prod(shape), layers[0], bias=False)
         pairs = zip(layers, layers[1:], strict=False)
@@ -84,8 +84,8 @@ class Generator(ConditionalDistribution):
 
     def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
         super().__init__()
-        check_widths("layers", layers)
-        at_least(1, z_dim=z_dim, len_layers=len(layers))
+        check_widths("layers", layers, least=1)
+        at_least(1, z_dim=z_dim)
         self.z_dim, self.shape = z_dim, tuple(shape)
         self.first = Normalised(z_dim, layers[0])
         self.hidden = nn.ModuleList(
@@ -117,9 +117,8 @@ class Discriminator(nn.Module):
 
     def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
         super().__init__()
-        check_widths("layers", layers)
+        check_widths("layers", layers, least=2)
         at_least(1, z_dim=z_dim)
-        at_least(2, len_layers=len(layers))
         self.first = nn.Linear(math.prod(shape), layers[0], bias=False)
         self.hidden = nn.ModuleList(
             Normalised(n_in + z_dim, n_out, 0.2) for n_in, n_out in zip(layers, layers[1:], strict=False)

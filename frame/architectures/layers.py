@@ -10,8 +10,10 @@ from frame.mistakes import Mistake, choices
 from frame.models.base import mean_over_ranks
 
 
-def check_widths(name: str, widths: Sequence[int]) -> None:
-    """Raises Mistake where one of the widths is not a positive whole number."""
+def check_widths(name: str, widths: Sequence[int], least: int = 0) -> None:
+    """Raises Mistake where one of the widths is not a positive whole number, or there are fewer than `least`."""
+    if len(widths) < least:
+        raise Mistake(f"{name}={list(widths)}: give {least} or more widths")
     if any(not isinstance(width, int) or width < 1 for width in widths):
         raise Mistake(f"{name}={list(widths)}: every width must be a whole number of at least 1")
 
