@@ -75,9 +75,14 @@ class ConvCritic(critics.ConvCritic):
     """f(x) or d(x) with convolutions of `channels`, at most two; see `critics.ConvCritic`."""
 
     def __init__(
-        self, channels: Sequence[int], layers: Sequence[int] = (), activation: nn.Module | None = None, n_out: int = 1
+        self,
+        channels: Sequence[int],
+        layers: Sequence[int] = (),
+        activation: nn.Module | None = None,
+        n_out: int = 1,
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__((1, 28, 28), channels, layers, activation, n_out)
+        super().__init__((1, 28, 28), channels, layers, activation, n_out, batch_norm)
 
 
 class Predictor(base.Predictor):

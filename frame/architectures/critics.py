@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures.convolutional import smallest
-from frame.architectures.layers import halving, mlp
+from frame.architectures.layers import batch_normalised, halving, mlp
 from frame.mistakes import at_least
 
 
@@ -42,14 +42,14 @@ class MLPCritic(nn.Module):
 class ConvCritic(nn.Module):
     """x [B, *shape] in [0, 1], which enters as 2x - 1 -> [B], or [B, n_out] if n_out > 1; a logit, no activation.
 
-    There is no normalisation: rows do not see one another, so that it can be a critic with a gradient penalty.
-
     Args:
         shape: of one picture.
         channels: of the convolutions, each of which halves the picture.
         layers: widths of the hidden layers behind them.
         activation: after each layer, ReLU by default.
         n_out: numbers for each row.
+        batch_norm: layers but the first and the last are normalised over the batch, in evaluation by running
+            statistics; not for a critic with a gradient penalty, whose rows must not see one another.
 
     Raises:
         Mistake: a number or a width is not positive, or there are more halvings than the picture has.
@@ -62,10 +62,14 @@ class ConvCritic(nn.Module):
         layers: Sequence[int] = (),
         activation: nn.Module | None = None,
         n_out: int = 1,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.convolutions = halving(shape[0], channels, activation)
         self.critic = MLPCritic(channels[-1] * math.prod(smallest(shape, channels)), layers, activation, n_out)
+        if batch_norm:
+            self.convolutions = batch_normalised(self.convolutions, skip=1, momentum=0.1)
+            self.critic.hidden = batch_normalised(self.critic.hidden, momentum=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.critic(self.convolutions(2 * x - 1))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -103,14 +104,22 @@ class BatchNorm(nn.Module):
         return x * self.weight.view(channels) + self.bias.view(channels)
 
 
-def batch_normalised(layers: nn.Sequential) -> nn.Sequential:
-    """The same layers with `BatchNorm` between each and its activation, in the place of its bias."""
+def batch_normalised(layers: nn.Sequential, skip: int = 0, momentum: float | None = None) -> nn.Sequential:
+    """The same layers with `BatchNorm` between each and its activation, in the place of its bias.
+
+    The first `skip` layers stay as they are, and so does a last one without activation. See `BatchNorm` for `momentum`.
+    """
     blocks: list[nn.Module] = []
-    for layer, following in zip(layers, [*layers][1:] + [None], strict=True):
+    for layer, following in zip_longest(layers, [*layers][1:]):
         blocks.append(layer)
-        if isinstance(layer, nn.Linear | nn.ConvTranspose2d) and following is not None:
-            layer.register_parameter("bias", None)
-            blocks.append(BatchNorm(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels))
+        n = getattr(layer, "out_features", None) or getattr(layer, "out_channels", None)
+        if n is None or following is None:
+            continue
+        if skip > 0:
+            skip -= 1
+            continue
+        layer.register_parameter("bias", None)
+        blocks.append(BatchNorm(n, momentum=momentum))
     return nn.Sequential(*blocks)
 
 

@@ -53,6 +53,19 @@ def test_convolutions_see_2x_minus_1_and_rows_do_not_see_one_another() -> None:
     assert {type(m) for m in critic.modules()} >= {nn.LeakyReLU} and nn.ReLU not in {type(m) for m in critic.modules()}
 
 
+def test_convolutions_normalised_over_the_batch_are_so_but_for_the_first_and_the_last() -> None:
+    torch.manual_seed(0)
+    critic = ConvCritic((1, 8, 8), [3, 4], [5], nn.LeakyReLU(0.2), n_out=2, batch_norm=True)
+    kinds = [type(layer).__name__ for layer in critic.convolutions]
+    assert kinds == ["Conv2d", "LeakyReLU", "Conv2d", "BatchNorm", "LeakyReLU"]
+    assert [type(layer).__name__ for layer in critic.critic.hidden] == ["Linear", "BatchNorm", "LeakyReLU"]
+    x = torch.rand(50, 1, 8, 8)
+    mapped = critic.convolutions[:-1](2 * x - 1)
+    torch.testing.assert_close(mapped.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0.0)
+    critic.eval()
+    torch.testing.assert_close(critic(x[:1]), critic(x)[:1])
+
+
 def test_too_many_halvings_are_named() -> None:
     with pytest.raises(Mistake, match="halves the 8 x 12 pixels, give 1 to 2"):
         ConvCritic((1, 8, 12), [4, 4, 4])
