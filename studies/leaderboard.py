@@ -11,7 +11,8 @@ from hydra.utils import get_class
 from matplotlib.figure import Figure
 
 from frame.listing import find
-from frame.studies.compare import Comparison, Row, compare, shown
+from frame.studies.compare import Comparison, Row, compare
+from frame.studies.intervals import shown
 
 METRICS = {
     "linear_probe/Test": "linear probe",

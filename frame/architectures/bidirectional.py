@@ -8,6 +8,7 @@ the paper's N(0, 0.02^2).
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,6 +33,18 @@ class Normalised(nn.Module):
         return F.leaky_relu(self.norm(self.linear(h)), self.slope)
 
 
+class Conditioned(nn.ModuleList):
+    """Normalised layers, each of which z enters: h [B, layers[0]], z [B, z_dim] -> [B, layers[-1]]."""
+
+    def __init__(self, layers: Sequence[int], z_dim: int, slope: float = 0.0) -> None:
+        super().__init__(Normalised(n_in + z_dim, n_out, slope) for n_in, n_out in pairwise(layers))
+
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        for layer in self:
+            h = layer(torch.cat([h, z], dim=1))
+        return h
+
+
 class Encoder(ConditionalDistribution):
     """E(x): x [B, *shape] -> all mass at one z, batch_shape (B,), event_shape (z_dim,).
 
@@ -53,8 +66,7 @@ class Encoder(ConditionalDistribution):
         at_least(1, z_dim=z_dim)
         self.z_dim = z_dim
         self.first = nn.Linear(math.prod(shape), layers[0], bias=False)
-        pairs = zip(layers, layers[1:], strict=False)
-        self.hidden = nn.Sequential(*(Normalised(n_in, n_out, 0.2, momentum=0.1) for n_in, n_out in pairs))
+        self.hidden = nn.Sequential(*(Normalised(n_in, n_out, 0.2, momentum=0.1) for n_in, n_out in pairwise(layers)))
         self.linear = nn.Linear(layers[-1], z_dim, bias=False)
 
     def forward(self, *given: Any) -> Delta:
@@ -88,16 +100,12 @@ class Generator(ConditionalDistribution):
         at_least(1, z_dim=z_dim)
         self.z_dim, self.shape = z_dim, tuple(shape)
         self.first = Normalised(z_dim, layers[0])
-        self.hidden = nn.ModuleList(
-            Normalised(n_in + z_dim, n_out) for n_in, n_out in zip(layers, layers[1:], strict=False)
-        )
+        self.hidden = Conditioned(layers, z_dim)
         self.linear = nn.Linear(layers[-1], math.prod(shape), bias=False)
 
     def forward(self, *given: Any) -> Delta:
         (z,) = given
-        h = self.first(z)
-        for layer in self.hidden:
-            h = layer(torch.cat([h, z], dim=1))
+        h = self.hidden(self.first(z), z)
         return Delta(self.linear(h).float().sigmoid().unflatten(1, self.shape))
 
 
@@ -120,14 +128,10 @@ class Discriminator(nn.Module):
         check_widths("layers", layers, least=2)
         at_least(1, z_dim=z_dim)
         self.first = nn.Linear(math.prod(shape), layers[0], bias=False)
-        self.hidden = nn.ModuleList(
-            Normalised(n_in + z_dim, n_out, 0.2) for n_in, n_out in zip(layers, layers[1:], strict=False)
-        )
+        self.hidden = Conditioned(layers, z_dim, 0.2)
         self.linear = nn.Linear(layers[-1], 1, bias=False)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        h = F.leaky_relu(self.first(x.flatten(start_dim=1)), 0.2)
-        for layer in self.hidden:
-            h = layer(torch.cat([h, z], dim=1))
+        h = self.hidden(F.leaky_relu(self.first(x.flatten(start_dim=1)), 0.2), z)
         found: Tensor = self.linear(h).float()
         return found[:, 0]

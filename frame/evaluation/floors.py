@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.data.base import Batch, DataSet
-from frame.evaluation.base import batches, seeded
+from frame.evaluation.base import batches, evaluating, seeded
 from frame.evaluation.codes import LAYERS
 from frame.measures.distributions import Delta
 from frame.measures.pca import PCA
@@ -84,14 +84,11 @@ def settle(fresh: nn.Module, take: Callable[[Any, Batch], Tensor], data: DataSet
     """
     if next(fresh.buffers(), None) is None:
         return
-    modes = [(module, module.training) for module in fresh.modules()]
-    with seeded(0), torch.no_grad():
+    with evaluating(fresh):  # puts its modes back
         fresh.train()
         passes = (batches(fresh, data, "train", None, 128) for _ in count())
         for batch in islice(chain.from_iterable(passes), 100):  # at a momentum of 0.1 the first values are forgotten
             take(fresh, batch)
-    for module, mode in modes:
-        module.training = mode
 
 
 def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = None, seed: int = 0) -> nn.Module:

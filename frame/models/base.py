@@ -334,22 +334,25 @@ def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
     return z_q.detach() + (z - z.detach())
 
 
+def _several_ranks() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def sum_over_ranks(x: Tensor) -> Tensor:
     """The sum of x over all processes that train together, written into x."""
-    if distributed.is_available() and distributed.is_initialized():
+    if _several_ranks():
         distributed.all_reduce(x)
     return x
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
     """The mean of x over all processes that train together, written into x."""
-    several = distributed.is_available() and distributed.is_initialized()
-    return sum_over_ranks(x).div_(distributed.get_world_size()) if several else x
+    return sum_over_ranks(x).div_(distributed.get_world_size()) if _several_ranks() else x
 
 
 def from_rank_0(x: Tensor) -> Tensor:
     """The first process's x, written into x."""
-    if distributed.is_available() and distributed.is_initialized():
+    if _several_ranks():
         distributed.broadcast(x, src=0)
     return x
 

@@ -1,7 +1,7 @@
 """`frame compare`: rows of runs beside one another, with intervals over seeds and paired differences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,10 @@ from frame.listing import Summary, varying
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
 from frame.studies.families import COLUMNS, known_of, shared
-from frame.studies.intervals import LEVEL, Difference, holm, interval, paired, spread
+from frame.studies.intervals import LEVEL, Difference, Sample, holm, interval, paired, shown
 from frame.studies.protocols import one_protocol, said
 
 SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A metric over the seeds of one row.
-
-    Args:
-        values: by what runs that are paired share: seed and seed of the data's order.
-        mean: of them.
-        half: half of the t interval; NaN for one value.
-    """
-
-    values: Mapping[Any, float]
-    mean: float
-    half: float
 
 
 @dataclass
@@ -124,7 +109,8 @@ def compare(
     found = _grouped(finished, rows)
     units, better, notes = {}, {}, []
     for metric in dict.fromkeys((*metrics, *(name for name in (by, sort) if name))):
-        common = one_protocol(metric, records := [r for _, r in _measured(finished, metric)], but=["layer"])
+        records = [record for _, record in _measured(finished, metric)]
+        common = one_protocol(metric, records, but=["layer"])
         units[metric] = common["unit"]
         better[metric] = "less" if metric in minimize else str(records[-1].get("better", "more"))
         layers = [_layer(row, metric) for row in found]
@@ -235,15 +221,17 @@ def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str
         states = [f"seed {s.get('seed')} {s.state}" for s in waiting]
         n = len({_pair(s) for s in row.runs})
         if n < most or states:
-            notes.append(
-                f"{row.name}: {max(most - n, len(states))} runs missing ({', '.join(states[:5])})".removesuffix(" ()")
-            )
+            notes.append(f"{row.name}: {max(most - n, len(states))} runs missing" + _listed(states))
         for metric in metrics:
             without = sum(s.record(metric) is None for s in row.runs)
             if without:
                 notes.append(f"{row.name}: {without} runs have no {metric}: frame evaluate measures it")
     rest = [s for s in others if tuple(str(s.get(key)) for key in keys) not in {row.label for row in found}]
     return notes + ([f"{len(rest)} more runs are not finished, in no row"] if rest else [])
+
+
+def _listed(states: Sequence[str]) -> str:
+    return f" ({', '.join(states[:5])})" if states else ""
 
 
 def _differences(found: Sequence[Row], metric: str, against: str | None, better: str) -> list[str]:
@@ -293,8 +281,3 @@ def _floors(finished: Sequence[Summary], metrics: Sequence[str]) -> dict[str, di
                 sample = Sample(values, *interval([*values.values()]))
                 floors.setdefault(floor.rpartition("/")[2], {})[metric] = sample
     return floors
-
-
-def shown(sample: Sample) -> str:
-    """`mean ± half`, with two digits of the latter."""
-    return spread(sample.mean, sample.half)

@@ -12,6 +12,21 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A metric over the seeds of one row.
+
+    Args:
+        values: by what runs that are paired share: seed and seed of the data's order.
+        mean: of them.
+        half: half of the t interval; NaN for one value.
+    """
+
+    values: Mapping[Any, float]
+    mean: float
+    half: float
+
+
+@dataclass(frozen=True)
 class Difference:
     """Of paired values: mean, half of its t interval, the t test's p value, and how many pairs."""
 
@@ -54,6 +69,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(known) - rank) * p))
         adjusted[i] = highest
     return adjusted
+
+
+def shown(sample: Sample) -> str:
+    """`mean ± half`, with two digits of the latter."""
+    return spread(sample.mean, sample.half)
 
 
 def spread(mean: float, half: float, sign: str = "") -> str:

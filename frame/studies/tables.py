@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from frame.listing import shown as short
-from frame.studies.compare import Comparison, Sample, shown
-from frame.studies.intervals import spread
+from frame.studies.compare import Comparison
+from frame.studies.intervals import Sample, shown, spread
 
 
 def terminal(comparison: Comparison) -> str:
