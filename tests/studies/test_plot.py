@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,20 @@ def test_values_have_means_and_t_intervals(three: Path) -> None:
     assert axes.get_xscale() == "log" and axes.get_ylabel() == "ELBO/Test (nats per picture)"
     assert axes.get_xlabel() == "beta" and made.figure.get_figwidth() == 3.3
     assert np.asarray(axes.lines[0].get_ydata()).tolist() == pytest.approx([np.mean(v) for v in VALUES.values()])
+
+
+@pytest.mark.parametrize("settings", [[0.5, 1.0], ["VAE", "MIB"]])
+def test_a_long_name_stands_beside_its_axis_whole(tmp_path: Path, settings: list[Any]) -> None:
+    name = "FewLabels/Validation/accuracy_of_10_per_class"
+    for setting in settings:
+        run(tmp_path / str(setting), {"beta": setting}, 1, [record(name, 1.0)])
+    figure = figures.plot([tmp_path], "params.beta", name).figure
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    (long,) = [axis.label for axis in (axes.xaxis, axes.yaxis) if "FewLabels" in axis.label.get_text()]
+    assert long.get_text().replace("\n", "").startswith(name)
+    box, page = long.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 < box.x1 <= page.x1 and page.y0 <= box.y0 < box.y1 <= page.y1
 
 
 def test_the_other_bands(three: Path) -> None:
