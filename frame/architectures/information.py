@@ -63,7 +63,9 @@ class SeparableCritic(nn.Module):
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """[B, B]: row i has f(x_i, y_j) for all j."""
-        return self.g(x.flatten(1)).float() @ self.h(y.flatten(1)).float().T
+        g, h = self.g(x.flatten(1)).float(), self.h(y.flatten(1)).float()
+        with torch.autocast(x.device.type, enabled=False):  # or the product is bfloat16, and so are losses and e^f
+            return g @ h.T
 
 
 def score_matrix(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
