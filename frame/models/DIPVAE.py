@@ -64,7 +64,8 @@ class DIPVAE(LatentVariableModel):
         rate = kl_divergence(q_z_given_x, self.p_z(), z).mean()
         # Cov[mu] = E[mu mu'] - E[mu] E[mu]'
         centred = q_z_given_x.mean - q_z_given_x.mean.mean(0)  # [B, D]
-        covariance = centred.T @ centred / len(centred)  # [D, D]
+        with torch.autocast(x.device.type, enabled=False):  # or the product is rounded to bfloat16
+            covariance = centred.T @ centred / len(centred)  # [D, D]
         if self.codes == "sampled":
             # Cov[z] = Cov[E[z|x]] + E[Cov[z|x]]
             covariance = covariance + q_z_given_x.variance.mean(0).diag()

@@ -69,6 +69,15 @@ def test_both_regularisers_against_a_slow_loop() -> None:
         assert off > 0 and on > 0
 
 
+def test_the_covariance_is_float32_under_autocast() -> None:
+    batch = pictures([[7.03, 6.0], [3.0, 4.01], [7.0, 4.0], [3.0, 4.0]])
+    exact = model("mean", [0.5, 2.0])(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model("mean", [0.5, 2.0])(batch)
+    for name in ("off_diagonal", "diagonal"):
+        assert losses[name].item() == exact[name].item()
+
+
 def test_closed_form_where_the_covariance_is_diagonal() -> None:
     """Codes at (+-2, +-1), all four: S = diag(4, 1). I: 0 and (4 - 1)^2 + 0. II adds 1/4 to each: 3.25^2 + 0.25^2."""
     batch = pictures([[2.0, 1.0], [2.0, -1.0], [-2.0, 1.0], [-2.0, -1.0]])

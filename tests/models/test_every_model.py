@@ -170,6 +170,17 @@ def test_gradients_reach_every_parameter_of_the_player_and_no_other(experiment: 
 
 
 @pytest.mark.parametrize("experiment", CASES)
+def test_losses_are_float32_under_autocast(experiment: str) -> None:
+    torch.manual_seed(0)
+    model, batch = build(experiment)
+    for player, (objective, _) in losses_of(model).items():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            losses = objective(batch)
+        for name, value in losses.items():
+            assert value.dtype == torch.float32 and value.isfinite(), f"{player}: {name}"
+
+
+@pytest.mark.parametrize("experiment", CASES)
 def test_a_few_steps_move_every_player(experiment: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = composed(experiment)
