@@ -104,8 +104,7 @@ def plot(
     if fewest < most:
         notes.append(f"points are means of {fewest} to {most} runs, see the CSV")
     label_x = PROGRESS.get(x, x.removeprefix("params."))
-    name_y = f"{y} ({unit})" if unit else y
-    figure = _lines(lines, label_x, name_y, band=band, log=log, title=title)
+    figure = _lines(lines, label_x, f"{y} ({unit})" if unit else y, band=band, log=log, title=title)
     head = [",".join(hue) or "line", x, "runs", y, *(f"{band}_{end}" for end in ("low", "high"))]
     return Plot(figure, head, numbers, notes)
 
@@ -138,7 +137,7 @@ def _lines(lines: Sequence[Series], x: str, y: str, *, band: str, log: str, titl
                 axes.errorbar(at[there], mean[there], errors, fmt="none", ecolor=colour, elinewidth=0.8, capsize=2)
             if there.any():
                 axes.fill_between(at, low, high, where=there, color=colour, alpha=0.15, linewidth=0)
-        axes.set(xlabel=x, ylabel=in_lines(y), title=title, **{f"{axis}scale": "log" for axis in log})
+        axes.set(xlabel=x, ylabel=_broken(y), title=title, **{f"{axis}scale": "log" for axis in log})
         if "x" in log and len(names) <= 6:
             axes.set_xticks(names, [f"{name:g}" for name in names])
             axes.minorticks_off()
@@ -168,7 +167,7 @@ def _dots(lines: Sequence[Series], names: Sequence[Any], x: str, y: str, *, band
                 markersize=4, elinewidth=0.8, capsize=0 if len(names) > 12 else 2, label=line.label,
             )  # fmt: skip
         axes.set_yticks(range(len(names)), [shown(name) for name in rows])
-        axes.set(xlabel=in_lines(y, 40), ylabel=x if len(names) > 3 else "", title=title, ylim=(-0.7, len(names) - 0.3))
+        axes.set(xlabel=_broken(y, 40), ylabel=x if len(names) > 3 else "", title=title, ylim=(-0.7, len(names) - 0.3))
         if "y" in log:
             axes.set_xscale("log")
         axes.grid(axis="x", alpha=0.25, linewidth=0.5)
@@ -177,7 +176,7 @@ def _dots(lines: Sequence[Series], names: Sequence[Any], x: str, y: str, *, band
     return figure
 
 
-def in_lines(name: str, most: int = 30) -> str:
+def _broken(name: str, most: int = 30) -> str:
     """Broken behind a '/' or a space, so that a line has at most `most` letters and fits beside its axis."""
     lines = [""]
     for part in re.findall(r"[^/ ]*[/ ]?", name):
