@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Sequence
 
+from frame.output import guarded
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        from frame.cli import main as run
-    except KeyboardInterrupt:
-        print("frame: interrupted", file=sys.stderr)
-        return 130
-    return run(arguments)
+    with guarded():
+        try:
+            from frame.cli import main as run
+        except KeyboardInterrupt:
+            print("frame: interrupted", file=sys.stderr)
+            return 130
+        return run(arguments)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """The command `frame`; `python train.py` is `frame train`. Nothing here imports torch before a run needs it."""
 
+import errno
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from frame import output
 from frame.compose import PARTS, check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
 from frame.mistakes import Mistake, choices
 from frame.studies import commands
@@ -27,12 +30,23 @@ USAGE = """frame: representation-learning experiments composed from YAML
   frame train --help                        experiments and options
   eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
 """
+PRINTING = ("help", "--version", "list", "show", "compare")  # commands whose work is what they print
 HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Runs one command and returns its exit code, 0 only where the work is done; what is printed cannot stop it."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with output.guarded():
+        code = _answered(words)
+        prints = not words or words[0] in PRINTING or any(word.split("=")[0] in HYDRA_FLAGS for word in words)
+        lost = output.lost() if prints and code == 0 else ""
+        if lost:
+            print(f"frame: what was printed could not be written: {lost}", file=sys.stderr)
+        return 1 if lost else code
+
+
+def _answered(words: list[str]) -> int:
     try:
         return _dispatch(words)
     except Mistake as mistake:
@@ -41,9 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("frame: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if error.errno not in (*output.FULL, errno.EROFS):
+            traceback.print_exc()
+        else:
+            where = f" ({error.filename})" if error.filename else ""
+            print(f"frame: {error.strerror}{where}: make room, and give the command again", file=sys.stderr)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
 
 
 def _dispatch(words: list[str]) -> int:

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from frame import checks, report
-from frame.callbacks.base import Binds, Context, say
+from frame.callbacks.base import Binds, Context
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
@@ -38,6 +38,7 @@ from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization.base import Diverged, Optimization
+from frame.output import say
 from frame.runs import RunFolder
 from frame.trainer import make_trainer, quiet, translate
 from frame.units import Duration, limits_of, save_interval

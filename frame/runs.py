@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import pickle
 import platform
 import re
 import subprocess
@@ -22,7 +21,7 @@ from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from frame import __version__
+from frame import __version__, checkpoints
 from frame.compose import config_folders
 from frame.exported import Export
 from frame.files import must_wait, write_text
@@ -192,29 +191,16 @@ class RunFolder:
         return [max(pictures) for folder in folders if (pictures := list(folder.glob("*.png")))]
 
     def checkpoint(self, name: str = "last") -> dict[str, Any] | None:
-        """The newest readable checkpoint called `name`, or None where there is none yet; an export's one and only.
+        """The newest whole checkpoint called `name`, or None where there is none yet; an export's one and only.
 
         Raises:
-            Mistake: a file is there, but none can be read.
+            Mistake: a file is there, but none is whole, or it has another format.
         """
-        from frame.callbacks.checkpoints import read
-
         export = Export.at(self.path)
         if export is not None:
             export.check(name, None)
             return export.state()
-        broken = ""
-        for file in [f"{name}.ckpt"] + (["previous.ckpt"] if name == "last" else []):
-            path = self.path / "checkpoints" / file
-            if path.exists():
-                try:
-                    return read(path)
-                except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
-                    lines = "no pickle" if isinstance(error, LookupError) else str(error).strip() or "cut short"
-                    broken = broken or f"{path} cannot be read as a checkpoint ({lines.splitlines()[0]})"
-        if broken:
-            raise Mistake(broken)
-        return None
+        return checkpoints.load(self.path, name)
 
 
 def _iteration(line: str) -> float:

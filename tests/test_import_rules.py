@@ -24,6 +24,8 @@ WORDS = (
     "frame.units",
     "frame.files",
     "frame.coefficients",
+    "frame.output",
+    "frame.checkpoints",
 )  # anybody may use them, and they use only one another
 LOWER = ("models", "architectures", "data", "measures")
 UPPER = ("optimization", "evaluation", "callbacks", "loggers")

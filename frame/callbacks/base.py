@@ -1,6 +1,5 @@
 """What callbacks share: the run that they write to, and measurements as events."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,13 +114,6 @@ class Monitor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.waited = state_dict["best"], state_dict["waited"]
-
-
-def say(text: str) -> None:
-    """One line to the person who watches, clear of a progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(f"frame: {text}", file=sys.stderr)
 
 
 def optimization_of(module: Any) -> Optimization:

@@ -1,17 +1,18 @@
-"""Checkpoints: the last state, from which a run goes on bit for bit, and the best weights."""
+"""When checkpoints are written: the last state, from which a run goes on bit for bit, and the best weights."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch as torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from frame.callbacks.base import Measurement, Monitor, optimization_of, say
-from frame.files import write_whole
+from frame.callbacks.base import Measurement, Monitor, optimization_of
+from frame.checkpoints import FORMAT, write
+from frame.checkpoints import read as read
 from frame.optimization.base import Optimization
+from frame.output import say
 from frame.units import Duration
-
-FORMAT = 1
 
 
 class LastCheckpoint(Callback):
@@ -23,14 +24,15 @@ class LastCheckpoint(Callback):
     def __init__(self, folder: Path, every: Duration | None, resumed: dict[str, Any] | None = None) -> None:
         self.folder, self.every = folder, every
         self.next_at = 0.0
-        self.saved_at = -1
         self.resumed = resumed
+        # the counters of the state that is on disk, and why the newest one is not there
+        self.saved: dict[str, float] | None = dict(resumed["counters"]) if resumed is not None else None
+        self.unwritten = ""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
         if self.resumed is not None:
             restore(self.resumed, trainer, optimization)
-            self.saved_at = int(optimization.counters["iterations"])
             self.resumed = None
         if self.every is not None:
             self.next_at = self.every.next_after(optimization.counters[self.every.counter])
@@ -54,28 +56,54 @@ class LastCheckpoint(Callback):
         with optimization.clock.paused():
             for logger in trainer.loggers:
                 logger.save()  # what was measured before a checkpoint is on disk before it
-            target = self.folder / "last.ckpt"
             # the first save after a resume or an end may repeat the state that is there: it is kept only once
-            keep = self.folder / "previous.ckpt" if self.saved_at != optimization.counters["iterations"] else None
-            if _write(target, state_of(trainer, optimization), keep):
-                self.saved_at = int(optimization.counters["iterations"])
+            repeated = self.saved is not None and self.saved["iterations"] == optimization.counters["iterations"]
+            keep = None if repeated else self.folder / "previous.ckpt"
+            self.unwritten = _write(self.folder / "last.ckpt", state_of(trainer, optimization), keep)
+            if not self.unwritten:
+                self.saved = dict(optimization.counters)
 
 
 class BestCheckpoint(Monitor):
-    """Keeps checkpoints/best.ckpt: the very weights that gave the best measurement (not enough to resume from)."""
+    """Keeps checkpoints/best.ckpt: the very weights that gave the best measurement (not enough to resume from).
+
+    Weights that cannot be written wait, in the last checkpoint too, until they can.
+    """
 
     def __init__(self, folder: Path, monitor: str, mode: str | None = None) -> None:
         super().__init__(monitor, mode)
         self.folder = folder
+        self.waiting: dict[str, Any] | None = None
+        self.unwritten = ""  # why they wait
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
         if improved and trainer.is_global_zero:
             state = optimization.training_state()
             kept = {key: state[key] for key in ("model", "average", "counters")}
-            with optimization.clock.paused():
-                _write(
-                    self.folder / "best.ckpt", {"format": FORMAT, **kept, "measurement": measurement.as_dict()}, None
-                )
+            self.waiting = {"format": FORMAT, **kept, "measurement": measurement.as_dict()}
+            if not self._write(optimization):
+                self.waiting = deepcopy(self.waiting)  # training goes on in the very tensors
+        elif self.waiting is not None:
+            self._write(optimization)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.waiting is not None:
+            self._write(optimization_of(pl_module))
+
+    def _write(self, optimization: Optimization) -> bool:
+        assert self.waiting is not None
+        with optimization.clock.paused():
+            self.unwritten = _write(self.folder / "best.ckpt", self.waiting, None)
+        if not self.unwritten:
+            self.waiting = None
+        return not self.unwritten
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "waiting": self.waiting}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.waiting = state_dict["waiting"] if self.folder != Path() else None  # rank 0 alone writes
 
 
 def state_of(trainer: Trainer, optimization: Optimization) -> dict[str, Any]:
@@ -99,16 +127,11 @@ def restore(state: dict[str, Any], trainer: Trainer, optimization: Optimization)
             callback.load_state_dict(state["callbacks"][callback.state_key])
 
 
-def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """A checkpoint; nothing in it is executed."""
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    return state
-
-
-def _write(path: Path, state: dict[str, Any], keep: Path | None) -> bool:
+def _write(path: Path, state: dict[str, Any], keep: Path | None) -> str:
+    """Why the checkpoint could not be written; '' where it was."""
     try:
-        write_whole(path, lambda stream: torch.save(state, stream), keep=keep)
-    except (OSError, RuntimeError) as error:  # torch wraps a short write in a RuntimeError
-        say(f"{path} could not be written ({error}); training goes on, the former checkpoint stays")
-        return False
-    return True
+        write(path, state, keep=keep)
+    except OSError as error:
+        say(f"{path} could not be written ({error.strerror or error}); training goes on, the former checkpoint stays")
+        return f"{path} could not be written: {error.strerror or error}"
+    return ""

@@ -9,12 +9,13 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from frame.callbacks.base import Context, optimization_of, say
+from frame.callbacks.base import Context, optimization_of
 from frame.data.base import Batch
 from frame.evaluation.base import batches, evaluating
 from frame.evaluation.vital_signs import vital_signs
 from frame.mistakes import Mistake, at_least
 from frame.optimization.base import Optimization
+from frame.output import say
 from frame.units import parse
 
 Signs = Mapping[str, float]

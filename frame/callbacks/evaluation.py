@@ -6,10 +6,11 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from frame.callbacks.base import Context, Listens, Measurement, optimization_of, say
+from frame.callbacks.base import Context, Listens, Measurement, optimization_of
 from frame.evaluation.base import Evaluation, LogEntry, evaluating
 from frame.mistakes import Mistake
 from frame.optimization.base import Optimization
+from frame.output import say
 from frame.units import Duration, parse
 
 

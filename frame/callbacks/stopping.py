@@ -7,9 +7,10 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from frame.callbacks.base import Measurement, Monitor, optimization_of, say
+from frame.callbacks.base import Measurement, Monitor, optimization_of
 from frame.mistakes import Mistake
 from frame.optimization.base import Optimization
+from frame.output import say
 
 
 class EarlyStopping(Monitor):
