@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import IO, Any
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], Any], *, keep: Path | None = None) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], Any], *, keep: Path | None = None, mode: int = 0o666) -> None:
     """Writes to a temporary file in the target's own folder, syncs it and puts it in place.
 
-    The target is never half-written and never away, whatever dies when; `keep` is where the former one is kept.
+    The target is never half-written and never away, whatever dies when; `keep` is where the former one is kept. The
+    umask takes from `mode` what it takes from any new file's.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; the former file stays and nothing is left behind.
@@ -26,7 +27,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any], *, keep: Path | N
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, mode & ~_umask())
         kept = former is not None and _second(path, former)
         os.replace(temporary, path)
         if keep is not None and former is not None and kept:

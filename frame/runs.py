@@ -5,27 +5,20 @@ metrics.csv  records.jsonl  doctor.jsonl  images/  checkpoints/last.ckpt  previo
 """
 
 import fcntl
-import hashlib
-import importlib.util
 import json
-import os
-import platform
-import re
-import subprocess
-import time
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from frame import __version__, checkpoints
-from frame.compose import config_folders
+from frame import checkpoints
 from frame.exported import Export
 from frame.files import must_wait, write_text
 from frame.mistakes import Mistake
+from frame.provenance import describe_code, environment
 
 FORMAT = 1
 
@@ -101,10 +94,9 @@ class RunFolder:
         """Writes what is run, by which code, where."""
         self.write_config(config)
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
-        version, difference = code_version()
-        version |= fingerprints(config)
-        write_text(self.path / "code.json", json.dumps(version, indent=2) + "\n")
-        write_text(self.path / "code.diff", difference)
+        warning = describe_code(self.path, config)
+        if warning:
+            print(f"frame: {warning}", file=sys.stderr)
         write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
     def write_config(self, config: DictConfig) -> None:
@@ -208,70 +200,3 @@ def _iteration(line: str) -> float:
         return float(json.loads(line)["iteration"])
     except (ValueError, KeyError):
         return float("-inf")  # a line that a kill cut short
-
-
-def code_version() -> tuple[dict[str, Any], str]:
-    """The version of this package, the commit it lies in where it lies in one, and the difference from it."""
-
-    def git(*words: str) -> str:
-        run = subprocess.run(
-            ["git", *words], cwd=Path.cwd(), capture_output=True, text=True, errors="replace", timeout=20
-        )
-        return run.stdout.strip() if run.returncode == 0 else ""
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        difference = git("diff", "HEAD") if commit else ""
-        untracked = git("ls-files", "--others", "--exclude-standard").splitlines() if commit else []
-    except (OSError, subprocess.TimeoutExpired):
-        commit, difference, untracked = "", "", []
-    version = {"frame": __version__, "commit": commit or None, "dirty": bool(difference), "untracked": untracked[:100]}
-    return version, difference + "\n" if difference else ""
-
-
-def fingerprints(config: DictConfig) -> dict[str, str]:
-    """'sources': a hash of our modules and of the user's own that the config names; 'configs': of the config files."""
-    plain = OmegaConf.to_yaml(config)
-    roots = {target.split(".")[0] for target in re.findall(r"_target_: ([\w.]+)", plain)}
-    sources = {file for name in sorted({*roots, "frame"}) for file in _modules(name)}
-    configs = {file for folder in config_folders() for file in folder.rglob("*.yaml")}
-    return {"sources": _hash(sources), "configs": _hash(configs)}
-
-
-def own_sources() -> str:
-    """A hash of this package's modules as they lie on disk now."""
-    return _hash(set(_modules("frame")))
-
-
-def _modules(name: str) -> list[Path]:
-    """The files of a package that is the user's own or this one; libraries are told by their versions."""
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    if spec is None or spec.origin is None and not spec.submodule_search_locations:
-        return []
-    places = [Path(place) for place in spec.submodule_search_locations or [str(spec.origin)]]
-    if name != "frame" and any("site-packages" in place.parts for place in places):
-        return []
-    return [file for place in places for file in (place.rglob("*.py") if place.is_dir() else [place])]
-
-
-def _hash(files: set[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def environment() -> dict[str, Any]:
-    import torch
-
-    packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": gpus,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
-    }

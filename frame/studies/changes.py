@@ -20,7 +20,7 @@ def changed(run: RunFolder, overrides: Sequence[str], fingerprints: dict[str, st
     Args:
         run: a finished one.
         overrides: with which it would be made today.
-        fingerprints: of today's code and config files, see `frame.runs.fingerprints`.
+        fingerprints: of today's code and config files, see `frame.provenance.fingerprints`.
     """
     version = run.code
     found = []

@@ -13,7 +13,7 @@ from typing import Protocol
 from omegaconf import DictConfig
 
 from frame.mistakes import Mistake, choices
-from frame.runs import own_sources
+from frame.provenance import own_sources
 from frame.studies.clusters import Ray, Submitit
 from frame.studies.handles import Handle, Started, not_for_children
 from frame.studies.signs import holding

@@ -15,7 +15,7 @@ from frame.compose import check_parts, compose
 from frame.files import write_text
 from frame.interrupts import Interrupts
 from frame.mistakes import Mistake, choices
-from frame.runs import fingerprints
+from frame.provenance import fingerprints
 from frame.studies.cells import DONE, Cell, Study
 from frame.studies.changes import changed
 from frame.studies.launchers import Handle, Launcher, is_one_process, make_launcher
