@@ -2,34 +2,33 @@
 
 import hashlib
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from frame.journal import Journal
 
 FILE = "evaluated.jsonl"  # a line for each evaluation that was completed, and for each checkpoint that was opened
 
 
 class Notes:
-    """The notes of one run."""
+    """The notes of one run, as they stood when they were last read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.journal = Journal(folder / FILE)
+        self.lines = self.journal.read(_fits)
 
-    @cached_property
-    def lines(self) -> list[dict[str, Any]]:
-        """What was noted, the oldest first."""
-        file = self.folder / FILE
-        found = []
-        for line in file.read_text().splitlines() if file.exists() else []:
-            try:
-                found.append(dict(json.loads(line)))
-            except (ValueError, TypeError):
-                continue  # a line that a kill cut short
-        return found
+    def refresh(self) -> None:
+        """Reads again what others have noted meanwhile."""
+        self.lines = self.journal.read(_fits)
 
     def add(self, **line: Any) -> None:
-        with (self.folder / FILE).open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+        """Notes what is on disk already.
+
+        Raises:
+            OSError: as `Journal.append`.
+        """
+        self.journal.append(line, sync=True)
         self.lines.append(line)
 
     @property
@@ -61,3 +60,10 @@ class Notes:
 
 def key_of(what: Any) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _fits(line: dict[str, Any]) -> bool:
+    """Whether it notes an evaluation or an opened checkpoint."""
+    if "key" in line:
+        return isinstance(line["key"], str) and isinstance(line.get("name"), str)
+    return isinstance(line.get("iteration"), int) and isinstance(line.get("weights"), str)

@@ -6,8 +6,10 @@ metrics.csv  records.jsonl  doctor.jsonl  images/  checkpoints/last.ckpt  previo
 
 import fcntl
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from frame import checkpoints
 from frame.exported import Export
 from frame.files import must_wait, write_text
+from frame.journal import Journal, Line, number
 from frame.mistakes import Mistake
 from frame.provenance import describe_code, environment
 
@@ -29,6 +32,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[str] | None = None
+        self._records, self._diagnoses = Journal(path / "records.jsonl"), Journal(path / "doctor.jsonl")
 
     @classmethod
     def create(cls, root: Path, name: str) -> "RunFolder":
@@ -149,32 +153,58 @@ class RunFolder:
         self.set_status(status.get("state", "running"), troubles={**status.get("troubles", {}), name: text})
 
     def record(self, records: Sequence[dict[str, Any]]) -> None:
+        """Appends measurements; what a full disk refuses waits, and is written with the next ones or by `save`."""
+        with suppress(OSError):  # the files logger has said that the disk is full
+            self._records.keep(*records)
+
+    def diagnose(self, entry: Mapping[str, Any]) -> None:
+        """Appends what the doctor said, as `record` does."""
+        with suppress(OSError):
+            self._diagnoses.keep(entry)
+
+    def save(self) -> bool:
+        """Whether all that was measured is on disk, after another try."""
         try:
-            with (self.path / "records.jsonl").open("a") as stream:
-                stream.writelines(json.dumps(record) + "\n" for record in records)
+            self._records.sync()
+            self._diagnoses.sync()
         except OSError:
-            pass  # the files logger has said that the disk is full
+            return False
+        return True
+
+    def record_again(self, records: Sequence[dict[str, Any]], evaluation: str) -> None:
+        """Appends what a later evaluation found; what a killed one left under the same name gives way to it.
+
+        Raises:
+            OSError: they could not be written, and nothing was.
+        """
+        if any(record.get("evaluation") == evaluation for record in self.records):
+            self._records.cut(lambda line: line.get("evaluation") != evaluation)
+        self._records.append(*({**record, "evaluation": evaluation} for record in records), sync=True)
 
     def cut(self, iteration: int) -> None:
-        """Takes back the records that were measured after `iteration`, before the run goes on from there."""
-        for file in (self.path / "records.jsonl", self.path / "doctor.jsonl"):
-            if file.exists():
-                kept = [line for line in file.read_text().splitlines() if _iteration(line) <= iteration]
-                write_text(file, "".join(line + "\n" for line in kept))
+        """Takes back what the run itself measured after `iteration`, before it goes on from there.
+
+        What `frame evaluate` found stays: it was measured on a checkpoint that was there, and says of which iteration.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written.
+        """
+        self._records.cut(lambda line: _is_record(line) and (line["iteration"] <= iteration or not _in_training(line)))
+        self._diagnoses.cut(lambda line: _is_diagnosis(line) and line["iteration"] <= iteration)
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        return self._lines("records.jsonl")
+        """All that was measured, the oldest first.
+
+        Raises:
+            Mistake: the file is there and cannot be read; single broken lines are left out and named on stderr.
+        """
+        return self._records.read(_is_record)
 
     @property
     def diagnoses(self) -> list[dict[str, Any]]:
         """What the doctor said: name, text ('over' where it ended), iteration, seconds and the signs of it."""
-        return self._lines("doctor.jsonl")
-
-    def _lines(self, name: str) -> list[dict[str, Any]]:
-        file = self.path / name
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [json.loads(line) for line in lines if _iteration(line) >= 0]
+        return self._diagnoses.read(_is_diagnosis)
 
     @property
     def newest_pictures(self) -> list[Path]:
@@ -195,8 +225,50 @@ class RunFolder:
         return checkpoints.load(self.path, name)
 
 
-def _iteration(line: str) -> float:
-    try:
-        return float(json.loads(line)["iteration"])
-    except (ValueError, KeyError):
-        return float("-inf")  # a line that a kill cut short
+# what a record is, as far as its readers rely on it: the types of each key that is there
+_TEXT, _COUNT, _NUMBER = frozenset({str}), frozenset({int, float}), frozenset({int, float, str})
+RECORD = {
+    **dict.fromkeys(("name", "unit", "split", "estimator", "layer", "bound", "better", "checkpoint"), _TEXT),
+    **dict.fromkeys(("weights", "evaluation"), _TEXT),
+    **dict.fromkeys(("iteration", "seconds"), _COUNT),
+    "value": _NUMBER,
+    **dict.fromkeys(("n_samples", "standard_error", "took"), _NUMBER | {type(None)}),
+    "interval": frozenset({list, type(None)}),
+    "saturated": frozenset({bool}),
+}
+
+
+def _is_record(line: Line) -> bool:
+    """Whether it is one; NaN and infinities, which are texts in the file, become numbers."""
+    for key, value in line.items():
+        kinds = RECORD.get(key)
+        if kinds is not None and type(value) not in kinds:
+            return False
+        if kinds is not None and int in kinds and value is not None:
+            found = number(value)
+            if found is None:
+                return False
+            if type(value) is not int:
+                line[key] = found
+    interval = line.get("interval")
+    if interval is not None:
+        line["interval"] = ends = [number(end) for end in interval]
+        if len(ends) != 2 or None in ends:
+            return False
+    return (
+        "name" in line and "value" in line and _is_finite(line.get("iteration")) and _is_finite(line.get("seconds", 0))
+    )
+
+
+def _is_diagnosis(line: Line) -> bool:
+    texts = isinstance(line.get("name"), str) and isinstance(line.get("text"), str)
+    return texts and _is_finite(line.get("iteration"))
+
+
+def _is_finite(value: Any) -> bool:
+    found = None if isinstance(value, str) else number(value)
+    return found is not None and math.isfinite(found)
+
+
+def _in_training(record: Line) -> bool:
+    return str(record.get("checkpoint", "iteration")).startswith("iteration")

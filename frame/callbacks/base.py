@@ -21,6 +21,10 @@ class Recorder(Protocol):
         """Appends records of measurements to the run's file."""
         ...
 
+    def diagnose(self, entry: dict[str, Any]) -> None:
+        """Appends what the doctor said to the run's file."""
+        ...
+
     def trouble(self, name: str, text: str) -> None:
         """Marks in the run's status what went wrong without ending the run."""
         ...

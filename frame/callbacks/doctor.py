@@ -1,6 +1,5 @@
 """What goes wrong while a model trains, in plain words, and what to try."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -227,11 +226,7 @@ class Doctor(Callback):
         )
         if self.context is not None and self.context.run is not None:
             entry = {"iteration": iteration, "seconds": optimization.counters["seconds"], "name": name, "text": text}
-            try:
-                with (self.context.run.path / "doctor.jsonl").open("a") as stream:
-                    stream.write(json.dumps({**entry, "signs": {key: float(v) for key, v in signs.items()}}) + "\n")
-            except OSError:
-                pass  # the files logger has said that the disk is full
+            self.context.run.diagnose({**entry, "signs": {key: float(v) for key, v in signs.items()}})
 
     def state_dict(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in STATE}
