@@ -4,6 +4,7 @@ import inspect
 import os
 import random
 import re
+import shlex
 import signal
 import sys
 import traceback
@@ -20,13 +21,13 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from frame import checks, report
+from frame import checkpoints, checks, report
 from frame.callbacks.base import Binds, Context
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
 from frame.callbacks.progress import ProgressBar
-from frame.callbacks.stopping import StopOnSignal
+from frame.callbacks.stopping import Signals, StopOnSignal
 from frame.compose import check_parts
 from frame.data.base import DataSet
 from frame.data.loader import Loader
@@ -71,15 +72,23 @@ def train(config: DictConfig, overrides: Sequence[str]) -> int:
         Mistake: nothing was trained and no folder was made.
     """
     experiment = build(config)
-    if experiment.trainer.global_rank > 0:
-        return fit(experiment, None)
-    run = RunFolder.create(Path(str(config.device.experiments_root)), str(config.experiment_name))
-    run.describe(config, overrides)
-    steps = getattr(experiment.optimization, "n_adversary_steps", 1)
-    run.write_facts(
-        {**facts(experiment.model, experiment.data, steps), "batch_size": experiment.optimization.batch_size}
-    )
-    return fit(experiment, run)
+    trainer, optimization = experiment.trainer, experiment.optimization
+    with Signals(trainer, optimization):  # before there is a folder, so that its status is written
+        if trainer.global_rank > 0:
+            return fit(experiment, None)
+        steps = getattr(optimization, "n_adversary_steps", 1)
+        costs = {**facts(experiment.model, experiment.data, steps), "batch_size": optimization.batch_size}
+        root = Path(str(config.device.experiments_root))
+        run = RunFolder.create(root, str(config.experiment_name))
+        try:
+            run.write_facts(costs)
+            run.describe(config, overrides)
+        except OSError as error:
+            run.discard()
+            raise Mistake(
+                f"runs cannot be written below {root} ({error.strerror}): set device.experiments_root=..."
+            ) from None
+        return fit(experiment, run)
 
 
 def resume(folder: Path, overrides: Sequence[str]) -> int:
@@ -105,22 +114,47 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
     merged = OmegaConf.merge(config, changes)
     assert isinstance(merged, DictConfig)
     config = merged
+    stamp = _stamp(run)
     state = run.checkpoint()
-    status = run.status
-    if state is not None and status.get("state") in ("finished", "stopped"):
-        counters = state["counters"]
-        reached = any(limit.counter in counters and limit.reached(counters) for limit in limits_of(config))
-        if reached or status["state"] == "finished" and not overrides:
-            print(
-                f"{folder} is finished ({status['reason']}): nothing to do. To go on: train_for=..., above what is done"
-            )
-            return 0
+    if _is_finished(run, config, state, overrides):
+        print(
+            f"{folder} is finished ({run.status.get('reason', '')}): nothing to do. "
+            "To go on: train_for=..., above what is done"
+        )
+        return 0
     experiment = build(config)
-    if experiment.trainer.global_rank > 0:
-        return fit(experiment, None, state)
-    run.lock()
-    run.write_config(config)
-    return fit(experiment, run, state)
+    with Signals(experiment.trainer, experiment.optimization):
+        if experiment.trainer.global_rank > 0:
+            return fit(experiment, None, state)
+        run.lock()
+        if _stamp(run) != stamp:
+            run.unlock()
+            raise Mistake(f"another process has just trained in {folder}: give the command again")
+        run.write_config(config)
+        return fit(experiment, run, state)
+
+
+def _is_finished(run: RunFolder, config: DictConfig, state: dict[str, Any] | None, overrides: Sequence[str]) -> bool:
+    """Whether there is nothing left to do: the status says so, and what it says is the state that is on disk.
+
+    Raises:
+        Mistake: the status says so, and there is no checkpoint.
+    """
+    status = run.status
+    if status.get("state") != "finished":
+        return False
+    if state is None:
+        raise Mistake(f"{run.path} is finished and its checkpoints are gone: train it again, in a new folder")
+    counters = state["counters"]
+    if counters["iterations"] < status.get("counters", {}).get("iterations", 0):
+        return False
+    return not overrides or any(limit.counter in counters and limit.reached(counters) for limit in limits_of(config))
+
+
+def _stamp(run: RunFolder) -> list[tuple[int, int]]:
+    """Changes whenever a checkpoint is written."""
+    found = [file.stat() for file in checkpoints.files(run.path) if file.exists()]
+    return [(stat.st_ino, stat.st_mtime_ns) for stat in found]
 
 
 def build(config: DictConfig) -> Experiment:
@@ -170,11 +204,21 @@ def build(config: DictConfig) -> Experiment:
 
 def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | None = None) -> int:
     """Trains into the folder, from `state` on; returns the exit code. Ranks above 0 have none: they write nothing."""
+    with Signals(experiment.trainer, experiment.optimization) as signals:
+        try:
+            return _fit(experiment, run, signals, state) or _finish(experiment, run)
+        finally:
+            if run is not None:
+                run.unlock()
+
+
+def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state: dict[str, Any] | None) -> int:
+    """Trains to the end, 0, or until something fails, 1."""
     trainer, optimization = experiment.trainer, experiment.optimization
-    signals = StopOnSignal()
     trainer.callbacks = engine(experiment, run, signals, state)  # type: ignore[attr-defined]
     try:
         if run is not None:
+            checkpoints.clear(run.path)
             run.set_status("running", reason="", pid=os.getpid())
             trainer.loggers = make_loggers(experiment.config, run.path)
             _cut(run, trainer, int(state["counters"]["iterations"]) if state is not None else -1)
@@ -184,29 +228,25 @@ def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | N
         trainer.fit(optimization, experiment.loader)
     except (Diverged, Mistake) as error:
         return _failed(run, trainer, str(error))
-    except (KeyboardInterrupt, SystemExit):  # before the first batch, where there is nothing to save
+    except (KeyboardInterrupt, SystemExit):  # of somebody's own: ours are noted
         if run is not None:
-            run.set_status("stopped", reason="interrupted before training")
+            run.set_status("stopped", reason="interrupted")
         raise
     except BaseException:
         _failed(run, trainer, traceback.format_exc())
         raise
-    finally:
-        signals.restore()
-        if run is not None:
-            run.unlock()
-    return _finish(experiment, run)
+    return 0
 
 
 def engine(
-    experiment: Experiment, run: RunFolder | None, signals: StopOnSignal, state: dict[str, Any] | None
+    experiment: Experiment, run: RunFolder | None, signals: Signals, state: dict[str, Any] | None
 ) -> list[Callback]:
     """The experiment's callbacks among our own, in the order in which they have to act."""
     config, trainer = experiment.config, experiment.trainer
     folder = run.path / "checkpoints" if run is not None else Path()
     duration = TrainDuration(experiment.limits)
     losses = LossLog(int(trainer.log_every_n_steps))  # type: ignore[attr-defined]
-    callbacks: list[Callback] = [duration, *experiment.callbacks, signals, losses]
+    callbacks: list[Callback] = [signals, duration, *experiment.callbacks, StopOnSignal(), losses]
     if run is not None:
         callbacks.append(ProgressBar(str(config.experiment_name), duration, losses))
     if config.checkpoint.best is not None:
@@ -215,7 +255,7 @@ def engine(
     for callback in experiment.callbacks:
         if isinstance(callback, Binds):
             callback.bind(context)
-    return [*callbacks, LastCheckpoint(folder, experiment.save_every, state)]
+    return [*callbacks, LastCheckpoint(folder, experiment.save_every, state, experiment.limits)]
 
 
 def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
@@ -228,23 +268,38 @@ def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
 
 
 def _finish(experiment: Experiment, run: RunFolder | None) -> int:
+    """Writes down what is on disk, says it, and returns the exit code: 0 where the run is finished."""
     trainer, optimization = experiment.trainer, experiment.optimization
-    code = 128 + optimization.stop_signal if optimization.stop_signal else 0
+    number = optimization.stop_signal
     if run is None:
-        return code
-    _close(trainer, "success")
-    metrics = {name: event["values"] for name, event in optimization.events.items()}
-    counters = {name: float(value) for name, value in optimization.counters.items()}
-    if optimization.stop_signal:
-        name = signal.Signals(optimization.stop_signal).name
-        run.set_status("stopped", reason=name, metrics=metrics, counters=counters)
-        print(f"stopped by {name}. To go on: {report.command('train')} resume={run.path}", file=sys.stderr)
-        return code
+        return 128 + number if number else 0
+    savers = [c for c in trainer.callbacks if isinstance(c, LastCheckpoint | BestCheckpoint)]  # type: ignore[attr-defined]
+    unwritten = [saver.unwritten for saver in savers if saver.unwritten]
+    if not run.save():
+        unwritten.append(f"measurements could not be written to {run.path}")
+    (saved,) = [saver.saved for saver in savers if isinstance(saver, LastCheckpoint)]
     reached = [str(limit) for limit in experiment.limits if limit.reached(optimization.counters)]
     reason = f"trained for {reached[0]}" if reached else "stopped early"
-    run.set_status("finished", reason=reason, metrics=metrics, counters=counters)
-    print(report.last_words(run, experiment.config, optimization))
-    return code
+    signalled = [signal.Signals(number).name] if number else []
+    interrupted = "; ".join([*signalled, *unwritten])
+    metrics = {name: event["values"] for name, event in optimization.events.items()}
+    counters = {name: float(value) for name, value in (saved or {}).items()}
+    state = "stopped" if interrupted else "finished"
+    written = run.set_status(state, reason=interrupted or reason, metrics=metrics, counters=counters)
+    _close(trainer, "success")
+    go_on = f"{report.command('train')} resume={shlex.quote(str(run.path))}"
+    if unwritten:
+        kept = f"its checkpoint is of iteration {saved['iterations']:.0f}" if saved else "it has no checkpoint"
+        say(f"not finished: {unwritten[0]}; {kept}. Make room, then: {go_on}")
+    elif number:
+        print(f"stopped by {signalled[0]}. To go on: {go_on}", file=sys.stderr)
+    elif not written:
+        say(
+            f"trained to the end, which {run.path / 'status.json'} does not say: it could not be written. Then: {go_on}"
+        )
+    else:
+        print(report.last_words(run, experiment.config, optimization))
+    return 128 + number if number else int(bool(unwritten) or not written)
 
 
 def _failed(run: RunFolder | None, trainer: Trainer, reason: str) -> int:

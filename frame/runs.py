@@ -7,6 +7,7 @@ metrics.csv  records.jsonl  doctor.jsonl  images/  checkpoints/last.ckpt  previo
 import fcntl
 import json
 import math
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from frame.mistakes import Mistake
 from frame.provenance import describe_code, environment
 
 FORMAT = 1
+STATUS = {"state": str, "reason": str, "at": str, "counters": dict, "metrics": dict, "troubles": dict, "pid": int}
 
 
 class RunFolder:
@@ -52,8 +54,12 @@ class RunFolder:
                 except FileExistsError:
                     continue
                 run = cls(path)
-                run.lock()
-                (path / "checkpoints").mkdir()
+                try:
+                    run.lock()
+                    (path / "checkpoints").mkdir()
+                except OSError:
+                    run.discard()
+                    raise
                 return run
         except OSError as error:
             raise Mistake(
@@ -92,16 +98,21 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
+    def discard(self) -> None:
+        """Removes a folder that was made just now and cannot be used."""
+        self.unlock()
+        shutil.rmtree(self.path, ignore_errors=True)
+
     # What a run is
 
     def describe(self, config: DictConfig, overrides: Sequence[str]) -> None:
-        """Writes what is run, by which code, where."""
-        self.write_config(config)
+        """Writes what is run, by which code, where; config.yaml, by which a run is found, when the rest is there."""
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
         warning = describe_code(self.path, config)
         if warning:
             print(f"frame: {warning}", file=sys.stderr)
         write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        self.write_config(config)
 
     def write_config(self, config: DictConfig) -> None:
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(config))
@@ -134,19 +145,26 @@ class RunFolder:
 
     @property
     def status(self) -> dict[str, Any]:
+        """What `set_status` wrote; without what cannot be read of it."""
         try:
-            status: dict[str, Any] = json.loads((self.path / "status.json").read_text())
-        except FileNotFoundError:
+            found = json.loads((self.path / "status.json").read_text())
+        except (OSError, ValueError, RecursionError):
             return {}
+        if not isinstance(found, dict):
+            return {}
+        status = {key: value for key, value in found.items() if isinstance(value, STATUS.get(key, object))}
+        if "counters" in status:
+            status["counters"] = {k: v for k, v in found["counters"].items() if isinstance(v, int | float)}
         return status
 
-    def set_status(self, state: str, **more: Any) -> None:
-        """`state` is running, finished, stopped or failed; a full disk is no reason to end a run."""
+    def set_status(self, state: str, **more: Any) -> bool:
+        """`state` is running, finished, stopped or failed; whether it is on disk, which may be full."""
         status = {**self.status, "format": FORMAT, "state": state, "at": datetime.now().isoformat(timespec="seconds")}
         try:
             write_text(self.path / "status.json", json.dumps({**status, **more}, indent=2, default=str) + "\n")
         except OSError:
-            pass
+            return False
+        return True
 
     def trouble(self, name: str, text: str) -> None:
         status = self.status

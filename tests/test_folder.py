@@ -15,7 +15,7 @@ import pytest
 
 from frame.callbacks.checkpoints import read
 from frame.files import write_whole
-from frame.runs import RunFolder
+from frame.runs import FORMAT, RunFolder
 from tests.processes import OWN, Process, only_run, train
 
 
@@ -35,7 +35,8 @@ def test_what_is_in_a_folder(tmp_path: Path) -> None:
     assert {"metrics.csv", "records.jsonl", "checkpoints"} <= names
     assert "params.beta=0.5" in (run / "overrides.yaml").read_text()
     status = json.loads((run / "status.json").read_text())
-    assert status["format"] == 1 and status["state"] == "finished" and status["reason"] == "trained for 10 iterations"
+    assert status["format"] == FORMAT
+    assert status["state"] == "finished" and status["reason"] == "trained for 10 iterations"
     assert status["metrics"]["ELBO/Validation"]["ELBO/Validation"] < 0
     assert {"torch", "lightning"} <= set(json.loads((run / "environment.json").read_text())["packages"])
     # the last lines: a table, the folder, a command
@@ -76,10 +77,17 @@ def test_a_full_disk_is_said_and_the_former_checkpoint_stays(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
     assert "could not be written" in done.stderr and "training goes on" in done.stderr, done.stderr
     run = only_run(tmp_path)
-    assert done.returncode == 0
-    # saves at 5, 10, (15 and 17 fail)
+    # saves at 5, 10, (15 and 17 fail): the status says what is on disk, and the run goes on when asked
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "not finished" in done.stderr and "its checkpoint is of iteration 10" in done.stderr
     assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 10
+    status = RunFolder(run).status
+    assert status["state"] == "stopped" and "could not be written" in status["reason"]
+    assert status["counters"]["iterations"] == 10
     assert not list((run / "checkpoints").glob(".*"))
+    resumed, output = train([f"resume={run}"], tmp_path)
+    assert resumed == 0 and read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 17, output
+    assert RunFolder(run).status["state"] == "finished"
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="/dev/shm is no file system of its own here")

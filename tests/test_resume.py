@@ -59,8 +59,6 @@ def kill_and_resume(experiment: str, point: str, cwd: Path, reference: Path) -> 
     run = only_run(cwd)
     code, output = train([f"resume={run}"], cwd)
     assert code == 0, output
-    for half in (run / "checkpoints").glob(".*"):
-        half.unlink()  # what a kill in mid-save leaves; the target itself was never touched
     assert_same_end(run, reference)
 
 

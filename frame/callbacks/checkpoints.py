@@ -1,5 +1,6 @@
 """When checkpoints are written: the last state, from which a run goes on bit for bit, and the best weights."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,21 @@ class LastCheckpoint(Callback):
     It stands last among the callbacks, so that what the others did in a batch is in it.
     """
 
-    def __init__(self, folder: Path, every: Duration | None, resumed: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        every: Duration | None,
+        resumed: dict[str, Any] | None = None,
+        limits: Sequence[Duration] = (),
+    ) -> None:
         self.folder, self.every = folder, every
+        self.limits = [str(limit) for limit in limits]
         self.next_at = 0.0
         self.resumed = resumed
         # the counters of the state that is on disk, and why the newest one is not there
         self.saved: dict[str, float] | None = dict(resumed["counters"]) if resumed is not None else None
         self.unwritten = ""
+        self.ended: list[str] | None = resumed["ended"] if resumed is not None else None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
@@ -36,6 +45,11 @@ class LastCheckpoint(Callback):
             self.resumed = None
         if self.every is not None:
             self.next_at = self.every.next_after(optimization.counters[self.every.counter])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.ended == self.limits:  # stopped early: only its end is left to do; with other limits it trains on
+            trainer.should_stop = True
+        self.ended = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         optimization = optimization_of(pl_module)
@@ -59,7 +73,9 @@ class LastCheckpoint(Callback):
             # the first save after a resume or an end may repeat the state that is there: it is kept only once
             repeated = self.saved is not None and self.saved["iterations"] == optimization.counters["iterations"]
             keep = None if repeated else self.folder / "previous.ckpt"
-            self.unwritten = _write(self.folder / "last.ckpt", state_of(trainer, optimization), keep)
+            state = state_of(trainer, optimization)
+            state["ended"] = self.limits if trainer.should_stop and not optimization.interrupted else None
+            self.unwritten = _write(self.folder / "last.ckpt", state, keep)
             if not self.unwritten:
                 self.saved = dict(optimization.counters)
 

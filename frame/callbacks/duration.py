@@ -30,8 +30,7 @@ class TrainDuration(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
         optimization.clock.stop()
-        if not optimization.stop_signal:  # a run that goes on later keeps its accumulations whole
-            optimization.flush()
+        optimization.flush()  # nothing where a signal has ended it: that waits for an optimizer's step
 
     def progress(self, counters: dict[str, float]) -> tuple[Duration, float]:
         """The limit that is nearest, and the share of it that is done."""

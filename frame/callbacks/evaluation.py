@@ -53,6 +53,7 @@ class EvaluationCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
+        optimization.agree_on_signal()  # one that came since the last batch leaves the rest for later
         if not optimization.stop_signal and self.evaluated_at != optimization.counters["iterations"]:
             self._evaluate(trainer, optimization)
 

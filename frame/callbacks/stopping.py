@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
@@ -34,43 +35,51 @@ class EarlyStopping(Monitor):
                 say(f"{self.monitor} has not improved in {self.waited} measurements: stopping early")
 
 
-class StopOnSignal(Callback):
-    """SIGTERM or Ctrl-C ends training at the next optimizer's step, so that it can be resumed; the second kills."""
+class Signals(Callback):
+    """SIGTERM, SIGHUP and Ctrl-C are noted, so that a run can save and end; the second one kills.
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    Inside `with`, from when a run's folder is made until its status is written. Behind nohup SIGHUP stays ignored. It
+    stands first among the callbacks: Lightning has set a handler of its own just before.
+    """
 
-    def __init__(self) -> None:
+    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self, trainer: Trainer, optimization: Optimization) -> None:
+        self.trainer, self.optimization = trainer, optimization
         self._before: dict[int, Any] = {}
-        self._received = 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for number in self.SIGNALS:
-            self._before[number] = signal.getsignal(number)
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():  # Python delivers to no other
+            for number in self.NUMBERS:
+                handler = signal.getsignal(number)
+                if number != signal.SIGHUP or handler is not signal.SIG_IGN:
+                    self._before[number] = handler
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning sets handlers of its own just before: these come after them
-        optimization = optimization_of(pl_module)
+        for number in self._before:
+            signal.signal(number, self._note)
 
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self._received:
-                os._exit(128 + number)
-            self._received = number
-            optimization.stop_signal = number
-            for child in getattr(trainer.strategy.launcher, "procs", []):
-                if number == signal.SIGTERM:  # a terminal sends Ctrl-C to the children itself
-                    child.send_signal(number)
-            if trainer.is_global_zero:
-                say(f"{signal.Signals(number).name}: stopping after this step (once more kills)")
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.optimization.noticed_signal:
+            os._exit(128 + number)
+        self.optimization.noticed_signal = number
+        for child in getattr(self.trainer.strategy.launcher, "procs", []):
+            if number == signal.SIGTERM:  # a terminal sends the others to the children itself
+                child.send_signal(number)
+        if self.trainer.is_global_zero:
+            say(f"{signal.Signals(number).name}: stopping after this step (once more kills)")
 
-        for number in self.SIGNALS:
-            signal.signal(number, handle)
+
+class StopOnSignal(Callback):
+    """Ends training at the next optimizer's step once a signal was noted, unless it has ended by itself there."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         optimization = optimization_of(pl_module)
-        if optimization.stop_signal and optimization.accumulated == 0:
-            trainer.should_stop = True
-
-    def restore(self) -> None:
-        """Puts back the handlers that were there before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        if optimization.stop_signal and optimization.accumulated == 0 and not trainer.should_stop:
+            optimization.interrupted = trainer.should_stop = True

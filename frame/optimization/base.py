@@ -113,7 +113,9 @@ class Optimization(LightningModule):
         self.recent: list[dict[str, Tensor]] = []  # losses since they were last written down
         self.events: dict[str, dict[str, Any]] = {}  # the newest measurement under each name
         self.accumulated = 0  # batches whose gradients wait for a step
-        self.stop_signal = 0  # set by a signal handler, the same on all ranks after the next batch
+        self.noticed_signal = 0  # set by a signal's handler, on this rank
+        self.stop_signal = 0  # one that a rank has noticed, the same on all of them
+        self.interrupted = False  # whether training ended because of it
         # A list hides the copy from Module.parameters, so that neither an optimizer nor DDP sees it.
         self._averaged: list[AveragedModel] = []
         self._coefficients: list[Coefficient] | None = None
@@ -201,9 +203,14 @@ class Optimization(LightningModule):
         self.counters["samples"] += len(index) * world
         self.counters["epochs"] = loader.epochs
         self.counters["seconds"] = self.clock.seconds
-        if world > 1:  # rank 0's clock is everybody's, and a signal to one rank stops all
+        self.agree_on_signal()
+
+    def agree_on_signal(self) -> None:
+        """A signal to one rank is one to all, and rank 0's clock is everybody's; for all ranks at once."""
+        self.stop_signal = max(self.stop_signal, self.noticed_signal)
+        if self.trainer.world_size > 1:
             shared = torch.tensor(
-                [self.clock.seconds if self.global_rank == 0 else 0.0, float(self.stop_signal)],
+                [self.counters["seconds"] if self.global_rank == 0 else 0.0, float(self.stop_signal)],
                 dtype=torch.float64,
                 device=self.device,
             )
