@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from frame import output
+from frame.commandline import COMMANDS, own_folder, parse
 from frame.compose import PARTS, check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
 from frame.mistakes import Mistake, choices
 from frame.studies import commands
-from frame.words import is_place, listed, own_folder
 
 USAGE = """frame: representation-learning experiments composed from YAML
 
@@ -78,76 +78,62 @@ def _dispatch(words: list[str]) -> int:
 
         print(__version__)
         return 0
-    if words[0] not in COMMANDS:
-        raise Mistake(choices(words[0], COMMANDS, kind="command"))
-    return COMMANDS[words[0]](words[1:])
+    if words[0] not in RUN:
+        raise Mistake(choices(words[0], RUN, kind="command"))
+    if words[0] != "train" and any(word in ("--help", "-h") for word in words[1:]):
+        print(COMMANDS[words[0]].usage)
+        return 0
+    return RUN[words[0]](words[1:])
 
 
 def train(words: Sequence[str]) -> int:
     """`frame train` and `python train.py`."""
-    overrides, folder = own_folder(words)
-    use_own_folder(folder)
-    if any(word in ("-m", "--multirun") for word in overrides):
+    if any(word in ("-m", "--multirun") for word in words):
         raise Mistake(
             "-m: a sweep is one process a run here: write a sweep file, such as sweeps/VAE_MNIST.yml, for `frame sweep`"
         )
-    if any(word.split("=")[0] in HYDRA_FLAGS for word in overrides):
+    if any(word.split("=")[0] in HYDRA_FLAGS for word in words):
+        overrides, folder = own_folder(words)
+        use_own_folder(folder)
         return _hydra(overrides)
-    flags = [word for word in overrides if word.startswith("-")]
-    if flags:
-        raise Mistake(f"no option '{flags[0]}': settings are written key=value; `frame train --help` shows them")
-    resumed = [word.split("=", 1)[1] for word in overrides if word.startswith("resume=")]
-    if resumed:
+    typed = parse(COMMANDS["train"], words)
+    use_own_folder(typed.config_dir)
+    if "resume" in typed.options:
         from frame.experiment import resume
 
-        return resume(Path(resumed[-1]), [word for word in overrides if not word.startswith("resume=")])
-    config = compose(overrides)
+        return resume(Path(typed.options["resume"]), typed.others)
+    config = compose(typed.others)
     check_parts(config)  # mistakes of composition answer before torch is imported
     from frame.experiment import train as run
 
-    return run(config, overrides)
+    return run(config, typed.others)
 
 
 def evaluate(words: Sequence[str]) -> int:
     """`frame evaluate RUN [RUN ...] [evaluation=[a,b]] [a.n_samples=100] [evaluate_on=test] [checkpoint=best] ...`."""
-    overrides, folder = own_folder(words)
-    use_own_folder(folder)
-    options = dict(word.split("=", 1) for word in overrides if not is_place(word))
-    runs = [word for word in overrides if is_place(word)]
-    names = listed(options.pop("evaluation", ""))
-    valid = ("evaluate_on", "checkpoint", "weights", "packages", "device", "again")
-    arguments = {key: options.pop(key) for key in [*options] if key.split(".")[0] in names}
-    for name in options:
-        if name not in valid:
-            raise Mistake(choices(name, (*valid, "evaluation"), kind="option of evaluate"))
-    for name, choice in (
-        ("checkpoint", ("last", "best")),
-        ("weights", ("average", "raw")),
-        ("again", ("true", "false")),
-    ):
-        if name in options and options[name] not in choice:
-            raise Mistake(choices(options[name], choice, kind=name))
-    if not runs:
-        raise Mistake("evaluate needs a run: frame evaluate runs/... evaluate_on=test")
+    typed = parse(COMMANDS["evaluate"], words)
+    use_own_folder(typed.config_dir)
+    names = typed.options.pop("evaluation", [])
+    arguments = dict(word.split("=", 1) for word in typed.others)
+    for name in arguments:
+        if name.split(".")[0] not in names or "." not in name:
+            raise Mistake(choices(name, COMMANDS["evaluate"].options, kind="option of evaluate"))
     chosen = {name: chosen_evaluation(name, arguments) for name in names} or None
     from frame.listing import find
 
-    folders = [run.path for run in find(runs)]
+    folders = [run.path for run in find(typed.places)]
     from frame.evaluate import evaluate_runs
 
-    packages = listed(options.pop("packages", ""))
-    again = options.pop("again", "false") == "true"
-    return evaluate_runs(folders, chosen=chosen, packages=packages, again=again, **options)
+    return evaluate_runs(folders, chosen=chosen, **typed.options)
 
 
 def show(words: Sequence[str]) -> int:
     """`frame show RUN [RUN ...]`."""
+    typed = parse(COMMANDS["show"], words)
     from frame.listing import find
     from frame.listing import show as shown
 
-    if not words:
-        raise Mistake("show needs a run: frame show runs/...")
-    print("\n\n".join(shown(run) for run in find(words)))
+    print("\n\n".join(shown(run) for run in find(typed.places)))
     return 0
 
 
@@ -155,23 +141,19 @@ def list_runs(words: Sequence[str]) -> int:
     """`frame list [FOLDER ...] [key=value] ['key>value'] [sort=-key] [columns=[a,b]]`."""
     from frame.listing import CONDITION, Summary, find, select, table, varying
 
-    options = {"sort": "", "columns": ""}
-    places, conditions = [], []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if equals and key in options:
-            options[key] = value
-        elif Path(word).exists() or "*" in word or not any(sign in word for sign in "=<>"):
-            places.append(word)
-        else:
-            conditions.append(word)
+    typed = parse(COMMANDS["list"], words)
+    sort = typed.options.get("sort", "")
+    places, conditions = [], list(typed.others)
+    for word in typed.places:
+        is_condition = not Path(word).exists() and "*" not in word and any(sign in word for sign in "<>")
+        (conditions if is_condition else places).append(word)
     everything = [Summary(run) for run in find(places or ["runs"])]
-    chosen = select(everything, conditions, options["sort"] or None)
+    chosen = select(everything, conditions, sort or None)
     if not chosen:
         raise Mistake(f"none of {len(everything)} runs has {' and '.join(conditions)}")
     asked = [match[1] for condition in conditions if (match := CONDITION.fullmatch(condition))]
-    asked += [options["sort"].removeprefix("-")] if options["sort"] else []
-    columns = listed(options["columns"]) or list(
+    asked += [sort.removeprefix("-")] if sort else []
+    columns = typed.options.get("columns") or list(
         dict.fromkeys(["run", "state", "iteration", *PARTS[:2], *varying(chosen), *asked])
     )
     print(table([{column: summary.get(column) for column in columns} for summary in chosen], columns))
@@ -179,7 +161,7 @@ def list_runs(words: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS = {
+RUN = {
     "train": train,
     "sweep": commands.sweep,
     "compare": commands.compare,
@@ -225,7 +207,7 @@ def _complete(words: list[str]) -> int:
     if any(word.startswith("query=") for word in words) and "train.py" not in line:
         first, space, rest = typed.lstrip().partition(" ")
         if not space:
-            print("\n".join(c for c in COMMANDS if c.startswith(first)))
+            print("\n".join(c for c in RUN if c.startswith(first)))
             return 0
         if first != "train":
             return 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -93,6 +94,45 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         if config.get("experiment_name") is None:
             config.experiment_name = experiments[-1] if experiments else "run"
     return config
+
+
+def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequence[str]) -> DictConfig:
+    """A stored config with what was typed behind `resume=`, read, judged and applied as for a new run.
+
+    Args:
+        config: as it is stored; it stays as it is.
+        overrides: what was typed.
+        changeable: the keys that may change; 'device.' stands for all that begin so.
+
+    Raises:
+        Mistake: a key that is not there or may not change, or a value of another type.
+    """
+    parsed = _parse(normalise(overrides))
+    there = keys(OmegaConf.to_container(config, resolve=False))
+    may = [
+        key for key in there if any(key == name or name.endswith(".") and key.startswith(name) for name in changeable)
+    ]
+    for override in parsed:
+        key = override.key_or_group
+        if key not in may:
+            if key in there or key in groups():
+                names = ", ".join(name + "*" if name.endswith(".") else name for name in changeable)
+                raise Mistake(f"{key}: a resumed run keeps its config; only {names} may change")
+            raise Mistake(choices(key, may, kind="key"))
+        if override.is_delete():
+            raise Mistake(f"~{key}: a resumed run keeps its keys: write {key}=null or another value")
+        _check_value(override, config)
+    changed = config.copy()
+    typed = {override.key_or_group for override in parsed}
+    limits = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+    if typed & {"train_for", *limits}:  # the newest limit replaces the former, whichever form it has
+        for limit in limits:
+            OmegaConf.update(changed, limit, None, force_add=True)
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config(parsed, changed)
+    except (ConfigCompositionException, OmegaConfBaseException) as error:
+        raise Mistake(_composition(error)) from None
+    return changed
 
 
 def check_parts(config: DictConfig) -> None:

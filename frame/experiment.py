@@ -28,7 +28,7 @@ from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
 from frame.callbacks.progress import ProgressBar
 from frame.callbacks.stopping import Signals, StopOnSignal
-from frame.compose import check_parts
+from frame.compose import changed_by, check_parts
 from frame.data.base import DataSet
 from frame.data.loader import Loader
 from frame.data.per_sample import as_data_set
@@ -102,18 +102,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
         raise Mistake(
             f"{folder} is an export, which has no state to go on from: its README.md says how to train it again"
         )
-    config = run.config
-    for text in overrides:
-        key = text.lstrip("+").split("=")[0]
-        if not key.startswith(CHANGEABLE):
-            may = ", ".join(key + "*" if key.endswith(".") else key for key in CHANGEABLE)
-            raise Mistake(f"{key}: a resumed run keeps its config; only {may} may change")
-    changes = OmegaConf.from_dotlist([text.lstrip("+") for text in overrides])
-    if "train_for" in changes:  # the newest limit replaces the former, whichever form it has
-        config.trainer.update({"max_epochs": None, "max_steps": None, "max_time": None})
-    merged = OmegaConf.merge(config, changes)
-    assert isinstance(merged, DictConfig)
-    config = merged
+    config = changed_by(run.config, overrides, CHANGEABLE)
     stamp = _stamp(run)
     state = run.checkpoint()
     if _is_finished(run, config, state, overrides):

@@ -6,9 +6,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from frame.mistakes import Mistake
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any], *, keep: Path | None = None, mode: int = 0o666) -> None:
@@ -68,6 +71,15 @@ def clear_temporary(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda stream: stream.write(text.encode()))
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Raises Mistake where what a command was to write, `out`, cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise Mistake(f"{error.filename or out} cannot be written ({error.strerror or error})") from None
 
 
 def must_wait(file: Path, operation: int) -> bool:

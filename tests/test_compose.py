@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from frame import units
-from frame.compose import OwnFolder, compose, config_folder, normalise, use_own_folder
+from frame.compose import OwnFolder, changed_by, compose, config_folder, normalise, use_own_folder
 from frame.mistakes import Mistake
 from tests.processes import OWN
 
@@ -137,3 +137,36 @@ def test_an_exchanged_model_takes_the_parameters_that_the_experiment_lacks() -> 
     assert added.model.beta == replaced.model.beta == 0.5
     with pytest.raises(Mistake, match="no key 'params.bta'"):
         compose(["experiment=MNIST_IWAE", "model=VAE", "+params.bta=0.5"])
+
+
+CHANGEABLE = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "device.", "checkpoint.every")
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("train_forr=5 epochs", "no key 'train_forr': did you mean 'train_for'"),
+        ("device.gpuss=3", "no key 'device.gpuss': did you mean 'device.gpus'"),
+        ("+device.gpuss=3", "no key 'device.gpuss'"),
+        ("trainer.max_epoch=3", "did you mean 'trainer.max_epochs'"),
+        ("device=workstation", "device: a resumed run keeps its config"),
+        ("params.lr=1", "params.lr: a resumed run keeps its config"),
+        ("~checkpoint.every", "write checkpoint.every=null"),
+        ("checkpoint.every", "cannot read"),
+        ("device.num_workers=many", "wants a number"),
+        ("train_for=[", "cannot read"),
+    ],
+)
+def test_what_stands_behind_resume_is_judged_as_for_a_new_run(typed: str, says: str) -> None:
+    with pytest.raises(Mistake) as error:
+        changed_by(compose(["experiment=digits_VAE"]), [typed], CHANGEABLE)
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_newest_limit_of_a_resumed_run_replaces_the_former() -> None:
+    stored = compose(["experiment=digits_VAE", "trainer.max_epochs=3"])
+    timed = changed_by(stored, ["trainer.max_time=1:00:00:00"], CHANGEABLE)
+    assert units.limits_of(timed) == [units.Duration(86400, "seconds")] and timed.trainer.max_time == "1:00:00:00"
+    longer = changed_by(stored, ["train_for='1 hour 30 minutes'", "device.gpus=0"], CHANGEABLE)
+    assert units.limits_of(longer) == [units.Duration(5400, "seconds")] and longer.device.gpus == 0
+    assert stored.trainer.max_epochs == 3

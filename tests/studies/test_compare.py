@@ -12,13 +12,13 @@ import pytest
 from scipy import stats
 
 from frame.cli import main
+from frame.commandline import is_place
 from frame.listing import find
 from frame.mistakes import Mistake
 from frame.studies.compare import compare, counted
 from frame.studies.intervals import holm, interval, paired, spread
 from frame.studies.series import settings
 from frame.studies.tables import escape
-from frame.words import is_place
 from tests.studies import by_hand
 
 TEST, VALID = "ELBO/Test", "ELBO/Validation"

@@ -1,0 +1,358 @@
+"""What is typed behind a command: one parser, and a table for each command of what it takes. Nothing imports torch."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from frame.mistakes import Mistake, choices
+
+Reader = Callable[[str, str], Any]  # of a name and what stands behind it; raises Mistake
+HYPHENS = "\u2010\u2011\u2012\u2013\u2014\u2212"
+QUOTES = "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
+MOST = 1_000_000_000  # above it a count is a slip of the keyboard
+
+
+@dataclass(frozen=True)
+class Command:
+    """What may stand behind a command.
+
+    Args:
+        usage: one line that shows it.
+        options: by name, how what stands behind `name=` is read.
+        families: names with a dot behind which anything may stand: `launcher.timeout_min=60`.
+        others: whether other words with '=' are kept for somebody else to judge: Hydra, or a filter.
+        places: how many folders, files or names without '=' it takes: least and most.
+        needs: what is said where there are too few or too many.
+    """
+
+    usage: str
+    options: Mapping[str, Reader] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
+    others: bool = False
+    places: tuple[float, float] = (0, math.inf)
+    needs: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.usage.split()[1]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What was typed: `places` without '=', `options` as they were read, `others` as they were typed."""
+
+    places: list[str]
+    options: dict[str, Any]
+    others: list[str]
+    families: dict[str, dict[str, str]]
+    config_dir: Path | None
+
+
+def parse(command: Command, words: Sequence[str]) -> Words:
+    """Reads the words behind a command.
+
+    Raises:
+        Mistake: a name that the command does not have, one that is typed twice, a value that cannot be read, a word of
+            the form `--name=value`, or the wrong number of places.
+    """
+    rest, config_dir = own_folder(words)
+    typed = Words([], {}, [], {name: {} for name in command.families}, config_dir)
+    for number, word in enumerate(rest):
+        check_characters(word)
+        key, equals, value = word.partition("=")
+        family, _, option = key.partition(".")
+        if word.startswith("-"):
+            raise Mistake(_flag(word, rest[number + 1 :], command))
+        if not key.strip() and equals or key != key.strip() and key.strip() in command.options or word == "":
+            raise Mistake(_spaces(word))
+        if key in command.options:
+            if key in typed.options:
+                raise Mistake(f"{key}= is typed twice: leave one out")
+            typed.options[key] = command.options[key](key, _filled(key, value))
+        elif family in command.families and option and equals:
+            typed.families[family][option] = _filled(key, value)
+        elif command.others and (word.startswith("~") or equals and not (is_place(word) and command.places[1] > 1)):
+            typed.others.append(word)  # Hydra's groups may have '/' in their names
+        elif is_place(word):
+            typed.places.append(word)
+        else:
+            raise Mistake(choices(key, [*command.options, *command.families], kind=f"option of {command.name}"))
+    least, most = command.places
+    if not most and typed.places:
+        raise Mistake(f"cannot read '{typed.places[0]}': write key=value, and quote a value that has spaces")
+    if not least <= len(typed.places) <= most:
+        raise Mistake(f"{command.needs}: {command.usage}")
+    return typed
+
+
+def check_characters(word: str) -> None:
+    """Raises Mistake where a word holds what a web page or an office program makes of a hyphen, a quote or a space."""
+    _, _, value = word.partition("=")
+    if word[:1] and word[0] in HYPHENS:
+        raise Mistake(f"'{word}' begins with '{word[0]}', which is no hyphen: type it again by hand")
+    for text in (word, value):
+        if text[:1] and (text[0] in QUOTES or text[-1] in QUOTES and any(sign in text[:-1] for sign in QUOTES)):
+            raise Mistake(f"{word} has quotes of a web page: type it again with ' or \"")
+    for sign, name in (("\u00a0", "a no-break space"), ("\u200b", "a space without width"), ("\ufeff", "a byte mark")):
+        if sign in word:
+            raise Mistake(f"'{word.replace(sign, ' ').strip()}' holds {name} of a web page: type it again by hand")
+    if "\0" in word:
+        raise Mistake("a word holds a zero byte: type it again by hand")
+
+
+def _flag(word: str, after: Sequence[str], command: Command) -> str:
+    name, equals, value = word.lstrip("-").partition("=")
+    value = value if equals else next(iter(after), "...")
+    if name in command.options:
+        return f"no option '{word}': write {name}={value}"
+    valid = [*command.options, *command.families, "--config-dir"]
+    return choices(word.split("=")[0], valid, kind=f"option of {command.name}") + "; settings are written key=value"
+
+
+def _spaces(word: str) -> str:
+    if not word:
+        return "a word is empty: is a variable of your shell not set?"
+    key, _, value = (part.strip() for part in word.partition("="))
+    return f"'{word}': write {key or 'key'}={value or 'value'}, without spaces around ="
+
+
+def _filled(name: str, value: str) -> str:
+    if not value.strip():
+        raise Mistake(f"{name}= has no value: write {name}=..., without spaces around =")
+    return value
+
+
+# How values are read
+
+
+def text(name: str, value: str) -> str:
+    return value
+
+
+def names(name: str, value: str) -> list[str]:
+    """'[a,b]' or 'a,b'."""
+    if value.startswith("[") != value.endswith("]"):
+        raise Mistake(f"{name}={value}: write {name}=[a,b], in quotes where a name has spaces")
+    found = listed(value)
+    if not found:
+        raise Mistake(f"{name}={value}: the list is empty: leave {name} out, or name something")
+    return list(dict.fromkeys(found))
+
+
+def truth(name: str, value: str) -> bool:
+    return one_of("true", "false")(name, value.lower()) == "true"
+
+
+def whole(name: str, value: str) -> int:
+    """A whole number of at least 1."""
+    if not re.fullmatch(r"[0-9]{1,20}", value) or not 1 <= int(value) <= MOST:
+        raise Mistake(f"{name}={value}: write a whole number, at least 1")
+    return int(value)
+
+
+def above_zero(name: str, value: str) -> float:
+    try:
+        number = float(value) if value.isascii() else math.nan
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise Mistake(f"{name}={value}: write a number above 0, such as 1e-4")
+    return number
+
+
+def seeds(name: str, value: str) -> tuple[int, ...]:
+    """'5' is 1 to 5, '[0,7]' these two."""
+    if re.fullmatch(r"[0-9]{1,20}", value) and 1 <= int(value) <= 100_000:
+        return tuple(range(1, int(value) + 1))
+    found = listed(value)
+    if not value.startswith("[") and len(found) < 2 or not all(re.fullmatch(r"[0-9]{1,18}", seed) for seed in found):
+        raise Mistake(f"{name}={value}: write how many, such as {name}=5, or which, such as {name}=[1,2,3]")
+    if not found or len(set(map(int, found))) < len(found):
+        raise Mistake(f"{name}={value}: " + ("a seed stands there twice" if found else "there is no seed in it"))
+    return tuple(map(int, found))
+
+
+def one_of(*valid: str) -> Reader:
+    def read(name: str, value: str) -> str:
+        if value not in valid:
+            raise Mistake(choices(value, valid, kind=name))
+        return value
+
+    return read
+
+
+def folder(name: str, value: str) -> Path:
+    """A folder that is there or can be made; not looked for beyond the nearest one that is there."""
+    path = Path(value).expanduser()
+    above = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
+    if not above.is_dir():
+        raise Mistake(f"{name}={value}: {above} is no folder")
+    return path
+
+
+def file(*endings: str) -> Reader:
+    """A file to write, whose name ends in one of these and whose folder is there or can be made."""
+
+    def read(name: str, value: str) -> Path:
+        path = Path(value).expanduser()
+        if path.suffix not in endings:
+            raise Mistake(f"{name}={value}: it ends in one of {', '.join(endings)}")
+        if path.is_dir():
+            raise Mistake(f"{name}={value} is a folder: name a file")
+        folder(name, str(path.parent))
+        return path
+
+    return read
+
+
+def device(name: str, value: str) -> str:
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", value):
+        raise Mistake(f"{name}={value}: write {name}=cpu, cuda or cuda:1")
+    return value
+
+
+# What stands in words
+
+
+def listed(text: str) -> list[str]:
+    """'[a,b]' or 'a,b' as a list of names."""
+    return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
+
+
+def is_place(word: str) -> bool:
+    """Whether a word is a folder or pattern, which may have '=' in its name as a sweep's cells do, and no key=value."""
+    key, equals, _ = word.partition("=")
+    return not equals or "/" in key or _exists(word)
+
+
+def _exists(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except OSError:  # longer than a name may be
+        return False
+
+
+def own_folder(words: Iterable[str]) -> tuple[list[str], Path | None]:
+    """Takes --config-dir DIR out of the words."""
+    rest: list[str] = []
+    found = None
+    iterator = iter(words)
+    for word in iterator:
+        name, equals, value = word.partition("=")
+        if name not in ("--config-dir", "-cd"):
+            rest.append(word)
+            continue
+        value = value if equals else next(iterator, "")
+        if not value or "=" in value and not Path(value).is_dir():
+            raise Mistake(f"{name} needs a folder: {name}=DIR")
+        if found is not None:
+            raise Mistake(f"{name} is typed twice: leave one out")
+        found = Path(value).expanduser()
+    return rest, found
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "frame train +experiment=NAME [key=value ...] [resume=RUN]", {"resume": text}, others=True, places=(0, 0)
+        ),
+        Command(
+            "frame evaluate RUN [RUN ...] [evaluation=[a,b]] [a.n_samples=100] [evaluate_on=test] [checkpoint=best]"
+            " [weights=raw] [packages=[a]] [device=cuda] [again=true]",
+            {
+                "evaluation": names,
+                "evaluate_on": text,
+                "checkpoint": one_of("last", "best"),
+                "weights": one_of("average", "raw"),
+                "packages": names,
+                "device": device,
+                "again": truth,
+            },
+            others=True,
+            places=(1, math.inf),
+            needs="evaluate needs a run",
+        ),
+        Command(
+            "frame list [FOLDER ...] [key=value] ['key>value'] [sort=-key] [columns=[a,b]]",
+            {"sort": text, "columns": names},
+            others=True,
+        ),
+        Command("frame show RUN [RUN ...]", places=(1, math.inf), needs="show needs a run"),
+        Command(
+            "frame export RUN [out=FOLDER] [checkpoint=best] [weights=raw] [format=onnx] [packages=[a]]"
+            " [tolerance=1e-4]",
+            {
+                "out": folder,
+                "checkpoint": one_of("last", "best"),
+                "weights": one_of("average", "raw"),
+                "format": one_of("safetensors", "onnx", "torch_export"),
+                "packages": names,
+                "tolerance": above_zero,
+            },
+            places=(1, 1),
+            needs="export takes one run",
+        ),
+        Command("frame new model MyVAE", places=(2, 2), needs="new needs a kind and a name"),
+        Command(
+            "frame sweep FILE [seeds=5] [jobs=2] [run_cap=20] [folder=...] [launcher=submitit] [retry=true]"
+            " [again=true] [key=value of runs ...]",
+            {
+                "seeds": seeds,
+                "jobs": whole,
+                "run_cap": whole,
+                "folder": folder,
+                "launcher": text,
+                "retry": truth,
+                "again": truth,
+            },
+            families=("launcher",),
+            others=True,
+            places=(1, 1),
+            needs="sweep needs one file, or a study's folder",
+        ),
+        Command(
+            "frame compare STUDY [RUN ...] rows=params.beta metrics=[ELBO/Test] [select=valid] [within=experiment]"
+            " [against=...] [minimize=[a]] [columns=[a]] [sort=a] [out=table.tex]",
+            {
+                "rows": names,
+                "metrics": names,
+                "select": text,
+                "within": text,
+                "against": text,
+                "minimize": names,
+                "columns": names,
+                "sort": text,
+                "out": file(".csv", ".md", ".tex"),
+            },
+            places=(1, math.inf),
+            needs="compare needs a study or runs",
+        ),
+        Command(
+            "frame plot STUDY x=params.beta y=METRIC [hue=model] [band=ci|sd|none] [log=x] [title=...] [kind=...]"
+            " [name=...] [out=figure.pdf]",
+            {
+                "x": text,
+                "y": text,
+                "hue": names,
+                "band": one_of("ci", "sd", "none"),
+                "log": one_of("x", "y", "xy"),
+                "title": text,
+                "kind": one_of("values", "parallel", "pictures", "rate_distortion", "information_plane"),
+                "name": text,
+                "out": file(".pdf", ".svg", ".png", ".eps"),
+            },
+            places=(1, math.inf),
+            needs="plot needs a study or runs",
+        ),
+        Command(
+            "frame report STUDY [metrics=[a,b]] [rows=a,b] [out=report.html]",
+            {"metrics": names, "rows": names, "out": file(".html", ".htm")},
+            places=(1, math.inf),
+            needs="report needs a study or runs",
+        ),
+    )
+}
