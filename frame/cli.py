@@ -143,7 +143,8 @@ def list_runs(words: Sequence[str]) -> int:
 
     typed = parse(COMMANDS["list"], words)
     sort = typed.options.get("sort", "")
-    places, conditions = [], list(typed.others)
+    places: list[str] = []
+    conditions = list(typed.others)
     for word in typed.places:
         is_condition = not Path(word).exists() and "*" not in word and any(sign in word for sign in "<>")
         (conditions if is_condition else places).append(word)

@@ -159,7 +159,7 @@ def above_zero(name: str, value: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise Mistake(f"{name}={value}: write a number above 0, such as 1e-4")
+        raise Mistake(f"{name}={value}: {name} is a number above 0, such as 1e-4")
     return number
 
 
@@ -193,13 +193,13 @@ def folder(name: str, value: str) -> Path:
     return path
 
 
-def file(*endings: str) -> Reader:
+def file(what: str, *endings: str) -> Reader:
     """A file to write, whose name ends in one of these and whose folder is there or can be made."""
 
     def read(name: str, value: str) -> Path:
         path = Path(value).expanduser()
         if path.suffix not in endings:
-            raise Mistake(f"{name}={value}: it ends in one of {', '.join(endings)}")
+            raise Mistake(f"{name}={value}: {what} {', '.join(endings)}")
         if path.is_dir():
             raise Mistake(f"{name}={value} is a folder: name a file")
         folder(name, str(path.parent))
@@ -326,7 +326,7 @@ COMMANDS = {
                 "minimize": names,
                 "columns": names,
                 "sort": text,
-                "out": file(".csv", ".md", ".tex"),
+                "out": file("it ends in one of", ".csv", ".md", ".tex"),
             },
             places=(1, math.inf),
             needs="compare needs a study or runs",
@@ -343,14 +343,14 @@ COMMANDS = {
                 "title": text,
                 "kind": one_of("values", "parallel", "pictures", "rate_distortion", "information_plane"),
                 "name": text,
-                "out": file(".pdf", ".svg", ".png", ".eps"),
+                "out": file("a figure ends in", ".pdf", ".svg", ".png", ".eps"),
             },
             places=(1, math.inf),
             needs="plot needs a study or runs",
         ),
         Command(
             "frame report STUDY [metrics=[a,b]] [rows=a,b] [out=report.html]",
-            {"metrics": names, "rows": names, "out": file(".html", ".htm")},
+            {"metrics": names, "rows": names, "out": file("a report ends in", ".html", ".htm")},
             places=(1, math.inf),
             needs="report needs a study or runs",
         ),
