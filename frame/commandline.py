@@ -1,18 +1,29 @@
 """What is typed behind a command: one parser, and a table for each command of what it takes. Nothing imports torch."""
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from frame.mistakes import Mistake, choices
+from frame.readers import (
+    Reader,
+    above_zero,
+    any_names,
+    device,
+    file,
+    folder,
+    names,
+    one_of,
+    seeds,
+    text,
+    truth,
+    whole,
+)
 
-Reader = Callable[[str, str], Any]  # of a name and what stands behind it; raises Mistake
 HYPHENS = "\u2010\u2011\u2012\u2013\u2014\u2212"
 QUOTES = "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
-MOST = 1_000_000_000  # above it a count is a slip of the keyboard
 
 
 @dataclass(frozen=True)
@@ -93,8 +104,8 @@ def check_characters(word: str) -> None:
     _, _, value = word.partition("=")
     if word[:1] and word[0] in HYPHENS:
         raise Mistake(f"'{word}' begins with '{word[0]}', which is no hyphen: type it again by hand")
-    for text in (word, value):
-        if text[:1] and (text[0] in QUOTES or text[-1] in QUOTES and any(sign in text[:-1] for sign in QUOTES)):
+    for part in (word, value):
+        if part[:1] and (part[0] in QUOTES or part[-1] in QUOTES and any(sign in part[:-1] for sign in QUOTES)):
             raise Mistake(f"{word} has quotes of a web page: type it again with ' or \"")
     for sign, name in (("\u00a0", "a no-break space"), ("\u200b", "a space without width"), ("\ufeff", "a byte mark")):
         if sign in word:
@@ -123,103 +134,6 @@ def _filled(name: str, value: str) -> str:
     if not value.strip():
         raise Mistake(f"{name}= has no value: write {name}=..., without spaces around =")
     return value
-
-
-# How values are read
-
-
-def text(name: str, value: str) -> str:
-    return value
-
-
-def names(name: str, value: str) -> list[str]:
-    """'[a,b]' or 'a,b'."""
-    if value.startswith("[") != value.endswith("]"):
-        raise Mistake(f"{name}={value}: write {name}=[a,b], in quotes where a name has spaces")
-    found = listed(value)
-    if not found:
-        raise Mistake(f"{name}={value}: the list is empty: leave {name} out, or name something")
-    return list(dict.fromkeys(found))
-
-
-def truth(name: str, value: str) -> bool:
-    return one_of("true", "false")(name, value.lower()) == "true"
-
-
-def whole(name: str, value: str) -> int:
-    """A whole number of at least 1."""
-    if not re.fullmatch(r"[0-9]{1,20}", value) or not 1 <= int(value) <= MOST:
-        raise Mistake(f"{name}={value}: write a whole number, at least 1")
-    return int(value)
-
-
-def above_zero(name: str, value: str) -> float:
-    try:
-        number = float(value) if value.isascii() else math.nan
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise Mistake(f"{name}={value}: {name} is a number above 0, such as 1e-4")
-    return number
-
-
-def seeds(name: str, value: str) -> tuple[int, ...]:
-    """'5' is 1 to 5, '[0,7]' these two."""
-    if re.fullmatch(r"[0-9]{1,20}", value) and 1 <= int(value) <= 100_000:
-        return tuple(range(1, int(value) + 1))
-    found = listed(value)
-    if not value.startswith("[") and len(found) < 2 or not all(re.fullmatch(r"[0-9]{1,18}", seed) for seed in found):
-        raise Mistake(f"{name}={value}: write how many, such as {name}=5, or which, such as {name}=[1,2,3]")
-    if not found or len(set(map(int, found))) < len(found):
-        raise Mistake(f"{name}={value}: " + ("a seed stands there twice" if found else "there is no seed in it"))
-    return tuple(map(int, found))
-
-
-def one_of(*valid: str) -> Reader:
-    def read(name: str, value: str) -> str:
-        if value not in valid:
-            raise Mistake(choices(value, valid, kind=name))
-        return value
-
-    return read
-
-
-def folder(name: str, value: str) -> Path:
-    """A folder that is there or can be made; not looked for beyond the nearest one that is there."""
-    path = Path(value).expanduser()
-    above = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
-    if not above.is_dir():
-        raise Mistake(f"{name}={value}: {above} is no folder")
-    return path
-
-
-def file(what: str, *endings: str) -> Reader:
-    """A file to write, whose name ends in one of these and whose folder is there or can be made."""
-
-    def read(name: str, value: str) -> Path:
-        path = Path(value).expanduser()
-        if path.suffix not in endings:
-            raise Mistake(f"{name}={value}: {what} {', '.join(endings)}")
-        if path.is_dir():
-            raise Mistake(f"{name}={value} is a folder: name a file")
-        folder(name, str(path.parent))
-        return path
-
-    return read
-
-
-def device(name: str, value: str) -> str:
-    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", value):
-        raise Mistake(f"{name}={value}: write {name}=cpu, cuda or cuda:1")
-    return value
-
-
-# What stands in words
-
-
-def listed(text: str) -> list[str]:
-    """'[a,b]' or 'a,b' as a list of names."""
-    return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
 
 
 def is_place(word: str) -> bool:
@@ -323,8 +237,8 @@ COMMANDS = {
                 "select": text,
                 "within": text,
                 "against": text,
-                "minimize": names,
-                "columns": names,
+                "minimize": any_names,
+                "columns": any_names,
                 "sort": text,
                 "out": file("it ends in one of", ".csv", ".md", ".tex"),
             },
