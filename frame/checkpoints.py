@@ -169,7 +169,7 @@ def _check(path: Path, stream: IO[bytes]) -> None:
     stream.seek(0)
     if seal is None:
         state = _load(stream)  # of another version, or put there by hand: it may still say so
-        if isinstance(state, dict) and "model" in state and state.get("format") != FORMAT:
+        if isinstance(state, dict) and "model" in state:
             _check_format(path, state.get("format"))
         raise Damaged(f"{path} cannot be read as a checkpoint (the line with its sha256 is not at its end)")
     if int(seal[1]) != FORMAT:

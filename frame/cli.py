@@ -10,6 +10,7 @@ from pathlib import Path
 from frame import output
 from frame.commandline import COMMANDS, own_folder, parse
 from frame.compose import PARTS, check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
+from frame.interrupts import Interrupted
 from frame.mistakes import Mistake, choices
 from frame.studies import commands
 
@@ -52,9 +53,9 @@ def _answered(words: list[str]) -> int:
     except Mistake as mistake:
         print(f"frame: {mistake}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as signalled:
         print("frame: interrupted", file=sys.stderr)
-        return 130
+        return signalled.code if isinstance(signalled, Interrupted) else 130
     except OSError as error:
         if error.errno not in (*output.FULL, errno.EROFS):
             traceback.print_exc()

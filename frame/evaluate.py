@@ -1,7 +1,6 @@
 """Finished runs, evaluated again: other measures, another split or checkpoint; nothing is trained."""
 
 import json
-import signal
 import statistics
 import time
 import traceback
@@ -17,7 +16,7 @@ from frame.evaluation.base import evaluating
 from frame.evaluation.codes import caching
 from frame.evaluation.similarity import Other, opening
 from frame.experiment import named
-from frame.interrupts import Interrupts
+from frame.interrupts import Interrupted, Interrupts
 from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.opening import Run, build_evaluation
@@ -39,7 +38,7 @@ def evaluate_runs(
 ) -> int:
     """Evaluates one run after the other, and says how long the rest will take. Returns the exit code.
 
-    A run that cannot be evaluated is named at the end. Ctrl-C leaves what was measured, and 130. Runs that follow one
+    A run that cannot be evaluated is named at the end. A signal leaves what was measured. Runs that follow one
     another on the same data read it once.
 
     Args:
@@ -54,10 +53,10 @@ def evaluate_runs(
     failed: dict[str, str] = {}
     took: list[float] = []  # by runs that were measured, not by those that were there already
     shared: dict[str, DataSet] = {}
-    interrupted = ""
+    interrupted, code = "", 0
     number = 0
     try:  # all of the loop: Ctrl-C may come between two runs
-        with Interrupts(signal.SIGINT) as interrupts:
+        with Interrupts() as interrupts:
             for number, folder in enumerate(folders, 1):
                 if len(folders) > 1:
                     print(f"[{number}/{len(folders)}] {_left(took, len(folders) - number + 1)}", end="", flush=True)
@@ -75,7 +74,8 @@ def evaluate_runs(
                     if not isinstance(error, Mistake):
                         failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
                         traceback.print_exc()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as signalled:
+        code = signalled.code if isinstance(signalled, Interrupted) else 130
         there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
         interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
     for reason in dict.fromkeys(failed.values()):  # a study's runs often fail for one
@@ -84,7 +84,7 @@ def evaluate_runs(
         print(f"frame: {what} {were} not evaluated: {reason}")
     if interrupted:
         print(f"\n{interrupted}", flush=True)
-        return 130
+        return code
     return 1 if failed else 0
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from frame import checkpoints
 from frame.journal import Journal
 
 FILE = "evaluated.jsonl"  # a line for each evaluation that was completed, and for each checkpoint that was opened
@@ -52,8 +53,9 @@ class Notes:
     def stamp(self, checkpoint: str) -> list[int] | None:
         """Sizes and times of config and checkpoint; None where there is no such file, as in an export."""
         try:
-            found = [(self.folder / name).stat() for name in ("config.yaml", f"checkpoints/{checkpoint}.ckpt")]
-        except OSError:
+            files = [file for file in checkpoints.files(self.folder, checkpoint) if file.exists()]
+            found = [file.stat() for file in (self.folder / "config.yaml", files[0])]
+        except (OSError, IndexError):
             return None
         return [number for stat in found for number in (stat.st_size, stat.st_mtime_ns)]
 

@@ -28,13 +28,19 @@ class Export:
         """The export in a folder; None where it is none.
 
         Raises:
-            Mistake: it was written by a newer version.
+            Mistake: it was written by another version.
         """
         if not (path / MANIFEST).is_file():
             return None
         export = cls(path)
-        if export.manifest.get("format", 0) > FORMAT:
-            raise Mistake(f"{path} is an export of a newer version of frame: update frame")
+        found = export.manifest.get("format")
+        if type(found) is not int or found != FORMAT:
+            newer = type(found) is int and found > FORMAT
+            what = "is an export of a newer version of frame: it" if newer else "is an export that"
+            raise Mistake(
+                f"{path} {what} has format {found!r}, and this version reads format {FORMAT}: "
+                f"open it with frame {export.manifest.get('frame', 'of the version that wrote it')}"
+            )
         return export
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Ctrl-C in loops over many things."""
+"""Ctrl-C and other signals in loops over many things."""
 
 import signal
 import threading
@@ -7,22 +7,34 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupts:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt, but not inside what has to be done as a whole; the second one does.
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or another signal that ends a command.
 
     Args:
-        numbers: of the signals; by default Ctrl-C and SIGTERM, but an ignored one, as behind `nohup`, stays ignored.
+        number: of the signal.
     """
 
-    def __init__(self, *numbers: int) -> None:
-        both = (signal.SIGINT, signal.SIGTERM)
-        self._numbers = numbers or tuple(n for n in both if signal.getsignal(n) is not signal.SIG_IGN)
-        self._noticed = 0
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number  # with which the command ends
+
+
+class Interrupts:
+    """Ctrl-C, SIGTERM and SIGHUP raise Interrupted, but not inside what has to be done as a whole; the second one does.
+
+    What was ignored before, as SIGHUP is behind `nohup`, stays ignored.
+    """
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self._noticed: list[int] = []
         self._held = False
 
     def __enter__(self) -> "Interrupts":
         here = threading.current_thread() is threading.main_thread()  # Python delivers to no other
-        self._before = {number: signal.signal(number, self._note) for number in self._numbers if here}
+        heard = [n for n in self.NUMBERS if here and signal.getsignal(n) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -38,7 +50,7 @@ class Interrupts:
         finally:
             self._held = False
         if self._noticed:
-            raise KeyboardInterrupt
+            raise Interrupted(self._noticed[0])
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -47,9 +59,9 @@ class Interrupts:
             yield
         finally:
             if self._noticed:
-                raise KeyboardInterrupt from None
+                raise Interrupted(self._noticed[0]) from None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._noticed += 1
-        if not self._held or self._noticed > 1:
-            raise KeyboardInterrupt
+        self._noticed.append(number)
+        if not self._held or len(self._noticed) > 1:
+            raise Interrupted(self._noticed[0])

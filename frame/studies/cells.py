@@ -131,14 +131,22 @@ class Study:
         state = str(run.status.get("state", "")) if run is not None else ""
         if state in (*DONE, "failed"):
             return state
-        trials = [trial for trial in self.trials() if trial.user_attrs["cell"] == cell.name]
-        if any(not trial.state.is_finished() and self.worker.lives(trial.user_attrs["worker"]) for trial in trials):
+        if self._at_work(cell, run):
             return "running"
-        if run is not None and run.is_locked() or is_held(self.logs / f"{cell.name}.log"):
-            return "running"  # it outlived its worker
+        trials = self._claims(cell)
         return (
             "failed" if trials and trials[-1].state.name == "FAIL" and "failed" in trials[-1].user_attrs else "waiting"
         )
+
+    def _claims(self, cell: Cell) -> list["optuna.trial.FrozenTrial"]:
+        return [trial for trial in self.trials() if trial.user_attrs["cell"] == cell.name]
+
+    def _at_work(self, cell: Cell, run: RunFolder | None) -> bool:
+        """Whether somebody has a cell in hand: a worker that lives, or a process that has outlived its worker."""
+        claims = [trial for trial in self._claims(cell) if not trial.state.is_finished()]
+        if any(self.worker.lives(trial.user_attrs["worker"]) for trial in claims):
+            return True
+        return run is not None and run.is_locked() or is_held(self.logs / f"{cell.name}.log")
 
     # Claims
 
@@ -155,7 +163,10 @@ class Study:
                 state, run = self.state(cell), self.run(cell)
                 # another worker may have run it again since
                 again = retry.get(cell.name) == (run.path.name if run is not None else "")
-                if state == "waiting" and cell.name not in given_up or state != "running" and again:
+                if state == "waiting" and cell.name not in given_up:
+                    return cell, self._mark(cell)
+                # who runs it again may not have its new folder yet
+                if state != "running" and again and not self._at_work(cell, run):
                     return cell, self._mark(cell)
             return self._next()
 

@@ -49,11 +49,14 @@ def run_here(argv: Sequence[str], cwd: str, log: str, worker: str, passes_on: bo
                 process.terminate()
 
 
+TERMINAL = (signal.SIGINT, signal.SIGHUP)  # what a terminal sends to all processes of a command
+
+
 @contextmanager
 def not_for_children() -> Iterator[None]:
-    """Ctrl-C in the terminal is for us alone: processes that start in here do not get it, nor do theirs."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    """What the terminal sends is for us alone: processes that start in here do not get it, nor do theirs."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL)

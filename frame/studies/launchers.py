@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from frame.mistakes import Mistake, choices
 from frame.provenance import own_sources
 from frame.studies.clusters import Ray, Submitit
-from frame.studies.handles import Handle, Started, not_for_children
+from frame.studies.handles import TERMINAL, Handle, Started, not_for_children
 from frame.studies.signs import holding
 
 LAUNCHERS = ("local", "submitit", "submitit_local", "ray")
@@ -155,9 +155,11 @@ def _nothing() -> None: ...
 
 def _train(words: list[str], cwd: str, log: str, program: str) -> None:
     os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets what was for the whole terminal
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # forgets what was for the whole terminal
+    signal.signal(signal.SIGHUP, hangup)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL)
     stream = holding(Path(log))
     worker = parent_process()
     if worker is None or not worker.is_alive():  # it was killed just now: the cell is for others

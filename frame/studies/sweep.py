@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from frame.compose import check_parts, compose
 from frame.files import write_text
-from frame.interrupts import Interrupts
+from frame.interrupts import Interrupted, Interrupts
 from frame.mistakes import Mistake, choices
 from frame.provenance import fingerprints
 from frame.studies.cells import DONE, Cell, Study
@@ -137,10 +137,10 @@ class Sweep:
             try:
                 while self._step():
                     time.sleep(0.3)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as signalled:
                 self._stop()
                 print("frame: stopped; the same command goes on from here", file=sys.stderr)
-                return 130
+                return signalled.code if isinstance(signalled, Interrupted) else 130
         self.line.clear()
         return self._last_words()
 
@@ -174,8 +174,8 @@ class Sweep:
     def _start(self, cell: Cell, claim: int) -> None:
         again = self.retry.pop(cell.name, None) is not None
         run = self.study.run(cell)
-        interrupted = run is not None and not again and (run.path / "checkpoints" / "last.ckpt").exists()
-        words = [f"resume={run.path}"] if run is not None and interrupted else self._overrides(cell)
+        # a run without a checkpoint starts again in its own folder
+        words = [f"resume={run.path}"] if run is not None and not again else self._overrides(cell)
         (log := self.logs / f"{cell.name}.log").touch()
         own = [f"--config-dir={self.options.config_dir.resolve()}"] if self.options.config_dir else []
         handle = self.launcher.launch([*words, *own], log)
@@ -201,13 +201,16 @@ class Sweep:
             shown = "" if value is None else f"  {self.sweep.metric} {value:.5g}"
             self.line.say(f"  {cell.name}{shown}  {one.early or f'{self.took[-1]:.0f} s'}")
             return
-        ended_by_signal = code < 0 or code in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+        ended_by_signal = code < 0 or code in (128 + number for number in Interrupts.NUMBERS)
+        # one that could not save says so in its status, and still 'running' where not even that could be written
+        unsaved = code == 1 and run is not None and run.status.get("state") in ("stopped", "running")
+        goes_on = ended_by_signal or unsaved
         reason = last_line(self.logs / f"{cell.name}.log") or f"exit code {code}"
         if ended_by_signal:
             reason = f"was killed ({signal.Signals(abs(code) % 128).name}); the same command resumes it"
         self.given_up[cell.name] = reason
-        self.study.tell(one.claim, None, failed="" if ended_by_signal else reason)
-        self.line.say(f"  {cell.name}  {'' if ended_by_signal else 'failed: '}{reason}")
+        self.study.tell(one.claim, None, failed="" if goes_on else reason)
+        self.line.say(f"  {cell.name}  {'' if goes_on else 'failed: '}{reason}")
 
     def _judge(self, one: Running) -> None:
         """Ends a run that has fallen behind; see `Hyperband`."""
