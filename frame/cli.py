@@ -131,16 +131,16 @@ def evaluate(words: Sequence[str]) -> int:
 def show(words: Sequence[str]) -> int:
     """`frame show RUN [RUN ...]`."""
     typed = parse(COMMANDS["show"], words)
-    from frame.listing import find
+    from frame.listing import each, find
     from frame.listing import show as shown
 
-    print("\n\n".join(shown(run) for run in find(typed.places)))
+    print("\n\n".join(each(find(typed.places), shown)))
     return 0
 
 
 def list_runs(words: Sequence[str]) -> int:
     """`frame list [FOLDER ...] [key=value] ['key>value'] [sort=-key] [columns=[a,b]]`."""
-    from frame.listing import CONDITION, Summary, find, select, table, varying
+    from frame.listing import CONDITION, find, select, summaries, table, varying
 
     typed = parse(COMMANDS["list"], words)
     sort = typed.options.get("sort", "")
@@ -149,7 +149,7 @@ def list_runs(words: Sequence[str]) -> int:
     for word in typed.places:
         is_condition = not Path(word).exists() and "*" not in word and any(sign in word for sign in "<>")
         (conditions if is_condition else places).append(word)
-    everything = [Summary(run) for run in find(places or ["runs"])]
+    everything = summaries(find(places or ["runs"]))
     chosen = select(everything, conditions, sort or None)
     if not chosen:
         raise Mistake(f"none of {len(everything)} runs has {' and '.join(conditions)}")

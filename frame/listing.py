@@ -1,26 +1,26 @@
 """Runs beside one another: found, filtered, sorted, shown; none of it needs torch."""
 
 import glob
-import json
 import math
 import operator
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
-
-from frame.compose import PARTS
+from frame.index import Index, stamp
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
+from frame.summary import PARTS, Summary, as_number, told
 from frame.words import remarks
 
 if TYPE_CHECKING:
     import pandas
 
+T = TypeVar("T")
+MARKS = {"config.yaml", "overrides.yaml", "status.json"}  # a folder that has two of these is a run, if a broken one
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -33,135 +33,78 @@ CONDITION = re.compile(r"([\w./@-]+)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
 
 
 def find(patterns: Sequence[str | Path]) -> list[RunFolder]:
-    """The runs in these folders, at any depth below them; patterns may have `*`. Sorted by path, each once.
+    """The runs in these folders, at any depth below them. Sorted by path, each once; none of their files is read.
+
+    What is there is taken as it is called; where there is nothing of that name, `*`, `?` and `[...]` are patterns.
 
     Raises:
-        Mistake: a pattern leads to no run.
+        Mistake: one of them leads to no run.
     """
-    found: dict[Path, RunFolder] = {}
+    found: set[Path] = set()
     for pattern in patterns:
-        places = [Path(place) for place in sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))]
-        runs = [run for place in places for run in _below(place)]
+        runs = [run for place in _places(str(pattern)) for run in _below(place)]
         if not runs:
             raise Mistake(f"no run in {pattern}: give a run's folder, one that holds runs, or a pattern in quotes")
-        found |= {run: RunFolder.existing(run) for run in runs}
-    return [found[path] for path in sorted(found)]
+        found.update(runs)
+    return [RunFolder(path) for path in sorted(found)]
+
+
+def _places(pattern: str) -> list[Path]:
+    for literal in (pattern, os.path.expanduser(pattern)):
+        if os.path.lexists(literal):
+            return [Path(literal)]
+    return [Path(place) for place in sorted(glob.glob(os.path.expanduser(pattern), recursive=True))]
 
 
 def _below(place: Path) -> list[Path]:
     runs = []
     for folder, below, files in os.walk(place):
-        if "config.yaml" in files and ("status.json" in files or "overrides.yaml" in files):
+        if len(MARKS & {*files, *below}) > 1:
             runs.append(Path(folder))
             below.clear()  # nothing inside a run is another run
     return sorted(runs)
 
 
-class Summary:
-    """What is known of one run without opening its weights: any key of its config, where it stands, its results."""
+def each(runs: Iterable[RunFolder], do: Callable[[RunFolder], T]) -> list[T]:
+    """What `do` makes of each run; a run that is damaged is named in a line on stderr and left out.
 
-    def __init__(self, run: RunFolder) -> None:
-        self.run = run
-
-    @cached_property
-    def config(self) -> DictConfig:
-        return self.run.config
-
-    @cached_property
-    def status(self) -> dict[str, Any]:
-        return self.run.status
-
-    @cached_property
-    def records(self) -> list[dict[str, Any]]:
-        return self.run.records
-
-    @cached_property
-    def newest(self) -> dict[str, dict[str, Any]]:
-        """The newest record under each name."""
-        return {record["name"]: record for record in self.records}
-
-    def record(self, metric: str) -> dict[str, Any] | None:
-        """The newest record of a name; of 'name@5000' that at an iteration, of 'name@90s' the last until then."""
-        name, _, at = metric.partition("@")
-        if not at:
-            return self.newest.get(name)
-        found = [r for r in self.records if r["name"] == name and r.get("checkpoint") not in ("last", "best")]
-        limit = _number(at.removesuffix("s"))
-        if limit is None:
-            raise Mistake(f"{metric}: behind @ stands an iteration, or seconds of training, such as @5000 or @90s")
-        there = [r for r in found if (r["seconds"] <= limit if at.endswith("s") else r["iteration"] == limit)]
-        return there[-1] if there else None
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        newest = max(self.newest.values(), key=lambda record: record["iteration"], default={"iteration": None})
-        parts = {part: str(self.config[part]["_target_"]).split(".")[-1] for part in PARTS if part in self.config}
-        return {
-            "run": str(self.run.path),
-            "experiment": self.experiment,
-            **({"variant": self.variant} if self.variant else {}),
-            **parts,
-            "state": self.state,
-            "iteration": newest["iteration"],
-        }
-
-    @property
-    def typed_experiment(self) -> str | None:
-        """The experiment that was typed; None where the parts were."""
-        file = self.run.path / "overrides.yaml"
-        typed = re.findall(r"^- ['\"]?\+?experiment=([\w.-]+)", file.read_text() if file.exists() else "", re.MULTILINE)
-        return typed[-1] if typed else None
-
-    @property
-    def variant(self) -> str | None:
-        """Of a sweep file that names variants; the cell says it."""
-        found = re.search(r"(?:^|,)variant=([^,]+)", str(self.config.get("experiment_name")))
-        return found[1] if found else None
-
-    @property
-    def experiment(self) -> str | None:
-        """The experiment that was typed; the run's name where none was."""
-        return self.typed_experiment or self.config.get("experiment_name")
-
-    @cached_property
-    def costs(self) -> dict[str, float | None]:
-        """Size and cost of the model; 'flops' of the whole training, 'seconds' of it; None where they are not known."""
-        facts, counters = self.run.facts, self.status.get("counters", {})
-        rows = counters.get("iterations", math.nan) * facts.get("batch_size", math.nan)
-        return {
-            "parameters": facts.get("parameters"),
-            "encoder_parameters": facts.get("encoder_parameters"),
-            "flops_per_sample": facts.get("flops_per_sample"),
-            "flops": None if math.isnan(rows) else rows * facts["flops_per_sample"],
-            "epochs": counters.get("epochs"),
-            "seconds": counters.get("seconds"),
-        }
-
-    @property
-    def state(self) -> str:
-        """running, finished, stopped or failed; 'killed' where it says running and nobody holds its lock."""
-        state = str(self.status.get("state", "unknown"))
-        return "killed" if state == "running" and not self.run.is_locked() else state
-
-    def get(self, key: str) -> Any:
-        """A fact, a result by its name, or a key of the config; None where there is none."""
-        if key in self.facts:
-            return self.facts[key]
-        if key in self.costs:
-            return self.costs[key]
-        if key in self.newest or "@" in key:
-            record = self.record(key)
-            return record["value"] if record is not None else None
+    Raises:
+        Mistake: all of them are damaged; says why the first is.
+    """
+    found: list[T] = []
+    broken: list[str] = []
+    for run in runs:
         try:
-            value = OmegaConf.select(self.config, key, throw_on_missing=False)
-        except Exception:  # a reference that only the machine of the run can fill in
-            return None
-        return json.dumps(OmegaConf.to_container(value)) if OmegaConf.is_config(value) else value
+            found.append(do(run))
+        except Mistake as mistake:
+            broken.append(str(mistake))
+    if broken and not found:
+        raise Mistake(broken[0] + (f" ({len(broken) - 1} more runs cannot be read either)" if broken[1:] else ""))
+    for line in broken:
+        print(f"frame: left out: {line}", file=sys.stderr)
+    return found
 
-    def keys(self) -> list[str]:
-        """All that `get` answers: facts, results, parameters."""
-        params = [f"params.{key}" for key in self.config.get("params") or {}]
-        return [*self.facts, *self.newest, *params]
+
+def summaries(runs: Sequence[RunFolder] | Sequence[Summary]) -> list[Summary]:
+    """What each run says, from the index where its files have not changed; see `each`. Summaries stay what they are.
+
+    Raises:
+        Mistake: all of them are damaged.
+    """
+    index = Index(run.path for run in runs if isinstance(run, RunFolder))
+
+    def read(run: RunFolder) -> Summary:
+        now = stamp(run.path)
+        found = index.get(run.path, now)
+        if found is None:
+            found = told(run)
+            index.put(run.path, now, found)
+        return Summary(run, found)
+
+    folders = [run for run in runs if isinstance(run, RunFolder)]
+    found = each(folders, read) if folders else []
+    index.save()
+    return [*found, *(run for run in runs if isinstance(run, Summary))]
 
 
 def select(summaries: Sequence[Summary], conditions: Sequence[str], sort: str | None = None) -> list[Summary]:
@@ -201,26 +144,19 @@ def _order(value: Any) -> tuple[bool, Any]:
 def _holds(value: Any, sign: str, wanted: str) -> bool:
     if value is None:
         return sign == "!="
-    number, limit = _number(value), _number(wanted)
+    number, limit = as_number(value), as_number(wanted)
     if number is not None and limit is not None:
         return OPERATORS[sign](number, limit)
     return OPERATORS[sign](str(value).lower(), wanted.lower())
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Aligned columns for a terminal; numbers to the right, short."""
     cells = [[shown(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(column), *(len(line[i]) for line in cells), 0) for i, column in enumerate(columns)]
-    right = [all(_number(row.get(column)) is not None or row.get(column) is None for row in rows) for column in columns]
+    right = [
+        all(as_number(row.get(column)) is not None or row.get(column) is None for row in rows) for column in columns
+    ]
     lines = [list(columns), *cells]
     return "\n".join(
         "  ".join(
@@ -243,7 +179,7 @@ def shown(value: Any) -> str:
 
 def varying(summaries: Sequence[Summary]) -> list[str]:
     """The parameters, and the seed, in which the runs differ."""
-    keys = ["seed", *dict.fromkeys(k for s in summaries for k in s.keys() if k.startswith("params."))]
+    keys = ["seed", *dict.fromkeys(key for summary in summaries for key in summary.params)]
     return [key for key in keys if len({str(summary.get(key)) for summary in summaries}) > 1]
 
 
@@ -257,37 +193,44 @@ def results(pattern: str | Path | Sequence[str | Path]) -> "pandas.DataFrame":
     import pandas
 
     rows = []
-    for run in find([pattern] if isinstance(pattern, (str, Path)) else pattern):
-        summary = Summary(run)
+    for summary in summaries(find([pattern] if isinstance(pattern, (str, Path)) else pattern)):
         facts = {key: value for key, value in summary.facts.items() if key != "iteration"}
-        params = {key: summary.get(key) for key in summary.keys() if key.startswith("params.")}
+        params = {key: summary.get(key) for key in summary.params}
         beside = {**facts, "seed": summary.get("seed"), **params}
-        rows += [{**record, **beside} for record in run.records]
+        rows += [{**record, **beside} for record in summary.run.records]
     return pandas.DataFrame(rows)
 
 
 def show(run: RunFolder) -> str:
-    """What a run is: its composition, where it stands, its results and its pictures."""
+    """What a run is: its composition, where it stands, its results and its pictures.
+
+    Raises:
+        Mistake: one of its files is damaged.
+    """
     summary = Summary(run)
+    config, status = summary.config, summary.status
     lines = [str(run.path), ""]
-    lines += [f"  {part:<13} {summary.config[part]['_target_']}" for part in PARTS if part in summary.config]
-    architectures = summary.config.get("architectures") or {}
+    named = {**{part: config.get(part) for part in PARTS}, **(config.get("architectures") or {})}
     lines += [
         f"  {name:<13} {node['_target_']}"
-        for name, node in architectures.items()
-        if node is not None and "_target_" in node
+        for name, node in named.items()
+        if isinstance(node, dict) and "_target_" in node
     ]
-    lines += [f"  {key:<13} {summary.get(f'params.{key}')}" for key in summary.config.get("params") or {}]
+    lines += [f"  {key.removeprefix('params.'):<13} {summary.get(key)}" for key in summary.params]
     lines += [f"  {'seed':<13} {summary.get('seed')}"]
-    why = f": {str(summary.status['reason']).strip().splitlines()[-1]}" if summary.status.get("reason") else ""
-    lines += ["", f"  {summary.state}{why}, at {summary.status.get('at', '?')}"]
-    lines += [f"  {name} {text}" for name, text in (summary.status.get("troubles") or {}).items()]
+    why = f": {status['reason'].strip().splitlines()[-1]}" if (status.get("reason") or "").strip() else ""
+    lines += ["", f"  {summary.state}{why}, at {status.get('at', '?')}"]
+    lines += [f"  {name} {text}" for name, text in (status.get("troubles") or {}).items()]
     for said in run.diagnoses:
         lines.append(f"  doctor, iteration {said['iteration']}: {said['name']}: {said['text']}")
     if summary.newest:
         columns = ["name", "value", "±", "unit", "split", "n_samples", "checkpoint", "estimator"]
         rows = [
-            {**record, "±": record.get("standard_error"), "estimator": record["estimator"] + remarks(record)}
+            {
+                **record,
+                "±": record.get("standard_error"),
+                "estimator": (record.get("estimator") or "") + remarks(record),
+            }
             for record in summary.newest.values()
         ]
         lines += ["", table(rows, columns)]

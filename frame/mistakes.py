@@ -8,6 +8,10 @@ class Mistake(Exception):
     """Ends a command with its message on stderr, exit code 2 and no traceback."""
 
 
+class Damaged(Mistake):
+    """A file of a run's folder is not what a run writes: says which, what is wrong, and what to do."""
+
+
 class NoNumber(Mistake):
     """What is measured gives no number: codes that are constant or not finite. A run goes on without it."""
 

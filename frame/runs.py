@@ -21,11 +21,11 @@ from frame import checkpoints
 from frame.exported import Export
 from frame.files import must_wait, write_text
 from frame.journal import Journal, Line, number
-from frame.mistakes import Mistake
+from frame.mistakes import Damaged, Mistake
 from frame.provenance import describe_code, environment
+from frame.reading import CODE, FACTS, STATUS, mapping, words
 
 FORMAT = 1
-STATUS = {"state": str, "reason": str, "at": str, "counters": dict, "metrics": dict, "troubles": dict, "pid": int}
 
 
 class RunFolder:
@@ -77,9 +77,14 @@ class RunFolder:
         run = cls(Path(path).expanduser())
         if not (run.path / "config.yaml").is_file():
             raise Mistake(f"no run in {path}: there is no config.yaml in it")
-        if run.status.get("format", 0) > FORMAT:
-            raise Mistake(f"{path} has format {run.status['format']}, this version reads up to {FORMAT}: update frame")
+        run.check_format()
         return run
+
+    def check_format(self) -> None:
+        """Raises Mistake where a newer version wrote the run."""
+        written = self.status.get("format", 0)
+        if written > FORMAT:
+            raise Mistake(f"{self.path} has format {written}, this version reads up to {FORMAT}: update frame")
 
     def lock(self) -> None:
         """Raises Mistake where another process trains in this folder."""
@@ -123,6 +128,23 @@ class RunFolder:
         assert isinstance(config, DictConfig)
         return config
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        try:
+            plain: Any = OmegaConf.to_container(self.config, resolve=True)
+        except Exception as error:
+            raise Mistake(f"{self.path / 'config.yaml'} cannot be read: {error}") from None
+        return dict(plain)
+
+    @property
+    def overrides(self) -> list[str]:
+        """The words that were typed; none where they are not known.
+
+        Raises:
+            Damaged: the file is no list of words.
+        """
+        return words(self.path / "overrides.yaml")
+
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """What is known of the model before training: its size and what an iteration costs."""
         write_text(self.path / "facts.json", json.dumps(dict(facts), indent=2) + "\n")
@@ -130,45 +152,44 @@ class RunFolder:
     @property
     def facts(self) -> dict[str, Any]:
         """What `write_facts` wrote; nothing where an older version made the run."""
-        file = self.path / "facts.json"
-        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-        return found
+        return mapping(self.path / "facts.json", FACTS)
 
     @property
     def code(self) -> dict[str, Any]:
         """What `describe` wrote of the code; nothing where it did not."""
-        file = self.path / "code.json"
-        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-        return found
+        return mapping(self.path / "code.json", CODE)
 
     # Where it stands
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `set_status` wrote; without what cannot be read of it."""
-        try:
-            found = json.loads((self.path / "status.json").read_text())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        if not isinstance(found, dict):
-            return {}
-        status = {key: value for key, value in found.items() if isinstance(value, STATUS.get(key, object))}
-        if "counters" in status:
-            status["counters"] = {k: v for k, v in found["counters"].items() if isinstance(v, int | float)}
-        return status
+        """What `set_status` wrote last; nothing where it did not.
+
+        Raises:
+            Damaged: the file is no status.
+        """
+        return mapping(self.path / "status.json", STATUS)
 
     def set_status(self, state: str, **more: Any) -> bool:
         """`state` is running, finished, stopped or failed; whether it is on disk, which may be full."""
-        status = {**self.status, "format": FORMAT, "state": state, "at": datetime.now().isoformat(timespec="seconds")}
+        status = {**self._former(), "format": FORMAT, "state": state, "at": datetime.now().isoformat(timespec="seconds")}
         try:
             write_text(self.path / "status.json", json.dumps({**status, **more}, indent=2, default=str) + "\n")
         except OSError:
             return False
         return True
 
+    def _former(self) -> dict[str, Any]:
+        """What the status says; nothing where it was broken from outside, so that it is written anew."""
+        try:
+            return self.status
+        except Damaged:
+            return {}
+
     def trouble(self, name: str, text: str) -> None:
-        status = self.status
-        self.set_status(status.get("state", "running"), troubles={**status.get("troubles", {}), name: text})
+        status = self._former()
+        troubles = {**(status.get("troubles") or {}), name: text}
+        self.set_status(status.get("state") or "running", troubles=troubles)
 
     def record(self, records: Sequence[dict[str, Any]]) -> None:
         """Appends measurements; what a full disk refuses waits, and is written with the next ones or by `save`."""

@@ -29,7 +29,7 @@ def name(experiment: str) -> str:
 
 def labelled(row: Row) -> bool:
     """Whether the method trains with all labels."""
-    method: Any = get_class(row.runs[0].config.model["_target_"])
+    method: Any = get_class(row.runs[0].config["model"]["_target_"])
     return "y" in method.needs
 
 

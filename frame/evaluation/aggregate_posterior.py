@@ -10,8 +10,8 @@ from torch.distributions import Independent, Normal
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, HasPrior, LogEntry
 from frame.evaluation.codes import codes_of
+from frame.evaluation.colours import COLOURS
 from frame.evaluation.interpolations import HasPriorDensity
-from frame.evaluation.pictures import COLOURS
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_codes
 from frame.mistakes import at_least

@@ -8,7 +8,7 @@ from torch import nn
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
-from frame.evaluation.pictures import COLOURS
+from frame.evaluation.colours import COLOURS
 from frame.evaluation.predictions import predictions
 from frame.measures.calibration import (
     LIMITS,

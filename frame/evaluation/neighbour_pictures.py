@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry
 from frame.evaluation.codes import codes_of
-from frame.evaluation.pictures import COLOURS, DOTS, grid
+from frame.evaluation.colours import COLOURS
+from frame.evaluation.pictures import DOTS, grid
 from frame.measures.neighbours import check_codes, nearest
 from frame.mistakes import TooFew, at_least
 

@@ -11,9 +11,9 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
 from frame.evaluation.changed import Changed
 from frame.evaluation.codes import LAYERS, labelled_codes
+from frame.evaluation.colours import COLOURS
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.evaluation.linear_probe import CHOOSE_ON, TRAIN_ON
-from frame.evaluation.pictures import COLOURS
 from frame.evaluation.predictions import predictions
 from frame.measures.linear_probe import CS, best, logistic_regression
 from frame.measures.statistics import fraction, mean_and_standard_error

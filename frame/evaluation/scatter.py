@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
-from frame.evaluation.pictures import COLOURS, MARKERS
+from frame.evaluation.colours import COLOURS, MARKERS
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_codes
 from frame.measures.pca import PCA

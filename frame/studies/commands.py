@@ -61,15 +61,14 @@ def compare(words: Sequence[str]) -> int:
     from frame.studies.series import settings
     from frame.studies.tables import FORMATS, terminal
 
-    runs = find(typed.places)
-    summaries: list[Summary] = [summary for group in counted(runs) for summary in group]
+    summaries: list[Summary] = [summary for group in counted(find(typed.places)) for summary in group]
     metrics = options.pop("metrics", None)
     if not metrics:
         there = {name for summary in summaries for name in summary.newest if "/floor/" not in name}
         raise Mistake(f"compare needs metrics=[...]; these runs have: {', '.join(sorted(there)) or 'none'}")
     rows = options.pop("rows", None) or settings(summaries) or ["experiment"]
     out = options.pop("out", None)
-    comparison = side_by_side(runs, rows, metrics, **options)
+    comparison = side_by_side(summaries, rows, metrics, **options)
     print(terminal(comparison))
     if out is not None:
         with writing(out):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from frame.listing import Summary, varying
+from frame.listing import Summary, summaries, varying
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
 from frame.studies.families import COLUMNS, known_of, shared
@@ -46,19 +46,34 @@ class Comparison:
     notes: list[str]
 
 
-def counted(runs: Sequence[RunFolder]) -> tuple[list[Summary], list[Summary]]:
-    """The finished runs, and those that are not; of a cell of a sweep only the newest."""
+def counted(runs: Sequence[RunFolder] | Sequence[Summary]) -> tuple[list[Summary], list[Summary]]:
+    """The finished runs, and those that are not; of a cell of a sweep only the newest. See `frame.listing.summaries`.
+
+    Raises:
+        Mistake: no run can be read.
+    """
+    found = summaries(_newest(runs))
+    return [s for s in found if s.state == "finished"], [s for s in found if s.state != "finished"]
+
+
+def _newest(runs: Sequence[RunFolder] | Sequence[Summary]) -> Sequence[RunFolder] | Sequence[Summary]:
+    """The runs, of a cell of a sweep only the newest, so that no other is read."""
+    folders = [run for run in runs if isinstance(run, RunFolder)]
+    if not folders:
+        return runs
     newest: dict[Path, RunFolder] = {}
-    for run in runs:
+    is_study: dict[Path, bool] = {}
+    for run in folders:
         cell = run.path.parent
-        is_cell = (cell.parent.parent / "sweep.yaml").exists()
-        newest[cell if is_cell else run.path] = run  # sorted: the newest is the last
-    summaries = [Summary(run) for run in newest.values()]
-    return [s for s in summaries if s.state == "finished"], [s for s in summaries if s.state != "finished"]
+        study = cell.parent.parent
+        if study not in is_study:
+            is_study[study] = (study / "sweep.yaml").exists()
+        newest[cell if is_study[study] else run.path] = run  # sorted: the newest is the last
+    return [*newest.values()]
 
 
 def compare(
-    runs: Sequence[RunFolder],
+    runs: Sequence[RunFolder] | Sequence[Summary],
     rows: Sequence[str],
     metrics: Sequence[str],
     *,

@@ -6,7 +6,7 @@ import matplotlib
 import pandas
 from matplotlib.figure import Figure
 
-from frame.evaluation.pictures import COLOURS, MARKERS
+from frame.evaluation.colours import COLOURS, MARKERS
 from frame.listing import shown
 from frame.mistakes import Mistake
 from frame.studies.plot import HEIGHT, STYLE, WIDTH

@@ -1,10 +1,8 @@
 """What tells methods of several families apart besides their numbers: what each was made of, and what it cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from frame.listing import Summary, varying
 
@@ -20,22 +18,21 @@ def fact(summary: Summary, key: str) -> Any:
     return summary.get(key)
 
 
-def _encoder(config: DictConfig) -> str | None:
+def _encoder(config: Mapping[str, Any]) -> str | None:
     """'digits.Encoder [128]', its file, class and widths; None where the model has none."""
     node = (config.get("architectures") or {}).get("encoder")
     if node is None or "_target_" not in node:
         return None
     widths = [key for key in node if str(key).endswith(("layers", "channels"))]
-    return " ".join([".".join(str(node._target_).split(".")[-2:]), *(str(node[key]) for key in widths)])
+    return " ".join([".".join(str(node["_target_"]).split(".")[-2:]), *(str(node[key]) for key in widths)])
 
 
 def _augmentation(data: Any) -> str | None:
     """'affine, drop (2 views)'; 'none' where the data have none."""
     if data is None:
         return None
-    plain: Any = OmegaConf.to_container(data)
-    names = [str(name) for name in plain.get("augmentations") or {}]
-    views = f" ({plain['n_views']} views)" if "n_views" in plain else ""
+    names = [str(name) for name in data.get("augmentations") or {}]
+    views = f" ({data['n_views']} views)" if "n_views" in data else ""
     return (", ".join(names) or "none") + views
 
 

@@ -13,9 +13,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from frame.evaluation.pictures import COLOURS, MARKERS
+from frame.evaluation.colours import COLOURS, MARKERS
 from frame.files import write_text
-from frame.listing import shown
+from frame.listing import Summary, shown
 from frame.mistakes import Mistake, choices
 from frame.studies.series import PROGRESS, Series, curves, finished, unit_of, values
 
@@ -60,7 +60,7 @@ class Plot:
 
 
 def plot(
-    places: Sequence[str | Path],
+    places: Sequence[str | Path] | Sequence[Summary],
     x: str,
     y: str,
     *,
@@ -72,7 +72,7 @@ def plot(
     """A metric over a key of the runs, such as 'params.beta', or over iterations, epochs, seconds, samples or flops.
 
     Args:
-        places: folders with runs at any depth, or patterns.
+        places: folders with runs at any depth, or patterns; or runs that were read already.
         x, y: key or progress, and metric or cost.
         hue: keys; a line for each of their values. Of learning curves all keys in which the runs differ, without it.
         band: 'ci', the 95 % t interval over seeds, 'sd', their standard deviation, or 'none'.

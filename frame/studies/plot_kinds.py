@@ -16,7 +16,7 @@ from frame.studies.plot import HEIGHT, STYLE, WIDTH, Plot
 from frame.studies.series import finished, label, repeated, settings, unit_of
 
 
-def parallel(places: Sequence[str | Path], y: str) -> Plot:
+def parallel(places: Sequence[str | Path] | Sequence[Summary], y: str) -> Plot:
     """Parallel coordinates: a line for each setting, through its parameters to a metric's mean, which colours it."""
     done, notes = finished(places)
     unit = unit_of(done, y)

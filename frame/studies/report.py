@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib
-from omegaconf import OmegaConf
+import yaml
 from PIL import Image
 
 from frame.listing import Summary, find, shown
@@ -20,6 +21,7 @@ from frame.studies.plot_kinds import parallel
 from frame.studies.series import label, order, settings
 from frame.studies.tables import as_html
 
+DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MOST_METRICS, MOST_PICTURES, WIDEST = 8, 60, 512  # of what is shown; pixels of a picture
 CSS = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8881 }
@@ -47,6 +49,7 @@ def report(places: Sequence[str | Path], metrics: Sequence[str] = (), rows: Sequ
         Mistake: there is no run, or none has finished.
     """
     done, others = counted(find(places))
+    everything = [*done, *others]
     if not done:
         raise Mistake(f"none of {len(others)} runs is finished: `frame list` shows where they stand")
     keys = list(rows) or settings(done) or ["experiment"]
@@ -65,8 +68,8 @@ def report(places: Sequence[str | Path], metrics: Sequence[str] = (), rows: Sequ
         f"<p>{len(done)} finished runs, {len({label(keys, s) for s in done})} settings"
         f" ({html.escape(', '.join(keys))}).</p>",
         _missing(others, keys),
-        _section("Results", _tables(places, done, keys, shown_metrics, bool(metrics))),
-        _section("Figures", _figures(places, done, shown_metrics)),
+        _section("Results", _tables(everything, done, keys, shown_metrics, bool(metrics))),
+        _section("Figures", _figures(everything, done, shown_metrics)),
         _section("Pictures", _pictures(done, keys)),
         _section("Runs", _runs(done, others, keys, Path(places[0]))),
         _section("Configs and commands", _configs(done, keys, places)),
@@ -107,13 +110,13 @@ def _missing(others: Sequence[Summary], keys: Sequence[str]) -> str:
 
 
 def _tables(
-    places: Sequence[str | Path], done: Sequence[Summary], keys: Sequence[str], metrics: Sequence[str], asked: bool
+    runs: Sequence[Summary], done: Sequence[Summary], keys: Sequence[str], metrics: Sequence[str], asked: bool
 ) -> Iterator[str]:
     """A table a metric, since one that was measured in several ways says so and the others stand; of names by rank."""
     names = not all(isinstance(summary.get(keys[0]), int | float) for summary in done)
     for i, metric in enumerate(metrics):
         try:
-            table = as_html(compare(find(places), keys, [metric], sort=metric if names else None))
+            table = as_html(compare(runs, keys, [metric], sort=metric if names else None))
         except Mistake as mistake:
             if asked and not any(metric in summary.newest for summary in done):
                 raise
@@ -121,7 +124,7 @@ def _tables(
         yield _folded(metric, table, opened=i < 3)
 
 
-def _figures(places: Sequence[str | Path], done: Sequence[Summary], metrics: Sequence[str]) -> Iterator[str]:
+def _figures(runs: Sequence[Summary], done: Sequence[Summary], metrics: Sequence[str]) -> Iterator[str]:
     keys = settings(done)
     numeric = [key for key in keys if all(isinstance(s.get(key), int | float) for s in done)]
     over = numeric[0] if numeric else next(iter(keys), None)
@@ -131,18 +134,16 @@ def _figures(places: Sequence[str | Path], done: Sequence[Summary], metrics: Seq
         if over is not None and len({label(rest, s) for s in done}) <= 8:
             values = [float(s.get(over)) for s in done] if over in numeric else []
             log = "x" if values and min(values) > 0 and max(values) / min(values) > 20 else ""
-            draw = partial(plot, places, over, metric, hue=rest, log=log)
+            draw = partial(plot, runs, over, metric, hue=rest, log=log)
             drawn.append(_svg(f"{metric} over {over}", draw))
         elif len(keys) > 1:
-            drawn.append(_svg(f"{metric} of each setting", partial(parallel, places, metric)))
+            drawn.append(_svg(f"{metric} of each setting", partial(parallel, runs, metric)))
     measured_often = [
-        metric
-        for metric in dict.fromkeys(r["name"] for r in done[0].records)
-        if "/floor/" not in metric and sum(r["name"] == metric for r in done[0].records) > 2
+        metric for metric, records in done[0].courses.items() if "/floor/" not in metric and len(records) > 2
     ]
     if len({label(keys, s) for s in done}) <= 12:
         for metric in measured_often[:4]:
-            drawn.append(_svg(f"{metric} in training", partial(plot, places, "iterations", metric, hue=keys)))
+            drawn.append(_svg(f"{metric} in training", partial(plot, runs, "iterations", metric, hue=keys)))
     found = [figure for figure in drawn if figure]
     if found:
         yield f'<div class="row">{"".join(found)}</div>'
@@ -215,13 +216,12 @@ def _configs(done: Sequence[Summary], keys: Sequence[str], places: Sequence[str 
     first: dict[str, Summary] = {}
     for summary in done:
         first.setdefault(label(keys, summary), summary)
-        file = summary.run.path / "overrides.yaml"
-        typed = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else []
-        words = [str(word) for word in typed] if isinstance(typed, list) else []
-        mine = [word for word in words if not word.lstrip("+").startswith(("device.", "experiment_name="))]
+        mine = [
+            word for word in summary.run.overrides if not word.lstrip("+").startswith(("device.", "experiment_name="))
+        ]
         commands.append("frame train " + shlex.join(mine))
     yield _folded("commands", f"<pre>{html.escape(chr(10).join(commands))}</pre>")
     for setting, summary in first.items():
-        config = summary.config.copy()
-        config.pop("device", None)  # of this machine
-        yield _folded(f"config of {setting}", f"<pre>{html.escape(OmegaConf.to_yaml(config))}</pre>")
+        config = {key: value for key, value in summary.config.items() if key != "device"}  # which is of a machine
+        text = yaml.dump(config, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
+        yield _folded(f"config of {setting}", f"<pre>{html.escape(text)}</pre>")

@@ -44,13 +44,14 @@ class Series:
         return interval(values)[1] if band == "ci" else float(np.std(values, ddof=1))
 
 
-def finished(places: Sequence[str | Path]) -> tuple[list[Summary], list[str]]:
-    """The finished runs below these places, and what has to be said of the others.
+def finished(places: Sequence[str | Path] | Sequence[Summary]) -> tuple[list[Summary], list[str]]:
+    """The finished runs below these places, or of these, and what has to be said of the others.
 
     Raises:
         Mistake: there is none.
     """
-    done, others = counted(find(places))
+    read = [place for place in places if isinstance(place, Summary)]
+    done, others = counted(read or find([place for place in places if not isinstance(place, Summary)]))
     if not done:
         raise Mistake(f"none of {len(others)} runs is finished: `frame list` shows where they stand")
     return done, [f"{len(others)} of {len(done) + len(others)} runs are not finished and left out"] if others else []
@@ -149,18 +150,14 @@ def curves(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()
 
 def _course(summary: Summary, x: str, y: str) -> np.ndarray:
     """Iteration, position on the axis, value [N, 3], of one run; what is logged each few iterations counts, too."""
-    found = {
-        record["iteration"]: (record["seconds"], record["value"])
-        for record in summary.records
-        if record["name"] == y and record.get("checkpoint") not in ("last", "best")
-    }
+    found = {record["iteration"]: (record["seconds"], record["value"]) for record in summary.course(y)}
     file = summary.run.path / "metrics.csv"
     if not found and file.exists():
         with file.open() as stream:
             rows = [row for row in csv.DictReader(stream) if row.get(y)]
         found = {int(row["iteration"]): (float(row["seconds"]), float(row[y])) for row in rows}
     counters = summary.status.get("counters", {})
-    batch = summary.run.facts.get("batch_size") or summary.get("optimization.batch_size") or math.nan
+    batch = summary.head["batch_size"] or summary.get("optimization.batch_size") or math.nan
     factor = {
         "iterations": 1.0,
         "epochs": counters.get("epochs", math.nan) / (counters.get("iterations") or math.nan),

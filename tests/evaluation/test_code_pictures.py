@@ -18,9 +18,10 @@ from frame.data.digits import Digits
 from frame.dry_run import Head
 from frame.evaluation.aggregate_posterior import AggregatePosteriorEvaluation
 from frame.evaluation.base import Evaluation, LogEntry, evaluating
+from frame.evaluation.colours import COLOURS, MARKERS
 from frame.evaluation.interpolations import InterpolationEvaluation, is_standard_normal, linear, spherical
 from frame.evaluation.neighbour_pictures import NeighbourPictureEvaluation
-from frame.evaluation.pictures import COLOURS, GAP, MARKERS
+from frame.evaluation.pictures import GAP
 from frame.evaluation.scatter import PCAScatterEvaluation, UMAPScatterEvaluation
 from frame.evaluation.traversals import LatentTraversalEvaluation
 from frame.loggers.base import pixels
