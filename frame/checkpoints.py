@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from frame.files import clear_temporary, write_whole
-from frame.mistakes import Mistake
+from frame.mistakes import Damaged, Mistake
 from frame.output import say
 
 FORMAT = 2
@@ -21,10 +21,6 @@ LENGTH = len(b"\nframe checkpoint, format 0000, sha256 \n") + 64
 KEYS = {"model", "average", "counters"}  # what each checkpoint has
 
 Found = TypeVar("Found")
-
-
-class Damaged(Mistake):
-    """A file that is not, byte for byte, what was written as a checkpoint."""
 
 
 def newest(folder: Path, name: str = "last") -> Path | None:

@@ -36,6 +36,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.waiting: list[bytes] = []  # lines that `keep` could not write yet
+        self.broken: list[int] = []  # the numbers of the lines that the last reading left out
 
     # -- writing
 
@@ -141,7 +142,7 @@ class Journal:
 
     def since(self, start: int, fits: Callable[[Line], bool] | None = None) -> Iterator[tuple[int, Line]]:
         """The lines from a position on, each with the position behind it; as `read`, with bounded memory."""
-        broken = []
+        self.broken = broken = list[int]()
         try:
             handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -160,7 +161,8 @@ class Journal:
                     line = _parsed(raw)
                     if line is not None and (fits is None or fits(line)):
                         yield position, line
-                    elif raw.endswith(b"\n") and raw.strip():  # else it is being written, or its writer was killed
+                    elif raw.strip() and (raw.endswith(b"\n") or not raw.startswith(b"{")):
+                        # else it is being written, or its writer was killed
                         broken.append(number)
             except OSError as error:
                 raise _unread(self.path, error) from None

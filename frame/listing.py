@@ -98,7 +98,8 @@ def summaries(runs: Sequence[RunFolder] | Sequence[Summary]) -> list[Summary]:
         found = index.get(run.path, now)
         if found is None:
             found = told(run)
-            index.put(run.path, now, found)
+            if run.is_whole:  # else it is read, and its broken lines named, each time
+                index.put(run.path, now, found)
         return Summary(run, found)
 
     folders = [run for run in runs if isinstance(run, RunFolder)]

@@ -15,10 +15,11 @@ from typing import Any
 
 import yaml
 
+from frame.journal import Line, number
 from frame.mistakes import Damaged
 
 MAX_BYTES = 20_000_000  # of a small file
-LARGEST = 1e300  # of a number: beyond, sums of a few overflow
+LARGEST = 1e150  # of a finite number: squares of larger ones overflow
 TEXT, NUMBER, FLAG = (str, type(None)), (int, float, type(None)), (bool, type(None))
 MAPPING, ANY_NODES = (dict, type(None)), (dict, list, type(None))
 WORDS = {TEXT: "text", NUMBER: "number", FLAG: "true or false", MAPPING: "mapping", ANY_NODES: "mapping or list"}
@@ -134,7 +135,7 @@ def _fits(value: Any, kind: tuple[type, ...]) -> bool:
     if isinstance(value, bool):
         return bool in kind
     if isinstance(value, int | float) and isinstance(value, kind):
-        return math.isnan(value) or abs(value) == math.inf or -LARGEST < value < LARGEST
+        return value != value or abs(value) == math.inf or -LARGEST <= value <= LARGEST
     return isinstance(value, kind)
 
 
@@ -147,3 +148,50 @@ def damaged(file: Path, what: str) -> Damaged:
     """The error for a file of a run."""
     otherwise = f"move {file.parent} away" if file.name == "config.yaml" else "remove it"  # a run can go on without
     return Damaged(f"{file} {what}: put a copy of it back, or {otherwise}")
+
+
+# what a record is, as far as its readers rely on it: the types of each key that is there
+RECORD = {
+    **dict.fromkeys(("name", "unit", "split", "estimator", "layer", "bound", "better", "checkpoint"), frozenset({str})),
+    **dict.fromkeys(("weights", "evaluation"), frozenset({str})),
+    **dict.fromkeys(("iteration", "seconds"), frozenset({int, float})),
+    "value": frozenset({int, float, str}),
+    **dict.fromkeys(("n_samples", "standard_error", "took"), frozenset({int, float, str, type(None)})),
+    "interval": frozenset({list, type(None)}),
+    "saturated": frozenset({bool}),
+}
+
+
+def is_record(line: Line) -> bool:
+    """Whether it is one; NaN and infinities, which are texts in the file, become numbers."""
+    for key, value in line.items():
+        kinds = RECORD.get(key)
+        if kinds is not None and type(value) not in kinds:
+            return False
+        if kinds is not None and int in kinds and value is not None:
+            found = number(value)
+            if found is None or LARGEST < abs(found) < math.inf:
+                return False
+            if type(value) is not int:
+                line[key] = found
+    interval = line.get("interval")
+    if interval is not None:
+        line["interval"] = ends = [number(end) for end in interval]
+        if len(ends) != 2 or None in ends:
+            return False
+    return "name" in line and "value" in line and _is_count(line.get("iteration")) and _is_count(line.get("seconds", 0))
+
+
+def is_diagnosis(line: Line) -> bool:
+    texts = isinstance(line.get("name"), str) and isinstance(line.get("text"), str)
+    return texts and _is_count(line.get("iteration"))
+
+
+def _is_count(value: Any) -> bool:
+    found = None if isinstance(value, str) else number(value)
+    return found is not None and 0 <= found < math.inf
+
+
+def in_training(record: Line) -> bool:
+    """Whether the run itself measured it, and no `frame evaluate` of a checkpoint."""
+    return str(record.get("checkpoint", "iteration")).startswith("iteration")

@@ -6,7 +6,6 @@ metrics.csv  records.jsonl  doctor.jsonl  images/  checkpoints/last.ckpt  previo
 
 import fcntl
 import json
-import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from frame import checkpoints
 from frame.exported import Export
 from frame.files import must_wait, write_text
-from frame.journal import Journal, Line, number
+from frame.journal import Journal
 from frame.mistakes import Damaged, Mistake
 from frame.provenance import describe_code, environment
-from frame.reading import CODE, FACTS, STATUS, mapping, words
+from frame.reading import CODE, FACTS, STATUS, in_training, is_diagnosis, is_record, mapping, words
 
 FORMAT = 1
 
@@ -172,7 +171,12 @@ class RunFolder:
 
     def set_status(self, state: str, **more: Any) -> bool:
         """`state` is running, finished, stopped or failed; whether it is on disk, which may be full."""
-        status = {**self._former(), "format": FORMAT, "state": state, "at": datetime.now().isoformat(timespec="seconds")}
+        status = {
+            **self._former(),
+            "format": FORMAT,
+            "state": state,
+            "at": datetime.now().isoformat(timespec="seconds"),
+        }
         try:
             write_text(self.path / "status.json", json.dumps({**status, **more}, indent=2, default=str) + "\n")
         except OSError:
@@ -228,8 +232,8 @@ class RunFolder:
         Raises:
             OSError: the disk is full or the folder cannot be written.
         """
-        self._records.cut(lambda line: _is_record(line) and (line["iteration"] <= iteration or not _in_training(line)))
-        self._diagnoses.cut(lambda line: _is_diagnosis(line) and line["iteration"] <= iteration)
+        self._records.cut(lambda line: is_record(line) and (line["iteration"] <= iteration or not in_training(line)))
+        self._diagnoses.cut(lambda line: is_diagnosis(line) and line["iteration"] <= iteration)
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -238,12 +242,17 @@ class RunFolder:
         Raises:
             Mistake: the file is there and cannot be read; single broken lines are left out and named on stderr.
         """
-        return self._records.read(_is_record)
+        return self._records.read(is_record)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last reading of the records left no line out."""
+        return not self._records.broken
 
     @property
     def diagnoses(self) -> list[dict[str, Any]]:
         """What the doctor said: name, text ('over' where it ended), iteration, seconds and the signs of it."""
-        return self._diagnoses.read(_is_diagnosis)
+        return self._diagnoses.read(is_diagnosis)
 
     @property
     def newest_pictures(self) -> list[Path]:
@@ -262,52 +271,3 @@ class RunFolder:
             export.check(name, None)
             return export.state()
         return checkpoints.load(self.path, name)
-
-
-# what a record is, as far as its readers rely on it: the types of each key that is there
-_TEXT, _COUNT, _NUMBER = frozenset({str}), frozenset({int, float}), frozenset({int, float, str})
-RECORD = {
-    **dict.fromkeys(("name", "unit", "split", "estimator", "layer", "bound", "better", "checkpoint"), _TEXT),
-    **dict.fromkeys(("weights", "evaluation"), _TEXT),
-    **dict.fromkeys(("iteration", "seconds"), _COUNT),
-    "value": _NUMBER,
-    **dict.fromkeys(("n_samples", "standard_error", "took"), _NUMBER | {type(None)}),
-    "interval": frozenset({list, type(None)}),
-    "saturated": frozenset({bool}),
-}
-
-
-def _is_record(line: Line) -> bool:
-    """Whether it is one; NaN and infinities, which are texts in the file, become numbers."""
-    for key, value in line.items():
-        kinds = RECORD.get(key)
-        if kinds is not None and type(value) not in kinds:
-            return False
-        if kinds is not None and int in kinds and value is not None:
-            found = number(value)
-            if found is None:
-                return False
-            if type(value) is not int:
-                line[key] = found
-    interval = line.get("interval")
-    if interval is not None:
-        line["interval"] = ends = [number(end) for end in interval]
-        if len(ends) != 2 or None in ends:
-            return False
-    return (
-        "name" in line and "value" in line and _is_finite(line.get("iteration")) and _is_finite(line.get("seconds", 0))
-    )
-
-
-def _is_diagnosis(line: Line) -> bool:
-    texts = isinstance(line.get("name"), str) and isinstance(line.get("text"), str)
-    return texts and _is_finite(line.get("iteration"))
-
-
-def _is_finite(value: Any) -> bool:
-    found = None if isinstance(value, str) else number(value)
-    return found is not None and math.isfinite(found)
-
-
-def _in_training(record: Line) -> bool:
-    return str(record.get("checkpoint", "iteration")).startswith("iteration")
