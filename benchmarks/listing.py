@@ -30,6 +30,7 @@ def make(study: Path, n_runs: int) -> None:
     """Runs of digits_VAE as training leaves them: settings of three parameters over five seeds, as in a sweep."""
     from frame.compose import compose
     from frame.runs import RunFolder
+    from frame.stored import resolved, stored
 
     study.mkdir(parents=True)
     (study / "sweep.yaml").write_text("method: grid\n")
@@ -45,7 +46,8 @@ def make(study: Path, n_runs: int) -> None:
         run = RunFolder(folder)
         if first is None:
             first = folder
-            run.describe(compose(words), words)
+            config = compose(words)
+            run.describe(stored(config, resolved(config)), words)
             run.write_facts(
                 {"parameters": 28048, "encoder_parameters": 10384, "flops_per_sample": 149504.0, "batch_size": 64}
             )

@@ -5,7 +5,7 @@ Importing `frame` imports neither torch nor Lightning, so that `--help` and tab 
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:
     from frame.listing import results as results

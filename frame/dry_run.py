@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from frame.build import build
 from frame.callbacks.base import Monitor
 from frame.callbacks.evaluation import EvaluationCallback
 from frame.compose import compose, config_folder
@@ -21,6 +21,7 @@ from frame.evaluation.base import evaluating
 from frame.mistakes import Mistake, NoNumber, choices
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
+from frame.stored import resolved
 
 ROWS = 4
 
@@ -132,7 +133,7 @@ def _keys(file: Path) -> tuple[str, ...]:
     keys = getattr(getattr(import_module(module), name), "keys", DataSet.keys)
     if isinstance(keys, property) and keys is not DataSet.keys:  # it depends on what the data set is made of
         try:
-            made: DataSet = instantiate(compose([f"data={file.stem}"]).data)
+            made: DataSet = build(resolved(compose([f"data={file.stem}"]).data))
             return made.keys
         except Mistake:  # its files are not here
             return ()

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
 from frame.data.base import DataSet
 from frame.evaluated import Notes, key_of
 from frame.evaluation.base import evaluating
@@ -164,7 +162,7 @@ def evaluate_run(
     counters = counters or _counters(run)
     if shared is not None:
         _share(run, shared)
-    evaluations = {name: build_evaluation(OmegaConf.create(node), packages) for name, node in waiting.items()}
+    evaluations = {name: build_evaluation(node, packages) for name, node in waiting.items()}
     refused: dict[str, str] = {}
     opener = _opener(packages, device)
     for name, evaluation in evaluations.items():
@@ -214,10 +212,9 @@ def evaluate_run(
 def _own(run: Run) -> dict[str, dict[str, Any]]:
     """The evaluators of the run's callbacks, by the names under which they were logged."""
     found: dict[str, dict[str, Any]] = {}
-    for _, node in named(run.config.get("callbacks")):
-        if "evaluator" in node:
-            plain: Any = OmegaConf.to_container(node.evaluator, resolve=True)
-            found.setdefault(str(node.name), plain)
+    for _, node in named(run.folder.filled("callbacks")):
+        if isinstance(node, dict) and isinstance(node.get("evaluator"), dict):
+            found.setdefault(str(node.get("name")), node["evaluator"])
     return found
 
 
@@ -275,10 +272,9 @@ def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
 
 def _share(run: Run, shared: dict[str, DataSet]) -> None:
     """Takes the data of the run before where the config asks for the same; only the last is kept."""
-    node = run.config["data"]
     try:
-        key = json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True, default=str)
-    except Exception:  # a reference that cannot be filled in: said where it is built
+        key = json.dumps(run.folder.filled("data"), sort_keys=True, default=str)
+    except Mistake:  # a reference that cannot be filled in: said where it is built
         return
     if key not in shared:
         built = run.data_set

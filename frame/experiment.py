@@ -3,25 +3,24 @@
 import inspect
 import os
 import random
-import re
 import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from frame import checkpoints, checks, report
+from frame.build import build as build_node
+from frame.build import locate
 from frame.callbacks.base import Binds, Context
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from frame.callbacks.duration import TrainDuration
@@ -40,7 +39,9 @@ from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization.base import Diverged, Optimization
 from frame.output import say
+from frame.plain import as_config
 from frame.runs import RunFolder
+from frame.stored import all_filled, resolved, stored
 from frame.trainer import make_trainer, quiet, translate
 from frame.units import Duration, limits_of, save_interval
 
@@ -52,8 +53,12 @@ CHANGEABLE = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.m
 
 @dataclass
 class Experiment:
-    """Everything of a run, built and checked, before anything is written."""
+    """Everything of a run, built and checked, before anything is written.
 
+    `plain` is what was built, all references filled in; `config` the same with attributes.
+    """
+
+    plain: dict[str, Any]
     config: DictConfig
     data: DataSet
     model: Model
@@ -78,11 +83,11 @@ def train(config: DictConfig, overrides: Sequence[str]) -> int:
             return fit(experiment, None)
         steps = getattr(optimization, "n_adversary_steps", 1)
         costs = {**facts(experiment.model, experiment.data, steps), "batch_size": optimization.batch_size}
-        root = Path(str(config.device.experiments_root))
-        run = RunFolder.create(root, str(config.experiment_name))
+        root = Path(str(experiment.config.device.experiments_root))
+        run = RunFolder.create(root, str(experiment.config.experiment_name))
         try:
             run.write_facts(costs)
-            run.describe(config, overrides)
+            run.describe(stored(config, experiment.plain), overrides)
         except OSError as error:
             run.discard()
             raise Mistake(
@@ -102,7 +107,9 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
         raise Mistake(
             f"{folder} is an export, which has no state to go on from: its README.md says how to train it again"
         )
-    config = changed_by(run.config, overrides, CHANGEABLE)
+    kept: Any = OmegaConf.to_container(changed_by(OmegaConf.create(run.stored), overrides, CHANGEABLE))
+    plain = all_filled(kept)  # whoever goes on with a run trusts it
+    config = as_config(plain)
     stamp = _stamp(run)
     state = run.checkpoint()
     if _is_finished(run, config, state, overrides):
@@ -111,7 +118,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
             "To go on: train_for=..., above what is done"
         )
         return 0
-    experiment = build(config)
+    experiment = build(plain)
     with Signals(experiment.trainer, experiment.optimization):
         if experiment.trainer.global_rank > 0:
             return fit(experiment, None, state)
@@ -119,7 +126,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
         if _stamp(run) != stamp:
             run.unlock()
             raise Mistake(f"another process has just trained in {folder}: give the command again")
-        run.write_config(config)
+        run.write_config(kept)
         return fit(experiment, run, state)
 
 
@@ -146,35 +153,45 @@ def _stamp(run: RunFolder) -> list[tuple[int, int]]:
     return [(stat.st_ino, stat.st_mtime_ns) for stat in found]
 
 
-def build(config: DictConfig) -> Experiment:
+def build(config: DictConfig | dict[str, Any]) -> Experiment:
     """Builds everything and tries it on a few rows; writes nothing.
+
+    Args:
+        config: as it was composed; or plain values, which are built as they are.
 
     Raises:
         Mistake: names what is wrong and what to do.
     """
     quiet()
+    if isinstance(config, dict):
+        plain = written = config
+    else:
+        check_parts(config)
+        written = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+        plain = resolved(config)
+    config = as_config(plain)
     check_parts(config)
-    checks.check(config, GIVEN)
+    checks.check(plain, written, GIVEN)
     limits, save_every = limits_of(config), save_interval(config)
     seed = config.seeds
     random.seed(int(seed.init))
     np.random.seed(int(seed.init) % 2**32)
     torch.manual_seed(int(seed.init))
-    data = as_data_set(_instantiate(config.data, "data"))
+    data = as_data_set(build_node(plain["data"], "data"))
     if config.get("data_rows") is not None:
         data = Head(data, int(config.data_rows))
-    model = _instantiate(config.model, "model")
+    model = build_node(plain["model"], "model")
     translated, settings = translate(config)
-    optimization = _instantiate(config.optimization, "optimization", model=model, **translated)
+    optimization = build_node(plain["optimization"], "optimization", model=model, **translated)
     if not isinstance(optimization, Optimization):
         raise Mistake(f"optimization: {config.optimization._target_} is no frame.optimization.base.Optimization")
     for limit in limits:
         limit.check(optimization.counters, key="train_for")
     if save_every is not None:
         save_every.check(optimization.counters, key="checkpoint.every")
-    callbacks = [_instantiate(node, f"callbacks.{name}") for name, node in named(config.get("callbacks"))]
-    if config.get("doctor") is not None:
-        callbacks.append(_instantiate(config.doctor, "doctor"))
+    callbacks = [build_node(node, f"callbacks.{name}") for name, node in named(plain.get("callbacks"))]
+    if plain.get("doctor") is not None:
+        callbacks.append(build_node(plain["doctor"], "doctor"))
     trainer = make_trainer(config, settings, optimization)
     dry_run(model, optimization, callbacks, data, config)
     device = trainer.strategy.root_device
@@ -188,7 +205,7 @@ def build(config: DictConfig) -> Experiment:
         limit=config.trainer.get("limit_train_batches"),
         device=device,
     )
-    return Experiment(config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
+    return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
 
 
 def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | None = None) -> int:
@@ -209,7 +226,7 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
         if run is not None:
             checkpoints.clear(run.path)
             run.set_status("running", reason="", pid=os.getpid())
-            trainer.loggers = make_loggers(experiment.config, run.path)
+            trainer.loggers = make_loggers(experiment.plain, run.path)
             _cut(run, trainer, int(state["counters"]["iterations"]) if state is not None else -1)
         if state is not None:
             experiment.loader.load_state_dict(state["loader"])
@@ -304,33 +321,19 @@ def _close(trainer: Trainer, status: str) -> None:
         logger.finalize(status)
 
 
-def make_loggers(config: DictConfig, folder: Path) -> list[Logger]:
+def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:
     """The run's own files, always, and the windows on them that `logging` names."""
-    plain = OmegaConf.to_container(config, resolve=True)
     loggers: list[Logger] = [FilesLogger(folder)]
-    for name, node in named(config.get("logging")):
-        takes = inspect.signature(checks.locate(str(node._target_), f"logging.{name}")).parameters
+    for name, node in named(plain.get("logging")):
+        takes = inspect.signature(locate(str(node["_target_"]), f"logging.{name}")).parameters
         given = {key: value for key, value in (("folder", folder), ("config", plain)) if key in takes}
-        # partial: handed to instantiate, `config` would have its own `_target_`s built
-        loggers.append(_instantiate(node, f"logging.{name}", _partial_=True)(**given))
+        loggers.append(build_node(node, f"logging.{name}", **given))
     return loggers
 
 
-def named(nodes: Any) -> list[tuple[str, DictConfig]]:
+def named(nodes: Any) -> list[tuple[str, dict[str, Any]]]:
     """Callbacks and loggers with their names; a list is numbered; a name set to null is left out."""
     if nodes is None:
         return []
-    items = nodes.items() if OmegaConf.is_dict(nodes) else enumerate(nodes)
+    items = nodes.items() if isinstance(nodes, Mapping) else enumerate(nodes)
     return [(str(name), node) for name, node in items if node is not None]
-
-
-def _instantiate(node: Any, path: str, **given: Any) -> Any:
-    try:
-        return instantiate(node, **given)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, Mistake):
-            raise cause from None
-        where = re.search(r"full_key: (\S+)", str(error))
-        reason = str(cause or error).strip().splitlines()[0]
-        raise Mistake(f"{where.group(1) if where else path} cannot be built: {reason}") from cause

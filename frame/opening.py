@@ -2,17 +2,17 @@
 
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError
 from torch import nn
 from torch.distributions import Distribution
 from torch.utils.data import Dataset
 
+from frame.build import construct
 from frame.checks import targets
 from frame.data.base import DataSet, Source
 from frame.evaluation.base import Evaluation
@@ -23,19 +23,32 @@ from frame.runs import RunFolder
 if TYPE_CHECKING:
     import pandas
 
-TRUSTED = ("frame", "torch.nn", "torch.distributions")
-# `torch` as a whole is no guard: torch.hub and others in it run code that a config names.
+# where the classes lie that a run may name, and what they may be: the rest of frame and torch starts processes, reads
+# code and writes files
+TRUSTED = (
+    "frame.models",
+    "frame.architectures",
+    "frame.data",
+    "frame.evaluation",
+    "frame.coefficients",
+    "torch.nn",
+    "torch.distributions",
+)
+DEFINED = (*TRUSTED[:-2], "torch.nn.modules", "torch.distributions")  # torch.nn has classes that start processes
 BUILDABLE: tuple[type, ...] = (nn.Module, Distribution, DataSet, Dataset, Evaluation)
 
 
-def guard(config: Any, packages: Sequence[str] = (), export: Export | None = None) -> None:
-    """Raises Mistake where a `_target_` is no class that computes, defined in a trusted package.
+def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None) -> dict[str, type]:
+    """The classes that plain values name, by `_target_`, each of which computes and comes from a trusted place.
 
     A name is judged before its module is imported, and again by where its class was defined. What came along with an
     export is named, and trusted no more than the rest.
+
+    Raises:
+        Mistake: a `_target_` is anything else.
     """
-    allowed = (*TRUSTED, *packages)
-    for path, node in targets(config):
+    found: dict[str, type] = {}
+    for path, node in targets(plain):
         name = str(node["_target_"])
         came = export.manifest["modules"].get(name.rpartition(".")[0]) if export is not None else None
         if export is not None and came is not None and not _below(name, packages):
@@ -43,49 +56,47 @@ def guard(config: Any, packages: Sequence[str] = (), export: Export | None = Non
                 f"{path} names {name}, whose source came along and is not trusted: read {export.path / came}, "
                 f"then pass trust_source=True; or packages=['{name.split('.')[0]}'] where it is installed"
             )
-        if not _below(name, allowed):
+        if not _below(name, (*TRUSTED, *packages)) or not all(part.isidentifier() for part in name.split(".")):
             package = name.split(".")[0]
-            raise Mistake(f"{path} names {name}, which is not trusted: if you trust it, pass packages=['{package}']")
-        found = _find(name, path)
-        if not (inspect.isclass(found) and issubclass(found, BUILDABLE) and _below(found.__module__, allowed)):
+            own = package in ("frame", "torch")
+            raise Mistake(
+                f"{path} names {name}, which is not trusted"
+                + ("" if own else f": if you trust it, pass packages=['{package}']")
+            )
+        kind = _find(name, path)
+        defined = _below(getattr(kind, "__module__", ""), (*DEFINED, *packages))
+        if not (inspect.isclass(kind) and issubclass(kind, BUILDABLE) and defined):
             raise Mistake(f"{path} names {name}, which is no module, distribution, data set or evaluation: not built")
+        found[name] = kind
+    return found
 
 
-def build_model(config: DictConfig, packages: Sequence[str] = (), export: Export | None = None) -> nn.Module:
+def build_model(folder: RunFolder, packages: Sequence[str] = (), export: Export | None = None) -> nn.Module:
     """The run's model with untrained weights."""
-    model: nn.Module = _build(config, "model", packages, nn.Module, export)
+    model: nn.Module = _build(folder.filled("model"), "model", packages, nn.Module, export)
     return model
 
 
-def build_data(config: DictConfig, packages: Sequence[str] = (), export: Export | None = None) -> DataSet:
+def build_data(folder: RunFolder, packages: Sequence[str] = (), export: Export | None = None) -> DataSet:
     """The run's data set."""
     from frame.data.per_sample import as_data_set
 
-    return as_data_set(_build(config, "data", packages, object, export))
+    return as_data_set(_build(folder.filled("data"), "data", packages, object, export))
 
 
-def build_evaluation(node: DictConfig, packages: Sequence[str] = ()) -> Evaluation:
-    """One evaluator of the run's callbacks."""
-    evaluation: Evaluation = _build(OmegaConf.create({"evaluator": node}), "evaluator", packages, Evaluation)
+def build_evaluation(node: Mapping[str, Any] | DictConfig, packages: Sequence[str] = ()) -> Evaluation:
+    """One evaluator of a run's callbacks, or one that was chosen."""
+    plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
+    evaluation: Evaluation = _build(plain, "evaluator", packages, Evaluation)
     return evaluation
 
 
-def _build(config: DictConfig, key: str, packages: Sequence[str], kind: type, export: Export | None = None) -> Any:
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    node = config[key]
-    try:
-        # resolved first: what a reference stands for is guarded, too
-        plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    except InterpolationResolutionError as error:
-        raise Mistake(f"{key} cannot be filled in: {str(error).splitlines()[0]}") from None
-    guard({key: plain}, packages, export)
-    try:
-        built = instantiate(plain)
-    except InstantiationException as error:  # Hydra wraps what a constructor refuses
-        raise error.__cause__ if isinstance(error.__cause__, Mistake) else error from None
-    assert isinstance(built, kind), f"{key} is a {type(built).__name__}"
+def _build(plain: Any, key: str, packages: Sequence[str], kind: type, export: Export | None = None) -> Any:
+    """Builds the very values that were judged, of the very classes."""
+    classes = guard({key: plain}, packages, export)
+    built = construct(plain, key, lambda name, path: classes[name])
+    if not isinstance(built, kind):
+        raise Mistake(f"{key} is a {type(built).__name__}, and no {kind.__name__}: not built")
     return built
 
 
@@ -96,8 +107,8 @@ def _below(name: str, packages: Sequence[str]) -> bool:
 def _find(name: str, path: str) -> Any:
     module, _, attribute = name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), attribute, None)
-    except ImportError as error:
+        return vars(importlib.import_module(module)).get(attribute)
+    except (ImportError, ValueError) as error:
         raise Mistake(
             f"{path} names {name}, which is not built: {error}; a module of your own has to lie on sys.path"
         ) from None
@@ -141,7 +152,7 @@ class Run:
         state = self.folder.checkpoint(self.checkpoint)
         if state is None:
             raise Mistake(f"{self.folder.path} has no {self.checkpoint} checkpoint yet")
-        model = build_model(self.config, self.packages, self.export)
+        model = build_model(self.folder, self.packages, self.export)
         weights = state["model"]
         if self.weights == "average" and state["average"] is not None:
             # the averaged copy keeps its weights below `module`, beside a count
@@ -163,7 +174,7 @@ class Run:
         Raises:
             Mistake: the config names what may not be built, or files are missing when a split is read.
         """
-        return build_data(self.config, self.packages, self.export)
+        return build_data(self.folder, self.packages, self.export)
 
     def data(self, split: str) -> Source:
         """One split of the run's data."""

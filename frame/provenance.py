@@ -5,15 +5,14 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from frame import __version__
+from frame.checks import targets
 from frame.code_diff import difference
 from frame.compose import config_folders
 from frame.files import write_text, write_whole
@@ -21,7 +20,7 @@ from frame.files import write_text, write_whole
 NAMES = 100  # of untracked and of ignored files that are kept
 
 
-def describe_code(folder: Path, config: DictConfig) -> str:
+def describe_code(folder: Path, config: Mapping[str, Any]) -> str:
     """Writes code.json, and code.diff for its owner alone; returns a line where the latter does not say it all.
 
     `restores` in code.json says whether `git apply code.diff` on the commit, in the top folder of a clone, gives the
@@ -50,14 +49,13 @@ def describe_code(folder: Path, config: DictConfig) -> str:
     return f"code.diff does not put back {', '.join(named)}{more}" if named else ""
 
 
-def fingerprints(config: DictConfig) -> dict[str, str]:
+def fingerprints(config: Mapping[str, Any]) -> dict[str, str]:
     """'sources': a hash of our modules and of the user's own that the config names; 'configs': of the config files."""
     return {"sources": _hash(_sources(config)), "configs": _hash(_configs())}
 
 
-def _sources(config: DictConfig) -> set[Path]:
-    plain = OmegaConf.to_yaml(config)
-    roots = {target.split(".")[0] for target in re.findall(r"_target_: ([\w.]+)", plain)}
+def _sources(config: Mapping[str, Any]) -> set[Path]:
+    roots = {str(node["_target_"]).split(".")[0] for _, node in targets(config)}
     return {file for name in sorted({*roots, "frame"}) for file in _modules(name)}
 
 

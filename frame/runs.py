@@ -14,17 +14,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from frame import checkpoints
+from frame import __version__, checkpoints
 from frame.exported import Export
 from frame.files import must_wait, write_text
 from frame.journal import Journal
 from frame.mistakes import Damaged, Mistake
+from frame.plain import as_config, as_yaml, parse_yaml
 from frame.provenance import describe_code, environment
-from frame.reading import CODE, FACTS, STATUS, in_training, is_diagnosis, is_record, mapping, words
+from frame.reading import CODE, FACTS, STATUS, content, damaged, in_training, is_diagnosis, is_record, mapping, words
+from frame.stored import filled as fill
+from frame.stored import literal
 
-FORMAT = 1
+FORMAT = 2
 
 
 class RunFolder:
@@ -71,7 +75,7 @@ class RunFolder:
         """The run in a folder that is there.
 
         Raises:
-            Mistake: there is none, or it was written by a newer version.
+            Mistake: there is none, or another version of frame wrote it.
         """
         run = cls(Path(path).expanduser())
         if not (run.path / "config.yaml").is_file():
@@ -80,10 +84,15 @@ class RunFolder:
         return run
 
     def check_format(self) -> None:
-        """Raises Mistake where a newer version wrote the run."""
-        written = self.status.get("format", 0)
-        if written > FORMAT:
-            raise Mistake(f"{self.path} has format {written}, this version reads up to {FORMAT}: update frame")
+        """Raises Mistake where another version of frame wrote the run."""
+        written = self.status.get("format", FORMAT)
+        if written == 1:
+            raise Mistake(f"{self.path} was written by frame 0.1.0 (format 1): open it with that version")
+        if written != FORMAT:
+            raise Mistake(
+                f"{self.path} has format {written}, and frame {__version__} reads format {FORMAT}: "
+                "open it with the version that its code.json names"
+            )
 
     def lock(self) -> None:
         """Raises Mistake where another process trains in this folder."""
@@ -109,8 +118,8 @@ class RunFolder:
 
     # What a run is
 
-    def describe(self, config: DictConfig, overrides: Sequence[str]) -> None:
-        """Writes what is run, by which code, where; config.yaml, by which a run is found, when the rest is there."""
+    def describe(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
+        """Writes what is run (`frame.stored.stored`), by which code, where; config.yaml, by which it is found, last."""
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
         warning = describe_code(self.path, config)
         if warning:
@@ -118,22 +127,55 @@ class RunFolder:
         write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
         self.write_config(config)
 
-    def write_config(self, config: DictConfig) -> None:
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(config))
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_text(self.path / "config.yaml", as_yaml(config))
 
     @property
-    def config(self) -> DictConfig:
-        config = OmegaConf.load(self.path / "config.yaml")
-        assert isinstance(config, DictConfig)
-        return config
+    def stored(self) -> dict[str, Any]:
+        """config.yaml as it is written: `device` and what refers to it are not filled in, and a `${` is escaped.
+
+        Raises:
+            Damaged: it is no config, has aliases or tags, or is too deep.
+        """
+        file = self.path / "config.yaml"
+        try:
+            found = parse_yaml(content(file) or "")
+        except (yaml.YAMLError, ValueError) as error:
+            raise damaged(file, f"cannot be read ({' '.join(str(error).split())[:200]})") from None
+        if not isinstance(found, dict):
+            raise damaged(file, "has no keys")
+        return found
 
     @property
     def plain(self) -> dict[str, Any]:
+        """The config to look at, in plain values; `${device.x}` stays as it is written. Reads nothing else."""
+        found: dict[str, Any] = literal(self.stored)
+        return found
+
+    def filled(self, key: str) -> Any:
+        """A part of the config to build from: plain values, with `${device.x}` as it is on this machine.
+
+        Raises:
+            Mistake: `device` lacks what is referred to, or asks for a variable of the environment that is not set or
+                that a run may not read.
+        """
+        stored = self.stored
         try:
-            plain: Any = OmegaConf.to_container(self.config, resolve=True)
-        except Exception as error:
-            raise Mistake(f"{self.path / 'config.yaml'} cannot be read: {error}") from None
-        return dict(plain)
+            return fill(stored, "${device}" if key == "device" else stored.get(key))
+        except Mistake as mistake:
+            raise Mistake(f"{key} cannot be filled in: {mistake}") from None
+
+    @property
+    def config(self) -> DictConfig:
+        """The config with attributes, `config.params.beta`; what cannot be filled in here stays as it is written."""
+        stored = self.stored
+        found = {}
+        for key, value in stored.items():
+            try:
+                found[key] = fill(stored, "${device}" if key == "device" else value)
+            except Mistake:
+                found[key] = literal(value)
+        return as_config(found)
 
     @property
     def overrides(self) -> list[str]:

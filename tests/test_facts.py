@@ -2,15 +2,16 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
 
+from frame.build import build
 from frame.compose import compose, options
 from frame.facts import facts
+from frame.stored import resolved
 
 
 def of(experiment: str, *overrides: str, n_adversary_steps: int = 1) -> dict[str, float]:
     config = compose([f"experiment={experiment}", *overrides])
-    return facts(instantiate(config.model), instantiate(config.data), n_adversary_steps)
+    return facts(build(resolved(config.model)), build(resolved(config.data)), n_adversary_steps)
 
 
 def test_a_vae_by_hand() -> None:
@@ -33,7 +34,7 @@ def test_an_adversary_costs_more_the_more_often_it_steps() -> None:
 def test_every_method_has_them_and_stays_as_it_is(experiment: str) -> None:
     config = compose([f"experiment={experiment}"])
     torch.manual_seed(0)
-    model, data = instantiate(config.model), instantiate(config.data)
+    model, data = build(resolved(config.model)), build(resolved(config.data))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     state = torch.get_rng_state()
     found = facts(model, data)

@@ -178,7 +178,7 @@ def test_a_run_without_a_checkpoint_says_so(run: Path, tmp_path: Path) -> None:
 
 
 def test_weights_of_another_version_are_named(run: Path, tmp_path: Path) -> None:
-    copied = strange(run, tmp_path, {"architectures": {"encoder": {"layers": [16]}}})
+    copied = strange(run, tmp_path, {"model": {"encoder": {"layers": [16]}}})
     with pytest.raises(Mistake, match=r"do not fit its model as the code is now .*code\.json") as caught:
         _ = frame.open(copied).model
     assert len(str(caught.value).splitlines()) == 1

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from frame.provenance import describe_code, own_sources
 
@@ -27,13 +26,13 @@ def test_what_cannot_be_put_back_is_said_in_one_line_and_in_code_json(
     (tmp_path / "mine.py").write_text("one = 1\n")
     commit(tmp_path, ".env", "mine.py")
     monkeypatch.chdir(tmp_path)
-    assert describe_code(run, OmegaConf.create({})) == ""
+    assert describe_code(run, {}) == ""
     code = json.loads((run / "code.json").read_text())
     assert code["restores"] is True and code["dirty"] is False and code["untracked"] == [".gitignore"]
     assert code["sources"] == own_sources()  # a config that names nothing of the user's
     (tmp_path / ".env").write_text("WANDB_API_KEY=hunter2\n")
     (tmp_path / "mine.py").write_text("one = 2\n\n")
-    said = describe_code(run, OmegaConf.create({}))
+    said = describe_code(run, {})
     assert said == "code.diff does not put back .env (may hold secrets)"
     code = json.loads((run / "code.json").read_text())
     assert code["restores"] is False and code["dirty"] and code["left_out"] == {".env": "may hold secrets"}
@@ -43,6 +42,6 @@ def test_what_cannot_be_put_back_is_said_in_one_line_and_in_code_json(
 
 def test_without_git_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert describe_code(tmp_path, OmegaConf.create({})) == ""
+    assert describe_code(tmp_path, {}) == ""
     code = json.loads((tmp_path / "code.json").read_text())
     assert code["commit"] is None and code["restores"] is None and (tmp_path / "code.diff").read_bytes() == b""

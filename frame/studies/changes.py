@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from frame.compose import compose, keys
 from frame.mistakes import Mistake
 from frame.runs import RunFolder
+from frame.stored import literal, resolved, stored
 
 APART = ("experiment_name", "device", "logging")  # where a run lies and is shown does not change it
 ABSENT = object()
@@ -26,7 +26,7 @@ def changed(run: RunFolder, overrides: Sequence[str], fingerprints: dict[str, st
     found = []
     same_files = version.get("configs") == fingerprints["configs"]
     if not (same_files and _told(run) == _apart(overrides)):
-        found = _differences(OmegaConf.to_container(run.config), _composed(overrides))
+        found = _differences(run.plain, _composed(overrides))
     if version.get("sources") != fingerprints["sources"]:
         found.append("the code")
     return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
@@ -42,7 +42,8 @@ def _apart(overrides: Sequence[str]) -> list[str]:
 
 def _composed(overrides: Sequence[str]) -> Any:
     try:
-        return OmegaConf.to_container(compose(overrides))
+        config = compose(overrides)
+        return literal(stored(config, resolved(config)))
     except Mistake:
         return {}
 

@@ -7,21 +7,19 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import matplotlib
-import yaml
 from PIL import Image
 
 from frame.listing import Summary, find, shown
 from frame.mistakes import Mistake, choices
+from frame.plain import as_yaml
 from frame.studies.compare import compare, counted
 from frame.studies.plot import STYLE, Plot, plot
 from frame.studies.plot_kinds import parallel
 from frame.studies.series import label, order, settings
 from frame.studies.tables import as_html
 
-DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MOST_METRICS, MOST_PICTURES, WIDEST = 8, 60, 512  # of what is shown; pixels of a picture
 CSS = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8881 }
@@ -223,5 +221,4 @@ def _configs(done: Sequence[Summary], keys: Sequence[str], places: Sequence[str 
     yield _folded("commands", f"<pre>{html.escape(chr(10).join(commands))}</pre>")
     for setting, summary in first.items():
         config = {key: value for key, value in summary.config.items() if key != "device"}  # which is of a machine
-        text = yaml.dump(config, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
-        yield _folded(f"config of {setting}", f"<pre>{html.escape(text)}</pre>")
+        yield _folded(f"config of {setting}", f"<pre>{html.escape(as_yaml(config))}</pre>")

@@ -16,6 +16,7 @@ from frame.files import write_text
 from frame.interrupts import Interrupted, Interrupts
 from frame.mistakes import Mistake, choices
 from frame.provenance import fingerprints
+from frame.stored import resolved
 from frame.studies.cells import DONE, Cell, Study
 from frame.studies.changes import changed
 from frame.studies.launchers import Handle, Launcher, is_one_process, make_launcher
@@ -247,7 +248,7 @@ class Sweep:
         failed: dict[str, str] = {}
         different: dict[str, str] = {}
         runs: dict[str, str] = {}
-        today = fingerprints(config)
+        today = fingerprints(resolved(config))
         for cell in self.study.cells():
             state, run = self.study.state(cell), self.study.run(cell)
             runs[cell.name] = run.path.name if run is not None else ""

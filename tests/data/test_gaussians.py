@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
 
+from frame.build import build
 from frame.compose import compose
 from frame.data.base import whole_batch
 from frame.data.gaussians import Gaussians
 from frame.data.loader import Loader
 from frame.evaluation.information import InformationEvaluation
 from frame.mistakes import Mistake
+from frame.stored import resolved
 from tests.architectures.test_information import Best
 
 
@@ -47,7 +48,7 @@ def test_training_pairs_are_fresh_and_the_others_stay() -> None:
 
 
 def test_the_config_builds_it() -> None:
-    data = instantiate(compose(["data=gaussians", "data.information=6", "data.cubic=true"]).data)
+    data = build(resolved(compose(["data=gaussians", "data.information=6", "data.cubic=true"]).data))
     assert isinstance(data, Gaussians) and data.cubic and data.information == pytest.approx(6)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from scipy import ndimage
 from torch import Tensor, nn
 
 import frame
 from frame import checks
+from frame.build import build
 from frame.compose import compose
 from frame.data.augment import Affine, Drop
 from frame.data.base import DataSet, Resident, Seeded, Source, whole_batch
@@ -22,6 +22,7 @@ from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample, PerSampleSplits
 from frame.data.views import Views
 from frame.mistakes import Mistake
+from frame.stored import resolved
 from tests.processes import train
 
 
@@ -242,8 +243,9 @@ def test_augmentations_are_applied_in_their_order() -> None:
 @pytest.mark.parametrize("name, inner", [("views_digits", "Digits"), ("views_MNIST", "MNIST")])
 def test_the_configs_pass_the_check_and_build(name: str, inner: str) -> None:
     config = compose(["experiment=digits_VAE", f"data={name}", "data.augmentations.drop.p=0.3", "data.n_views=4"])
-    checks.check(config, {"optimization": ("model",), "logging": ("folder", "config")})
-    data = instantiate(config.data)
+    plain = resolved(config)
+    checks.check(plain, plain, {"optimization": ("model",), "logging": ("folder", "config")})
+    data = build(plain["data"])
     assert isinstance(data, Views) and type(data.data).__name__ == inner and data.n_views == 4
     affine, drop = data.augmentations
     assert isinstance(affine, Affine) and affine.scale == (0.9, 1.1) and affine.rotation == affine.shear

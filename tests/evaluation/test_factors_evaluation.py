@@ -1,14 +1,11 @@
 """Measures of factors, through a model and its data."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from frame.compose import config_folder
+from frame.build import build
+from frame.compose import chosen_evaluation
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
 from frame.dry_run import Head
@@ -49,10 +46,8 @@ class GridRows:
 
 
 def built(name: str) -> Evaluation:
-    config = OmegaConf.load(Path(config_folder()) / "evaluation" / f"{name}.yaml")
-    if "n_jobs" in config:
-        config.n_jobs = 1
-    evaluation: Evaluation = instantiate(config)
+    node = chosen_evaluation(name, {})
+    evaluation: Evaluation = build({**node, **({"n_jobs": 1} if "n_jobs" in node else {})})
     return evaluation
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 
+from frame.build import build
 from frame.compose import compose, options
 from frame.evaluation.base import Encodes
 from frame.evaluation.codes import caching, codes_of
+from frame.stored import resolved
 
 NAMES = [name for name in options("experiment") if name.startswith("digits_")]
 
@@ -17,8 +18,8 @@ NAMES = [name for name in options("experiment") if name.startswith("digits_")]
 @pytest.mark.parametrize("experiment", NAMES)
 def test_codes_are_kept_and_belong_to_the_weights(experiment: str, tmp_path: Path) -> None:
     config = compose([f"experiment={experiment}"])
-    model: Any = instantiate(config.model)
-    data = instantiate(config.data)
+    model: Any = build(resolved(config.model))
+    data = build(resolved(config.data))
     encodes: Any = Encodes  # kept from mypy, which would take the model for no module
     if not isinstance(model, encodes) or "y" in getattr(model, "inputs", ()):
         pytest.skip("it encodes no picture alone")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra.utils import instantiate
 
+from frame.build import build
 from frame.compose import compose, config_folder
 from frame.mistakes import Mistake
+from frame.stored import resolved
 
 DEVICE_KEYS = {"data_root", "big_data_root", "experiments_root", "download_files", "num_workers", "gpus"}
 
@@ -60,10 +61,9 @@ def test_a_loggers_keys_are_its_constructors_arguments(file: Path) -> None:
 
 
 def test_a_logger_is_built_from_its_file_with_the_config_as_it_is(tmp_path: Path) -> None:
-    # partial first: `instantiate` has an argument `config` of its own, and would build what a config names
     node = compose(["experiment=digits_VAE", "logging=tensorboard"]).logging.tensorboard
     config = {"model": {"_target_": "frame.models.VAE.VAE"}, "params": {"beta": 0.5}}
-    logger = instantiate(node, _partial_=True)(folder=tmp_path, config=config)
+    logger = build(resolved(node), folder=tmp_path, config=config)
     logger.log_metrics({"loss": 1.0}, step=1)
     logger.finalize("success")
     assert logger.config is config and len(list(tmp_path.glob("tensorboard/events*"))) == 1

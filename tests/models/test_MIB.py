@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from torch import Tensor
 from torch.distributions import Independent
 
 from frame.architectures import digits
 from frame.architectures.base import diagonal_normal
 from frame.architectures.information import CLUB, JSD, GaussianConditional, InfoNCE, JointCritic
+from frame.build import build
 from frame.coefficients import Exponential
 from frame.compose import compose
 from frame.evaluation.base import BoundsLikelihood, Encodes, HasFeatures
@@ -21,6 +21,7 @@ from frame.models.InfoMax import InfoMax
 from frame.models.InformationEstimation import InformationEstimation
 from frame.models.MIB import MIB
 from frame.models.MVInfoMax import MVInfoMax
+from frame.stored import resolved
 
 X, V1, V2 = torch.rand(3, 6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 BATCH = {"x": X, "views": [V1, V2]}
@@ -116,7 +117,7 @@ def test_an_estimator_alone_is_what_the_model_trains() -> None:
 @pytest.mark.parametrize("name, unit, end", [("MNIST_MIB", 15000, 1.0), ("digits_MIB", 1000, 0.03)])
 def test_beta_rises_from_a_thousandth_by_equal_factors(name: str, unit: int, end: float) -> None:
     config = compose([f"experiment={name}"])
-    beta = instantiate(config.params.beta)
+    beta = build(resolved(config.params.beta))
     assert isinstance(beta, Exponential)
     after, over = beta.wait, beta.over.amount
     assert (after, over) == (unit, 2 * unit)

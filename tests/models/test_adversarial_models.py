@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 
+from frame.build import build
 from frame.models.base import AdversarialModel
 from frame.optimization.adversarial import AdversarialOptimization
 from frame.optimization.base import Player
+from frame.stored import resolved
 from tests.models.test_every_model import CASES, USED, composed, model_class, rows
 from tests.optimization.fitting import fit
 
@@ -28,7 +29,7 @@ def test_a_step_leaves_the_other_players_weights_bit_identical(
     config = composed(experiment)
     config.params.batch_size = 8
     config.params.n_adversary_steps = 2
-    optimization: Any = instantiate(config.optimization, model=instantiate(config.model))
+    optimization: Any = build(resolved(config.optimization), model=build(resolved(config.model)))
     assert isinstance(optimization, AdversarialOptimization)
     step, seen = Player.update, []
 

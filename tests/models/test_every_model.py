@@ -12,12 +12,12 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import frame.models
+from frame.build import build as build_node
 from frame.compose import compose, config_folder
 from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.data.CIFAR10 import CIFAR10
@@ -26,6 +26,7 @@ from frame.data.sprites import Sprites
 from frame.dry_run import Rows
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
+from frame.stored import resolved
 from tests.optimization.fitting import fit
 
 EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
@@ -83,14 +84,14 @@ def composed(experiment: str) -> DictConfig:
 def rows(config: DictConfig, n_rows: int) -> Source:
     """The first rows that the experiment trains on."""
     with no_files():
-        data: DataSet = instantiate(config.data)
+        data: DataSet = build_node(resolved(config.data))
         return Rows(data.split("train"), n_rows)
 
 
 def build(experiment: str) -> tuple[Model, Batch]:
     """The model, and a batch that it can take."""
     config = composed(experiment)
-    return instantiate(config.model), whole_batch(rows(config, 12), torch.arange(12))
+    return build_node(resolved(config.model)), whole_batch(rows(config, 12), torch.arange(12))
 
 
 def model_of(experiment: str) -> str:
@@ -185,8 +186,8 @@ def test_a_few_steps_move_every_player(experiment: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = composed(experiment)
     config.params.batch_size = 16
-    model = instantiate(config.model)
-    optimization: Optimization = instantiate(config.optimization, model=model)
+    model = build_node(resolved(config.model))
+    optimization: Optimization = build_node(resolved(config.optimization), model=model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     fit(optimization, rows(config, 48), 6, tmp_path)
     assert all(value.isfinite() for loss in optimization.recent for value in loss.values())

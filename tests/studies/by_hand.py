@@ -56,7 +56,7 @@ def run(
     (folder / "config.yaml").write_text(yaml.safe_dump(whole))
     (folder / "overrides.yaml").write_text(yaml.safe_dump(["+experiment=byhand", f"seed={seed}"]))
     counters = {"iterations": 100, "epochs": 5.0, "seconds": 10.0}
-    (folder / "status.json").write_text(json.dumps({"format": 1, "state": state, "counters": counters}))
+    (folder / "status.json").write_text(json.dumps({"format": 2, "state": state, "counters": counters}))
     (folder / "records.jsonl").write_text("".join(json.dumps(dict(r)) + "\n" for r in records))
     return folder
 

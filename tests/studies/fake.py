@@ -26,7 +26,7 @@ def stop(number: int, frame: FrameType | None) -> None:
 
 
 def status(run: Path, state: str, reason: str = "") -> None:
-    (run / "new").write_text(json.dumps({"format": 1, "state": state, "reason": reason}))
+    (run / "new").write_text(json.dumps({"format": 2, "state": state, "reason": reason}))
     os.replace(run / "new", run / "status.json")
 
 

@@ -33,7 +33,7 @@ def run(folder: Path, beta: float, seed: int, state: str = "finished", **values:
         f"experiment_name: a\nseed: {seed}\nseeds: {{init: '${{seed}}', data: '${{seed}}'}}\nparams: {{beta: {beta}}}\n"
         "model: {_target_: frame.models.VAE.VAE}\ndata: {_target_: frame.data.digits.Digits}\n"
     )
-    (path / "status.json").write_text(json.dumps({"state": state, "format": 1}))
+    (path / "status.json").write_text(json.dumps({"state": state, "format": 2}))
     with (path / "records.jsonl").open("w") as records:
         for name, value in values.items():
             name, _, n_samples = name.replace("__", "/").partition("_n")

@@ -18,6 +18,7 @@ import yaml
 
 from frame.listing import find
 from frame.runs import RunFolder
+from frame.stored import resolved, stored
 from frame.studies.handles import run_here
 from frame.studies.signs import Lock, Worker, lives
 from tests.processes import OWN, Process
@@ -265,11 +266,11 @@ def test_what_has_changed_since_is_named_and_run_again_when_asked(tmp_path: Path
     use_own_folder(OWN / "config")
     words = yaml.safe_load((run.path / "overrides.yaml").read_text())
     config = compose(words)
-    run.describe(config, words)
+    run.describe(stored(config, resolved(config)), words)
     code, output = sweep(tmp_path)
     assert "would differ" not in output, output
     config.params.lr = 0.25
-    run.describe(config, [*words, "params.lr=0.25"])
+    run.describe(stored(config, resolved(config)), [*words, "params.lr=0.25"])
     code, output = sweep(tmp_path)
     assert "1 finished runs would differ today, and are kept; again=true runs them again" in output
     assert "beta=1.0: params.lr 0.25, now 0.001" in output and len(starts(tmp_path)) == 1

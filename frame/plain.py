@@ -1,0 +1,130 @@
+"""Plain values: mappings, lists, texts and numbers, from YAML and to it, with nothing that could be resolved."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+MAX_DEPTH = 40
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+FLOAT = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
+    r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
+)
+INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
+WORDS = {word: None for word in ("", "~", "null", "Null", "NULL")} | {
+    form: value
+    for value, names in ((True, ("true", "yes", "on")), (False, ("false", "no", "off")))
+    for name in names
+    for form in (name, name.capitalize(), name.upper())
+}
+
+
+class Text(str):
+    """A text with `${` in it, in which OmegaConf finds nothing to resolve."""
+
+    def __contains__(self, part: object) -> bool:
+        return part != "${" and isinstance(part, str) and super().__contains__(part)
+
+
+def as_config(plain: Mapping[str, Any]) -> DictConfig:
+    """Plain values with attributes, `config.params.beta`; nothing in it is ever resolved."""
+    inert = changed(plain, lambda text: Text(text) if "${" in text else text)
+    config = OmegaConf.create(inert, flags={"allow_objects": True})
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def changed(value: Any, change: Callable[[str], Any]) -> Any:
+    """The same with each text changed."""
+    if isinstance(value, dict):
+        return {key: changed(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [changed(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML's mappings, lists and scalars, without recursion, aliases or tags.
+
+    Raises:
+        ValueError: it has others, or a key twice. yaml.YAMLError: it is no YAML.
+    """
+    root: list[Any] = []
+    containers: list[Any] = [root]
+    keys: list[Any] = []  # for each open mapping the key that waits for its value
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.NodeEvent) and (isinstance(event, yaml.AliasEvent) or event.anchor is not None):
+            raise ValueError(f"line {_line(event)} has an anchor or an alias, which no run's config has")
+        if isinstance(event, yaml.CollectionEndEvent):
+            if isinstance(containers.pop(), dict):
+                keys.pop()
+            continue
+        if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
+            if event.tag is not None and not event.implicit:
+                raise ValueError(f"line {_line(event)} has the tag {event.tag}")
+        elif isinstance(event, yaml.ScalarEvent):
+            if event.tag is not None and event.tag != "!" and not any(event.implicit):
+                raise ValueError(f"line {_line(event)} has the tag {event.tag}")
+            value = scalar(event.value) if event.implicit[0] else event.value
+        else:
+            continue
+        _place(value, containers[-1], keys, event)
+        if isinstance(value, dict | list):
+            containers.append(value)
+            keys += [NOTHING] if isinstance(value, dict) else []
+            if len(containers) > MAX_DEPTH:
+                raise ValueError(f"line {_line(event)} lies more than {MAX_DEPTH} levels deep")
+    if len(root) != 1:
+        raise ValueError("it holds nothing" if not root else "it holds several documents")
+    return root[0]
+
+
+NOTHING = object()
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 0
+
+
+def _place(value: Any, container: Any, keys: list[Any], event: yaml.Event) -> None:
+    if isinstance(container, list):
+        container.append(value)
+    elif keys[-1] is NOTHING:
+        if isinstance(value, dict | list) or value in container:
+            raise ValueError(f"line {_line(event)} has a key twice, or one that is no name")
+        keys[-1] = value
+    else:
+        container[keys[-1]] = value
+        keys[-1] = NOTHING
+
+
+def scalar(text: str) -> Any:
+    """What an unquoted scalar stands for, as Hydra reads it; dates, and numbers in base 60, stay texts."""
+    if text in WORDS:
+        return WORDS[text]
+    if INTEGER.fullmatch(text):
+        return int(text.replace("_", ""))
+    if FLOAT.fullmatch(text):
+        plain = text.replace("_", "").lower()
+        return float(plain.replace(".inf", "inf").replace(".nan", "nan"))
+    return text
+
+
+class Dumper(yaml.SafeDumper):
+    """Quotes each text that some reader of YAML might take for something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+
+
+def as_yaml(plain: Mapping[str, Any]) -> str:
+    """The text of a stored config, from which `parse_yaml` reads the same values."""
+    text: str = yaml.dump(dict(plain), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    return text

@@ -1,0 +1,211 @@
+"""A run's config between what is typed and what is built: resolved once, stored, filled in where it is opened.
+
+A stored config may refer to `${device.x}`, and in `device` to the environment, `${oc.env:NAME,default}`; elsewhere only
+to variables that begin with FRAME_, which an export has for places. A `${` that is a text has a backslash before it, as
+in Hydra. No other reference is ever resolved.
+"""
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from frame.compose import config_folders
+from frame.mistakes import Mistake
+from frame.plain import changed
+
+OPENING = re.compile(r"(\\*)\$\{")
+DEVICE = re.compile(r"device((?:\.[\w-]+)*)")
+ENVIRONMENT = re.compile(r"oc\.env:\s*([A-Za-z_]\w*)\s*(?:,\s*(.*))?", re.DOTALL)
+ALWAYS = ("DATA_ROOT", "DEVICE_NAME")
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """A composed config as plain values: what is judged, checked and built.
+
+    Raises:
+        Mistake: a reference cannot be filled in.
+    """
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        where = f"{error.full_key}: " if error.full_key else ""
+        raise Mistake(f"{where}cannot be filled in: {str(error).splitlines()[0]}") from None
+    return dict(plain)
+
+
+def stored(config: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:
+    """What is written of a run's config: its plain values; `device` as it was typed, and references to it."""
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    typed = raw.get("device")
+    if not isinstance(typed, dict):
+        return dict(escaped(plain))
+    device = {key: _kept(typed, key, plain["device"][key]) for key in typed}
+    marked = {key: f"\ue000device.{key}\ue001" for key in typed}
+    try:
+        referring: Any = OmegaConf.to_container(OmegaConf.create({**raw, "device": marked}), resolve=True)
+    except OmegaConfBaseException:  # what a resolver makes of a place has no reference left
+        referring = plain
+    whole = _referring(referring, plain, device)
+    return {**whole, "device": device}
+
+
+def _kept(typed: dict[str, Any], key: str, value: Any) -> Any:
+    """A value of `device` as it was typed, where reading gives the same."""
+    try:
+        if filled({"device": typed}, f"${{device.{key}}}", None) == value:
+            return typed[key]
+    except Mistake:  # written for a resolver of Hydra's, or of the user's own
+        pass
+    return escaped(value)
+
+
+def _referring(marked: Any, plain: Any, device: dict[str, Any]) -> Any:
+    if isinstance(plain, dict) and isinstance(marked, dict):
+        return {key: _referring(marked.get(key), value, device) for key, value in plain.items()}
+    if isinstance(plain, list) and isinstance(marked, list) and len(plain) == len(marked):
+        return [_referring(a, b, device) for a, b in zip(marked, plain, strict=True)]
+    if isinstance(marked, str) and "\ue000" in marked:
+        text = escaped(marked).replace("\ue000", "${").replace("\ue001", "}")
+        try:
+            if filled({"device": device}, text, None) == plain:
+                return text
+        except Mistake:
+            pass
+    return escaped(plain)
+
+
+def escaped(value: Any) -> Any:
+    """Each `${` of a text, and the backslashes before it, such that `literal` gives the text back."""
+    return changed(value, lambda text: OPENING.sub(lambda found: found[1] * 2 + "\\${", text))
+
+
+def literal(value: Any) -> Any:
+    """A stored config to look at: escaped texts as they were, references as they are written."""
+
+    def plain(found: re.Match[str]) -> str:
+        return found[1][: len(found[1]) // 2] + "${"
+
+    return changed(value, lambda text: OPENING.sub(plain, text))
+
+
+def filled(config: Mapping[str, Any], node: Any, allowed: Collection[str] | None = ()) -> Any:
+    """A part of a stored config with its references to `device` filled in.
+
+    Args:
+        config: the stored config.
+        node: the part.
+        allowed: environment variables that `device` may read, besides DATA_ROOT, DEVICE_NAME, FRAME_* and those that
+            this machine's own config/device/ refers to; None: all of them.
+
+    Raises:
+        Mistake: `device` does not have it, a variable is not set or not allowed, or there is another kind of reference.
+    """
+    return changed(node, Filler(config.get("device"), allowed).text)
+
+
+def all_filled(config: dict[str, Any]) -> dict[str, Any]:
+    """All of a stored config filled in, by any variable: for whoever trusts the run.
+
+    Raises:
+        Mistake: see `filled`.
+    """
+    device = {"device": filled(config, "${device}", None)} if "device" in config else {}
+    rest = {key: value for key, value in config.items() if key != "device"}
+    return {**device, **filled(config, rest, None)}
+
+
+class Filler:
+    """Fills in `${device.x}`, and in `device` itself `${oc.env:NAME,default}`; what was put in is not read again."""
+
+    def __init__(self, device: Any, allowed: Collection[str] | None) -> None:
+        self.device, self.allowed = device, allowed
+        self.under_way: list[str] = []
+
+    def text(self, written: str, *, in_device: bool = False) -> Any:
+        """A text filled in; one that is a reference and nothing else becomes what stands there, of any type."""
+        if "${" not in written:
+            return written
+        parts = [part if isinstance(part, str) else self._reference(*part, in_device) for part in pieces(written)]
+        return parts[0] if len(parts) == 1 else "".join(map(str, parts))
+
+    def _reference(self, inner: str, written: str, in_device: bool) -> Any:
+        place = DEVICE.fullmatch(inner)
+        if place is not None:
+            return self._device(inner, place[1].split(".")[1:])
+        variable = ENVIRONMENT.fullmatch(inner)
+        if variable is None or not (in_device or variable[1].startswith("FRAME_")):
+            raise Mistake(f"it has {written}, which a run does not resolve: not built")
+        return self._environment(variable[1], variable[2])
+
+    def _device(self, key: str, parts: list[str]) -> Any:
+        found = self.device
+        for part in parts:
+            if not isinstance(found, dict) or part not in found:
+                raise Mistake(f"the config refers to {key}, which it does not have: set {key}=...")
+            found = found[part]
+        if key in self.under_way:
+            raise Mistake(f"{key} refers to itself: set {key}=...")
+        self.under_way.append(key)
+        try:
+            return changed(found, lambda text: self.text(text, in_device=True))
+        finally:
+            self.under_way.pop()
+
+    def _environment(self, name: str, default: str | None) -> Any:
+        readable = self.allowed is None or name.startswith("FRAME_") or name in {*ALWAYS, *self.allowed, *own_names()}
+        if readable and name in os.environ:
+            return os.environ[name]
+        if default is not None:
+            unquoted = re.fullmatch(r"\s*(['\"])(.*)\1\s*", default, re.DOTALL)
+            return unquoted[2] if unquoted else self.text(default.strip(), in_device=True)
+        where = self.under_way[-1] if self.under_way else "device"
+        if readable:
+            raise Mistake(f"{where} is the environment variable {name}, which is not set: export {name}=...")
+        raise Mistake(
+            f"{where} asks for the environment variable {name}, which a run may not read: name it in a file of your "
+            "config/device/, or set a FRAME_ variable"
+        )
+
+
+def pieces(written: str) -> list[str | tuple[str, str]]:
+    """A text's literal parts, without their escapes, and its references: what is inside, and as it is written."""
+    found: list[str | tuple[str, str]] = []
+    text, at = "", 0
+    while (opening := OPENING.search(written, at)) is not None:
+        backslashes = opening[1]
+        text += written[at : opening.start()] + backslashes[: len(backslashes) // 2]
+        end = _closing(written, opening.end()) if len(backslashes) % 2 == 0 else None
+        if end is None:
+            text, at = text + "${", opening.end()
+            continue
+        found += [text] if text else []
+        found.append((written[opening.end() : end], written[opening.end() - 2 : end + 1]))
+        text, at = "", end + 1
+    rest = text + written[at:]
+    return found + ([rest] if rest or not found else [])
+
+
+def _closing(written: str, start: int) -> int | None:
+    depth = 1
+    for place in range(start, len(written)):
+        depth += {"{": 1, "}": -1}.get(written[place], 0)
+        if depth == 0:
+            return place
+    return None
+
+
+@cache
+def _names(folder: Path) -> frozenset[str]:
+    texts = [file.read_text(errors="replace") for file in (folder / "device").glob("*.yaml")]
+    return frozenset(name for text in texts for name in re.findall(r"oc\.env:\s*(\w+)", text))
+
+
+def own_names() -> frozenset[str]:
+    """The environment variables that this machine's own device files refer to."""
+    return frozenset().union(*map(_names, config_folders()))
