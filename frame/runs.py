@@ -2,6 +2,8 @@
 
 config.yaml  overrides.yaml  code.json  code.diff  environment.json  facts.json  status.json
 metrics.csv  records.jsonl  doctor.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.ckpt
+
+It has over 300 lines because reading and writing a folder's files have to agree.
 """
 
 import fcntl
