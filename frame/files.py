@@ -85,12 +85,17 @@ def writing(out: Path) -> Iterator[None]:
 def must_wait(file: Path, operation: int) -> bool:
     """Whether a process of this machine holds a lock on the file for which flock's `operation` would have to wait."""
     try:
-        with file.open() as stream:
-            fcntl.flock(stream, operation | fcntl.LOCK_NB)
-    except FileNotFoundError:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        return True
+    except OSError:  # there is none, or somebody has put a link there, which nobody locks
         return False
+    try:
+        fcntl.flock(handle, operation | fcntl.LOCK_NB)
     except OSError:
         return True
+    finally:
+        os.close(handle)
     return False
 
 

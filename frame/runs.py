@@ -8,6 +8,7 @@ It has over 300 lines because reading and writing a folder's files have to agree
 
 import fcntl
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import IO, Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from frame import __version__, checkpoints
+from frame import __version__, checkpoints, inside
 from frame.exported import Export
 from frame.files import must_wait, write_text
 from frame.journal import Journal
@@ -77,11 +78,12 @@ class RunFolder:
         """The run in a folder that is there.
 
         Raises:
-            Mistake: there is none, or another version of frame wrote it.
+            Mistake: there is none, another version of frame wrote it, or there are links in it.
         """
         run = cls(Path(path).expanduser())
         if not (run.path / "config.yaml").is_file():
             raise Mistake(f"no run in {path}: there is no config.yaml in it")
+        inside.check(run.path)
         run.check_format()
         return run
 
@@ -98,7 +100,11 @@ class RunFolder:
 
     def lock(self) -> None:
         """Raises Mistake where another process trains in this folder."""
-        self._lock = (self.path / "lock").open("w")  # held until the process ends
+        try:
+            # held until the process ends
+            self._lock = os.fdopen(inside.opened(self.path / "lock", os.O_WRONLY | os.O_CREAT), "w")
+        except OSError as error:
+            raise Mistake(f"{self.path} cannot be locked ({error.strerror})") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -301,8 +307,11 @@ class RunFolder:
     @property
     def newest_pictures(self) -> list[Path]:
         """The newest picture of each folder below images/."""
-        folders = sorted(folder for folder in (self.path / "images").glob("*") if folder.is_dir())
-        return [max(pictures) for folder in folders if (pictures := list(folder.glob("*.png")))]
+        root = self.path / "images"
+        if root.is_symlink():
+            return []
+        found = (filter(inside.is_file, folder.glob("*.png")) for folder in sorted(root.glob("*")))
+        return [max(pictures) for some in found if (pictures := [*some])]
 
     def checkpoint(self, name: str = "last") -> dict[str, Any] | None:
         """The newest whole checkpoint called `name`, or None where there is none yet; an export's one and only.

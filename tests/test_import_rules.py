@@ -23,6 +23,7 @@ WORDS = (
     "frame.mistakes",
     "frame.units",
     "frame.files",
+    "frame.inside",
     "frame.coefficients",
     "frame.output",
     "frame.checkpoints",

@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from frame.files import write_whole
+from frame.inside import name_of
 from frame.loggers.base import RunLogger, pixels
 
 COUNTERS = ("iteration", "seconds", "epochs")  # the first columns, in this order
@@ -180,7 +180,7 @@ class FilesLogger(RunLogger):
             write_whole(path, lambda file: file.write(text.getvalue().encode()))
 
     def _file(self, kind: str, name: str, step: int, suffix: str) -> Path:
-        folder = self.folder / kind / path_name(name)
+        folder = self.folder / kind / name_of(name)
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{step:08d}.{suffix}"
 
@@ -191,8 +191,3 @@ class FilesLogger(RunLogger):
         except OSError as error:
             self._opened = False  # the file may have gone: look again before the next row
             self.warn(f"{self.folder}: {error}; the run goes on, and its numbers are written when this works again")
-
-
-def path_name(name: str) -> str:
-    """A measurement's name as one path component: 'ELBO/Validation' is 'ELBO_Validation'."""
-    return re.sub(r"[^\w .=+-]", "_", name).lstrip(".") or "_"

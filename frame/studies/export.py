@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from frame import __version__
 from frame.exported import FORMAT, MANIFEST, WEIGHTS, Export
+from frame.inside import name_of
 from frame.mistakes import Mistake
 from frame.opening import Run
 from frame.opening import open as open_run
+from frame.plain import as_yaml
 from frame.runs import FORMAT as RUN_FORMAT
 from frame.studies.card import Card
 from frame.studies.encoder import export_encoder, rows_of
@@ -61,7 +61,8 @@ def export(
     run = open_run(folder, packages=packages, checkpoint=checkpoint, weights=weights)
     if run.export is not None:
         raise Mistake(f"{folder} is an export already: export the run that it was made from")
-    out = out or Path("exports") / f"{run.config.experiment_name}_{run.folder.path.resolve().name}"
+    name = f"{name_of(str(run.config.get('experiment_name')))}_{name_of(run.folder.path.resolve().name)}"
+    out = out or Path("exports") / name
     if out.exists():
         raise Mistake(f"{out} is there already, and nothing is overwritten: choose another, out=...")
     state = run.folder.checkpoint(checkpoint)
@@ -82,12 +83,12 @@ def export(
 
 
 def _fill(folder: Path, run: Run, state: dict[str, Any], form: str, tolerance: float) -> None:
-    raw: Any = OmegaConf.to_container(run.config, resolve=False)
-    device: Any = OmegaConf.to_container(run.config.device, resolve=True)
+    raw = run.folder.stored
+    device = run.folder.filled("device")
     private = Private([run.folder.path, folder.parent, device["data_root"], device["experiments_root"]])
     clean, variables = private.config(raw, str(device["data_root"]))
     kept = "average" if run.weights == "average" and state["average"] is not None else "raw"
-    name = str(run.config.experiment_name)
+    name = name_of(str(raw.get("experiment_name")))
     experiment = {key: value for key, value in clean.items() if key not in ("device", "logging")}
     modules = own_modules(raw)
     write_weights(folder / WEIGHTS, run.model.state_dict())
@@ -153,7 +154,7 @@ def _bits(tensor: Tensor) -> Tensor:
 
 def _write_yaml(file: Path, config: dict[str, Any], head: str = "") -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    file.write_text(head + as_yaml(config))
 
 
 def _copy_results(folder: Path, run: Run, private: Private) -> None:

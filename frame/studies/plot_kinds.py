@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from frame.inside import name_of
 from frame.listing import Summary, shown
 from frame.mistakes import Mistake, choices
 from frame.studies.plot import HEIGHT, STYLE, WIDTH, Plot
@@ -73,9 +74,8 @@ def _places(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]
 
 
 def newest_picture(summary: Summary, name: str) -> Path | None:
-    """The newest picture that a run drew under a name; '/' in it is '_' in its folder."""
-    folder = summary.run.path / "images" / name.replace("/", "_")
-    return max(folder.glob("*.png"), default=None) if folder.is_dir() else None
+    """The newest picture that a run drew under a name."""
+    return next((found for found in summary.run.newest_pictures if found.parent.name == name_of(name)), None)
 
 
 def _read(file: Path) -> Image.Image:

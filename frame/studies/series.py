@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from frame import inside
 from frame.listing import Summary, find, shown, varying
 from frame.mistakes import Mistake, choices
 from frame.studies.compare import counted
@@ -152,7 +153,7 @@ def _course(summary: Summary, x: str, y: str) -> np.ndarray:
     """Iteration, position on the axis, value [N, 3], of one run; what is logged each few iterations counts, too."""
     found = {record["iteration"]: (record["seconds"], record["value"]) for record in summary.course(y)}
     file = summary.run.path / "metrics.csv"
-    if not found and file.exists():
+    if not found and inside.is_file(file):
         with file.open() as stream:
             rows = [row for row in csv.DictReader(stream) if row.get(y)]
         found = {int(row["iteration"]): (float(row["seconds"]), float(row[y])) for row in rows}
