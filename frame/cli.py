@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from frame import output
+from frame import choosing, output
 from frame.commandline import COMMANDS, own_folder, parse
 from frame.compose import PARTS, check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
 from frame.interrupts import Interrupted
@@ -160,6 +160,9 @@ def list_runs(words: Sequence[str]) -> int:
     )
     print(table([{column: summary.get(column) for column in columns} for summary in chosen], columns))
     print(f"\n{len(chosen)} of {len(everything)} runs")
+    by = sort.removeprefix("-")
+    if any(choosing.on_test(record) for summary in chosen if by and (record := summary.record(by)) is not None):
+        print(f"sorted by {by}, which is measured on test: whoever picks a run here has chosen it on test")
     return 0
 
 

@@ -230,7 +230,8 @@ COMMANDS = {
         ),
         Command(
             "frame compare STUDY [RUN ...] rows=params.beta metrics=[ELBO/Test] [select=valid] [within=experiment]"
-            " [against=...] [minimize=[a]] [columns=[a]] [sort=a] [out=table.tex]",
+            " [against=...] [minimize=[a]] [columns=[a]] [sort=a] [allow_test=true]"
+            " [out=table.tex]",
             {
                 "rows": names,
                 "metrics": names,
@@ -240,6 +241,7 @@ COMMANDS = {
                 "minimize": any_names,
                 "columns": any_names,
                 "sort": text,
+                "allow_test": truth,
                 "out": file("it ends in one of", ".csv", ".md", ".tex"),
             },
             places=(1, math.inf),

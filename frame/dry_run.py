@@ -1,6 +1,6 @@
 """One tiny batch through everything, before a run's folder is made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from frame import choosing
 from frame.build import build
 from frame.callbacks.base import Monitor
 from frame.callbacks.evaluation import EvaluationCallback
@@ -21,6 +22,7 @@ from frame.evaluation.base import evaluating
 from frame.mistakes import Mistake, NoNumber, choices
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
+from frame.output import say
 from frame.stored import resolved
 
 ROWS = 4
@@ -97,8 +99,8 @@ def dry_run(
     except (TypeError, ValueError) as error:
         raise Mistake(f"optimization: {str(error).splitlines()[0]}") from error
     few = Head(data, ROWS)
-    measured: set[str] = set()
-    unseen: list[str] = []  # evaluations without a number on so few rows: what they will find is not known yet
+    measured: dict[str, str] = {}  # their splits
+    unseen: dict[str, str] = {}  # evaluations without a number on so few rows: what they will find is not known yet
     for callback in callbacks:
         if isinstance(callback, EvaluationCallback):
             if callback.every is not None:
@@ -108,18 +110,29 @@ def dry_run(
                 with evaluating(copy), naming_shapes(copy, batch, f"{callback.name}: "):
                     entry = callback.evaluator.evaluate(copy, few)
             except NoNumber:  # of four rows
-                unseen.append(callback.name)
+                unseen[callback.name] = str(callback.evaluator.evaluate_on)
                 continue
-            measured |= {record["name"] for record in entry.records(callback.name, 0, 0, "")}
+            measured |= {record["name"]: record["split"] for record in entry.records(callback.name, 0, 0, "")}
     for callback in callbacks:
         if isinstance(callback, Monitor):
             callback.check(players)
+    _check_monitors(callbacks, config, measured, unseen)
+
+
+def _check_monitors(
+    callbacks: Sequence[Callback], config: DictConfig, measured: Mapping[str, str], unseen: Mapping[str, str]
+) -> None:
+    """Raises Mistake where a monitor waits for what nobody measures, or would choose on test; names have splits."""
     monitors = [(type(c).__name__, c.monitor) for c in callbacks if isinstance(c, Monitor)]
     if config.checkpoint.best is not None:
         monitors.append(("checkpoint.best", str(config.checkpoint.best)))
     for who, name in monitors:
-        if name not in measured and not any(name.startswith(prefix) for prefix in unseen):
+        splits = [measured[name]] if name in measured else [unseen[key] for key in unseen if name.startswith(key)]
+        if not splits:
             raise Mistake(f"{who}: {choices(name, measured, kind='measurement')}")
+        allowed = bool(config.get(choosing.ALLOW))
+        if note := choosing.check(who, name, [{"split": split} for split in splits], allowed):
+            say(note)
 
 
 def having(key: str) -> list[str]:

@@ -47,8 +47,9 @@ from frame.units import Duration, limits_of, save_interval
 
 # what `frame` itself passes to a constructor that the config names
 GIVEN = {"optimization": ("model",), "logging": ("folder", "config")}
-# what a resumed run may change: how long it trains, and where it runs
-CHANGEABLE = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "device.", "checkpoint.every")
+# what a resumed run may change: how long it trains, where it runs, and that it may choose on test
+LIMITS = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+CHANGEABLE = (*LIMITS, "device.", "checkpoint.every", "allow_test")
 
 
 @dataclass

@@ -1,14 +1,16 @@
-"""Intervals and differences over seeds: t intervals, paired t tests, Holm's correction."""
+"""Intervals and differences over seeds: t intervals, t tests by scipy, Holm's correction."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+BOUNDS = {"%": (0.0, 100.0), "of 1": (0.0, 1.0)}  # what a number of this unit cannot leave
+Label = TypeVar("Label")
 
 
 @dataclass(frozen=True)
@@ -19,21 +21,40 @@ class Sample:
         values: by what runs that are paired share: seed and seed of the data's order.
         mean: of them.
         half: half of the t interval; NaN for one value.
+        low, high: its ends, cut where the unit ends (an accuracy at 100 %); NaN for one value.
     """
 
     values: Mapping[Any, float]
     mean: float
     half: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Mapping[Any, float], unit: str = "") -> "Sample":
+        """The sample of finite values, at least one."""
+        mean, half = interval([*values.values()])
+        low, high = ends(mean, half, [*values.values()], unit)
+        return cls(values, mean, half, low, high)
+
+    @property
+    def is_cut(self) -> bool:
+        return self.low > self.mean - self.half or self.high < self.mean + self.half
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of paired values: mean, half of its t interval, the t test's p value, and how many pairs."""
+    """Mean of a difference, half of its t interval, the two-sided p value of its t test, and how many pairs it is of.
+
+    Without pairs (n = 0) it is one of means, and the test is Welch's. NaN for what cannot be said; p is NaN, too, where
+    all pairs differ by the same, which no test takes for a draw: `untold` says so.
+    """
 
     mean: float
     half: float
     p: float
     n: int
+    untold: bool = False
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
@@ -42,22 +63,69 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     mean = float(np.mean(values))
     if n < 2:
         return mean, math.nan
-    return mean, float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return mean, float(stats.t.ppf((1 + level) / 2, n - 1) * stats.sem(values))
 
 
-def paired(values: Mapping[Any, float], others: Mapping[Any, float]) -> Difference:
-    """Of `values` from `others` where both have a value; p of the two-sided t test that the mean is 0."""
-    differences = [value - others[key] for key, value in values.items() if key in others]
-    n = len(differences)
-    if n == 0:
-        return Difference(math.nan, math.nan, math.nan, 0)
-    mean, half = interval(differences)
-    spread = float(np.std(differences, ddof=1)) if n > 1 else math.nan
-    # one pair tells nothing; differences that are equal but for the dust of their sums are no draws
-    if n < 2 or spread < 1e-9 * max(1.0, abs(mean)):
-        return Difference(mean, half, math.nan, n)
-    t = mean / (spread / math.sqrt(n))
-    return Difference(mean, half, float(2 * stats.t.sf(abs(t), n - 1)), n)
+def ends(mean: float, half: float, values: Iterable[float], unit: str) -> tuple[float, float]:
+    """Both ends of an interval, cut at the bounds of the unit where all values keep within them."""
+    low, high = BOUNDS.get(unit, (-math.inf, math.inf))
+    if not all(low <= value <= high for value in values):
+        low, high = -math.inf, math.inf
+    return (math.nan, math.nan) if math.isnan(half) else (max(mean - half, low), min(mean + half, high))
+
+
+def difference(values: Mapping[Any, float], others: Mapping[Any, float]) -> Difference:
+    """Of `values` from `others`; see `differences`."""
+    return differences([(values, others)])[0]
+
+
+def differences(pairs: Sequence[tuple[Mapping[Any, float], Mapping[Any, float]]]) -> list[Difference]:
+    """Of the first from the second of each pair.
+
+    Where both have two seeds or more in common, of these alone, by the paired t test; else of all, by Welch's, where
+    each has two or more; else without a test.
+    """
+    found: dict[int, Difference] = {}
+    # scipy is slow to start and tests many at once: they are sorted by their numbers of values
+    together: dict[tuple[int, int], list[tuple[int, list[float], list[float]]]] = {}
+    for at, (values, others) in enumerate(pairs):
+        common = [key for key in values if key in others]
+        if len(common) >= 2:
+            one = (at, [values[key] for key in common], [others[key] for key in common])
+            together.setdefault((len(common), 0), []).append(one)
+        elif len(values) >= 2 and len(others) >= 2:
+            two = (at, [*values.values()], [*others.values()])
+            together.setdefault((len(values), len(others)), []).append(two)
+        else:
+            mean = math.fsum(values[key] - others[key] for key in common) if common else _mean(values) - _mean(others)
+            found[at] = Difference(mean, math.nan, math.nan, len(common))
+    for (n, m), many in together.items():
+        a, b = np.array([a for _, a, _ in many]), np.array([b for _, _, b in many])
+        for (at, _, _), (mean, half, p, dust) in zip(many, _tested(a, b, paired=m == 0), strict=True):
+            found[at] = Difference(mean, half, p, n if m == 0 else 0, untold=dust)
+    return [found[at] for at in range(len(pairs))]
+
+
+def _mean(values: Mapping[Any, float]) -> float:
+    return math.fsum(values.values()) / len(values)
+
+
+def _tested(a: np.ndarray, b: np.ndarray, paired: bool) -> list[tuple[float, float, float, bool]]:
+    """Mean, half, p and whether it does not vary, for each row of values."""
+    mean = (a - b).mean(1) if paired else a.mean(1) - b.mean(1)
+    spread = (a - b).std(1) if paired else np.maximum(a.std(1), b.std(1))
+    size = np.maximum(np.abs(a).max(1), np.abs(b).max(1))
+    dust = spread <= 1e-9 * np.maximum(1e-300, size)  # equal but for the rounding of sums
+    half, p = np.zeros(len(a)), np.full(len(a), math.nan)
+    if not dust.all():
+        kept_a, kept_b = a[~dust], b[~dust]
+        if paired:
+            tested: Any = stats.ttest_rel(kept_a, kept_b, axis=1)
+        else:
+            tested = stats.ttest_ind(kept_a, kept_b, axis=1, equal_var=False)
+        bounds = tested.confidence_interval(LEVEL)
+        half[~dust], p[~dust] = (bounds.high - bounds.low) / 2, tested.pvalue
+    return [*zip(mean.tolist(), half.tolist(), p.tolist(), dust.tolist(), strict=True)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -69,6 +137,34 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(known) - rank) * p))
         adjusted[i] = highest
     return adjusted
+
+
+def adjusted(found: Sequence[Difference]) -> list[float]:
+    """Their p values after Holm; differences that do not vary count as tests, since chance decides which they are."""
+    after = holm([1.0 if one.untold else one.p for one in found])
+    return [math.nan if one.untold else p for one, p in zip(found, after, strict=True)]
+
+
+def leads(values: Mapping[Any, float], others: Mapping[Any, float], less: bool) -> bool:
+    """Whether the mean of `values` is better than that of `others`, over the seeds that both have, if any."""
+    common = [key for key in values if key in others]
+    a, b = [values[key] for key in common or values], [others[key] for key in common or others]
+    gain = float(np.mean(a) - np.mean(b)) * (-1 if less else 1)
+    return gain > 1e-12 * max(map(abs, (*a, *b)))  # more than the rounding of sums
+
+
+def ranked(samples: Mapping[Label, Mapping[Any, float]], less: bool) -> list[Label]:
+    """The labels, the best mean first; who leads the one above over the seeds that both have stands above it.
+
+    So one that leads all others is the first, however many seeds each has.
+    """
+    order: list[Label] = []
+    for label in sorted(samples, key=lambda label: _mean(samples[label]) * (1 if less else -1)):
+        at = len(order)
+        while at and leads(samples[label], samples[order[at - 1]], less):
+            at -= 1
+        order.insert(at, label)
+    return order
 
 
 def shown(sample: Sample) -> str:

@@ -14,6 +14,7 @@ from frame.inside import name_of
 from frame.listing import Summary, shown
 from frame.mistakes import Mistake, choices
 from frame.studies.plot import HEIGHT, STYLE, WIDTH, Plot
+from frame.studies.rows import by_seed
 from frame.studies.series import finished, label, repeated, settings, unit_of
 
 
@@ -26,7 +27,7 @@ def parallel(places: Sequence[str | Path] | Sequence[Summary], y: str) -> Plot:
         raise Mistake("the runs differ in no parameter: parallel coordinates have nothing to show")
     rows = []
     for key, group in repeated(done, keys).items():
-        found = [float(summary.get(y)) for summary in group if summary.get(y) is not None]
+        found = [*by_seed(group, y).values()]
         if found:
             rows.append([*key, len(found), float(np.mean(found))])
     columns = [[row[i] for row in rows] for i in range(len(keys))] + [[row[-1] for row in rows]]

@@ -1,5 +1,6 @@
 """What a sweep shows while it runs, and what its runs have found so far."""
 
+import math
 import re
 import shutil
 import sys
@@ -7,38 +8,49 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean as mean
+from typing import Any
 
+from frame import choosing
 from frame.runs import RunFolder
 from frame.studies.cells import Study
+from frame.studies.intervals import ranked
 
 
-def values(run: RunFolder, metric: str) -> list[float]:
-    """A run's measurements of the metric, in their order."""
-    return [float(record["value"]) for record in run.records if record["name"] == metric]
+def values(run: RunFolder, metric: str, allow_test: bool = False) -> list[float]:
+    """A run's measurements of the metric, in their order.
+
+    Raises:
+        Mistake: they were measured on test, and nobody has allowed that.
+    """
+    found = [record for record in run.records if record["name"] == metric]
+    choosing.check("metric", metric, found, allow_test)
+    return [float(record["value"]) for record in found]
 
 
 def last(measured: Sequence[float]) -> float | None:
     return measured[-1] if measured else None
 
 
-def best(study: Study) -> tuple[str, float, int] | None:
-    """The best point's name, the mean of its finished seeds and how many they are; None while there is none."""
-    metric, found = study.sweep.metric, dict[int, list[float]]()
+def best(study: Study, allow_test: bool = False) -> tuple[str, float, int] | None:
+    """The best point's name, the mean of its finished seeds and how many they are; None while there is none.
+
+    Of the points with the most finished seeds: one lucky seed is not better than three.
+    """
+    metric, found = study.sweep.metric, dict[int, dict[Any, float]]()
     names: dict[int, str] = {}
     for cell in study.cells() if metric else []:
         run = study.run(cell)
-        if (
-            run is not None
-            and run.status.get("state") == "finished"
-            and (value := last(values(run, metric))) is not None
-        ):
-            found.setdefault(cell.number, []).append(value)
+        if run is None or run.status.get("state") != "finished":
+            continue
+        value = last(values(run, metric, allow_test))
+        if value is not None and math.isfinite(value):
+            found.setdefault(cell.number, {})[cell.seed] = value
             names[cell.number] = re.sub(r",?seed=\d+$", "", cell.name)
     if not found:
         return None
-    means = {number: mean(seeds) for number, seeds in found.items()}
-    number = (max if study.sweep.maximize else min)(means, key=lambda n: means[n])
-    return names[number], means[number], len(found[number])
+    most = max(map(len, found.values()))
+    number = ranked({n: seeds for n, seeds in found.items() if len(seeds) == most}, not study.sweep.maximize)[0]
+    return names[number], mean(found[number].values()), most
 
 
 class StatusLine:

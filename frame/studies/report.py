@@ -110,11 +110,14 @@ def _missing(others: Sequence[Summary], keys: Sequence[str]) -> str:
 def _tables(
     runs: Sequence[Summary], done: Sequence[Summary], keys: Sequence[str], metrics: Sequence[str], asked: bool
 ) -> Iterator[str]:
-    """A table a metric, since one that was measured in several ways says so and the others stand; of names by rank."""
+    """A table a metric, since one that was measured in several ways says so and the others stand; of names by rank.
+
+    By rank on test, too, which chooses nothing, and the table says so.
+    """
     names = not all(isinstance(summary.get(keys[0]), int | float) for summary in done)
     for i, metric in enumerate(metrics):
         try:
-            table = as_html(compare(runs, keys, [metric], sort=metric if names else None))
+            table = as_html(compare(runs, keys, [metric], sort=metric if names else None, allow_test=True))
         except Mistake as mistake:
             if asked and not any(metric in summary.newest for summary in done):
                 raise

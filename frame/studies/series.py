@@ -13,8 +13,9 @@ from frame import inside
 from frame.listing import Summary, find, shown, varying
 from frame.mistakes import Mistake, choices
 from frame.studies.compare import counted
-from frame.studies.intervals import interval
+from frame.studies.intervals import ends, interval
 from frame.studies.protocols import one_protocol
+from frame.studies.rows import by_seed, one_a_seed
 
 COSTS = ("parameters", "encoder_parameters", "flops_per_sample", "flops", "epochs", "seconds")
 PROGRESS = {
@@ -33,16 +34,20 @@ class Series:
     label: str
     x: list[Any]
     values: list[list[float]]
+    unit: str = ""
 
     def points(self, band: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean and the ends of its band; NaN for those where there is one value."""
         means = np.array([np.mean(v) for v in self.values])
-        half = np.array([math.nan if len(v) < 2 or band == "none" else self._half(v, band) for v in self.values])
-        return means, means - half, means + half
+        low, high = np.array([self._ends(v, band) for v in self.values]).T
+        return means, low, high
 
-    @staticmethod
-    def _half(values: Sequence[float], band: str) -> float:
-        return interval(values)[1] if band == "ci" else float(np.std(values, ddof=1))
+    def _ends(self, values: Sequence[float], band: str) -> tuple[float, float]:
+        mean, half = interval(values)
+        if band == "ci":
+            return ends(mean, half, values, self.unit)
+        deviation = float(np.std(values, ddof=1)) if band == "sd" and len(values) > 1 else math.nan
+        return mean - deviation, mean + deviation
 
 
 def finished(places: Sequence[str | Path] | Sequence[Summary]) -> tuple[list[Summary], list[str]]:
@@ -119,12 +124,13 @@ def unit_of(summaries: Sequence[Summary], y: str) -> str:
 
 
 def values(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()) -> list[Series]:
-    """A metric over a key of the runs."""
+    """A metric over a key of the runs, of each seed once; see `by_seed`."""
+    unit = unit_of(summaries, y)
     series: dict[Any, Series] = {}
     for key, group in repeated(summaries, [*hue, x]).items():
-        found = [float(summary.get(y)) for summary in group if summary.get(y) is not None]
+        found = [*by_seed(group, y).values()]
         if found and key[-1] is not None:
-            line = series.setdefault(key[:-1], Series(label(hue, group[0]) if hue else y, [], []))
+            line = series.setdefault(key[:-1], Series(label(hue, group[0]) if hue else y, [], [], unit))
             line.x.append(key[-1])
             line.values.append(found)
     return [*series.values()]
@@ -135,7 +141,7 @@ def curves(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()
     keys = list(hue) or settings(summaries)
     series = []
     for group in repeated(summaries, keys).values():
-        courses = [course for summary in group if len(course := _course(summary, x, y))]
+        courses = [course for summary in one_a_seed(group).values() if len(course := _course(summary, x, y))]
         if not courses:
             continue
         first, last = max(c[0, 0] for c in courses), min(c[-1, 0] for c in courses)
@@ -145,8 +151,13 @@ def curves(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()
             raise Mistake(f"the runs of {label(keys, group[0])} have no iterations of {y} in common")
         position = np.mean([np.interp(at, c[:, 0], c[:, 1]) for c in courses], axis=0)
         height = np.stack([np.interp(at, c[:, 0], c[:, 2]) for c in courses])
-        series.append(Series(label(keys, group[0]) or y, position.tolist(), height.T.tolist()))
+        series.append(Series(label(keys, group[0]) or y, position.tolist(), height.T.tolist(), _unit(group, y)))
     return series
+
+
+def _unit(summaries: Sequence[Summary], y: str) -> str:
+    """Of a metric that was measured; '' of what was logged."""
+    return next((str(s.newest[y]["unit"] or "") for s in summaries if y in s.newest), "")
 
 
 def _course(summary: Summary, x: str, y: str) -> np.ndarray:

@@ -11,17 +11,19 @@ from statistics import fmean as mean
 
 from omegaconf import DictConfig
 
-from frame.compose import check_parts, compose
+from frame import choosing
 from frame.files import write_text
 from frame.interrupts import Interrupted, Interrupts
-from frame.mistakes import Mistake, choices
+from frame.mistakes import Mistake
 from frame.provenance import fingerprints
+from frame.runs import RunFolder
 from frame.stored import resolved
 from frame.studies.cells import DONE, Cell, Study
 from frame.studies.changes import changed
+from frame.studies.goal import first_config, on_test
 from frame.studies.launchers import Handle, Launcher, is_one_process, make_launcher
 from frame.studies.progress import StatusLine, best, duration, last, last_line, percent, values
-from frame.studies.sweep_file import VARIANT, SweepFile, load, typed
+from frame.studies.sweep_file import SweepFile, load, typed
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def sweep(file: Path, options: Options) -> int:
     described = load(source)
     if options.run_cap is not None:
         described = SweepFile(**{**vars(described), "run_cap": options.run_cap})
-    config = _first_config(described, options)
+    config = first_config(described, options.overrides, options.seeds)
     folder = options.folder or (
         file if file.is_dir() else Path(str(config.device.experiments_root)) / "studies" / source.stem
     )
@@ -85,20 +87,6 @@ def sweep(file: Path, options: Options) -> int:
         )
         with closing(launcher):
             return Sweep(study, launcher, options, config).run()
-
-
-def _first_config(described: SweepFile, options: Options) -> DictConfig:
-    """The config of a point, so that mistakes are found before anything is started; of each variant, too."""
-    middle = {key: of.at(0.5) for key, of in described.parameters.items()}
-    points = [{**middle, VARIANT: name} for name in described.variants] or [middle]
-    seed = [f"seed={options.seeds[0]}"] if options.seeds else []
-    config, *_ = [compose([*described.overrides(point), *options.overrides, *seed]) for point in points]
-    check_parts(config)
-    if described.metric:
-        names = [str(node.name) for node in (config.get("callbacks") or {}).values() if node and "name" in node]
-        if not any(described.metric == name or described.metric.startswith(f"{name}/") for name in names):
-            raise Mistake(f"metric: {choices(described.metric, names, kind='evaluation of this experiment')}")
-    return config
 
 
 @dataclass
@@ -128,6 +116,8 @@ class Sweep:
         self.line = StatusLine()
         self.next_claim = 0.0
         self.retry = self._retried(config)
+        self.allow_test = bool(config.get(choosing.ALLOW))
+        self.chosen_on_test = bool(self.sweep.metric and on_test([config], self.sweep.metric))
 
     def run(self) -> int:
         study = self.study
@@ -142,6 +132,9 @@ class Sweep:
                 self._stop()
                 print("frame: stopped; the same command goes on from here", file=sys.stderr)
                 return signalled.code if isinstance(signalled, Interrupted) else 130
+            except Mistake:  # what runs here is measured on test
+                self._stop()
+                raise
         self.line.clear()
         return self._last_words()
 
@@ -190,6 +183,9 @@ class Sweep:
         ]
         return [*self.sweep.overrides(dict(cell.point)), *self.options.overrides, *seed, *place]
 
+    def _values(self, run: RunFolder) -> list[float]:
+        return values(run, self.sweep.metric, self.allow_test)
+
     def _settle(self, one: Running, code: int) -> None:
         """Takes down how a cell ended."""
         cell, run = one.cell, self.study.run(one.cell)
@@ -197,7 +193,7 @@ class Sweep:
             run.set_status("ended early", reason=one.early)
         if run is not None and run.status.get("state") in DONE:
             self.took.append(time.monotonic() - one.since)
-            value = last(values(run, self.sweep.metric))
+            value = last(self._values(run))
             self.study.tell(one.claim, value)
             shown = "" if value is None else f"  {self.sweep.metric} {value:.5g}"
             self.line.say(f"  {cell.name}{shown}  {one.early or f'{self.took[-1]:.0f} s'}")
@@ -218,13 +214,13 @@ class Sweep:
         rule, run = self.sweep.early_terminate, self.study.run(one.cell)
         if rule is None or run is None or one.early:
             return
-        measured = values(run, self.sweep.metric)
+        measured = self._values(run)
         reached = sum(rung <= len(measured) for rung in rule.rungs)
         if reached <= one.judged:
             return
         one.judged = reached
         others = [self.study.run(cell) for cell in self.study.cells() if cell != one.cell]
-        theirs = [values(other, self.sweep.metric) for other in others if other is not None]
+        theirs = [self._values(other) for other in others if other is not None]
         rung = rule.ends(measured, theirs, self.sweep.maximize)
         if rung is not None:
             one.early = f"ended early by Hyperband after {rung} measurements"
@@ -281,7 +277,7 @@ class Sweep:
         if self.took and total:
             left = (total - done - len(self.given_up)) * mean(self.took) / max(1, states.count("running"))
             words.append(f"about {duration(left)} left")
-        found = best(self.study)
+        found = best(self.study, self.allow_test)
         if found is not None:
             words.append(f"best {found[1]:.5g} ({found[0]})")
         words += [f"{one.cell.name} {percent(self.logs / f'{one.cell.name}.log')}" for one in self.running]
@@ -295,9 +291,10 @@ class Sweep:
         )
         for name, reason in self.given_up.items():
             print(f"failed   {name}: {reason}" + ("" if reason == "failed before" else f" ({self.logs / name}.log)"))
-        found = best(self.study)
+        found = best(self.study, self.allow_test)
         if found is not None:
             over = f", mean of {found[2]} seeds" if found[2] > 1 else ""
-            print(f"best     {self.sweep.metric} {found[1]:.5g}{over}: {found[0]}")
+            by = ", chosen on test" if self.chosen_on_test else ""
+            print(f"best     {self.sweep.metric} {found[1]:.5g}{over}{by}: {found[0]}")
         print(f"runs     frame list {self.study.folder}")
         return 1 if self.given_up else 0

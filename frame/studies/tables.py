@@ -20,7 +20,11 @@ def terminal(comparison: Comparison) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in [head, *body]
     ]
-    stars = ["* better than every other row, p < 0.05 after Holm"] if any(row.bold for row in comparison.rows) else []
+    stars = (
+        ["* better than every other row, p < 0.05 after Holm over all pairs of rows"]
+        if any(row.bold for row in comparison.rows)
+        else []
+    )
     return "\n".join([*lines, "", "mean ± 95 % t interval over seeds", *stars, *comparison.notes])
 
 
@@ -104,8 +108,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def _numbers(comparison: Comparison, metric: str, sample: Sample) -> list[Any]:
-    low, high = sample.mean - sample.half, sample.mean + sample.half
-    return [metric, comparison.units[metric], len(sample.values), sample.mean, low, high]
+    return [metric, comparison.units[metric], len(sample.values), sample.mean, sample.low, sample.high]
 
 
 def _titled(comparison: Comparison, metric: str) -> str:
@@ -133,8 +136,7 @@ def _cells(
             line.append(bold(cell) if metric in row.bold else cell)
             if metric in compared:
                 one = row.differences.get(metric)
-                known = one is not None and one.n > 0
-                line += [spread(one.mean, one.half, "+") if one is not None and known else ""]
+                line += [spread(one.mean, one.half, "+") if one is not None else ""]
                 line += [p(one.p) if one is not None and not math.isnan(one.p) else ""]
         body.append([*line, *(_short(row.facts[key]) for key in comparison.columns)])
     for floor, samples in comparison.floors.items():

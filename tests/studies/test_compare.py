@@ -1,8 +1,10 @@
 """Comparisons: their statistics against scipy and numbers worked out by hand, and the tables as files."""
 
 import csv
+import itertools
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from frame.commandline import is_place
 from frame.listing import find
 from frame.mistakes import Mistake
 from frame.studies.compare import compare, counted
-from frame.studies.intervals import holm, interval, paired, spread
+from frame.studies.intervals import adjusted, difference, differences, holm, interval, ranked, spread
 from frame.studies.series import settings
 from frame.studies.tables import escape
 from tests.studies import by_hand
@@ -63,13 +65,13 @@ def test_the_interval_is_scipys() -> None:
 def test_the_paired_difference_is_scipys_and_takes_the_shared_seeds_alone() -> None:
     a = {1: 1.0, 2: 2.0, 3: 4.5, 9: 100.0}
     b = {3: 4.0, 2: 1.7, 1: 0.4, 7: -50.0}
-    found = paired(a, b)
+    found = difference(a, b)
     reference = stats.ttest_rel([1.0, 2.0, 4.5], [0.4, 1.7, 4.0])
     assert (found.n, found.mean, found.p) == (3, pytest.approx(1.4 / 3), pytest.approx(reference.pvalue))
     low, high = reference.confidence_interval(0.95)
     assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
-    assert math.isnan(paired({1: 93.1, 2: 92.7, 3: 0.3}, {1: 93.0, 2: 92.6, 3: 0.2}).p)  # equal but for rounding
-    assert paired({1: 1.0}, {2: 1.0}).n == 0 and math.isnan(paired({1: 1.0}, {1: 0.0}).p)
+    assert math.isnan(difference({1: 93.1, 2: 92.7, 3: 0.3}, {1: 93.0, 2: 92.6, 3: 0.2}).p)  # equal but for rounding
+    assert difference({1: 1.0}, {2: 1.0}).n == 0 and math.isnan(difference({1: 1.0}, {1: 0.0}).p)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_it_chooses_on_valid_and_reports_test(study: Path) -> None:
 
 
 def test_less_is_better_where_that_is_said(study: Path) -> None:
-    comparison = compare(find([study]), ["params.beta"], [TEST], minimize=[TEST], sort=TEST)
+    comparison = compare(find([study]), ["params.beta"], [TEST], minimize=[TEST], sort=TEST, allow_test=True)
     assert comparison.rows[0].label == ("2.0",) and TEST in comparison.rows[0].bold
 
 
@@ -122,7 +124,7 @@ def test_the_record_says_what_is_better(study: Path, better: str, winner: str | 
     for path in study.glob("*/*/records.jsonl"):
         records = [json.loads(line) | {"better": better} for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    comparison = compare(find([study]), ["params.beta"], [TEST], sort=TEST)
+    comparison = compare(find([study]), ["params.beta"], [TEST], sort=TEST, allow_test=True)
     assert [row.name for row in comparison.rows if row.bold] == ([winner] if winner else [])
     assert comparison.rows[0].name == (winner or "0.5")
     assert any(note.endswith("; less is better") for note in comparison.notes) is (better == "less")
@@ -306,3 +308,188 @@ def test_a_metric_at_an_iteration_or_after_so_many_seconds(tmp_path: Path) -> No
 def test_a_cells_folder_has_equal_signs_and_is_no_option() -> None:
     assert is_place("runs/beta=1,seed=2") and is_place("'runs/beta=*/*'") and is_place("study")
     assert not is_place("metrics=[ELBO/Test]") and not is_place("out=runs/table.md") and not is_place("a.n_samples=1")
+
+
+A = {1: 1.0, 2: 1.1, 3: 1.2, 4: 10.0}
+B = {1: 2.0, 2: 2.11, 3: 2.2}
+
+
+def rows(folder: Path, values: dict[str, dict[int, float]], name: str = "ELBO/Test", **more: Any) -> Path:
+    """A study by hand: a row for each name, a run for each seed."""
+    for row, by_seed in values.items():
+        for seed, value in by_seed.items():
+            records = [by_hand.record(name, value, **more)]
+            by_hand.run(folder / f"{row}{seed}" / f"2026-01-0{1 + seed % 9}", {"row": row}, seed, records)
+    return folder
+
+
+def compared(folder: Path, values: dict[str, dict[int, float]], **more: Any) -> Any:
+    return compare(find([rows(folder, values, **more)]), ["params.row"], [TEST])
+
+
+def test_a_row_that_loses_each_pair_has_no_star_however_good_its_mean(tmp_path: Path) -> None:
+    made = compared(tmp_path, {"a": A, "b": B})
+    a, b = made.rows
+    assert a.samples[TEST].mean > b.samples[TEST].mean and not a.bold and b.bold == {TEST}
+    one = a.differences[TEST]  # from b, which is the best of the pairs
+    assert (one.n, one.mean) == (3, pytest.approx(-1.0033, abs=1e-3)) and one.p < 1e-4
+    assert any("means are over all runs of a row" in note and "3 seeds are in all rows" in note for note in made.notes)
+
+
+def test_a_clear_loser_is_no_winner_where_less_is_better(tmp_path: Path) -> None:
+    made = compared(tmp_path, {"a": {s: -v for s, v in A.items()}, "b": {s: -v for s, v in B.items()}}, better="less")
+    assert [row.name for row in made.rows if row.bold] == ["b"]
+
+
+def test_rows_without_common_seeds_are_told_apart_by_welch_and_that_is_said(tmp_path: Path) -> None:
+    x, y = {1: 1.0, 2: 1.1, 3: 1.2}, {4: 2.0, 5: 2.2, 6: 2.1}
+    made = compared(tmp_path, {"x": x, "y": y})
+    reference = stats.ttest_ind([*x.values()], [*y.values()], equal_var=False)
+    one = made.rows[0].differences[TEST]
+    low, high = reference.confidence_interval(0.95)
+    assert (one.n, one.p) == (0, pytest.approx(reference.pvalue))
+    assert (one.mean - one.half, one.mean + one.half) == pytest.approx((low, high))
+    assert any("tested by Welch's t test" in note for note in made.notes) and made.rows[1].bold == {TEST}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"x": {1: 1.0, 2: 2.0}, "y": {1: 1.5, 2: 2.5}}, "differ by the same for each seed"),
+        ({"x": {1: 1.0}, "y": {1: 2.0}}, "too few runs for a test"),
+        ({"x": {1: 1.0}, "y": {2: 2.0, 3: 2.1}}, "one seed has no interval"),
+        ({"x": {1: 1.0, 2: math.nan, 3: 1.1}, "y": {1: 0.5, 2: 0.1, 3: 0.2}}, "1 runs have a ELBO/Test that is NaN"),
+        ({"x": {1: 1.0, 2: math.inf, 3: 1.1}, "y": {1: 0.5, 2: 0.1, 3: 0.2}}, "1 runs have a ELBO/Test that is NaN"),
+    ],
+)
+def test_what_cannot_be_tested_is_said_and_has_no_star(
+    tmp_path: Path, values: dict[str, dict[int, float]], said: str
+) -> None:
+    made = compared(tmp_path, values)
+    assert any(said in note for note in made.notes), made.notes
+    assert not any(row.bold for row in made.rows) and all(math.isfinite(row.samples[TEST].mean) for row in made.rows)
+
+
+def test_an_interval_of_accuracies_ends_at_a_hundred(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = rows(tmp_path / "study", {"x": {1: 99.0, 2: 99.9, 3: 98.0}}, unit="%")
+    out = tmp_path / "t.csv"
+    assert main(["compare", str(study), "rows=model", "metrics=[ELBO/Test]", f"out={out}"]) == 0
+    assert "cut where its unit ends" in capsys.readouterr().out
+    (line,) = csv.DictReader(out.read_text().splitlines())
+    assert float(line["high"]) == 100 and float(line["low"]) < 97
+
+
+def test_of_several_runs_of_a_seed_the_newest_counts_and_that_is_said(tmp_path: Path) -> None:
+    for day, beta, value in ((1, 9.0, 1.0), (3, 0.5, 3.0), (2, 2.0, 2.0)):
+        records = [by_hand.record(TEST, value)]
+        by_hand.run(tmp_path / f"beta={beta}" / f"2026-01-0{day}", {"beta": beta}, 1, records)
+    made = compare(find([tmp_path]), ["model"], [TEST])
+    assert made.rows[0].samples[TEST].values == {("1", "1"): 3.0}
+    (note,) = [note for note in made.notes if "newest of each seed" in note]
+    assert "of 3 runs" in note and "1 in all though they differ in params.beta" in note
+    assert not any("averaged" in note for note in made.notes)
+
+
+def families(kind: str, n_rows: int, n_seeds: int, random: np.random.Generator) -> list[dict[int, float]]:
+    """Rows of a study without any difference."""
+    shift = 3 * random.normal(size=n_seeds)
+    found = []
+    for i in range(n_rows):
+        scale = 10 ** random.uniform(-1, 1) if kind == "spread" else 1.0
+        seeds = range(100 * i, 100 * i + n_seeds) if kind == "apart" else range(n_seeds)
+        kept = [s for s in seeds if kind != "lost" or s < 2 or random.random() < 0.7]
+        drawn = [(0 if kind == "apart" else shift[s % 100]) + scale * random.normal() for s in kept]
+        found.append(dict(zip(kept, [round(v) if kind == "ties" else v for v in drawn], strict=True)))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["shared", "apart", "lost", "ties", "spread"])
+@pytest.mark.parametrize(("n_rows", "n_seeds"), [(2, 2), (3, 3), (6, 5), (10, 10)])
+def test_where_nothing_differs_few_studies_show_a_difference_from_the_best(
+    kind: str, n_rows: int, n_seeds: int
+) -> None:
+    random = np.random.default_rng(0)
+    n_studies = 1000 if n_rows < 6 else 200
+    studies = [families(kind, n_rows, n_seeds, random) for _ in range(n_studies)]
+    pairs = [*itertools.combinations(range(n_rows), 2)]
+    # many at once, for speed; that `compare` shows just these is tested below
+    found = differences([(study[i], study[j]) for study in studies for i, j in pairs])
+    shown_in = 0
+    for number, study in enumerate(studies):
+        best = ranked(dict(enumerate(study)), less=False)[0]
+        after = adjusted(found[number * len(pairs) : (number + 1) * len(pairs)])
+        shown_in += any(p < 0.05 for p, pair in zip(after, pairs, strict=True) if best in pair)
+    limit = 0.05 + 3 * math.sqrt(0.05 * 0.95 / n_studies)  # three standard errors of the simulation
+    assert shown_in <= limit * n_studies
+
+
+def test_the_p_values_that_are_shown_are_those_of_all_pairs_of_rows(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    study = families("lost", 4, 5, random)
+    study[2] = {seed: value + 6 for seed, value in study[2].items()}
+    made = compared(tmp_path, {name: study[i] for i, name in enumerate("abcd")})
+    pairs = [*itertools.combinations(range(4), 2)]
+    after = dict(zip(pairs, adjusted(differences([(study[i], study[j]) for i, j in pairs])), strict=True))
+    for i, row in enumerate(made.rows):
+        if i != 2:
+            assert row.differences[TEST].p == pytest.approx(after[min(i, 2), max(i, 2)])
+    assert made.rows[2].bold == ({TEST} if all(p < 0.05 for pair, p in after.items() if 2 in pair) else set())
+
+
+def test_a_row_named_beforehand_is_tested_with_fewer_corrections(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    values = {name: {s: float(random.normal()) + (name == "e") * 2.5 for s in range(1, 6)} for name in "abcde"}
+    runs = find([rows(tmp_path, values)])
+    best = compare(runs, ["params.row"], [TEST])
+    named = compare(runs, ["params.row"], [TEST], against="e")
+    for row, other in zip(best.rows, named.rows, strict=True):
+        if row.name != "e":
+            assert other.differences[TEST].mean == row.differences[TEST].mean
+            assert other.differences[TEST].p <= row.differences[TEST].p
+    assert any("over all 10 pairs of rows" in note for note in best.notes)
+    assert any("over 4 tests against it" in note for note in named.notes)
+
+
+def test_a_row_chosen_among_many_is_tested_as_one_of_many(tmp_path: Path) -> None:
+    """within= leaves out rows that chance could have chosen, too."""
+    for seed in (1, 2, 3):
+        for lr in (0.1, 0.2, 0.3):
+            method(tmp_path, "VAE", lr, seed, valid=80 + lr + seed, test=80 + lr + seed + 0.01 * seed * lr)
+        method(tmp_path, "MIB", 0.1, seed, valid=70.0 + seed, test=70.0 + seed + 0.02 * seed)
+    words: Any = {"select": "valid", "within": "experiment"}
+    made = compare(find([tmp_path]), ["experiment", "params.lr"], ["Probe/Test"], **words)
+    assert len(made.rows) == 2 and any("over all 6 pairs of rows" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("Final", ["select=Final"]),
+        ("Final", ["select=valid"]),  # it has no other on valid
+        ("A/Test", ["select=A/Test@9"]),
+        ("A/Test", ["select=test"]),
+        ("A/Validation", ["select=valid"]),  # its name says so, its split does not
+        ("Final", ["sort=Final"]),
+        ("A/Test", ["sort=A/Test@9"]),
+        ("Final", ["select=Final", "within=model"]),
+    ],
+)
+def test_a_split_and_no_name_decides_what_is_chosen_on_test(
+    tmp_path: Path, name: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for beta in (0.5, 2.0):
+        by_hand.run(tmp_path / str(beta), {"beta": beta}, 1, [by_hand.record(name, beta, iteration=9)])
+    words = ["compare", str(tmp_path), "rows=params.beta", f"metrics=[{name}]", *options]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "a row is not chosen on test" in error and "allow_test=true" in error and error.count("\n") == 1
+    assert main([*words, "allow_test=true", f"out={tmp_path / 't.md'}"]) == 0
+    said = re.compile("chosen on test: |ordered on test: ")
+    assert said.search(capsys.readouterr().out) and said.search((tmp_path / "t.md").read_text())
+    assert main([*words, "allow_test=yes"]) == 2 and "no allow_test 'yes'" in capsys.readouterr().err
+
+
+def test_runs_that_were_trained_with_the_word_are_named(tmp_path: Path) -> None:
+    by_hand.run(tmp_path / "1", {"beta": 1.0}, 1, [by_hand.record(TEST, 1.0)], allow_test=True)
+    made = compare(find([tmp_path]), ["model"], [TEST])
+    assert any("1 runs were trained with allow_test=true" in note for note in made.notes)
