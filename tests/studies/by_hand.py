@@ -47,7 +47,7 @@ def run(
         "experiment_name": "byhand",
         "params": dict(params),
         "seed": seed,
-        "seeds": {"init": "${seed}", "data": "${seed}", "noise": "${seed}"},
+        "seeds": {"init": seed, "data": seed, "noise": seed},
         "model": {"_target_": f"frame.models.{model}.{model}"},
         "data": {"_target_": "frame.data.digits.Digits"},
         "optimization": {"_target_": "frame.optimization.batch.BatchOptimization"},

@@ -32,7 +32,7 @@ def run(folder: Path, beta: float, seed: int, state: str = "finished", **values:
         path = path.with_name(path.name + "_2")
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(
-        f"experiment_name: a\nseed: {seed}\nseeds: {{init: '${{seed}}', data: '${{seed}}'}}\nparams: {{beta: {beta}}}\n"
+        f"experiment_name: a\nseed: {seed}\nseeds: {{init: {seed}, data: {seed}}}\nparams: {{beta: {beta}}}\n"
         "model: {_target_: frame.models.VAE.VAE}\ndata: {_target_: frame.data.digits.Digits}\n"
     )
     (path / "status.json").write_text(json.dumps({"state": state, "format": 2}))
