@@ -18,7 +18,7 @@ from frame.callbacks.base import Monitor
 from frame.callbacks.evaluation import EvaluationCallback
 from frame.compose import compose, config_folder
 from frame.data.base import Batch, DataSet, Source, whole_batch
-from frame.evaluation.base import evaluating
+from frame.evaluation.base import Predicts, evaluating, given
 from frame.mistakes import Mistake, NoNumber, choices
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
@@ -29,14 +29,39 @@ ROWS = 4
 
 
 class Head(DataSet):
-    """The first rows of every split of another data set."""
+    """The first rows of every split of another data set, which is compared and checked as a whole."""
 
     def __init__(self, data: DataSet, n_rows: int) -> None:
         super().__init__()
-        self.data, self.n_rows, self.splits = data, n_rows, data.splits
+        self.data, self.n_rows, self.splits, self.absent = data, n_rows, data.splits, data.absent
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def n_classes(self) -> int | None:
+        return self.data.n_classes
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        return self.data.classes
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.data.keys
 
     def load(self, split: str) -> Source:
         return Rows(self.data.split(split), self.n_rows)
+
+    def training(self) -> Source:
+        return Rows(self.data.training(), self.n_rows)
+
+    def identity(self, split: str) -> dict[str, Any]:
+        return self.data.identity(split)
+
+    def limit_labels(self, n_classes: int) -> None:
+        self.data.limit_labels(n_classes)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["data"], name)
@@ -87,6 +112,8 @@ def dry_run(
         )
     # on a copy, since a loss may write buffers and an evaluation may fail halfway
     copy = deepcopy(model)
+    if "y" in getattr(model, "needs", ()):
+        _limit_labels(copy, batch, data)
     with evaluating(copy), naming_shapes(copy, batch), torch.enable_grad():
         losses = copy(batch)
         if isinstance(copy, AdversarialModel):
@@ -133,6 +160,16 @@ def _check_monitors(
         allowed = bool(config.get(choosing.ALLOW))
         if note := choosing.check(who, name, [{"split": split} for split in splits], allowed):
             say(note)
+
+
+def _limit_labels(model: Model, batch: Batch, data: DataSet) -> None:
+    """Labels beyond what the model tells apart end here, or where their row is read."""
+    n_classes = getattr(model, "n_classes", None)
+    if n_classes is None and isinstance(model, Predicts):
+        with evaluating(model), naming_shapes(model, batch), torch.no_grad():
+            n_classes = model.predict(*given(model, batch)).shape[1]
+    if n_classes is not None:
+        data.limit_labels(int(n_classes))
 
 
 def having(key: str) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frame.data.base import DataSet
+from frame.data.identity import DataChanged
 from frame.evaluated import Notes, key_of
 from frame.evaluation.base import evaluating
 from frame.evaluation.codes import caching
@@ -129,8 +130,8 @@ def evaluate_run(
         shared: the data of the run before, taken where this run has the same, and put in its place else.
 
     Raises:
-        Mistake: no run, no checkpoint, no evaluation, a split that the data does not have, or none that the model and
-            the data can serve.
+        Mistake: no run, no checkpoint, no evaluation, a split that the data does not have, none that the model and the
+            data can serve, or data that are not those that the run was trained on.
     """
     notes = Notes(folder)
     seen = notes.opened(checkpoint)
@@ -169,6 +170,8 @@ def evaluate_run(
         try:
             with opening(opener):
                 evaluation.check(run.model, run.data_set)
+        except DataChanged:
+            raise
         except Mistake as mistake:
             refused[name] = str(mistake)
     if refused and len(refused) == len(evaluators):
@@ -184,6 +187,8 @@ def evaluate_run(
                 with evaluating(run.model), opening(opener):
                     entry = evaluation.evaluate(run.model, run.data_set)
                 entry.check()
+            except DataChanged:
+                raise
             except Mistake as mistake:  # collapsed codes, too few rows: this one has no number, the others may
                 refused[name] = str(mistake)
                 continue
@@ -280,4 +285,4 @@ def _share(run: Run, shared: dict[str, DataSet]) -> None:
         built = run.data_set
         shared.clear()
         shared[key] = built
-    run.data_set = shared[key]
+    run.data_set = run.of_this_run(shared[key])

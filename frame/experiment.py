@@ -28,7 +28,7 @@ from frame.callbacks.losses import LossLog
 from frame.callbacks.progress import ProgressBar
 from frame.callbacks.stopping import Signals, StopOnSignal
 from frame.compose import changed_by, check_parts
-from frame.data.base import DataSet
+from frame.data.base import DataSet, described
 from frame.data.loader import Loader
 from frame.data.per_sample import as_data_set
 from frame.dry_run import Head, dry_run
@@ -83,11 +83,13 @@ def train(config: DictConfig, overrides: Sequence[str]) -> int:
         if trainer.global_rank > 0:
             return fit(experiment, None)
         steps = getattr(optimization, "n_adversary_steps", 1)
+        data = described(experiment.data)
         costs = {**facts(experiment.model, experiment.data, steps), "batch_size": optimization.batch_size}
         root = Path(str(experiment.config.device.experiments_root))
         run = RunFolder.create(root, str(experiment.config.experiment_name))
         try:
             run.write_facts(costs)
+            run.write_data(data)
             run.describe(stored(config, experiment.plain), overrides)
         except OSError as error:
             run.discard()
@@ -101,7 +103,8 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
     """Goes on from the last checkpoint in `folder`, with the limits that `overrides` set; returns the exit code.
 
     Raises:
-        Mistake: there is no run, another process trains in it, or the overrides change what it is.
+        Mistake: there is no run, another process trains in it, the overrides change what it is, or its
+            data have changed.
     """
     run = RunFolder.existing(folder)
     if Export.at(run.path) is not None:
@@ -119,7 +122,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
             "To go on: train_for=..., above what is done"
         )
         return 0
-    experiment = build(plain)
+    experiment = build(plain, run)
     with Signals(experiment.trainer, experiment.optimization):
         if experiment.trainer.global_rank > 0:
             return fit(experiment, None, state)
@@ -154,11 +157,12 @@ def _stamp(run: RunFolder) -> list[tuple[int, int]]:
     return [(stat.st_ino, stat.st_mtime_ns) for stat in found]
 
 
-def build(config: DictConfig | dict[str, Any]) -> Experiment:
+def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> Experiment:
     """Builds everything and tries it on a few rows; writes nothing.
 
     Args:
         config: as it was composed; or plain values, which are built as they are.
+        run: the one that goes on, whose data these have to be.
 
     Raises:
         Mistake: names what is wrong and what to do.
@@ -179,6 +183,8 @@ def build(config: DictConfig | dict[str, Any]) -> Experiment:
     np.random.seed(int(seed.init) % 2**32)
     torch.manual_seed(int(seed.init))
     data = as_data_set(build_node(plain["data"], "data"))
+    if run is not None:
+        data.expect(run.data, str(run.path))
     if config.get("data_rows") is not None:
         data = Head(data, int(config.data_rows))
     model = build_node(plain["model"], "model")

@@ -172,9 +172,19 @@ class Run:
         """The run's data, whole.
 
         Raises:
-            Mistake: the config names what may not be built, or files are missing when a split is read.
+            Mistake: the config names what may not be built; or files are missing, or the data are not those that the
+                run was trained on, some of it when a split is read.
         """
-        return build_data(self.folder, self.packages, self.export)
+        return self.of_this_run(build_data(self.folder, self.packages, self.export))
+
+    def of_this_run(self, data: DataSet) -> DataSet:
+        """`data`, which have to be those that the run was trained on.
+
+        Raises:
+            DataChanged: they are others, as far as this is known before a split is read.
+        """
+        data.expect(self.folder.data, str(self.folder.path))
+        return data
 
     def data(self, split: str) -> Source:
         """One split of the run's data."""

@@ -21,8 +21,15 @@ from frame.mistakes import Damaged
 MAX_BYTES = 20_000_000  # of a small file
 LARGEST = 1e150  # of a finite number: squares of larger ones overflow
 TEXT, NUMBER, FLAG = (str, type(None)), (int, float, type(None)), (bool, type(None))
-MAPPING, ANY_NODES = (dict, type(None)), (dict, list, type(None))
-WORDS = {TEXT: "text", NUMBER: "number", FLAG: "true or false", MAPPING: "mapping", ANY_NODES: "mapping or list"}
+MAPPING, ANY_NODES, NAMES = (dict, type(None)), (dict, list, type(None)), (list, type(None))
+WORDS: Mapping[tuple[type, ...], str] = {
+    TEXT: "text",
+    NUMBER: "number",
+    FLAG: "true or false",
+    MAPPING: "mapping",
+    ANY_NODES: "mapping or list",
+    NAMES: "list",
+}
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Kind = tuple[type, ...] | Mapping[str, Any]
 
@@ -37,6 +44,7 @@ STATUS: Mapping[str, Kind] = {
 FACTS: Mapping[str, Kind] = dict.fromkeys(
     ("parameters", "encoder_parameters", "flops_per_sample", "batch_size"), NUMBER
 )
+DATA: Mapping[str, Kind] = {"classes": NAMES, "n_classes": NUMBER, "splits": MAPPING}
 CODE: Mapping[str, Kind] = dict.fromkeys(("frame", "commit", "sources", "configs"), TEXT)
 PART: Mapping[str, Kind] = {"_target_": TEXT}
 CONFIG: Mapping[str, Kind] = {

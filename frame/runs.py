@@ -1,6 +1,6 @@
 """A run's folder: what is in it, and how it is opened again.
 
-config.yaml  overrides.yaml  code.json  code.diff  environment.json  facts.json  status.json
+config.yaml  overrides.yaml  code.json  code.diff  environment.json  facts.json  data.json  status.json
 metrics.csv  records.jsonl  doctor.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.ckpt
 
 It has over 300 lines because reading and writing a folder's files have to agree.
@@ -27,7 +27,19 @@ from frame.journal import Journal
 from frame.mistakes import Damaged, Mistake
 from frame.plain import as_config, as_yaml, parse_yaml
 from frame.provenance import describe_code, environment
-from frame.reading import CODE, FACTS, STATUS, content, damaged, in_training, is_diagnosis, is_record, mapping, words
+from frame.reading import (
+    CODE,
+    DATA,
+    FACTS,
+    STATUS,
+    content,
+    damaged,
+    in_training,
+    is_diagnosis,
+    is_record,
+    mapping,
+    words,
+)
 from frame.stored import filled as fill
 from frame.stored import literal
 
@@ -202,6 +214,24 @@ class RunFolder:
     def facts(self) -> dict[str, Any]:
         """What `write_facts` wrote; nothing where an older version made the run."""
         return mapping(self.path / "facts.json", FACTS)
+
+    def write_data(self, described: Mapping[str, Any]) -> None:
+        """What `frame.data.base.described` says of the data that the run is trained on."""
+        write_text(self.path / "data.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What `write_data` wrote; nothing where it did not.
+
+        Raises:
+            Damaged: the file is something else.
+        """
+        file = self.path / "data.json"
+        found = mapping(file, DATA)
+        parts, names = (found.get("splits") or {}).values(), found.get("classes") or []
+        if not all(isinstance(part, dict) for part in parts) or not all(isinstance(name, str) for name in names):
+            raise damaged(file, "is not what a run writes")
+        return found
 
     @property
     def code(self) -> dict[str, Any]:

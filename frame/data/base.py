@@ -1,10 +1,13 @@
 """What a data set is: named splits, each a `Source` of whole batches."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from frame.data.identity import compare_classes, compare_split, identity_of
+from frame.data.labels import check_range
 from frame.mistakes import Mistake, choices
 
 # 'x': [B, *shape] · 'y': [B] · 'factors': [B, K] · 'views': V x [B, *shape] · 'env': [B] · 'index': [B]
@@ -48,6 +51,8 @@ class DataSet:
     """Named splits, loaded when first asked for. A subclass fills `splits` and `load`; constructors read nothing."""
 
     splits: tuple[str, ...] = ("train", "valid", "test")
+    _expected: tuple[Mapping[str, Any], str] | None = None
+    _n_labels: int | None = None
 
     def __init__(self) -> None:
         self._loaded: dict[str, Source] = {}
@@ -61,6 +66,11 @@ class DataSet:
     @property
     def n_classes(self) -> int | None:
         """How many values 'y' has; None where there is no 'y' or nobody knows."""
+        return None if self.classes is None else len(self.classes)
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        """The classes' names, in the order of 'y'; None where they have none."""
         return None
 
     @property
@@ -81,17 +91,87 @@ class DataSet:
         """The split called `name`, read once.
 
         Raises:
-            Mistake: there is no such split.
+            Mistake: there is no such split, a label is out of range, or its rows are others than `expect` was told.
         """
         if name not in self.splits:
             raise Mistake(self.absent.get(name) or choices(name, self.splits, kind="split"))
         if name not in self._loaded:
             self._loaded[name] = self.load(name)
+            try:
+                self._check_labels(name)
+                self._compare(name)
+            except Mistake:
+                del self._loaded[name]
+                raise
         return self._loaded[name]
+
+    def identity(self, split: str) -> dict[str, Any]:
+        """By which a split is known again: 'rows', and hashes of what is cheap to look at.
+
+        Data sets that know it without reading override this.
+        """
+        return identity_of(self.split(split))
+
+    def expect(self, kept: Mapping[str, Any], owner: str) -> None:
+        """From now on the data have to be those that `owner`, a run, was trained on; splits are compared when read.
+
+        Args:
+            kept: 'classes', 'n_classes' and 'splits', as `described` says them; what is not in it is not compared.
+            owner: named in the message.
+
+        Raises:
+            DataChanged: the classes or a split that is read already are others; later from `split`.
+        """
+        compare_classes(kept, self.classes, self.n_classes, owner)
+        self._expected = (kept.get("splits") or {}, owner)
+        for name in self._loaded:
+            self._compare(name)
+
+    def limit_labels(self, n_classes: int) -> None:
+        """From now on labels are 0 .. n_classes - 1, as a model takes them.
+
+        Raises:
+            Mistake: one of a split that is read already is not; later from `split`, or where a row is read.
+        """
+        self._n_labels = n_classes
+        for name in self._loaded:
+            self._check_labels(name)
+
+    def _compare(self, name: str) -> None:
+        kept, owner = self._expected or ({}, "")
+        if name in kept:
+            compare_split(kept[name], name, self.identity(name), owner)
+
+    def _check_labels(self, name: str) -> None:
+        source = self._loaded[name]
+        n_classes = self.n_classes if self._n_labels is None else self._n_labels
+        if n_classes is None:
+            return
+        y = getattr(source, "y", None)
+        if isinstance(y, Tensor):
+            check_range(y, n_classes, f"{type(self).__name__}, '{name}'")
+        elif hasattr(source, "n_classes"):  # it looks at each row that it reads
+            source.n_classes = n_classes
 
     def training(self) -> Source:
         """What a model trains on: the split 'train', as evaluations see it unless a subclass augments it."""
         return self.split("train")
+
+
+def described(data: DataSet) -> dict[str, Any]:
+    """Class names and each split's identity, as a run keeps them; splits that cannot be read are left out."""
+    splits = {}
+    for name in data.splits:
+        read_before = name in data._loaded
+        try:
+            splits[name] = data.identity(name)
+        except Exception:  # training has read what it needs; whoever asks for this split is told what is wrong with it
+            if read_before:
+                raise
+        if not read_before:
+            data._loaded.pop(name, None)
+    classes = None if data.classes is None else [str(name) for name in data.classes]
+    return {"classes": classes, "n_classes": data.n_classes, "splits": splits}
 
 
 def moved(batch: Batch, device: torch.device | str) -> Batch:

@@ -1,16 +1,20 @@
 """A folder of the user's own pictures."""
 
 import hashlib
+import os
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from frame.data.base import DataSet, Source
+from frame.data.identity import digest
 from frame.data.memory import InMemory, check_binarize
 from frame.mistakes import Mistake
 
@@ -103,6 +107,12 @@ class Images(DataSet):
             raise Mistake(f"Images: there are no pictures ({', '.join(sorted(SUFFIXES))}) for '{name}' in {base}")
         return super().split(name)
 
+    def identity(self, split: str) -> dict[str, Any]:
+        """Rows, and a hash of the files' relative paths, classes included, and sizes: no picture is read for it."""
+        base, paths = self._paths.get(split, (self.root, []))
+        told = [f"{_name(path)} {(base / path).stat().st_size}" for path in paths]
+        return {"rows": len(paths), "files": digest("\n".join(told).encode())}
+
     def load(self, split: str) -> Source:
         base, paths = self._paths[split]
         classes = {name: i for i, name in enumerate(self.classes)}
@@ -138,9 +148,14 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))
 
 
+def _name(path: Path) -> str:
+    """A relative path as every system writes it."""
+    return unicodedata.normalize("NFC", path.as_posix())
+
+
 def _held_out(paths: list[Path], part: float) -> tuple[list[Path], list[Path]]:
     """The part held out, and the others."""
-    by_hash = sorted(paths, key=lambda path: hashlib.sha256(path.as_posix().encode()).digest())
+    by_hash = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(_name(path))).digest())
     n = round(len(paths) * part)
     return sorted(by_hash[:n]), sorted(by_hash[n:])
 

@@ -1,9 +1,13 @@
 """Splits that lie in memory as uint8 tensors, and data sets that come as official training and test files."""
 
+import copy
+
 import torch
 from torch import Tensor
 
+from frame.data.arrays import as_tensor, stored_rows
 from frame.data.base import Batch, DataSet, Source
+from frame.data.labels import class_numbers
 from frame.mistakes import Mistake, choices
 
 BINARIZE = ("none", "dynamic", "static")
@@ -26,24 +30,27 @@ class InMemory:
 
     Args:
         x: [N, *shape], uint8 pictures (a model sees x / 255), or float32 rows that are used as they are.
-        y: [N] classes, or None.
+        y: [N] classes, whole numbers of any type from 0, or None.
         binarize: 'none'; 'dynamic', pixels are drawn afresh at each use with probability x / 255 (Salakhutdinov and
             Murray 2008); 'static', drawn once, here, so that the pictures never change.
         seed: of the static binarization.
 
     Raises:
-        Mistake: an unknown `binarize`, or x and y of different lengths.
+        Mistake: an unknown `binarize`, x that is neither of the two or not finite, y that are no numbers of classes, or
+            x and y of different lengths.
     """
 
     def __init__(self, x: Tensor, y: Tensor | None = None, *, binarize: str = "none", seed: int = 0) -> None:
         check_binarize(binarize)
+        x = stored_rows(x, "x")
         if binarize != "none" and x.dtype != torch.uint8:
             raise Mistake(f"binarize={binarize} needs pictures as uint8, not {x.dtype}: use binarize=none")
-        if y is not None and len(y) != len(x):
-            raise Mistake(f"there are {len(x)} pictures and {len(y)} labels: give one label to each picture")
+        labels = None if y is None else class_numbers(as_tensor(y, "y"), "y")
+        if labels is not None and len(labels) != len(x):
+            raise Mistake(f"there are {len(x)} pictures and {len(labels)} labels: give one label to each picture")
         if binarize == "static":
             x = bernoulli(x, torch.Generator().manual_seed(seed)).to(torch.uint8).mul_(255)
-        self.x, self.y = x, None if y is None else y.long()
+        self.x, self.y = x, labels
         self.dynamic = binarize == "dynamic"
 
     def __len__(self) -> int:
@@ -66,8 +73,8 @@ class InMemory:
 
     def to(self, device: torch.device) -> "InMemory":
         """The same split with its tensors on `device`."""
-        there = InMemory(self.x.to(device), None if self.y is None else self.y.to(device))
-        there.dynamic = self.dynamic
+        there = copy.copy(self)
+        there.x, there.y = self.x.to(device), None if self.y is None else self.y.to(device)
         return there
 
 
@@ -107,8 +114,8 @@ class OfficialSplits(DataSet):
             return official
         n_kept = self.n_train - self.n_valid
         rows = slice(0, n_kept) if split == "train" else slice(n_kept, self.n_train)
-        part = InMemory(official.x[rows], None if official.y is None else official.y[rows])  # views, no copies
-        part.dynamic = official.dynamic
+        part = copy.copy(official)
+        part.x, part.y = official.x[rows], None if official.y is None else official.y[rows]  # views, no copies
         return part
 
     def _whole(self, train: bool) -> InMemory:

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frame.data.arrays import as_tensor, channels_first, channels_last, finite, picture, plain
 from frame.data.base import Batch, DataSet, Source
+from frame.data.identity import digest
+from frame.data.labels import check_range, class_numbers, held_out, labels_of
 from frame.data.loader import mix
 from frame.mistakes import Mistake, choices
 
@@ -21,9 +24,10 @@ _KEYS = {"image": "x", "label": "y"}  # as Hugging Face calls them
 class PerSample:
     """Rows of a data set that is indexed one by one.
 
-    An item is x, a pair (x, y), or a mapping with 'x' (or 'image'), 'y' (or 'label') and others. Pictures of PIL, and
-    uint8 arrays [H, W] or [H, W, C], become uint8 [C, H, W]; other arrays and tensors keep their shape. A model sees
-    uint8 pictures as x / 255.
+    An item is x, a pair (x, y), or a mapping with 'x' (or 'image'), 'y' (or 'label') and others. Pictures of PIL of 8
+    bits, and uint8 arrays [H, W], [H, W, C] or, where it can be nothing else, [C, H, W], become uint8 [C, H, W];
+    palettes, CMYK and other colours become RGB. Other arrays and tensors keep their shape. A model sees uint8 pictures
+    as x / 255. Labels of any type of whole numbers become int64; where `n_classes` is set they lie below it.
 
     What an item draws from the random states of Python, numpy or torch is determined by (seed, epoch, row), in
     whichever process it runs. A numpy `Generator` that the data set keeps for itself is out of reach.
@@ -33,8 +37,11 @@ class PerSample:
         rows: those of its rows that belong to this split; all by default.
 
     Raises:
-        Mistake: `data` has no length; from `batch`, an item that cannot be read so.
+        Mistake: `data` has no length; from `batch`, an item that cannot be read so, by its row: another type, a NaN, a
+            picture of 16 bits, a label that is no class.
     """
+
+    n_classes: int | None = None
 
     def __init__(self, data: Any, rows: Sequence[int] | None = None) -> None:
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
@@ -56,7 +63,8 @@ class PerSample:
         with _random_states() as seed_all:
             for index in indices.tolist():
                 seed_all(mix(self.seed, self.epoch, index))
-                items.append(self._row(self.data[self.rows[index]]))
+                row = self.rows[index]
+                items.append(self._row(self.data[row], f"{self._name}, row {row}"))
         batch: Batch = {key: self._stack(key, items) for key in items[0]}
         return {**batch, "index": indices}
 
@@ -64,7 +72,7 @@ class PerSample:
         x: Tensor = batch["x"]
         return {**batch, "x": x.float().mul_(1 / 255)} if x.dtype == torch.uint8 else batch
 
-    def _row(self, item: Any) -> dict[str, Tensor]:
+    def _row(self, item: Any, where: str) -> dict[str, Tensor]:
         named: dict[str, Any] = {"x": item}
         if isinstance(item, Mapping):
             named = {_KEYS.get(str(key), str(key)): value for key, value in item.items()}
@@ -76,25 +84,34 @@ class PerSample:
             named = dict(zip(("x", "y"), item, strict=False))
         if "x" not in named:
             raise Mistake(f"{self._name} gives items with {', '.join(map(str, named))}, and no 'x' or 'image'")
-        return {key: self._tensor(key, value) for key, value in named.items()}
+        return {key: self._tensor(key, value, f"{where}: '{key}'") for key, value in named.items()}
 
-    def _tensor(self, key: str, value: Any) -> Tensor:
+    def _tensor(self, key: str, value: Any, what: str) -> Tensor:
         if hasattr(value, "getbands"):  # a picture of PIL
-            plain = {"1": "L", "P": "RGB"}.get(value.mode, value.mode)
-            value = np.array(value.convert(plain))
-        if isinstance(value, np.ndarray):
-            if value.dtype == np.uint8 and value.ndim in (2, 3):
-                value = value[None] if value.ndim == 2 else value.transpose(2, 0, 1)
-            value = torch.from_numpy(np.array(value))  # its own memory, writable and in one piece
-        try:
-            tensor = torch.as_tensor(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise Mistake(
-                f"{self._name} gives '{key}' as {type(value).__name__}: give a tensor, an array, a number or a picture"
-            ) from error
-        if key == "y" and not tensor.is_floating_point():
-            return tensor.long()
+            value = picture(value, what)
+        is_array = isinstance(value, np.ndarray)
+        tensor = as_tensor(value, what)
+        if tensor.dtype == torch.uint8 and is_array and tensor.dim() == 2:
+            tensor = tensor[None]
+        elif tensor.dtype == torch.uint8 and tensor.dim() == 3:
+            last = not channels_first(tensor.shape) if is_array else channels_last(tensor.shape)
+            tensor = tensor.permute(2, 0, 1).contiguous() if last else tensor
+        if key == "y":
+            return self._label(tensor, what)
+        if key == "x":
+            return finite(plain(tensor, what, tensor.dim()), what)
         return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+    def _label(self, y: Tensor, what: str) -> Tensor:
+        """A class as int64 []; what a model may want that counts no classes stays as it is."""
+        if y.numel() == 1 and (self.n_classes is not None or not y.is_floating_point()):
+            y = class_numbers(y.reshape(1), what)
+            if self.n_classes is not None:
+                check_range(y, self.n_classes, what)
+            return y[0]
+        if self.n_classes is not None:
+            raise Mistake(f"{what} has the shape {list(y.shape)}: give one number, the class, from 0")
+        return y.long() if not y.is_floating_point() else y.float()
 
     def _stack(self, key: str, items: list[dict[str, Tensor]]) -> Tensor:
         shapes = {tuple(item[key].shape) if key in item else None for item in items}
@@ -129,10 +146,16 @@ def _random_states() -> Iterator[Any]:
 
 
 class PerSampleSplits(DataSet):
-    """Splits given as a mapping; where there is no 'valid', every tenth row of 'train' is held out for it.
+    """Splits given as a mapping; where there is no 'valid', a tenth of the rows of 'train' is held out for it.
 
-    Every tenth and not the last ones: files are often sorted by class.
+    The rows are those of one fixed permutation, whatever the seeds, the machine and the order in which splits are read:
+    the same rows give the same splits. Each class gives a tenth of its rows, and at least one where it has two, as long
+    as that holds out no more than a fifth. Labels are found beside the rows (`targets`, `labels`, a `TensorDataset`'s
+    last tensor, a column 'label'), or by reading the rows once where there are no more than `READ` of them; without
+    labels the permutation alone decides.
     """
+
+    READ = 2000
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         super().__init__()
@@ -143,22 +166,61 @@ class PerSampleSplits(DataSet):
             raise Mistake(f"data has no split 'train', only: {', '.join(map(str, given)) or 'nothing'}")
         self._given = {name: _as_source(data) for name, data in given.items()}
         train = self._given["train"]
-        if "valid" not in given and isinstance(train, PerSample) and len(train) > 1:
-            n = len(train)
-            held_out = range(9, n, 10) if n > 9 else range(n - 1, n)
-            kept = [i for i in range(n) if i not in held_out]
-            self._given["train"] = PerSample(train.data, [train.rows[i] for i in kept])
-            self._given["valid"] = PerSample(train.data, [train.rows[i] for i in held_out])
-        self.splits = tuple(name for name in SPLITS if name in self._given)
+        self._holds_out = "valid" not in given and isinstance(train, PerSample) and len(train) > 1
+        names = {*self._given, "valid"} if self._holds_out else set(self._given)
+        self.splits = tuple(name for name in SPLITS if name in names)
         self.absent = {
             name: f"the data has no split '{name}': give data as a mapping of train, valid and test, "
             f"or use one of: {', '.join(self.splits)}"
             for name in SPLITS
-            if name not in self._given
+            if name not in names
         }
 
+    @property
+    def classes(self) -> Sequence[str] | None:
+        """As the rows of 'train' name them: `classes` of torchvision's data sets, or names of Hugging Face's labels."""
+        data: Any = getattr(self._given["train"], "data", None)
+        while hasattr(data, "dataset") and hasattr(data, "indices"):  # a Subset
+            data = data.dataset
+        names: Any = getattr(data, "classes", None)
+        if names is None and hasattr(data, "column_names"):
+            names = getattr((data.features or {}).get("label"), "names", None)
+        named = isinstance(names, list | tuple) and len(names) > 0 and all(isinstance(name, str) for name in names)
+        return list(names) if named else None
+
     def load(self, split: str) -> Source:
+        if self._holds_out and split != "test":
+            self._hold_out()
         return self._given[split]
+
+    def identity(self, split: str) -> dict[str, Any]:
+        source = self.split(split)
+        labels = labels_of(source.data) if isinstance(source, PerSample) else None
+        found = super().identity(split)
+        if labels is not None and isinstance(source, PerSample):
+            told = labels[np.asarray(source.rows)]
+            # words, and numbers of any type and order of bytes, as they are written
+            found["labels"] = digest("\n".join(map(str, told.tolist())).encode())
+        return found
+
+    def _hold_out(self) -> None:
+        train = self._given["train"]
+        assert isinstance(train, PerSample)
+        rows = held_out(len(train), 0.1, self._labels(train))
+        chosen = set(rows)
+        kept = [row for row in range(len(train)) if row not in chosen]
+        self._given["train"] = PerSample(train.data, [train.rows[row] for row in kept])
+        self._given["valid"] = PerSample(train.data, [train.rows[row] for row in rows])
+        self._holds_out = False
+
+    def _labels(self, train: PerSample) -> np.ndarray | None:
+        beside = labels_of(train.data)
+        if beside is not None:
+            return beside[np.asarray(train.rows)]
+        if len(train) > self.READ or "y" not in train.batch(torch.arange(1)):
+            return None
+        y = torch.cat([train.batch(torch.tensor([row]))["y"].reshape(1, -1) for row in range(len(train))])
+        return None if y.shape[1] != 1 or y.is_floating_point() else y[:, 0].numpy()
 
 
 def _as_source(data: Any) -> Source:
@@ -169,7 +231,7 @@ def as_data_set(data: Any) -> DataSet:
     """What stands under `data:` in a config as a DataSet.
 
     Args:
-        data: a DataSet; or one data set of rows (every tenth is held out as 'valid'); or a mapping of 'train',
+        data: a DataSet; or one data set of rows (a tenth is held out as 'valid'); or a mapping of 'train',
             'valid' and 'test' to those, or to sources of whole batches.
 
     Raises:

@@ -1,6 +1,6 @@
 """Random views of another data set's pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,8 +48,18 @@ class Views(DataSet):
         return self.data.n_classes
 
     @property
+    def classes(self) -> Sequence[str] | None:
+        return self.data.classes
+
+    @property
     def keys(self) -> tuple[str, ...]:
         return (*self.data.keys, "views")
+
+    def identity(self, split: str) -> dict[str, Any]:
+        return self.data.identity(split)
+
+    def limit_labels(self, n_classes: int) -> None:
+        self.data.limit_labels(n_classes)
 
     def load(self, split: str) -> Source:
         source = self.data.split(split)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.data.base import whole_batch
+from frame.data.identity import DataChanged
 from frame.evaluation.base import Encodes, HasFeatures, given
 from frame.mistakes import Mistake
 from frame.opening import Run
@@ -70,7 +71,8 @@ def rows_of(run: Run) -> Rows:
     """Rows of the run's data, of a split that was not trained on where there is one; random ones where it is not here.
 
     Raises:
-        Mistake: the data is not here, and nobody knows the shapes of its rows.
+        Mistake: the data is not here, and nobody knows the shapes of its rows; or it is not what the run was
+            trained on.
     """
     names = tuple(getattr(run.model, "inputs", ("x",)))
     splits = run.data_set.splits
@@ -80,6 +82,8 @@ def rows_of(run: Run) -> Rows:
         batch = whole_batch(source, torch.arange(min(ROWS, len(source))))
         tensors = given(run.model, batch)
         return Rows(names, tensors, f"{len(tensors[0])} rows of {split}")
+    except DataChanged:
+        raise
     except Mistake:
         if names != ("x",) or not isinstance(getattr(type(run.data_set), "shape", None), tuple):
             raise

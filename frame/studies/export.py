@@ -1,6 +1,7 @@
 """`frame export`: a run as a folder for others, with nothing of this machine in it and nothing that executes.
 
-README.md  config.yaml  model.safetensors  records.jsonl  metrics.csv  images/  source/  status.json  export.json
+README.md  config.yaml  model.safetensors  data.json  records.jsonl  metrics.csv  images/  source/  status.json
+export.json
 """
 
 import hashlib
@@ -100,6 +101,8 @@ def _fill(folder: Path, run: Run, state: dict[str, Any], form: str, tolerance: f
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
     _copy_results(folder, run, private)
+    if run.folder.data:
+        (folder / "data.json").write_text(json.dumps(run.folder.data, indent=2, ensure_ascii=False) + "\n")
     told = _versions(run)
     encoder = None
     if form != "safetensors":
@@ -121,6 +124,7 @@ def _fill(folder: Path, run: Run, state: dict[str, Any], form: str, tolerance: f
     (folder / "README.md").write_text(card.text(folder))
     # what is opened or run is checked; results and pages may be added to
     checked = ["config.yaml", WEIGHTS, *([encoder["file"]] if encoder else [])]
+    checked += ["data.json"] if (folder / "data.json").exists() else []
     checked += sorted(str(path.relative_to(folder)) for path in (folder / "source").rglob("*") if path.is_file())
     manifest["files"] = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in checked}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

@@ -96,7 +96,7 @@ def test_only_weights_and_no_pickle(exported: Path, run: Path) -> None:
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert load_file(exported / "model.safetensors").keys() == state["model"].keys()
     files = {file.relative_to(exported).as_posix() for file in exported.rglob("*") if file.is_file()}
-    expected = {"README.md", "config.yaml", "export.json", "status.json", "records.jsonl", "metrics.csv"}
+    expected = {"README.md", "config.yaml", "export.json", "status.json", "records.jsonl", "metrics.csv", "data.json"}
     expected |= {"model.safetensors", "encoder.onnx", "source/toys.py", "source/config/experiment/tiny.yaml"}
     assert files == expected
 

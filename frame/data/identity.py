@@ -1,0 +1,78 @@
+"""Whether data are still what a run was trained on: the names of their classes, and each split's rows."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frame.mistakes import Mistake
+
+SAMPLED = 64  # rows whose pixels are looked at
+KINDS = {"labels": "labels", "x": "pictures", "files": "files (by name and size)"}
+
+
+class DataChanged(Mistake):
+    """The data are not those that a run was trained on."""
+
+
+def identity_of(source: Any) -> dict[str, Any]:
+    """'rows', and of what lies in memory hashes of all labels and of some rows' bytes, which cost no time."""
+    found: dict[str, Any] = {"rows": len(source)}
+    x, y = getattr(source, "x", None), getattr(source, "y", None)
+    if isinstance(y, Tensor) and y.dtype == torch.int64:
+        found["labels"] = digest(y.cpu().numpy().tobytes())
+    # floats may differ in their last bits between machines that compute them
+    if isinstance(x, Tensor) and x.dtype == torch.uint8 and len(x) > 0:
+        rows = torch.linspace(0, len(x) - 1, min(SAMPLED, len(x))).round().long().to(x.device)
+        found["x"] = digest(str(list(x.shape[1:])).encode(), x[rows].cpu().numpy().tobytes())
+    return found
+
+
+def digest(*parts: bytes) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little") + part)
+    return found.hexdigest()[:16]
+
+
+def compare_classes(kept: Mapping[str, Any], classes: Sequence[str] | None, n_classes: int | None, owner: str) -> None:
+    """Raises DataChanged where the classes have other names, another order or another number."""
+    before = kept.get("classes")
+    if before is not None and classes is not None:
+        if list(before) == list(classes):
+            return
+        gone = [name for name in before if name not in set(classes)]
+        new = [name for name in classes if name not in set(before)]
+        changes = [f"{word}: {listed(names)}" for word, names in (("gone", gone), ("new", new)) if names]
+        how = "; ".join(changes) or "the same in another order"
+        raise DataChanged(
+            f"{owner} has the classes {listed(before)}, the data now {listed(classes)} ({how}), so labels mean others: "
+            "give it the data that it was trained on"
+        )
+    before, now = kept.get("n_classes"), n_classes
+    if before is not None and now is not None and before != now:
+        raise DataChanged(f"{owner} has {before} classes, the data now {now}: give it the data that it was trained on")
+
+
+def compare_split(kept: Mapping[str, Any], split: str, found: Mapping[str, Any], owner: str) -> None:
+    """Raises DataChanged where a split has other rows than it had; what only one side knows is not compared."""
+    rows, now = kept.get("rows"), found["rows"]
+    if rows is not None and rows != now:
+        raise DataChanged(
+            f"'{split}' had {rows} rows when {owner} was trained, and has {now} now: "
+            "give it the data that it was trained on, or train a new run"
+        )
+    for key in kept.keys() & found.keys() - {"rows"}:
+        if kept[key] != found[key]:
+            raise DataChanged(
+                f"'{split}' has other {KINDS.get(key, key)} than when {owner} was trained, in {now} rows as before: "
+                "give it the data that it was trained on, or train a new run"
+            )
+
+
+def listed(names: Sequence[str], n: int = 6) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(str(name)[:40] for name in names[:n])
+    return shown + (f" and {len(names) - n} more" if len(names) > n else "") if names else "none"

@@ -1,0 +1,124 @@
+"""Labels: whole numbers that count classes from 0, and rows held out in equal parts of every class."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frame.mistakes import Mistake
+
+
+def class_numbers(y: Tensor, where: str) -> Tensor:
+    """Labels [N] or [N, 1] of any type that holds whole numbers, as int64 [N].
+
+    Raises:
+        Mistake: they have another shape, such as one-hot rows; or a value is no whole number, is NaN or infinite.
+    """
+    if y.dim() == 2 and y.shape[1] == 1:
+        y = y.squeeze(1)
+    if y.dim() != 1:
+        hint = ": for one-hot rows give y.argmax(1)" if y.dim() == 2 else ""
+        raise Mistake(f"{where}: labels have the shape {list(y.shape)}: give one number a row{hint}")
+    if y.is_complex():
+        raise Mistake(f"{where}: labels are complex numbers: give the numbers of classes, from 0")
+    if y.is_floating_point():
+        wrong = ~y.isfinite() | (y != y.round()) | (y.abs() >= 2**53)
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            n = f"{int(wrong.sum())} of {len(y)} labels are" if len(y) > 1 else "it is"
+            raise Mistake(f"{where}: the label of row {row} is {y[row].item():g}: {n} no number of a class")
+    elif y.dtype == torch.uint64 and bool((y.to(torch.int64) < 0).any()):
+        raise Mistake(f"{where}: a label is 2^63 or more: give the numbers of classes, from 0")
+    return y.long()
+
+
+def check_range(y: Tensor, n_classes: int, where: str) -> None:
+    """Raises Mistake where a label [N] is none of 0 .. n_classes - 1; it says which there are."""
+    if len(y) == 0:
+        return
+    low, high = int(y.min()), int(y.max())
+    if low >= 0 and high < n_classes:
+        return
+    row = int(((y < 0) | (y >= n_classes)).nonzero()[0])
+    hint = ""
+    if low == 1 and high == n_classes:
+        hint = ": they count from 1, give y - 1"
+    elif low == -1 and high < n_classes:
+        hint = ": give rows without a label to no split, or no 'y'"
+    n = f"; the labels are {low} to {high}" if len(y) > 1 else ""
+    raise Mistake(
+        f"{where}: the label of row {row} is {int(y[row])}, and {n_classes} classes have 0 to {n_classes - 1}{n}{hint}"
+    )
+
+
+def labels_of(data: Any) -> np.ndarray | None:
+    """The labels of somebody's data set of rows, without reading its rows; None where they are not beside them.
+
+    `targets` or `labels` as torchvision's data sets have them, the last tensor of a `TensorDataset`, the column 'label'
+    of a table of Hugging Face's, and those of the rows of a `Subset`.
+    """
+    inner, indices = getattr(data, "dataset", None), getattr(data, "indices", None)
+    if inner is not None and indices is not None:
+        found = labels_of(inner)
+        return None if found is None else found[np.asarray(indices)]
+    for name in ("targets", "labels"):
+        found = _numbers(getattr(data, name, None), len(data))
+        if found is not None:
+            return found
+    tensors: Any = getattr(data, "tensors", ())
+    if len(tensors) == 2:
+        return _numbers(tensors[1], len(data))
+    if "label" in (getattr(data, "column_names", None) or ()):
+        return _numbers(data["label"], len(data))
+    return None
+
+
+def _numbers(values: Any, n: int) -> np.ndarray | None:
+    """Values [n] as an array where they can be classes: whole numbers, truth values or words."""
+    if values is None or callable(values):
+        return None
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):  # rows of several lengths, a tensor that is not on the CPU
+        return None
+    if found.shape == (n, 1):
+        found = found.reshape(n)
+    return found if found.shape == (n,) and found.dtype.kind in "iubUS" else None
+
+
+def share(sizes: Sequence[int], part: float) -> list[int]:
+    """How many rows to hold out of classes of these sizes, so that `part` of all are.
+
+    Each class gives its part, rounded so that the sum is right. Classes of two rows or more give at least one and keep
+    at least one, as long as not more than twice the part is held out.
+    """
+    total = round(sum(sizes) * part)
+    exact = [size * part for size in sizes]
+    counts = [min(int(wanted), max(size - 1, 0)) for wanted, size in zip(exact, sizes, strict=True)]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (counts[i] - exact[i], i))
+    for i in by_remainder:
+        if sum(counts) < total and counts[i] < sizes[i] - 1:
+            counts[i] += 1
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        if part > 0 and counts[i] == 0 and sizes[i] > 1 and sum(counts) < 2 * max(total, 1):
+            counts[i] = 1
+    return counts
+
+
+def held_out(n: int, part: float, labels: np.ndarray | None) -> list[int]:
+    """Rows of n to hold out, in order, by one fixed permutation, and of each class its part where there are labels.
+
+    At least one where n > 1. Where there are fewer than two rows a class, `labels` are no classes and are not asked.
+    """
+    order = np.random.RandomState(0).permutation(n)  # whose stream never changes between versions of numpy
+    if labels is not None:
+        classes, number = np.unique(labels, return_inverse=True)
+        if 2 * len(classes) <= n:
+            groups = [order[number[order] == i] for i in range(len(classes))]
+            counts = share([len(group) for group in groups], part)
+            if sum(counts) > 0:
+                taken = [group[:count] for group, count in zip(groups, counts, strict=True)]
+                return sorted(np.concatenate(taken).tolist())
+    return sorted(order[: min(max(1, round(n * part)), n - 1)].tolist())
