@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from frame import choosing, output
+from frame.beside import trust
 from frame.commandline import COMMANDS, own_folder, parse
 from frame.compose import PARTS, check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
 from frame.interrupts import Interrupted
@@ -113,7 +114,8 @@ def train(words: Sequence[str]) -> int:
 def evaluate(words: Sequence[str]) -> int:
     """`frame evaluate RUN [RUN ...] [evaluation=[a,b]] [a.n_samples=100] [evaluate_on=test] [checkpoint=best] ...`."""
     typed = parse(COMMANDS["evaluate"], words)
-    use_own_folder(typed.config_dir)
+    use_own_folder(typed.config_dir, trains=False)
+    trust(typed.options.get("packages", []))
     names = typed.options.pop("evaluation", [])
     arguments = dict(word.split("=", 1) for word in typed.others)
     for name in arguments:

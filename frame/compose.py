@@ -42,17 +42,22 @@ class OwnFolder(SearchPathPlugin):
             search_path.prepend(provider="own", path=f"file://{self.folder}")
 
 
-def use_own_folder(folder: Path | None = None) -> None:
-    """Lets `folder` (by default ./config, where there is one) join the search path, and its parent hold modules."""
+def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
+    """Lets `folder` (by default ./config, where there is one) join the search path, and its parent hold modules.
+
+    For a command that only looks at runs (`trains=False`), the parent of a folder that was named holds modules, and the
+    working folder does not: it may be a stranger's.
+    """
     own = (folder or Path("config")).resolve()
     if folder is not None and not own.is_dir():
         raise Mistake(f"--config-dir: there is no folder {own}")
     is_own = own.is_dir() and own != config_folder()
     OwnFolder.folder = own if is_own else None
     Plugins.instance().register(OwnFolder)
-    module_folder = str(own.parent) if is_own else str(Path.cwd())
-    if module_folder not in sys.path:
-        sys.path.insert(0, module_folder)
+    if is_own and (trains or folder is not None) and str(own.parent) not in sys.path:
+        sys.path.insert(0, str(own.parent))
+    elif trains and not is_own and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # behind all that is installed
 
 
 def normalise(overrides: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frame.compose import config_folders
+from frame.inside import name_of
 from frame.mistakes import Mistake
 from frame.plain import changed
 
@@ -101,7 +102,7 @@ def filled(config: Mapping[str, Any], node: Any, allowed: Collection[str] | None
         config: the stored config.
         node: the part.
         allowed: environment variables that `device` may read, besides DATA_ROOT, DEVICE_NAME, FRAME_* and those that
-            this machine's own config/device/ refers to; None: all of them.
+            this machine's file in config/device/ refers to; None: all of them.
 
     Raises:
         Mistake: `device` does not have it, a variable is not set or not allowed, or there is another kind of reference.
@@ -163,10 +164,11 @@ class Filler:
             return os.environ[name]
         if default is not None:
             unquoted = re.fullmatch(r"\s*(['\"])(.*)\1\s*", default, re.DOTALL)
-            return unquoted[2] if unquoted else self.text(default.strip(), in_device=True)
+            plain = None if default.strip() == "null" else self.text(default.strip(), in_device=True)
+            return unquoted[2] if unquoted else plain
         where = self.under_way[-1] if self.under_way else "device"
         if readable:
-            raise Mistake(f"{where} is the environment variable {name}, which is not set: export {name}=...")
+            raise Mistake(f"{where} wants the environment variable {name}, which is not set: export {name}=...")
         raise Mistake(
             f"{where} asks for the environment variable {name}, which a run may not read: name it in a file of your "
             "config/device/, or set a FRAME_ variable"
@@ -200,12 +202,14 @@ def _closing(written: str, start: int) -> int | None:
     return None
 
 
-@cache
-def _names(folder: Path) -> frozenset[str]:
-    texts = [file.read_text(errors="replace") for file in (folder / "device").glob("*.yaml")]
-    return frozenset(name for text in texts for name in re.findall(r"oc\.env:\s*(\w+)", text))
-
-
 def own_names() -> frozenset[str]:
-    """The environment variables that this machine's own device files refer to."""
-    return frozenset().union(*map(_names, config_folders()))
+    """The environment variables that this machine's own device file refers to, and those of frame's."""
+    name = os.environ.get("DEVICE_NAME", "local")
+    files = [folder / "device" / f"{name}.yaml" for folder in config_folders()] if name == name_of(name) else []
+    return frozenset(found for file in files for found in _names(file))
+
+
+@cache
+def _names(file: Path) -> frozenset[str]:
+    text = file.read_text(errors="replace") if file.is_file() else ""
+    return frozenset(re.findall(r"oc\.env:\s*(\w+)", text))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from frame.beside import trust
 from frame.commandline import COMMANDS, parse
 from frame.compose import use_own_folder
 from frame.files import writing
@@ -29,7 +30,8 @@ def sweep(words: Sequence[str]) -> int:
 def export(words: Sequence[str]) -> int:
     """`frame export RUN [out=FOLDER] [checkpoint=best] [weights=raw] [format=onnx] [packages=[a]] [tolerance=1e-4]`."""
     typed = parse(COMMANDS["export"], words)
-    use_own_folder(typed.config_dir)
+    use_own_folder(typed.config_dir, trains=False)
+    trust(typed.options.get("packages", []))
     form = typed.options.pop("format", "safetensors")
     from frame.studies.export import export as write
     from frame.studies.export import said
@@ -53,7 +55,7 @@ def new(words: Sequence[str]) -> int:
 def compare(words: Sequence[str]) -> int:
     """`frame compare STUDY [RUN ...] rows=params.beta metrics=[ELBO/Test] [select=valid] [against=...] [out=t.tex]`."""
     typed = parse(COMMANDS["compare"], words)
-    use_own_folder(typed.config_dir)
+    use_own_folder(typed.config_dir, trains=False)
     options = typed.options
     from frame.listing import Summary, find
     from frame.studies.compare import compare as side_by_side
@@ -81,7 +83,7 @@ def compare(words: Sequence[str]) -> int:
 def plot(words: Sequence[str]) -> int:
     """`frame plot STUDY x=params.beta y=METRIC [hue=model] [band=ci|sd|none] [log=x] [kind=...] [out=fig.pdf]`."""
     typed = parse(COMMANDS["plot"], words)
-    use_own_folder(typed.config_dir)
+    use_own_folder(typed.config_dir, trains=False)
     places, options = typed.places, typed.options
     kinds: dict[str, tuple[str, ...]] = {"values": ("x", "y"), "parallel": ("y",), "pictures": ("name",)}
     kind = options.get("kind", "values")
@@ -115,7 +117,7 @@ def plot(words: Sequence[str]) -> int:
 def report(words: Sequence[str]) -> int:
     """`frame report STUDY [metrics=[a,b]] [rows=a,b] [out=report.html]`."""
     typed = parse(COMMANDS["report"], words)
-    use_own_folder(typed.config_dir)
+    use_own_folder(typed.config_dir, trains=False)
     from frame.files import write_text
     from frame.studies.report import report as written
 

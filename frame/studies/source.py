@@ -90,7 +90,8 @@ def _spec(module: str) -> importlib.machinery.ModuleSpec | None:
     """Where a module lies; unlike importlib's own search it imports no parent."""
     top, *below = module.split(".")
     try:
-        spec = importlib.util.find_spec(top) if top else None
+        # the working folder is no longer on the path, but an export takes sources from it; nothing is imported
+        spec = (importlib.util.find_spec(top) or importlib.machinery.PathFinder.find_spec(top, [""])) if top else None
     except (ValueError, ImportError):  # a module such as __main__
         return None
     name = top
