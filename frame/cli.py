@@ -57,6 +57,8 @@ def _answered(words: list[str]) -> int:
     except KeyboardInterrupt as signalled:
         print("frame: interrupted", file=sys.stderr)
         return signalled.code if isinstance(signalled, Interrupted) else 130
+    except SystemExit as ended:  # from Hydra, or a library
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except OSError as error:
         if error.errno not in (*output.FULL, errno.EROFS):
             traceback.print_exc()

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) 
     os.chdir(cwd)
     os.environ.update(environment)
     sys.argv = ["frame", *words]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
     import torch
 
     from frame.cli import main
@@ -33,13 +35,13 @@ def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) 
 
 
 class Process:
-    """One `frame` command under way in `cwd`; its output goes to a file."""
+    """One `frame` command under way in `cwd`; its output goes to a file, or where `into` leads."""
 
     count = 0
 
-    def __init__(self, words: Sequence[str], cwd: Path, **environment: str) -> None:
+    def __init__(self, words: Sequence[str], cwd: Path, into: str = "", **environment: str) -> None:
         Process.count += 1
-        self.output_file = cwd / f"output-{os.getpid()}-{Process.count}.txt"
+        self.output_file = Path(into) if into else cwd / f"output-{os.getpid()}-{Process.count}.txt"
         arguments: Any = (list(words), str(cwd), str(self.output_file), environment)
         self.process = context.Process(target=_main, args=arguments)
         self.process.start()
