@@ -118,7 +118,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
     state = run.checkpoint()
     if _is_finished(run, config, state, overrides):
         print(
-            f"{folder} is finished ({run.status.get('reason', '')}): nothing to do. "
+            f"{folder} is finished ({run.standing.get('reason', '')}): nothing to do. "
             "To go on: train_for=..., above what is done"
         )
         return 0
@@ -140,7 +140,7 @@ def _is_finished(run: RunFolder, config: DictConfig, state: dict[str, Any] | Non
     Raises:
         Mistake: the status says so, and there is no checkpoint.
     """
-    status = run.status
+    status = run.standing
     if status.get("state") != "finished":
         return False
     if state is None:

@@ -101,7 +101,7 @@ class RunFolder:
 
     def check_format(self) -> None:
         """Raises Mistake where another version of frame wrote the run."""
-        written = self.status.get("format", FORMAT)
+        written = self.standing.get("format", FORMAT)
         if written == 1:
             raise Mistake(f"{self.path} was written by frame 0.1.0 (format 1): open it with that version")
         if written != FORMAT:
@@ -252,7 +252,7 @@ class RunFolder:
     def set_status(self, state: str, **more: Any) -> bool:
         """`state` is running, finished, stopped or failed; whether it is on disk, which may be full."""
         status = {
-            **self._former(),
+            **self.standing,
             "format": FORMAT,
             "state": state,
             "at": datetime.now().isoformat(timespec="seconds"),
@@ -263,15 +263,16 @@ class RunFolder:
             return False
         return True
 
-    def _former(self) -> dict[str, Any]:
-        """What the status says; nothing where it was broken from outside, so that it is written anew."""
+    @property
+    def standing(self) -> dict[str, Any]:
+        """The status; nothing where it is broken, for whoever finds out from the checkpoints and writes it anew."""
         try:
             return self.status
         except Damaged:
             return {}
 
     def trouble(self, name: str, text: str) -> None:
-        status = self._former()
+        status = self.standing
         troubles = {**(status.get("troubles") or {}), name: text}
         self.set_status(status.get("state") or "running", troubles=troubles)
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from frame import checkpoints
-from frame.checkpoints import FORMAT, Damaged, clear, load, newest, read, verify, write
-from frame.mistakes import Mistake
+from frame.checkpoints import FORMAT, clear, load, newest, read, verify, write
+from frame.mistakes import Damaged, Mistake
 
 
 def state(iteration: int, **more: Any) -> dict[str, Any]:

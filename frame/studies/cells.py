@@ -128,7 +128,7 @@ class Study:
     def state(self, cell: Cell) -> str:
         """finished, ended early, failed, running or waiting (a run that was interrupted waits to go on)."""
         run = self.run(cell)
-        state = str(run.status.get("state", "")) if run is not None else ""
+        state = str(run.standing.get("state", "")) if run is not None else ""
         if state in (*DONE, "failed"):
             return state
         if self._at_work(cell, run):

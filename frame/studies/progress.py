@@ -40,7 +40,7 @@ def best(study: Study, allow_test: bool = False) -> tuple[str, float, int] | Non
     names: dict[int, str] = {}
     for cell in study.cells() if metric else []:
         run = study.run(cell)
-        if run is None or run.status.get("state") != "finished":
+        if run is None or run.standing.get("state") != "finished":
             continue
         value = last(values(run, metric, allow_test))
         if value is not None and math.isfinite(value):

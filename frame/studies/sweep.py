@@ -191,7 +191,7 @@ class Sweep:
         cell, run = one.cell, self.study.run(one.cell)
         if run is not None and one.early and code in (128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL):
             run.set_status("ended early", reason=one.early)
-        if run is not None and run.status.get("state") in DONE:
+        if run is not None and run.standing.get("state") in DONE:
             self.took.append(time.monotonic() - one.since)
             value = last(self._values(run))
             self.study.tell(one.claim, value)
@@ -200,7 +200,7 @@ class Sweep:
             return
         ended_by_signal = code < 0 or code in (128 + number for number in Interrupts.NUMBERS)
         # one that could not save says so in its status, and still 'running' where not even that could be written
-        unsaved = code == 1 and run is not None and run.status.get("state") in ("stopped", "running")
+        unsaved = code == 1 and run is not None and run.standing.get("state") in ("stopped", "running")
         goes_on = ended_by_signal or unsaved
         reason = last_line(self.logs / f"{cell.name}.log") or f"exit code {code}"
         if ended_by_signal:
