@@ -1,9 +1,7 @@
 """A folder of the user's own pictures."""
 
-import hashlib
 import os
-import unicodedata
-from collections.abc import Callable
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -13,21 +11,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frame.data.arrays import PLAIN, depth
 from frame.data.base import DataSet, Source
+from frame.data.folders import (
+    BEGINNINGS,
+    SUFFIXES,
+    Found,
+    class_names,
+    folder_name,
+    held_out,
+    look_through,
+    split_folders,
+)
 from frame.data.identity import digest
 from frame.data.memory import InMemory, check_binarize
 from frame.mistakes import Mistake
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 
 
 class Images(DataSet):
     """Pictures below `root`, decoded once into memory.
 
-    Folders directly below `root` are classes, in alphabetical order, if all pictures lie in such folders; without
-    them there is no 'y'. Folders `train`, `valid`, `test` below `root` are the splits (with class folders in them, or
-    without); else parts of all pictures are held out, by a hash of their relative paths, so that a picture stays in
-    its split on every machine, and mostly when others are added.
+    Folders directly below `root` are classes, in alphabetical order (in that of the numbers, where all are numbers), if
+    all pictures lie in such folders, at any depth; without them there is no 'y'. Folders called train, valid (or val,
+    validation, dev) and test below `root`, in any case, are the splits, with class folders in them or without; else
+    parts of all pictures are held out, in equal parts of every class, by a hash of their relative paths, so that a
+    picture stays in its split on every machine, and mostly when others are added.
+
+    Links are followed. Hidden files, other files, archives and folders without pictures are left out, with a line.
+    Pictures are turned as their camera says; transparent ones are laid on white; palettes, CMYK, black and white and
+    other colours are converted. What has more than 8 bits a channel or more than one frame is refused.
 
     Args:
         root: the folder.
@@ -37,7 +49,8 @@ class Images(DataSet):
         n_valid, n_test: parts to hold out, each in [0, 1).
 
     Raises:
-        Mistake: a value out of range; from `split`, a folder that is missing or empty, or pictures that are broken.
+        Mistake: a value out of range; from `split`, a folder that is missing or empty or can be read in two ways, or
+            pictures that are broken, with what is wrong with them.
     """
 
     def __init__(
@@ -77,29 +90,44 @@ class Images(DataSet):
     @cached_property
     def classes(self) -> list[str]:
         """The class folders' names; 'y' counts them from 0. Empty without class folders."""
-        folders = {path.parts[0] for base, paths in self._paths.values() for path in paths if len(path.parts) > 1}
-        beside = [path for base, paths in self._paths.values() for path in paths if len(path.parts) == 1]
-        if folders and beside:
-            raise Mistake(f"Images: {beside[0]} lies beside class folders in {self.root}: move it into one of them")
-        return sorted(folders)
+        names = class_names(self._paths, self.root)
+        if len(names) == 1:
+            self._say(f"all pictures are of one class, '{names[0]}', so that labels say nothing")
+        return names
 
     @cached_property
     def _paths(self) -> dict[str, tuple[Path, list[Path]]]:
         """For each split the folder and its pictures' paths below it."""
+        if self.root.is_file():
+            raise Mistake(f"Images: {self.root} is a file: unpack an archive, and set data.root to the folder")
         if not self.root.is_dir():
             raise Mistake(f"Images: there is no folder {self.root}: set data.root to your folder of pictures")
-        if (self.root / "train").is_dir():
-            named = [split for split in ("train", "valid", "test") if (self.root / split).is_dir()]
-            paths = {split: (self.root / split, _pictures(self.root / split)) for split in named}
-            if "valid" not in paths:
-                base, every = paths["train"]
-                paths["valid"], paths["train"] = ((base, part) for part in _held_out(every, self.n_valid))
-        else:
-            every = _pictures(self.root)
-            test, others = _held_out(every, self.n_test)
-            valid, train = _held_out(others, self.n_valid / (1 - self.n_test))
-            paths = {"train": (self.root, train), "valid": (self.root, valid), "test": (self.root, test)}
+        found = look_through(self.root)
+        if not found.pictures:
+            raise Mistake(self._nothing(self.root, found))
+        if found.said:
+            self._say(f"left out {found.said}")
+        folders = split_folders(self.root, found)
+        if not folders:
+            test, others = held_out(found.pictures, self.n_test)
+            valid, train = held_out(others, self.n_valid / (1 - self.n_test))
+            return {"train": (self.root, train), "valid": (self.root, valid), "test": (self.root, test)}
+        paths = {}
+        for split, name in folders.items():
+            inside = [path.relative_to(name) for path in found.pictures if path.parts[0] == name]
+            paths[split] = (self.root / name, inside)
+        if "valid" not in paths:
+            base, every = paths["train"]
+            valid, train = held_out(every, self.n_valid)
+            paths["valid"], paths["train"] = (base, valid), (base, train)
         return paths
+
+    def _say(self, text: str) -> None:
+        print(f"frame: Images: {text} in {self.root}", file=sys.stderr)
+
+    def _nothing(self, folder: Path, found: Found) -> str:
+        there = f"; there are {found.said}" if found.said else ""
+        return f"Images: there are no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}{there}"
 
     def split(self, name: str) -> Source:
         base, paths = self._paths.get(name, (self.root, []))
@@ -110,65 +138,97 @@ class Images(DataSet):
     def identity(self, split: str) -> dict[str, Any]:
         """Rows, and a hash of the files' relative paths, classes included, and sizes: no picture is read for it."""
         base, paths = self._paths.get(split, (self.root, []))
-        told = [f"{_name(path)} {(base / path).stat().st_size}" for path in paths]
-        return {"rows": len(paths), "files": digest("\n".join(told).encode())}
+        told = [f"{folder_name(path)} {(base / path).stat().st_size}" for path in paths]
+        return {"rows": len(paths), "files": digest(os.fsencode("\n".join(told)))}
 
     def load(self, split: str) -> Source:
         base, paths = self._paths[split]
         classes = {name: i for i, name in enumerate(self.classes)}
         x = self._decode(base, paths)
-        y = torch.tensor([classes[path.parts[0]] for path in paths]) if classes else None
+        y = torch.tensor([classes[folder_name(path.parts[0])] for path in paths]) if classes else None
         return InMemory(x, y, binarize=self.binarize, seed=self.splits.index(split))
 
     def _decode(self, base: Path, paths: list[Path]) -> Tensor:
         """[N, C, size, size] uint8; all broken files are named at once."""
-        decode = _decoder(self.size, self.channels)
         x = torch.empty(len(paths), *self.shape, dtype=torch.uint8)
 
-        def fill(i: int) -> Path | None:
+        def fill(i: int) -> str:
             try:
-                x[i] = torch.from_numpy(decode(base / paths[i]))
-            except Exception:  # what a broken picture raises depends on its format
-                return paths[i]
-            return None
+                x[i] = torch.from_numpy(decoded(base / paths[i], self.size, self.channels))
+            except Unfit as unfit:
+                return f"{folder_name(paths[i])} ({unfit})"
+            return ""
 
         with ThreadPoolExecutor() as pool:  # decoders release Python's lock
-            wrong = [path for path in pool.map(fill, range(len(paths))) if path is not None]
+            wrong = [text for text in pool.map(fill, range(len(paths))) if text]
         if wrong:
-            named = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+            named = ", ".join(wrong[:5]) + (", ..." if len(wrong) > 5 else "")
             raise Mistake(
-                f"Images: {len(wrong)} of {len(paths)} pictures in {base} cannot be read: {named}: remove them"
+                f"Images: {len(wrong)} of {len(paths)} pictures in {base} cannot be read: {named}: mend or remove them"
             )
         return x
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """Relative paths of the pictures below `folder`, without hidden files."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))
+class Unfit(Exception):
+    """Why a picture cannot be used."""
 
 
-def _name(path: Path) -> str:
-    """A relative path as every system writes it."""
-    return unicodedata.normalize("NFC", path.as_posix())
+def decoded(file: Path, size: int, channels: int) -> np.ndarray:
+    """A picture's pixels [C, size, size] uint8, upright.
 
-
-def _held_out(paths: list[Path], part: float) -> tuple[list[Path], list[Path]]:
-    """The part held out, and the others."""
-    by_hash = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(_name(path))).digest())
-    n = round(len(paths) * part)
-    return sorted(by_hash[:n]), sorted(by_hash[n:])
-
-
-def _decoder(size: int, channels: int) -> Callable[[Path], np.ndarray]:
+    Raises:
+        Unfit: with the reason, in a few words.
+    """
     from PIL import Image, ImageOps
 
-    def decode(path: Path) -> np.ndarray:  # [C, size, size] uint8
-        with Image.open(path) as image:
-            if image.mode[0] in "IF":  # PIL would cut these off at 255
-                raise ValueError("more than 8 bits a channel")
-            upright = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
-        pixels = np.array(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
-        return pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
+    try:
+        if file.stat().st_size == 0:
+            raise Unfit("it has no bytes")
+        with Image.open(file) as image:
+            _check(image)
+            plain = _plain(ImageOps.exif_transpose(image), channels)
+        pixels = np.array(ImageOps.fit(plain, (size, size), Image.Resampling.BICUBIC))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Unfit("it has too many pixels to be opened safely: make it smaller") from None
+    except Image.UnidentifiedImageError:
+        raise Unfit(_begin(file)) from None
+    except PermissionError:
+        raise Unfit("you may not read it") from None
+    except Unfit:
+        raise
+    except Exception as error:  # what a broken picture raises depends on its format
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        cut = "truncated" in text or "ended" in text or "no more data" in text or isinstance(error, EOFError)
+        raise Unfit("it is cut short" if cut else f"it is broken: {text[:60]}") from None
+    return pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
 
-    return decode
+
+def _check(image: Any) -> None:
+    """Raises Unfit where 8 bits a channel cannot hold a picture, or there are several."""
+    if image.mode[0] in "IF":  # PIL would cut these off at 255
+        raise Unfit(f"it has {depth(image.mode)}: convert it to 8 bits")
+    n_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph and its preview
+    if n_frames > 1:
+        raise Unfit(f"it has {n_frames} frames or pages: keep one of them as a file of its own")
+
+
+def _plain(image: Any, channels: int) -> Any:
+    """In colour or in grey; what is transparent lies on white."""
+    from PIL import Image
+
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    elif image.mode in PLAIN:
+        image = image.convert("RGB" if image.mode != "1" else "L")
+    return image.convert("RGB" if channels == 3 else "L")
+
+
+def _begin(file: Path) -> str:
+    with file.open("rb") as stream:
+        start = stream.read(200).lstrip()
+    if start[:1] == b"<":
+        return "it is a web page or another text, and no picture"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of git-lfs: run git lfs pull"
+    return "it is broken or cut short" if start.startswith(BEGINNINGS) else "it is no picture that is known"

@@ -1,0 +1,235 @@
+"""A folder of pictures, looked through: splits, classes, and what is left out of them, which is said."""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from frame.data.identity import listed
+from frame.data.labels import share
+from frame.mistakes import Mistake
+
+SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()  # in any case
+)
+ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .7z .rar .zst".split())
+JUNK = ("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir")  # what systems leave behind
+BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+SPLITS = {
+    "train": ("train", "training", "trn"),
+    "valid": ("valid", "val", "validation", "dev", "development"),
+    "test": ("test", "testing", "tst"),
+}
+
+
+@dataclass
+class Found:
+    """Pictures' paths below a folder, sorted, and the others."""
+
+    pictures: list[Path] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    empty: list[str] = field(default_factory=list)  # folders without pictures
+
+    @property
+    def said(self) -> str:
+        """One line on what was left out; '' where that is nothing."""
+        parts = [f"{n} {kind}" for kind, n in sorted(self.left_out.items())]
+        if self.empty:
+            parts.append(f"{len(self.empty)} folders without pictures ({listed(self.empty, 3)})")
+        return ", ".join(parts)
+
+
+def folder_name(path: Path | str) -> str:
+    """A relative path as every system writes it: with '/', accents in one piece."""
+    return unicodedata.normalize("NFC", path.as_posix() if isinstance(path, Path) else path)
+
+
+def look_through(folder: Path) -> Found:
+    """All pictures below a folder, through links to folders and files, too; hidden files and junk are left out.
+
+    Raises:
+        Mistake: a folder cannot be read, or a link leads to a folder that it lies in.
+    """
+    found = Found()
+    for place, files in _folders(folder, (os.path.realpath(folder),)):
+        n_before = len(found.pictures)
+        for file in files:
+            kind = _kind(file)
+            if kind is None:
+                found.pictures.append(place.relative_to(folder) / file.name)
+            else:
+                found.left_out[kind] += 1
+        if place != folder and len(found.pictures) == n_before:
+            found.empty.append(folder_name(place.relative_to(folder)))
+    found.pictures.sort(key=folder_name)
+    full = {folder_name(parent) for path in found.pictures for parent in path.parents}
+    found.empty = sorted(name for name in found.empty if name not in full)
+    return found
+
+
+def _folders(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+    try:
+        with os.scandir(folder) as entries:
+            here = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise Mistake(f"Images: {folder} cannot be read: {error.strerror}") from None
+    inner = [entry for entry in here if entry.is_dir()]
+    yield folder, [entry for entry in here if not entry.is_dir() and not _is_junk(entry.name)]
+    for entry in inner:
+        if entry.name.startswith(".") or _is_junk(entry.name):
+            continue
+        real = os.path.realpath(entry.path)
+        if real in above:
+            raise Mistake(f"Images: {entry.path} is a link to a folder that it lies in: remove it")
+        yield from _folders(folder / entry.name, (*above, real))
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith("._") or name in (".DS_Store", ".directory", ".gitkeep") or name.lower() in JUNK
+
+
+def _kind(file: os.DirEntry[str]) -> str | None:
+    """None for a picture, else what a file is that is left out."""
+    if file.name.startswith("."):
+        return "hidden files"
+    if not file.is_file():
+        return "links to nothing" if file.is_symlink() else "pipes or devices"
+    suffix = Path(file.name).suffix.lower()
+    if suffix in SUFFIXES:
+        return None
+    if suffix in ARCHIVES:
+        return "archives (unpack them)"
+    if suffix == "":
+        return None if _begins_as_picture(file) else "files without an ending"
+    return f"{suffix} files"
+
+
+def _begins_as_picture(file: os.DirEntry[str]) -> bool:
+    try:
+        with open(file.path, "rb") as stream:
+            return stream.read(4).startswith(BEGINNINGS)
+    except OSError:
+        return True  # whoever decodes it says why it cannot be read
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder's name stands for."""
+    return next((split for split, names in SPLITS.items() if folder_name(name).lower() in names), None)
+
+
+def split_folders(root: Path, found: Found) -> dict[str, str]:
+    """For each split the name of its folder directly below `root`; empty where the folder is not cut into splits.
+
+    Raises:
+        Mistake: two folders for one split, splits beside other folders or pictures, no 'train', or splits in classes.
+    """
+    tops: dict[str, list[Path]] = {}
+    for path in found.pictures:
+        tops.setdefault(path.parts[0] if len(path.parts) > 1 else "", []).append(path)
+    named: dict[str, str] = {}
+    for top in [*sorted(filter(None, tops)), *[name for name in found.empty if "/" not in name]]:
+        split = split_of(top)
+        if split is None:
+            continue
+        if split in named and named[split] != top:
+            raise Mistake(f"Images: {named[split]}/ and {top}/ in {root} are both '{split}': keep one")
+        named[split] = top
+    others = sorted(top for top in tops if top and top not in named.values())
+    are = listed([f"{name}/" for name in named.values()])
+    if named and others:
+        raise Mistake(
+            f"Images: {listed([f'{name}/' for name in others], 3)} beside {are} in {root}: some are splits by their "
+            "names and some are not; move all pictures into the splits, or rename them"
+        )
+    if named and "" in tops:
+        raise Mistake(f"Images: {tops[''][0]} lies beside {are} in {root}: move it into one of them")
+    if named and "train" not in named:
+        raise Mistake(
+            f"Images: {root} has {are} and no train/: name the folder to train on train/, or rename the others"
+        )
+    if not named:
+        _refuse_splits_in_classes(root, found.pictures)
+    return named
+
+
+def _refuse_splits_in_classes(root: Path, paths: Sequence[Path]) -> None:
+    inside = [path for path in paths if len(path.parts) > 2 and split_of(path.parts[1])]
+    if inside and len({split_of(path.parts[1]) for path in inside}) > 1:
+        first = inside[0]
+        raise Mistake(
+            f"Images: {first.parent} in {root} is a split within a class: move it to "
+            f"{first.parts[1]}/{first.parts[0]}, and the others likewise"
+        )
+
+
+def class_names(parts: Mapping[str, tuple[Path, Sequence[Path]]], root: Path) -> list[str]:
+    """The names of the folders that the pictures of each split lie in; none where they lie in no folders.
+
+    In alphabetical order; in that of the numbers where all of them are numbers.
+
+    Raises:
+        Mistake: pictures beside class folders, names that differ only by case or by how accents are written, a class
+            that 'train' lacks, or a single folder that only holds others.
+    """
+    by_split = {split: {path.parts[0] for path in paths if len(path.parts) > 1} for split, (_, paths) in parts.items()}
+    every = {name for names in by_split.values() for name in names}
+    for base, paths in parts.values():
+        beside = [path for path in paths if len(path.parts) == 1]
+        if every and beside:
+            raise Mistake(f"Images: {beside[0]} lies beside class folders in {base}: move it into one of them")
+    alike: dict[str, str] = {}
+    for name in sorted(every):
+        other = alike.setdefault(folder_name(name).casefold(), name)
+        if other != name and not (folder_name(other) == folder_name(name) and _never_together(other, name, by_split)):
+            raise Mistake(
+                f"Images: the class folders {other!a} and {name!a} in {root} differ only by case or by how accents are "
+                "written: give one of them another name, or put them together"
+            )
+    train = {folder_name(name) for name in by_split.get("train", ())}
+    for split, folders in by_split.items():
+        unknown = sorted({folder_name(name) for name in folders} - train)
+        if unknown and split != "train" and train:
+            raise Mistake(
+                f"Images: '{split}' has the classes {listed(unknown)}, which 'train' lacks, in {root}: a model cannot "
+                "learn them; move them out, or give 'train' some"
+            )
+    if len(every) == 1:
+        _refuse_one_folder_of_folders(parts, root)
+    found = sorted({folder_name(name) for name in every})
+    return sorted(found, key=int) if all(re.fullmatch(r"[0-9]{1,18}", name) for name in found) else found
+
+
+def _never_together(one: str, other: str, by_split: Mapping[str, set[str]]) -> bool:
+    return not any(one in names and other in names for names in by_split.values())
+
+
+def _refuse_one_folder_of_folders(parts: Mapping[str, tuple[Path, Sequence[Path]]], root: Path) -> None:
+    paths = [path for _, some in parts.values() for path in some]
+    if len({path.parts[1] for path in paths if len(path.parts) > 2}) > 1 and all(len(path.parts) > 2 for path in paths):
+        top = paths[0].parts[0]
+        raise Mistake(
+            f"Images: all pictures in {root} lie in folders within {top}/, which would be the only class: "
+            f"set data.root to the folder that has the classes or the splits, such as {root / top}"
+        )
+
+
+def held_out(paths: Sequence[Path], part: float) -> tuple[list[Path], list[Path]]:
+    """The part held out, in equal parts of every class folder, and the others.
+
+    By a hash of the relative paths: a picture stays in its split on every machine, and mostly when others are added.
+    """
+    classes: dict[str, list[Path]] = {}
+    for path in paths:
+        classes.setdefault(folder_name(path.parts[0]) if len(path.parts) > 1 else "", []).append(path)
+    counts = share([len(some) for some in classes.values()], part)
+    if len(classes) == 1:
+        counts = [round(len(paths) * part)]
+    taken: set[Path] = set()
+    for some, count in zip(classes.values(), counts, strict=True):
+        by_hash = sorted(some, key=lambda path: hashlib.sha256(os.fsencode(folder_name(path))).digest())
+        taken.update(by_hash[:count])
+    return [path for path in paths if path in taken], [path for path in paths if path not in taken]
