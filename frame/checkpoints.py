@@ -49,6 +49,12 @@ def files(folder: Path, name: str = "last") -> list[Path]:
     return [folder / "checkpoints" / f"{one}.ckpt" for one in names]
 
 
+def stamp(folder: Path) -> list[tuple[int, int]]:
+    """Changes whenever the last checkpoint is written."""
+    found = [file.stat() for file in files(folder) if file.exists()]
+    return [(stat.st_ino, stat.st_mtime_ns) for stat in found]
+
+
 def _first_whole(folder: Path, name: str, take: Callable[[Path], Found]) -> Found | None:
     wrong: Damaged | None = None
     for path in files(folder, name):

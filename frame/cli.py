@@ -1,6 +1,5 @@
 """The command `frame`; `python train.py` is `frame train`. Nothing here imports torch before a run needs it."""
 
-import errno
 import os
 import sys
 import traceback
@@ -60,7 +59,7 @@ def _answered(words: list[str]) -> int:
     except SystemExit as ended:  # from Hydra, or a library
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except OSError as error:
-        if error.errno not in (*output.FULL, errno.EROFS):
+        if error.errno not in output.UNWRITABLE:
             traceback.print_exc()
         else:
             where = f" ({error.filename})" if error.filename else ""

@@ -3,9 +3,6 @@
 import inspect
 import os
 import random
-import shlex
-import signal
-import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from frame import checkpoints, checks, report
+from frame import checkpoints, checks
 from frame.build import build as build_node
 from frame.build import locate
 from frame.callbacks.base import Binds, Context
@@ -32,13 +29,14 @@ from frame.data.base import DataSet, described
 from frame.data.loader import Loader
 from frame.data.per_sample import as_data_set
 from frame.dry_run import Head, dry_run
+from frame.ending import failed, finish, stopped
 from frame.exported import Export
 from frame.facts import facts
 from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization.base import Diverged, Optimization
-from frame.output import say
+from frame.output import UNWRITABLE
 from frame.plain import as_config
 from frame.runs import RunFolder
 from frame.stored import all_filled, resolved, stored
@@ -114,7 +112,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
     kept: Any = OmegaConf.to_container(changed_by(OmegaConf.create(run.stored), overrides, CHANGEABLE))
     plain = all_filled(kept)  # whoever goes on with a run trusts it
     config = as_config(plain)
-    stamp = _stamp(run)
+    stamp = checkpoints.stamp(run.path)
     state = run.checkpoint()
     if _is_finished(run, config, state, overrides):
         print(
@@ -127,7 +125,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
         if experiment.trainer.global_rank > 0:
             return fit(experiment, None, state)
         run.lock()
-        if _stamp(run) != stamp:
+        if checkpoints.stamp(run.path) != stamp:
             run.unlock()
             raise Mistake(f"another process has just trained in {folder}: give the command again")
         run.write_config(kept)
@@ -149,12 +147,6 @@ def _is_finished(run: RunFolder, config: DictConfig, state: dict[str, Any] | Non
     if counters["iterations"] < status.get("counters", {}).get("iterations", 0):
         return False
     return not overrides or any(limit.counter in counters and limit.reached(counters) for limit in limits_of(config))
-
-
-def _stamp(run: RunFolder) -> list[tuple[int, int]]:
-    """Changes whenever a checkpoint is written."""
-    found = [file.stat() for file in checkpoints.files(run.path) if file.exists()]
-    return [(stat.st_ino, stat.st_mtime_ns) for stat in found]
 
 
 def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> Experiment:
@@ -219,7 +211,9 @@ def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | N
     """Trains into the folder, from `state` on; returns the exit code. Ranks above 0 have none: they write nothing."""
     with Signals(experiment.trainer, experiment.optimization) as signals:
         try:
-            return _fit(experiment, run, signals, state) or _finish(experiment, run)
+            return _fit(experiment, run, signals, state) or finish(
+                experiment.trainer, experiment.config, experiment.limits, run
+            )
         finally:
             if run is not None:
                 run.unlock()
@@ -240,13 +234,18 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
             trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch  # trainer.current_epoch
         trainer.fit(optimization, experiment.loader)
     except (Diverged, Mistake) as error:
-        return _failed(run, trainer, str(error))
+        return failed(run, trainer, str(error))
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            failed(run, trainer, traceback.format_exc())
+            raise
+        return stopped(run, trainer, error)
     except (KeyboardInterrupt, SystemExit):  # of somebody's own: ours are noted
         if run is not None:
             run.set_status("stopped", reason="interrupted")
         raise
     except BaseException:
-        _failed(run, trainer, traceback.format_exc())
+        failed(run, trainer, traceback.format_exc())
         raise
     return 0
 
@@ -278,54 +277,6 @@ def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
         for logger in trainer.loggers:
             if hasattr(logger, "cut"):
                 logger.cut(iteration)
-
-
-def _finish(experiment: Experiment, run: RunFolder | None) -> int:
-    """Writes down what is on disk, says it, and returns the exit code: 0 where the run is finished."""
-    trainer, optimization = experiment.trainer, experiment.optimization
-    number = optimization.stop_signal
-    if run is None:
-        return 128 + number if number else 0
-    savers = [c for c in trainer.callbacks if isinstance(c, LastCheckpoint | BestCheckpoint)]  # type: ignore[attr-defined]
-    unwritten = [saver.unwritten for saver in savers if saver.unwritten]
-    if not run.save():
-        unwritten.append(f"measurements could not be written to {run.path}")
-    (saved,) = [saver.saved for saver in savers if isinstance(saver, LastCheckpoint)]
-    reached = [str(limit) for limit in experiment.limits if limit.reached(optimization.counters)]
-    reason = f"trained for {reached[0]}" if reached else "stopped early"
-    signalled = [signal.Signals(number).name] if number else []
-    interrupted = "; ".join([*signalled, *unwritten])
-    metrics = {name: event["values"] for name, event in optimization.events.items()}
-    counters = {name: float(value) for name, value in (saved or {}).items()}
-    state = "stopped" if interrupted else "finished"
-    written = run.set_status(state, reason=interrupted or reason, metrics=metrics, counters=counters)
-    _close(trainer, "success")
-    go_on = f"{report.command('train')} resume={shlex.quote(str(run.path))}"
-    if unwritten:
-        kept = f"its checkpoint is of iteration {saved['iterations']:.0f}" if saved else "it has no checkpoint"
-        say(f"not finished: {unwritten[0]}; {kept}. Make room, then: {go_on}")
-    elif number:
-        print(f"stopped by {signalled[0]}. To go on: {go_on}", file=sys.stderr)
-    elif not written:
-        say(
-            f"trained to the end, which {run.path / 'status.json'} does not say: it could not be written. Then: {go_on}"
-        )
-    else:
-        print(report.last_words(run, experiment.config, optimization))
-    return 128 + number if number else int(bool(unwritten) or not written)
-
-
-def _failed(run: RunFolder | None, trainer: Trainer, reason: str) -> int:
-    if run is not None:
-        run.set_status("failed", reason=reason)
-        _close(trainer, "failed")
-        say(f"{reason.strip().splitlines()[-1]}\nframe: the run is in {run.path}")
-    return 1
-
-
-def _close(trainer: Trainer, status: str) -> None:
-    for logger in trainer.loggers:
-        logger.finalize(status)
 
 
 def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 # after these there may be room again; after any other nobody will ever read
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.ENOBUFS)
+UNWRITABLE = (*FULL, errno.EROFS)  # what a disk says where there is nothing wrong with the program
 # control characters, marks that turn the direction of writing, line separators, and halves of characters
 UNSAFE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]|\r(?!\n)"

@@ -1,4 +1,7 @@
-"""The one stepping path: how losses become steps, whatever the model and however many optimizers play."""
+"""The one stepping path: how losses become steps, whatever the model and however many optimizers play.
+
+It has over 300 lines because there is one path for all procedures.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
