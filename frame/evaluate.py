@@ -165,7 +165,7 @@ def evaluate_run(
         _share(run, shared)
     evaluations = {name: build_evaluation(node, packages) for name, node in waiting.items()}
     refused: dict[str, str] = {}
-    opener = _opener(packages, device)
+    opener = _opener(packages, device) if chosen is not None else None  # a run's own config opens no other
     for name, evaluation in evaluations.items():
         try:
             with opening(opener):

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from frame.evaluation.base import Evaluation
 from frame.exported import Export
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
+from frame.stored import is_data_root
 
 if TYPE_CHECKING:
     import pandas
@@ -35,6 +37,7 @@ TRUSTED = (
     "torch.distributions",
 )
 DEFINED = (*TRUSTED[:-2], "torch.nn.modules", "torch.distributions")  # torch.nn has classes that start processes
+NAME = re.compile(r"[A-Za-z_]\w{0,99}(\.\w{1,99}){1,19}", re.ASCII)
 BUILDABLE: tuple[type, ...] = (nn.Module, Distribution, DataSet, Dataset, Evaluation)
 
 
@@ -50,13 +53,15 @@ def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None
     found: dict[str, type] = {}
     for path, node in targets(plain):
         name = str(node["_target_"])
+        if not NAME.fullmatch(name):
+            raise Mistake(f"{path} names {' '.join(name.split())[:80]!r}, which is no class of a module: not built")
         came = export.manifest["modules"].get(name.rpartition(".")[0]) if export is not None else None
         if export is not None and came is not None and not _below(name, packages):
             raise Mistake(
                 f"{path} names {name}, whose source came along and is not trusted: read {export.path / came}, "
                 f"then pass trust_source=True; or packages=['{name.split('.')[0]}'] where it is installed"
             )
-        if not _below(name, (*TRUSTED, *packages)) or not all(part.isidentifier() for part in name.split(".")):
+        if not _below(name, (*TRUSTED, *packages)):
             package = name.split(".")[0]
             own = package in ("frame", "torch")
             raise Mistake(
@@ -93,11 +98,25 @@ def build_evaluation(node: Mapping[str, Any] | DictConfig, packages: Sequence[st
 
 def _build(plain: Any, key: str, packages: Sequence[str], kind: type, export: Export | None = None) -> Any:
     """Builds the very values that were judged, of the very classes."""
+    plain = _without_downloads(plain)
     classes = guard({key: plain}, packages, export)
     built = construct(plain, key, lambda name, path: classes[name])
     if not isinstance(built, kind):
         raise Mistake(f"{key} is a {type(built).__name__}, and no {kind.__name__}: not built")
     return built
+
+
+def _without_downloads(plain: Any) -> Any:
+    """The same, but that files are fetched only to a place for data of this machine: who looks at a run writes nowhere
+    that the run names."""
+    if isinstance(plain, list):
+        return [_without_downloads(inner) for inner in plain]
+    if not isinstance(plain, dict):
+        return plain
+    node = {key: _without_downloads(inner) for key, inner in plain.items()}
+    if node.get("download_files") and not is_data_root(str(node.get("data_root"))):
+        node["download_files"] = False
+    return node
 
 
 def _below(name: str, packages: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ in Hydra. No other reference is ever resolved.
 import os
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from frame.compose import config_folders
 from frame.inside import name_of
 from frame.mistakes import Mistake
-from frame.plain import changed
+from frame.plain import changed, parse_yaml
 
 OPENING = re.compile(r"(\\*)\$\{")
 DEVICE = re.compile(r"device((?:\.[\w-]+)*)")
 ENVIRONMENT = re.compile(r"oc\.env:\s*([A-Za-z_]\w*)\s*(?:,\s*(.*))?", re.DOTALL)
 ALWAYS = ("DATA_ROOT", "DEVICE_NAME")
+MOST, LONGEST = 10_000, 100_000  # references that one reading fills in, and characters of what they give
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -127,21 +129,30 @@ class Filler:
     def __init__(self, device: Any, allowed: Collection[str] | None) -> None:
         self.device, self.allowed = device, allowed
         self.under_way: list[str] = []
+        self.n_filled = 0
 
     def text(self, written: str, *, in_device: bool = False) -> Any:
         """A text filled in; one that is a reference and nothing else becomes what stands there, of any type."""
         if "${" not in written:
             return written
         parts = [part if isinstance(part, str) else self._reference(*part, in_device) for part in pieces(written)]
-        return parts[0] if len(parts) == 1 else "".join(map(str, parts))
+        if len(parts) == 1:
+            return parts[0]
+        whole = "".join(map(str, parts))
+        if len(whole) > LONGEST:
+            raise Mistake(f"{written[:60]} stands for a text of more than {LONGEST:,} characters")
+        return whole
 
     def _reference(self, inner: str, written: str, in_device: bool) -> Any:
+        self.n_filled += 1
+        if self.n_filled > MOST:
+            raise Mistake(f"it has more than {MOST:,} references")
         place = DEVICE.fullmatch(inner)
         if place is not None:
             return self._device(inner, place[1].split(".")[1:])
         variable = ENVIRONMENT.fullmatch(inner)
         if variable is None or not (in_device or variable[1].startswith("FRAME_")):
-            raise Mistake(f"it has {written}, which a run does not resolve: not built")
+            raise Mistake(f"it has {written[:80]}, which a run does not resolve: not built")
         return self._environment(variable[1], variable[2])
 
     def _device(self, key: str, parts: list[str]) -> Any:
@@ -202,14 +213,33 @@ def _closing(written: str, start: int) -> int | None:
     return None
 
 
-def own_names() -> frozenset[str]:
-    """The environment variables that this machine's own device file refers to, and those of frame's."""
+def device_files() -> list[Path]:
+    """This machine's own file in config/device/, in ours and in the user's folder."""
     name = os.environ.get("DEVICE_NAME", "local")
     files = [folder / "device" / f"{name}.yaml" for folder in config_folders()] if name == name_of(name) else []
-    return frozenset(found for file in files for found in _names(file))
+    return [file for file in files if file.is_file()]
+
+
+def own_names() -> frozenset[str]:
+    """The environment variables that this machine's own device file refers to."""
+    return frozenset(found for file in device_files() for found in _names(file))
+
+
+def is_data_root(place: str) -> bool:
+    """Whether a place lies where this machine keeps data: DATA_ROOT, ./data, or a root of its own device file."""
+    roots = {os.environ.get("DATA_ROOT", "./data")}
+    for file in device_files():
+        device = parse_yaml(file.read_text())
+        for key in ("data_root", "big_data_root"):
+            with suppress(Mistake):
+                roots.add(str(filled({"device": device}, f"${{device.{key}}}")))
+    try:
+        where = Path(place).expanduser().resolve()
+        return any(where.is_relative_to(Path(root).expanduser().resolve()) for root in roots)
+    except (OSError, ValueError, RuntimeError):  # no name of a file
+        return False
 
 
 @cache
 def _names(file: Path) -> frozenset[str]:
-    text = file.read_text(errors="replace") if file.is_file() else ""
-    return frozenset(re.findall(r"oc\.env:\s*(\w+)", text))
+    return frozenset(re.findall(r"oc\.env:\s*(\w+)", file.read_text(errors="replace")))

@@ -27,6 +27,8 @@ from frame.data.identity import digest
 from frame.data.memory import InMemory, check_binarize
 from frame.mistakes import Mistake
 
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # whatever a suffix says: EPS starts a program
+
 
 class Images(DataSet):
     """Pictures below `root`, decoded once into memory.
@@ -184,7 +186,7 @@ def decoded(file: Path, size: int, channels: int) -> np.ndarray:
     try:
         if file.stat().st_size == 0:
             raise Unfit("it has no bytes")
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             _check(image)
             plain = _plain(ImageOps.exif_transpose(image), channels)
         pixels = np.array(ImageOps.fit(plain, (size, size), Image.Resampling.BICUBIC))

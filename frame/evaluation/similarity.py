@@ -28,8 +28,8 @@ _opener: ContextVar[Callable[[str], Other] | None] = ContextVar("opener", defaul
 
 
 @contextmanager
-def opening(opener: Callable[[str], Other]) -> Iterator[None]:
-    """Inside, other runs are opened by `opener`: what may be built is decided by whoever evaluates."""
+def opening(opener: Callable[[str], Other] | None) -> Iterator[None]:
+    """Inside, other runs are opened by `opener`: what may be built is decided by whoever evaluates. None opens none."""
     token = _opener.set(opener)
     try:
         yield

@@ -80,7 +80,7 @@ def newest_picture(summary: Summary, name: str) -> Path | None:
 
 
 def _read(file: Path) -> Image.Image:
-    with Image.open(file) as image:
+    with Image.open(file, formats=["PNG"]) as image:
         return image.convert("RGB")
 
 

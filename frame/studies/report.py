@@ -184,7 +184,7 @@ def _pictures(done: Sequence[Summary], keys: Sequence[str]) -> Iterator[str]:
 
 
 def _data(picture: Path) -> str:
-    with Image.open(picture) as image:
+    with Image.open(picture, formats=["PNG"]) as image:  # other readers start programs
         small = image.convert("RGB")
     small.thumbnail((WIDEST, WIDEST))
     stream = io.BytesIO()
