@@ -1,7 +1,11 @@
 """What usually holds secrets, by its name and by how keys look."""
 
 import fnmatch
+import os
 import re
+from typing import Any
+
+from frame.mistakes import Mistake
 
 FILES = (
     *(".env", ".env.*", ".env[-_]*", "*.env", ".envrc", ".netrc", "_netrc", ".npmrc", ".pypirc", ".pgpass", ".my.cnf"),
@@ -19,6 +23,43 @@ KEYS = re.compile(
     rb"|\bhf_[A-Za-z0-9]{30}|\bsk-(?:ant-|proj-)?[A-Za-z0-9_]{24}|\bxox[abprs]-[A-Za-z0-9-]{10}|\bglpat-[A-Za-z0-9_-]{20}"
     rb"|(?i:api_?key|secret|token|passw(?:or)?d)[A-Za-z_]*['\"]?\s*[=:]\s*['\"]?(?=[0-9A-Za-z_/+-]*[0-9])[0-9A-Za-z_/+-]{24}"
 )
+
+KEY_NAME = re.compile(
+    r"(?:^|[_.-])(?:api_?key|access_?key|private_?key|secret(?:_?key)?|passw(?:or)?d|passphrase|credentials?"
+    r"|(?:auth|access|api|hf|bearer|refresh)_?token)$",
+    re.IGNORECASE,
+)
+
+
+def refuse_secrets(config: Any, path: str = "") -> None:
+    """Looks through a config as a run's folder would keep it, for everybody to read.
+
+    Raises:
+        Mistake: a key that is called so has a text that may be a password; or a text looks like a service's key, or is
+            what an environment variable called so holds.
+    """
+    if isinstance(config, dict):
+        for key, value in config.items():
+            refuse_secrets(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(config, list):
+        for i, value in enumerate(config):
+            refuse_secrets(value, f"{path}.{i}")
+    elif isinstance(config, str) and "${" not in config and _may_be_secret(path.rpartition(".")[2], config):
+        raise Mistake(
+            f"{path} holds what looks like a key or a password, which a run's folder would keep for everybody to read: "
+            "leave it out, and set it in the environment, where libraries look for it (WANDB_API_KEY)"
+        )
+
+
+def _may_be_secret(key: str, text: str) -> bool:
+    if holds_a_key(text.encode(errors="replace")):
+        return True
+    if KEY_NAME.search(key):
+        return len(text) >= 6 and not text.startswith(("/", "~", ".")) and " " not in text
+    if key.lower() == "token" and re.fullmatch(r"[\w.-]{16,}", text):
+        return True
+    held = (value for name, value in os.environ.items() if KEY_NAME.search(name))
+    return len(text) >= 12 and any(text == value for value in held)
 
 
 def is_secret(path: str) -> bool:

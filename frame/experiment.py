@@ -25,6 +25,7 @@ from frame.callbacks.losses import LossLog
 from frame.callbacks.progress import ProgressBar
 from frame.callbacks.stopping import Signals, StopOnSignal
 from frame.compose import changed_by, check_parts
+from frame.confidential import refuse_secrets
 from frame.data.base import DataSet, described
 from frame.data.loader import Loader
 from frame.data.per_sample import as_data_set
@@ -82,13 +83,15 @@ def train(config: DictConfig, overrides: Sequence[str]) -> int:
             return fit(experiment, None)
         steps = getattr(optimization, "n_adversary_steps", 1)
         data = described(experiment.data)
+        written = stored(config, experiment.plain)
+        refuse_secrets(written)
         costs = {**facts(experiment.model, experiment.data, steps), "batch_size": optimization.batch_size}
         root = Path(str(experiment.config.device.experiments_root))
         run = RunFolder.create(root, str(experiment.config.experiment_name))
         try:
             run.write_facts(costs)
             run.write_data(data)
-            run.describe(stored(config, experiment.plain), overrides)
+            run.describe(written, overrides)
         except OSError as error:
             run.discard()
             raise Mistake(

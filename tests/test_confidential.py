@@ -1,8 +1,13 @@
 """Files and texts that hold secrets are told from those that only sound like it."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from frame.confidential import holds_a_key, is_secret
+from frame.confidential import holds_a_key, is_secret, refuse_secrets
+from frame.mistakes import Mistake
+from tests.processes import train
 
 
 def test_names_that_usually_hold_secrets() -> None:
@@ -37,3 +42,37 @@ def test_names_that_usually_hold_secrets() -> None:
 )
 def test_keys_are_told_by_how_they_look(text: str, is_key: bool) -> None:
     assert holds_a_key(text.encode()) == is_key
+
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    "config, where",
+    [
+        ({"logging": {"wandb": {"api_key": KEY}}}, "logging.wandb.api_key"),
+        ({"callbacks": [{"mail": {"smtp_password": "hunter22"}}]}, "callbacks.0.mail.smtp_password"),
+        ({"params": {"note": "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"}}, "params.note"),
+        ({"data": {"token": KEY}}, "data.token"),
+        ({"data": {"whatever": "a-password-of-mine"}}, "data.whatever"),  # what the environment holds under such a name
+    ],
+)
+def test_a_config_with_a_secret_is_refused(config: Any, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_PASSWORD", "a-password-of-mine")
+    with pytest.raises(Mistake, match=f"^{where} holds") as caught:
+        refuse_secrets(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_configs_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SECRET", "adam")
+    refuse_secrets(
+        {"optimization": "adam", "token": "cls", "api_key": None, "secret": "${oc.env:A_SECRET}", "n_tokens": 5}
+    )
+    refuse_secrets({"credentials": "/home/me/key.json", "tokenizer": "bert-base-uncased", "password": ""})
+
+
+def test_a_key_on_the_command_line_is_written_nowhere(tmp_path: Path) -> None:
+    code, output = train(["experiment=tiny", "callbacks=null", f"+params.api_key={KEY}"], tmp_path)
+    assert code == 2 and "params.api_key" in output and len(output.splitlines()) == 1, output
+    assert not (tmp_path / "runs").exists()

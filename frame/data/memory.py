@@ -1,6 +1,7 @@
 """Splits that lie in memory as uint8 tensors, and data sets that come as official training and test files."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,8 @@ class InMemory:
     """A split in memory.
 
     Args:
-        x: [N, *shape], uint8 pictures (a model sees x / 255), or float32 rows that are used as they are.
+        x: [N, *shape], a tensor or an array: uint8 pictures (a model sees x / 255), or rows of floats that are used as
+            they are, in float32.
         y: [N] classes, whole numbers of any type from 0, or None.
         binarize: 'none'; 'dynamic', pixels are drawn afresh at each use with probability x / 255 (Salakhutdinov and
             Murray 2008); 'static', drawn once, here, so that the pictures never change.
@@ -40,7 +42,7 @@ class InMemory:
             x and y of different lengths.
     """
 
-    def __init__(self, x: Tensor, y: Tensor | None = None, *, binarize: str = "none", seed: int = 0) -> None:
+    def __init__(self, x: Any, y: Any = None, *, binarize: str = "none", seed: int = 0) -> None:
         check_binarize(binarize)
         x = stored_rows(x, "x")
         if binarize != "none" and x.dtype != torch.uint8:
@@ -50,7 +52,8 @@ class InMemory:
             raise Mistake(f"there are {len(x)} pictures and {len(labels)} labels: give one label to each picture")
         if binarize == "static":
             x = bernoulli(x, torch.Generator().manual_seed(seed)).to(torch.uint8).mul_(255)
-        self.x, self.y = x, labels
+        self.x: Tensor = x
+        self.y: Tensor | None = labels
         self.dynamic = binarize == "dynamic"
 
     def __len__(self) -> int:
