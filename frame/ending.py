@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from frame import report
 from frame.callbacks.base import optimization_of
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from frame.loggers.files import FilesLogger
 from frame.output import say
 from frame.runs import RunFolder
 from frame.units import Duration
@@ -71,6 +72,10 @@ def _on_disk(trainer: Trainer, run: RunFolder) -> tuple[list[str], dict[str, flo
     unwritten = [why for why in (last.unwritten, *best) if why]
     if not run.save():
         unwritten.append(f"measurements could not be written to {run.path}")
+    for logger in trainer.loggers:
+        logger.save()
+        if isinstance(logger, FilesLogger) and logger.waiting:
+            unwritten.append(f"{logger.folder / 'metrics.jsonl'} could not be written")
     return unwritten, last.saved
 
 

@@ -5,23 +5,24 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from frame.data.base import DataSet
 from frame.data.identity import DataChanged
-from frame.evaluated import Notes, key_of
-from frame.evaluation.base import evaluating
+from frame.evaluated import Busy, Notes, evaluating_alone, key_of
+from frame.evaluation.base import Evaluation, evaluating
 from frame.evaluation.codes import caching
 from frame.evaluation.similarity import Other, opening
 from frame.experiment import named
 from frame.interrupts import Interrupted, Interrupts
-from frame.loggers.files import FilesLogger
 from frame.mistakes import Mistake
 from frame.opening import Run, build_evaluation
 from frame.opening import open as open_run
-from frame.words import remarks
+from frame.recording import Book, recordable
 
+WAIT_SECONDS = 600.0  # for another process that evaluates the same run, since it recorded something last
 TITLES = {"train": "Train", "valid": "Validation", "test": "Test"}
 
 
@@ -53,20 +54,29 @@ def evaluate_runs(
     took: list[float] = []  # by runs that were measured, not by those that were there already
     shared: dict[str, DataSet] = {}
     interrupted, code = "", 0
-    number = 0
+    number, n_runs = 0, len(folders)
+    # those that another process evaluates now are left to it, and looked at again at the end
+    queue = [(folder, 0.0 if n_runs > 1 else WAIT_SECONDS) for folder in folders]
     try:  # all of the loop: Ctrl-C may come between two runs
         with Interrupts() as interrupts:
-            for number, folder in enumerate(folders, 1):
-                if len(folders) > 1:
-                    print(f"[{number}/{len(folders)}] {_left(took, len(folders) - number + 1)}", end="", flush=True)
+            for folder, patience in queue:
+                if n_runs > 1:
+                    number += patience == 0
+                    print(f"[{number}/{n_runs}] {_left(took, n_runs - number + 1)}", end="", flush=True)
                 started = time.monotonic()
                 try:
                     with interrupts.counted():
-                        measured, refused = evaluate_run(folder, chosen=chosen, again=again, shared=shared, **options)
+                        measured, refused = evaluate_run(
+                            folder, chosen=chosen, again=again, shared=shared, patience=patience, **options
+                        )
                     failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
                     took += [time.monotonic() - started] if measured else []
                 except Exception as error:
-                    if len(folders) == 1:
+                    if isinstance(error, Busy) and patience == 0:
+                        print(f"{folder} is evaluated by another process now: looked at again at the end", flush=True)
+                        queue.append((folder, WAIT_SECONDS))
+                        continue
+                    if n_runs == 1:
                         raise
                     failed[str(folder)] = str(error)
                     print("not evaluated" if isinstance(error, Mistake) else "failed", flush=True)
@@ -109,6 +119,7 @@ def evaluate_run(
     device: str = "cpu",
     packages: Sequence[str] = (),
     shared: dict[str, DataSet] | None = None,
+    patience: float = WAIT_SECONDS,
 ) -> Outcome:
     """Runs evaluations on a run, records what they find in the run's folder, and prints it.
 
@@ -128,44 +139,67 @@ def evaluate_run(
         device: where the model is evaluated.
         packages: see `frame.open`.
         shared: the data of the run before, taken where this run has the same, and put in its place else.
+        patience: seconds to wait for another process that evaluates this run and records nothing.
 
     Raises:
+        Busy: another process evaluates this run, and patience is 0.
         Mistake: no run, no checkpoint, no evaluation, a split that the data does not have, none that the model and the
             data can serve, or data that are not those that the run was trained on.
     """
     notes = Notes(folder)
+    before = len(notes.lines)
     seen = notes.opened(checkpoint)
     if seen is not None and chosen and not again:  # without reading the config, which takes most of the time
         identity = {"checkpoint": checkpoint, "iteration": seen[0], "weights": weights or seen[1]}
         wanted = dict(_on(evaluate_on, chosen))
-        if all(_key(node, identity) in notes.done for node in wanted.values()):
+        if all(_key(node, identity) in notes.done() for node in wanted.values()):
             return _nothing_left(folder, identity, len(wanted))
+    stamp = notes.stamp(checkpoint)
     run = open_run(folder, packages=packages, device=device, weights=weights, checkpoint=checkpoint)
-    checkpoint = run.checkpoint  # an export has one, whatever it is called
     evaluators = dict(_on(evaluate_on, chosen if chosen is not None else _own(run)))
     if not evaluators:
         raise Mistake(f"the config of {folder} names no evaluations: choose some, evaluation=[...]")
-    counters: dict[str, float] | None = None
-    if seen is None:
-        counters = _counters(run)
-        seen = int(counters["iterations"]), str(run.config.get("weights", "average"))
-        notes.note_opened(checkpoint, *seen)
-    iteration = seen[0]
-    identity = {"checkpoint": checkpoint, "iteration": iteration, "weights": run.weights}
+    iteration = int(run.state["counters"]["iterations"])
+    with suppress(OSError):  # said below
+        notes.note_opened(stamp, run.checkpoint, iteration, str(run.config.get("weights", "average")))
+    identity = {"checkpoint": run.checkpoint, "iteration": iteration, "weights": run.weights}
     keys = {name: _key(node, identity) for name, node in evaluators.items()}
-    done = set() if again else notes.done
-    waiting = {name: node for name, node in evaluators.items() if keys[name] not in done}
-    if not waiting:
-        return _nothing_left(run.folder.path, identity, len(evaluators))
-    n_done = len(evaluators) - len(waiting)
-    skipped = f", {n_done} of {len(evaluators)} there already" if n_done else ""
-    print(f"{run.folder.path}, {checkpoint} checkpoint at iteration {iteration}{skipped}", flush=True)
-    counters = counters or _counters(run)
-    if shared is not None:
-        _share(run, shared)
-    evaluations = {name: build_evaluation(node, packages) for name, node in waiting.items()}
+
+    def waiting() -> None:
+        print(f"{run.folder.path} is evaluated by another process: waiting for it", flush=True)
+
+    with evaluating_alone(run.folder.path, patience, waiting if patience else lambda: None) as trouble:
+        recordable(run.folder.path, trouble)
+        notes.refresh()
+        recorded = {} if trouble or again else {notes.next(key): (key, name) for name, key in keys.items()}
+        for evaluation in recorded.keys() & run.folder.recorded():  # its process was killed before it could note it
+            key, name = recorded[evaluation]
+            with suppress(OSError):  # else it is measured again
+                notes.add(key=key, name=name, **identity)
+        # of a process that measured again what we were asked to measure again, we take the numbers
+        done = notes.done(before if again else 0)
+        left = {name: node for name, node in evaluators.items() if keys[name] not in done}
+        if not left:
+            return _nothing_left(run.folder.path, identity, len(evaluators))
+        n_done = len(evaluators) - len(left)
+        skipped = f", {n_done} of {len(evaluators)} there already" if n_done else ""
+        print(f"{run.folder.path}, {run.checkpoint} checkpoint at iteration {iteration}{skipped}", flush=True)
+        if shared is not None:
+            _share(run, shared)
+        evaluations = {name: build_evaluation(node, packages) for name, node in left.items()}
+        book = Book(run, notes, identity, keys, recorded=trouble is None)
+        try:
+            # a run's own config opens no other
+            opener = _opener(packages, device) if chosen is not None else None
+            return _measure(run, evaluations, opener, book, len(evaluators))
+        finally:
+            book.close()
+
+
+def _measure(
+    run: Run, evaluations: Mapping[str, Evaluation], opener: Callable[[str], Other] | None, book: Book, n_asked: int
+) -> Outcome:
     refused: dict[str, str] = {}
-    opener = _opener(packages, device) if chosen is not None else None  # a run's own config opens no other
     for name, evaluation in evaluations.items():
         try:
             with opening(opener):
@@ -174,9 +208,8 @@ def evaluate_run(
             raise
         except Mistake as mistake:
             refused[name] = str(mistake)
-    if refused and len(refused) == len(evaluators):
+    if refused and len(refused) == n_asked:
         raise Mistake(next(iter(refused.values())))
-    files = FilesLogger(run.folder.path)
     measured = 0
     with caching(run.folder.path / "cache"):
         for name, evaluation in evaluations.items():
@@ -193,24 +226,12 @@ def evaluate_run(
                 refused[name] = str(mistake)
                 continue
             took = time.monotonic() - started
-            records = [
-                {**r, "weights": run.weights}
-                for r in entry.records(name, iteration, counters["seconds"], checkpoint, took)
-            ]
-            run.folder.record(records)
-            entry.write(files, name, iteration, {"seconds": counters["seconds"], "epochs": counters["epochs"]})
-            notes.add(key=keys[name], name=name, **identity, took=round(took, 3))
-            measured += 1
-            for record in records:
-                error = f" ± {record['standard_error']:.2g}" if record["standard_error"] is not None else ""
-                print(
-                    f"  {record['name']}  {record['value']:.5g}{error} {record['unit']}  ({record['split']})"
-                    + remarks(record)
-                )
-            if entry.images or entry.figures:
-                print(f"  {name}  picture in {run.folder.path / 'images'}")
-            print(f"    {took:.1f} s", flush=True)
-    files.finalize("success")
+            records = book.records(entry, name, took)
+            trouble = book.write(entry, name, records, took)
+            if trouble:
+                refused[name] = trouble
+            measured += not trouble
+            book.say(entry, name, records, took)
     return Outcome(measured, refused)
 
 
@@ -253,14 +274,6 @@ def _nothing_left(folder: Path, identity: dict[str, Any], n: int) -> Outcome:
     return Outcome(0, {})
 
 
-def _counters(run: Run) -> dict[str, float]:
-    state = run.folder.checkpoint(run.checkpoint)
-    if state is None:
-        raise Mistake(f"{run.folder.path} has no {run.checkpoint} checkpoint yet")
-    counters: dict[str, float] = state["counters"]
-    return counters
-
-
 def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
     """Opens another run, once, by the last checkpoint and with the same trust; its name are its last two folders."""
     found: dict[str, Other] = {}
@@ -269,7 +282,7 @@ def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
         if folder not in found:
             run = open_run(folder, packages=packages, device=device)
             name = "/".join(run.folder.path.resolve().parts[-2:])
-            found[folder] = Other(run.model, run.data_set, name, int(_counters(run)["iterations"]))
+            found[folder] = Other(run.model, run.data_set, name, int(run.state["counters"]["iterations"]))
         return found[folder]
 
     return opened

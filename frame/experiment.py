@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from frame import checkpoints, checks
+from frame import checkpoints, checks, metrics
 from frame.build import build as build_node
 from frame.build import locate
 from frame.callbacks.base import Binds, Context
@@ -276,7 +276,7 @@ def engine(
 def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
     """Takes back what was written after `iteration` by the run that goes on; nothing in a new folder."""
     run.cut(iteration)
-    if (run.path / "metrics.csv").exists():
+    if any((run.path / name).exists() for name in (metrics.FILE, metrics.TABLE, "images", "tables")):
         for logger in trainer.loggers:
             if hasattr(logger, "cut"):
                 logger.cut(iteration)

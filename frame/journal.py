@@ -16,6 +16,7 @@ from typing import Any
 from frame.files import write_whole
 from frame.mistakes import Mistake
 
+RECORDS, DIAGNOSES = "records.jsonl", "doctor.jsonl"  # of a run: what was measured, and what the doctor said
 Line = dict[str, Any]
 PATIENCE = 60.0  # seconds that a writer waits for another; a line takes microseconds, a cut seconds
 UNLOCKABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)  # of file systems without locks
@@ -41,12 +42,13 @@ class Journal:
     # -- writing
 
     def append(self, *lines: Mapping[str, Any], sync: bool = False) -> None:
-        """Writes all of these lines or none; with `sync` they are on disk at the end, whatever happens to the machine.
+        """Writes all of these lines or none of them; with `sync` they outlast the machine's power.
 
         Raises:
             OSError: the disk is full, the file is a link or cannot be written, or another process holds its lock.
         """
-        self._append(b"".join(map(_encoded, lines)), PATIENCE, sync)
+        if lines:
+            self._append(b"".join(map(_encoded, lines)), PATIENCE, sync)
 
     def keep(self, *lines: Mapping[str, Any]) -> None:
         """Writes these lines behind those that wait; a training run, which must not stop, does not wait for a lock.
@@ -79,7 +81,7 @@ class Journal:
         self.waiting = [line for line in self.waiting if wanted(json.loads(line))]
         if not self.path.exists():
             return
-        with self._locked(PATIENCE) as handle:
+        with self.locked(PATIENCE) as handle:
             _mend(handle)
             if all(line is not None and wanted(line) for _, line in _lines(handle)):
                 return
@@ -93,7 +95,7 @@ class Journal:
             write_whole(self.path, fill)
 
     def _append(self, data: bytes, patience: float, sync: bool) -> None:
-        with self._locked(patience) as handle:
+        with self.locked(patience) as handle:
             end = _mend(handle)
             try:
                 written = os.write(handle, data)
@@ -120,7 +122,12 @@ class Journal:
             os.close(handle)
 
     @contextmanager
-    def _locked(self, patience: float) -> Iterator[int]:
+    def locked(self, patience: float) -> Iterator[int]:
+        """Nobody else writes meanwhile; waits `patience` seconds for that.
+
+        Raises:
+            OSError: as `append`.
+        """
         while True:
             with self._opened() as handle:
                 _lock(handle, patience, self.path)

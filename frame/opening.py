@@ -18,6 +18,7 @@ from frame.checks import targets
 from frame.data.base import DataSet, Source
 from frame.evaluation.base import Evaluation
 from frame.exported import Export
+from frame.metrics import columns
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
 from frame.stored import is_data_root
@@ -162,15 +163,25 @@ class Run:
         return self.folder.status
 
     @cached_property
+    def state(self) -> dict[str, Any]:
+        """What the checkpoint holds, read once: a run that trains puts another in its place.
+
+        Raises:
+            Mistake: there is none yet, or it cannot be read.
+        """
+        state = self.folder.checkpoint(self.checkpoint)
+        if state is None:
+            raise Mistake(f"{self.folder.path} has no {self.checkpoint} checkpoint yet")
+        return state
+
+    @cached_property
     def model(self) -> nn.Module:
         """The trained model in eval mode; averaged weights where the run kept them, unless `weights='raw'`.
 
         Raises:
             Mistake: there is no checkpoint yet, the config names what may not be built, or weights and code do not fit.
         """
-        state = self.folder.checkpoint(self.checkpoint)
-        if state is None:
-            raise Mistake(f"{self.folder.path} has no {self.checkpoint} checkpoint yet")
+        state = self.state
         model = build_model(self.folder, self.packages, self.export)
         weights = state["model"]
         if self.weights == "average" and state["average"] is not None:
@@ -218,10 +229,15 @@ class Run:
 
     @property
     def metrics(self) -> "pandas.DataFrame":
-        """metrics.csv: a column a name, with iteration and seconds."""
+        """What was logged over time, as in metrics.csv: a column a name, with iteration, seconds and epochs.
+
+        Raises:
+            Mistake: its file cannot be read.
+        """
+        import numpy
         import pandas
 
-        return pandas.read_csv(self.folder.path / "metrics.csv")
+        return pandas.DataFrame({name: numpy.asarray(column) for name, column in columns(self.folder.path).items()})
 
 
 def open(

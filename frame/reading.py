@@ -164,7 +164,7 @@ RECORD = {
     **dict.fromkeys(("weights", "evaluation"), frozenset({str})),
     **dict.fromkeys(("iteration", "seconds"), frozenset({int, float})),
     "value": frozenset({int, float, str}),
-    **dict.fromkeys(("n_samples", "standard_error", "took"), frozenset({int, float, str, type(None)})),
+    **dict.fromkeys(("n_samples", "standard_error", "took", "together"), frozenset({int, float, str, type(None)})),
     "interval": frozenset({list, type(None)}),
     "saturated": frozenset({bool}),
 }

@@ -1,7 +1,8 @@
 """A run's folder: what is in it, and how it is opened again.
 
 config.yaml  overrides.yaml  code.json  code.diff  environment.json  facts.json  data.json  status.json
-metrics.csv  records.jsonl  doctor.jsonl  images/  checkpoints/last.ckpt  previous.ckpt  best.ckpt
+metrics.jsonl  metrics.csv  records.jsonl  doctor.jsonl  evaluated.jsonl  images/  tables/
+checkpoints/last.ckpt  previous.ckpt  best.ckpt
 
 It has over 300 lines because reading and writing a folder's files have to agree.
 """
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -23,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from frame import __version__, checkpoints, inside
 from frame.exported import Export
 from frame.files import must_wait, write_text
-from frame.journal import Journal
+from frame.journal import DIAGNOSES, RECORDS, Journal
 from frame.mistakes import Damaged, Mistake
 from frame.plain import as_config, as_yaml, parse_yaml
 from frame.provenance import describe_code, environment
@@ -52,7 +54,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[str] | None = None
-        self._records, self._diagnoses = Journal(path / "records.jsonl"), Journal(path / "doctor.jsonl")
+        self._records, self._diagnoses = Journal(path / RECORDS), Journal(path / DIAGNOSES)
 
     @classmethod
     def create(cls, root: Path, name: str) -> "RunFolder":
@@ -303,7 +305,15 @@ class RunFolder:
         """
         if any(record.get("evaluation") == evaluation for record in self.records):
             self._records.cut(lambda line: line.get("evaluation") != evaluation)
-        self._records.append(*({**record, "evaluation": evaluation} for record in records), sync=True)
+        mark = {"evaluation": evaluation, "together": len(records)}
+        self._records.append(*({**record, **mark} for record in records), sync=True)
+
+    def recorded(self) -> set[str]:
+        """The names under which `record_again` has written all that it was given."""
+        found = Counter(
+            (record["evaluation"], record.get("together")) for record in self.records if "evaluation" in record
+        )
+        return {evaluation for (evaluation, together), n in found.items() if n == together}
 
     def cut(self, iteration: int) -> None:
         """Takes back what the run itself measured after `iteration`, before it goes on from there.

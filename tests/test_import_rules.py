@@ -27,6 +27,8 @@ WORDS = (
     "frame.coefficients",
     "frame.output",
     "frame.checkpoints",
+    "frame.journal",
+    "frame.metrics",
 )  # anybody may use them, and they use only one another
 LOWER = ("models", "architectures", "data", "measures")
 UPPER = ("optimization", "evaluation", "callbacks", "loggers")

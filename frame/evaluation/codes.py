@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,9 @@ def codes_of(
         found = torch.load(file, weights_only=True, mmap=True)
         return Codes(found["codes"], found["y"], found["factors"])
     codes = _encode(model, data, split, take, n_samples, seed)
-    folder.mkdir(exist_ok=True)
-    write_whole(file, lambda stream: torch.save(vars(codes), stream))
+    with suppress(OSError, RuntimeError):  # a full disk, a folder that is only read: they are encoded again next time
+        folder.mkdir(exist_ok=True)
+        write_whole(file, lambda stream: torch.save(vars(codes), stream))
     return codes
 
 

@@ -21,6 +21,8 @@ from torch import Tensor
 from frame import __version__
 from frame.exported import FORMAT, MANIFEST, WEIGHTS, Export
 from frame.inside import name_of
+from frame.journal import RECORDS, Journal
+from frame.metrics import TABLE, write_table
 from frame.mistakes import Mistake
 from frame.opening import Run
 from frame.opening import open as open_run
@@ -167,9 +169,12 @@ def _copy_results(folder: Path, run: Run, private: Private) -> None:
         {key: private.without(value) if isinstance(value, str) else value for key, value in record.items()}
         for record in run.folder.records
     ]
-    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    if (run.folder.path / "metrics.csv").exists():
-        shutil.copyfile(run.folder.path / "metrics.csv", folder / "metrics.csv")
+    for record in records:
+        for key in ("evaluation", "together"):  # of a note, which stays behind
+            record.pop(key, None)
+    (folder / RECORDS).touch()
+    Journal(folder / RECORDS).append(*records)
+    write_table(run.folder.path, folder / TABLE)
     for picture in run.folder.newest_pictures:
         target = folder / picture.relative_to(run.folder.path)
         target.parent.mkdir(parents=True, exist_ok=True)

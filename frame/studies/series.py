@@ -1,6 +1,5 @@
 """Numbers of many runs as lines of a figure: which runs are repetitions, and where each measurement stands."""
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from frame import inside
 from frame.listing import Summary, find, shown, varying
+from frame.metrics import columns
 from frame.mistakes import Mistake, choices
 from frame.studies.compare import counted
 from frame.studies.intervals import ends, interval
@@ -163,11 +162,16 @@ def _unit(summaries: Sequence[Summary], y: str) -> str:
 def _course(summary: Summary, x: str, y: str) -> np.ndarray:
     """Iteration, position on the axis, value [N, 3], of one run; what is logged each few iterations counts, too."""
     found = {record["iteration"]: (record["seconds"], record["value"]) for record in summary.course(y)}
-    file = summary.run.path / "metrics.csv"
-    if not found and inside.is_file(file):
-        with file.open() as stream:
-            rows = [row for row in csv.DictReader(stream) if row.get(y)]
-        found = {int(row["iteration"]): (float(row["seconds"]), float(row[y])) for row in rows}
+    if found:
+        points = np.array([(i, seconds, value) for i, (seconds, value) in found.items()], dtype=float)
+    else:
+        logged = columns(summary.run.path, ("iteration", "seconds", y))
+        none = np.full(len(logged["iteration"]), math.nan)
+        points = np.array([logged["iteration"], logged["seconds"], logged.get(y, none)], dtype=float).T
+        points = points[~np.isnan(points[:, 2])]
+    # of two rows of one iteration the later counts
+    _, there = np.unique(points[::-1, 0], return_index=True)
+    points = points[::-1][there]
     counters = summary.status.get("counters", {})
     batch = summary.head["batch_size"] or summary.get("optimization.batch_size") or math.nan
     factor = {
@@ -176,8 +180,7 @@ def _course(summary: Summary, x: str, y: str) -> np.ndarray:
         "samples": batch,
         "flops": batch * (summary.get("flops_per_sample") or math.nan),
     }.get(x, math.nan)
-    points = [[i, seconds if x == "seconds" else i * factor, value] for i, (seconds, value) in sorted(found.items())]
-    course = np.array(points, dtype=float).reshape(-1, 3)
+    course = np.stack([points[:, 0], points[:, 1] if x == "seconds" else points[:, 0] * factor, points[:, 2]], axis=1)
     if np.isnan(course[:, 1]).any():
         raise Mistake(
             f"{x} of {summary.run.path} are not known: an older version made it; x=iterations and x=seconds are"
