@@ -189,8 +189,7 @@ def evaluate_run(
         evaluations = {name: build_evaluation(node, packages) for name, node in left.items()}
         book = Book(run, notes, identity, keys, recorded=trouble is None)
         try:
-            # a run's own config opens no other
-            opener = _opener(packages, device) if chosen is not None else None
+            opener = _opener(packages, device) if chosen is not None else None  # a run's own config opens no other
             return _measure(run, evaluations, opener, book, len(evaluators))
         finally:
             book.close()
