@@ -81,11 +81,10 @@ def train(config: DictConfig, overrides: Sequence[str]) -> int:
     with Signals(trainer, optimization):  # before there is a folder, so that its status is written
         if trainer.global_rank > 0:
             return fit(experiment, None)
-        steps = getattr(optimization, "n_adversary_steps", 1)
         data = described(experiment.data)
         written = stored(config, experiment.plain)
         refuse_secrets(written)
-        costs = {**facts(experiment.model, experiment.data, steps), "batch_size": optimization.batch_size}
+        costs = facts(optimization, experiment.loader)
         root = Path(str(experiment.config.device.experiments_root))
         run = RunFolder.create(root, str(experiment.config.experiment_name))
         try:

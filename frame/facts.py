@@ -1,61 +1,104 @@
 """What a run costs and how large its model is: counted once, before it starts."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from frame.data.base import Batch, DataSet, whole_batch
-from frame.evaluation.base import evaluating
-from frame.models.base import AdversarialModel, Model
+from frame.data.base import Batch, whole_batch
+from frame.data.loader import Loader
+from frame.evaluation.base import seeded
+from frame.optimization.base import Optimization
+from frame.output import say
 
-ROWS = 4
 
+def facts(optimization: Optimization, loader: Loader) -> dict[str, Any]:
+    """Numbers by which a run's costs are worked out.
 
-def facts(model: Model, data: DataSet, n_adversary_steps: int = 1) -> dict[str, Any]:
-    """'parameters' that are trained, those of the encoder where the model has one, and 'flops_per_sample'.
+    'parameters' that are trained, those of the encoder where the model has one; 'flops_per_iteration' of one process:
+    the floating-point operations of matrix products and convolutions, forward and backward, all else is left out, as
+    is usual; 'batch_rows' that it has, and 'processes'; the same of an epoch's last batch where it is shorter
+    ('short_flops', 'short_rows'); and 'flops_per_sample', a mean over an epoch.
 
-    The latter are the floating-point operations of matrix products and convolutions, forward and backward, for one row
-    in one iteration; all else is left out, as is usual.
+    They are counted while the procedure itself takes a step, on a copy, with the run's own batches: this takes as long
+    as a step for each kind of iteration (two where an adversary steps more often) and of batch, and its memory. Where
+    the procedure cannot step without its trainer, nothing is counted, which is said.
 
     Args:
-        model: stays as it is.
-        data: a few rows of `train` are passed through a copy.
-        n_adversary_steps: of the adversary for one of the others, where there is one.
+        optimization: stays as it is, and so do the model and all random state.
+        loader: of the run; its source's first rows are taken.
     """
-    encoder = getattr(model, "encoder", None)
-    return {
-        "parameters": _count(model),
+    encoder = getattr(optimization.model, "encoder", None)
+    found = {
+        "parameters": _count(optimization.model),
         "encoder_parameters": _count(encoder) if isinstance(encoder, nn.Module) else None,
-        "flops_per_sample": _flops(deepcopy(model), data, n_adversary_steps),
+        "batch_size": optimization.batch_size,
+        "processes": loader.world,
     }
+    n_full, rows, short = _batches(loader)
+    try:
+        with _as_it_was():
+            full_flops = _flops(optimization, loader, rows)
+            short_flops = _flops(optimization, loader, short) if short else 0.0
+    except Exception as error:  # of anybody's procedure or model; what it costs is no reason not to train
+        say(f"FLOPs are not counted, {type(optimization).__name__} cannot step by itself: {error}".splitlines()[0])
+        return found
+    an_epoch = (n_full * full_flops + short_flops) / (n_full * rows + short)
+    found |= {"batch_rows": rows, "flops_per_iteration": full_flops, "flops_per_sample": an_epoch}
+    return found | ({"short_rows": short, "short_flops": short_flops} if short else {})
 
 
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def _flops(model: Model, data: DataSet, n_adversary_steps: int) -> float:
-    train = data.training()
-    n_rows = min(ROWS, len(train))
-    batch = whole_batch(train, torch.arange(n_rows))
+def _batches(loader: Loader) -> tuple[int, int, int]:
+    """Full batches of an epoch, their rows, and those of the last one where it is shorter, on one process."""
+    n = len(loader.source) // loader.world
+    if n < loader.batch_size:
+        return 1, n, 0
+    n_full = min(n // loader.batch_size, len(loader))
+    return n_full, loader.batch_size, n % loader.batch_size if len(loader) > n_full else 0
 
-    def counted(loss: Callable[[Batch], dict[str, Tensor]]) -> float:
-        with evaluating(model), torch.enable_grad(), Counter() as counter:
-            value = loss(batch)["loss"]
-            if value.requires_grad:
-                value.backward()
-        return counter.total
 
-    total = counted(model)
-    if isinstance(model, AdversarialModel):
-        # of one iteration: a step of the adversary each, one of the others every n_adversary_steps
-        total = total / n_adversary_steps + counted(model.compute_adversarial_loss)
-    return total / n_rows
+def _flops(optimization: Optimization, loader: Loader, rows: int) -> float:
+    """Of an iteration, a mean over the kinds of them."""
+    copy = deepcopy(optimization).to(loader.device)
+    copy.players = copy.make_players()
+    copy.manual_backward = _backward  # type: ignore[method-assign]  # no trainer is there
+    copy.rows = rows
+    batch: Batch = whole_batch(loader.source, torch.arange(rows), device=loader.device)
+    total = 0.0
+    for updates, share in copy.kinds():
+        copy.counters["updates"] = updates
+        copy.advance_coefficients()
+        with Counter() as counter:
+            copy.step(batch)  # none is accumulated yet: no optimizer steps
+        total += share * counter.total
+    return total
+
+
+def _backward(loss: Tensor, *args: Any, **more: Any) -> None:
+    loss.backward(*args, **more)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Puts all random state back."""
+    python, numbers = random.getstate(), np.random.get_state()
+    try:
+        with seeded(0), torch.enable_grad():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)
 
 
 class Counter(TorchDispatchMode):

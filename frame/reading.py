@@ -42,7 +42,18 @@ STATUS: Mapping[str, Kind] = {
     "counters": COUNTERS,
 }
 FACTS: Mapping[str, Kind] = dict.fromkeys(
-    ("parameters", "encoder_parameters", "flops_per_sample", "batch_size"), NUMBER
+    (
+        "parameters",
+        "encoder_parameters",
+        "batch_size",
+        "processes",
+        "batch_rows",
+        "flops_per_iteration",
+        "flops_per_sample",
+        "short_rows",
+        "short_flops",
+    ),
+    NUMBER,
 )
 DATA: Mapping[str, Kind] = {"classes": NAMES, "n_classes": NUMBER, "splits": MAPPING}
 CODE: Mapping[str, Kind] = dict.fromkeys(("frame", "commit", "sources", "configs"), TEXT)

@@ -61,12 +61,23 @@ def told(run: RunFolder) -> Told:
 
 def costs(facts: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, float | None]:
     """Size and cost of the model; 'flops' of the whole training, 'seconds' of it; None where they are not known."""
-    each: list[float | None] = [counters.get("iterations"), facts.get("batch_size"), facts.get("flops_per_sample")]
     return {
         **{key: facts.get(key) for key in ("parameters", "encoder_parameters", "flops_per_sample")},
-        "flops": None if None in each else math.prod(number or 0 for number in each),
+        "flops": _flops(facts, counters),
         **{key: counters.get(key) for key in ("epochs", "seconds")},
     }
+
+
+def _flops(facts: Mapping[str, Any], counters: Mapping[str, Any]) -> float | None:
+    """Of all iterations: full batches and short ones cost what was counted for them, in each process."""
+    iterations, samples = counters.get("iterations"), counters.get("samples")
+    each, short = facts.get("flops_per_iteration"), facts.get("short_rows")
+    if each is None or iterations is None or samples is None:
+        known: list[float | None] = [iterations, facts.get("batch_size"), facts.get("flops_per_sample")]
+        return None if None in known else math.prod(number or 0 for number in known)
+    n_processes, rows = facts.get("processes", 1), facts.get("batch_rows", 0)
+    n_short = (iterations * rows - samples / n_processes) / (rows - short) if short else 0
+    return float(n_processes * ((iterations - n_short) * each + n_short * facts.get("short_flops", 0)))
 
 
 def courses(records: Sequence[Record]) -> dict[str, dict[str, Any]]:

@@ -60,9 +60,11 @@ def modularity(codes: Tensor, factors: Tensor, n_bins: int = 20) -> float:
 def explicitness(codes: Tensor, factors: Tensor, seed: int = 0) -> float:
     """How well a linear classifier ranks the rows of each value of a factor by all codes; 1 is perfect, 0 is chance.
 
-    Ridgeway & Mozer 2018 (1802.05312), section 3: the area under the ROC curve of each value against the rest, rescaled
-    from [0.5, 1] to [0, 1] and averaged over all values of all factors. One multinomial logistic regression a factor,
-    on standardised codes, fitted on half of the rows and ranked on the other half.
+    Ridgeway & Mozer 2018 (1802.05312), section 3: the area under the ROC curve of each value against the rest, a mean
+    over the values of a factor, then over factors, rescaled from [0.5, 1] to [0, 1]. Rows are ranked by the
+    probability of the value: its logit alone is no monotone function of it where there are more than two values. One
+    multinomial logistic regression a factor, on standardised codes, fitted on half of the rows and ranked on the other
+    half. A perfect code of dSprites has 0.94 to 1.
 
     Raises:
         Mistake: see `checked`.
@@ -74,16 +76,17 @@ def explicitness(codes: Tensor, factors: Tensor, seed: int = 0) -> float:
     (z_fit, v_fit), (z_rank, v_rank) = halves(z, v, seed)
     mean, spread = z_fit.mean(0), z_fit.std(0)
     z_fit, z_rank = ((part - mean) / np.where(spread > 0, spread, 1) for part in (z_fit, z_rank))
-    areas = []
+    scores = []
     for k in range(v.shape[1]):
         classifier = LogisticRegression(C=1e3, tol=1e-3, max_iter=1000).fit(z_fit, v_fit[:, k])
-        scores = classifier.decision_function(z_rank)
-        scores = np.stack([-scores, scores], 1) if scores.ndim == 1 else scores
+        probabilities = classifier.predict_proba(z_rank)
+        areas = []
         for column, value in enumerate(classifier.classes_):
             is_value = v_rank[:, k] == value
             if 0 < is_value.sum() < len(is_value):
-                areas.append(roc_auc_score(is_value, scores[:, column]))
-    return float(2 * np.mean(areas) - 1)
+                areas.append(roc_auc_score(is_value, probabilities[:, column]))
+        scores.append(np.mean(areas))
+    return float(2 * np.mean(scores) - 1)
 
 
 def sap(codes: Tensor, factors: Tensor, seed: int = 0) -> float:

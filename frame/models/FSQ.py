@@ -23,6 +23,9 @@ class FSQ(QuantisedModel):
     on, divided by floor(L / 2): 0 is one of them, for even L nearer to the highest than to the lowest. A code is a
     combination of levels, so that there are as many codes as the product of `levels`.
 
+    Deviation: the width is (L - 1)(1 + 0.001) / 2, as in the authors' code; without the 0.001, which their paper has in
+    its appendix as a small number that shrinks it, tanh reaches the outermost levels of odd L only at infinity.
+
     Args:
         encoder: q(z|x), whose mean is z_e(x): [B, D] or [B, D, *where].
         decoder: p(x|z), z of the same shape, in [-1, 1].

@@ -68,6 +68,10 @@ class AdversarialOptimization(Optimization):
             "adversary": Player(adversary, self._adversary_optimizer, self._adversary_schedule, self.adversary_clip),
         }
 
+    def kinds(self) -> list[tuple[int, float]]:
+        n = self.n_adversary_steps
+        return [(0, 1.0)] if n == 1 else [(0, 1 - 1 / n), (n - 1, 1 / n)]
+
     def step(self, batch: Batch) -> dict[str, Tensor]:
         with self.playing("adversary"):
             found = self.adversarial.compute_adversarial_loss(batch)

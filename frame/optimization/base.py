@@ -49,10 +49,12 @@ class Player:
         self.optimizer = optimizer(self.parameters)
         self.schedule = schedule(self.optimizer) if schedule is not None else None
 
-    def update(self) -> None:
-        """One step with the gradients that are there; nothing where there are none."""
+    def update(self, scale: float = 1.0) -> None:
+        """One step with the gradients that are there, times `scale`; nothing where there are none."""
         if all(parameter.grad is None for parameter in self.parameters):
             return
+        if scale != 1:
+            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], scale)
         if self.clip is not None:
             clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()
@@ -79,7 +81,7 @@ class Optimization(LightningModule):
     Args:
         model: the objective.
         batch_size: rows in a batch of each process.
-        accumulate: batches whose mean gradient makes one step.
+        accumulate: batches that make one step: with the mean gradient of their rows, as one large batch has it.
         clip: largest norm of the gradient of a player that has none of its own; None leaves it as it is.
         average: decay of an exponential moving average of the weights, which evaluations use; None keeps none.
         noise_seed: seeds what the model draws while it trains.
@@ -116,6 +118,8 @@ class Optimization(LightningModule):
         self.recent: list[dict[str, Tensor]] = []  # losses since they were last written down
         self.events: dict[str, dict[str, Any]] = {}  # the newest measurement under each name
         self.accumulated = 0  # batches whose gradients wait for a step
+        self.waiting = 0  # their rows
+        self.rows = 0  # of the batch that is stepped
         self.noticed_signal = 0  # set by a signal's handler, on this rank
         self.stop_signal = 0  # one that a rank has noticed, the same on all of them
         self.interrupted = False  # whether training ended because of it
@@ -132,6 +136,10 @@ class Optimization(LightningModule):
         """Descends once for each player and returns scalars to log; 'loss' among them."""
         raise NotImplementedError
 
+    def kinds(self) -> list[tuple[int, float]]:
+        """Values of counters['updates'] at which `step` does unlike work, with the share of iterations of each kind."""
+        return [(0, 1.0)]
+
     # The path
 
     def configure_optimizers(self) -> list[Optimizer]:
@@ -143,6 +151,8 @@ class Optimization(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         seed_noise(self.noise_seed, int(self.counters["iterations"]), self.global_rank)
         self.accumulated += 1
+        self.rows = len(batch["index"])
+        self.waiting += self.rows
         self.advance_coefficients()
         losses = self.step(batch)
         self.recent.append({name: value.detach() for name, value in losses.items()})
@@ -164,13 +174,21 @@ class Optimization(LightningModule):
 
     def descend(self, players: str | Sequence[str], loss: Tensor) -> None:
         """Backward through `loss`, and a step of these players where their accumulation is complete."""
-        self.manual_backward(loss / self.accumulate if self.accumulate > 1 else loss)
+        if self.accumulate > 1:  # a mean over rows, weighed by how many they are
+            loss = loss / self.accumulate
+            loss = loss if self.rows == self.batch_size else loss * (self.rows / self.batch_size)
+        self.manual_backward(loss)
         if self.accumulated == self.accumulate:
             for name in [players] if isinstance(players, str) else players:
-                self.players[name].update()
+                self.players[name].update(self._missing_rows())
+
+    def _missing_rows(self) -> float:
+        """What makes the gradients that wait a mean over their rows, where batches are short or still to come."""
+        full = self.accumulate * self.batch_size
+        return full / self.waiting if self.accumulate > 1 and self.waiting != full else 1.0
 
     def _after_update(self) -> None:
-        self.accumulated = 0
+        self.accumulated = self.waiting = 0
         self.counters["updates"] += 1
         self.model.after_update(int(self.counters["iterations"]) + 1)
         for averaged in self._averaged:
@@ -180,7 +198,7 @@ class Optimization(LightningModule):
         """Steps with the gradients that wait: a run that has reached its limit ends on an optimizer's step."""
         if self.accumulated:
             for player in self.players.values():
-                player.update()
+                player.update(self._missing_rows())
             self._after_update()
 
     def advance_coefficients(self) -> None:

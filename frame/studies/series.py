@@ -173,12 +173,13 @@ def _course(summary: Summary, x: str, y: str) -> np.ndarray:
     _, there = np.unique(points[::-1, 0], return_index=True)
     points = points[::-1][there]
     counters = summary.status.get("counters", {})
+    n = counters.get("iterations") or math.nan
     batch = summary.head["batch_size"] or summary.get("optimization.batch_size") or math.nan
-    factor = {
+    factor = {  # of an iteration, a mean over all of them
         "iterations": 1.0,
-        "epochs": counters.get("epochs", math.nan) / (counters.get("iterations") or math.nan),
-        "samples": batch,
-        "flops": batch * (summary.get("flops_per_sample") or math.nan),
+        "epochs": counters.get("epochs", math.nan) / n,
+        "samples": counters["samples"] / n if counters.get("samples") else batch,
+        "flops": (summary.get("flops") or math.nan) / n,
     }.get(x, math.nan)
     course = np.stack([points[:, 0], points[:, 1] if x == "seconds" else points[:, 0] * factor, points[:, 2]], axis=1)
     if np.isnan(course[:, 1]).any():

@@ -81,7 +81,7 @@ def test_rotating_a_perfect_code_spoils_mig_and_not_explicitness() -> None:
     turned = codes @ torch.tensor([[1.0, 1.0], [-1.0, 1.0]]) / math.sqrt(2)
     assert measures.mig(codes, factors) > 0.95 > 0.4 > measures.mig(turned, factors)
     straight, mixed = measures.explicitness(codes, factors), measures.explicitness(turned, factors)
-    assert straight == pytest.approx(mixed, abs=0.01) and straight > 0.5
+    assert straight == pytest.approx(mixed, abs=0.01) and straight > 0.99
     one_hot = torch.cat([torch.nn.functional.one_hot(factors[:, k], 6) for k in range(2)], 1).float()
     assert measures.explicitness(one_hot + 0.01 * noise(4000, 12), factors) > 0.999
     assert abs(measures.explicitness(noise(4000, 4), factors)) < 0.05
@@ -97,6 +97,23 @@ def test_explicitness_is_the_area_under_the_curve() -> None:
     fitted = LogisticRegression(C=1e3).fit(z_fit, v_fit[:, 0])
     area = reference.area_under_curve(fitted.decision_function(z_rank), v_rank[:, 0] == 1)
     assert measures.explicitness(codes, factors) == pytest.approx(2 * area - 1, abs=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (3, 6), (6, 6), (3, 6, 10)])
+def test_explicitness_of_a_perfect_code_is_one_of_noise_none_and_between_them_it_falls(sizes: tuple[int, ...]) -> None:
+    factors = drawn(3000, sizes)
+    blurred = [measures.explicitness(factors.float() + s * noise(3000, len(sizes)), factors) for s in (0.01, 0.3, 1.0)]
+    assert blurred[0] > 0.94 and blurred == sorted(blurred, reverse=True) and 0.2 < blurred[2] < 0.95
+    assert abs(measures.explicitness(noise(3000, 3), factors)) < 0.06
+    half = torch.cat([factors[:, :1].float(), noise(3000, 1)], 1)  # knows the first factor alone
+    if len(sizes) == 2:
+        assert measures.explicitness(half, factors) == pytest.approx(0.5, abs=0.05)
+
+
+def test_explicitness_agrees_with_the_definition() -> None:
+    codes, factors = entangled(400)
+    fit, rank = measures.halves(codes.double().numpy(), factors.numpy(), 0)
+    assert measures.explicitness(codes, factors) == pytest.approx(reference.explicitness(fit, rank), abs=0.01)
 
 
 def test_sap_of_a_perfect_code_of_sprites_is_small_because_its_machines_are_linear() -> None:

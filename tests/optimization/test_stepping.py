@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frame.compose import compose
 from frame.data.base import Batch
+from frame.data.loader import Loader
 from frame.data.memory import InMemory
 from frame.mistakes import Mistake
 from frame.models.base import Model
@@ -67,6 +69,38 @@ def test_accumulated_batches_step_like_one(tmp_path: Path) -> None:
     torch.testing.assert_close(weight(small.model), weight(large.model))
     assert small.counters["iterations"] == 12 and small.counters["updates"] == 4
     assert small.model.updates == [3, 6, 9, 12]
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "accumulate", "iterations"),
+    [
+        (24, 4, 3, 1),  # the run ends inside an accumulation
+        (24, 4, 3, 2),
+        (10, 4, 3, 3),  # 4, 4 and 2 rows
+        (6, 4, 4, 2),  # both: 4 and 2 rows of the 16 that four batches have
+        (3, 4, 2, 1),  # fewer rows than a batch has
+    ],
+)
+def test_an_accumulation_steps_as_one_batch_of_the_rows_that_it_has(
+    n_rows: int, batch_size: int, accumulate: int, iterations: int, tmp_path: Path
+) -> None:
+    small = BatchOptimization(Line(), sgd, batch_size, accumulate=accumulate)
+    fit(small, rows(n_rows), iterations, tmp_path)
+    # in the loader's order, so that these are the same rows
+    loader = Loader(rows(n_rows), batch_size, 0)
+    seen = torch.cat([batch["index"] for _, batch in zip(range(iterations), loader, strict=False)])
+    source = rows(n_rows)
+    assert source.y is not None
+    large = BatchOptimization(Line(), sgd, batch_size=len(seen))
+    fit(large, InMemory(source.x[seen], source.y[seen]), 1, tmp_path)
+    torch.testing.assert_close(weight(small.model), weight(large.model))
+    assert small.counters["updates"] == 1 and small.waiting == 0
+
+
+def test_a_clip_is_that_of_the_whole_gradient(tmp_path: Path) -> None:
+    small = BatchOptimization(Line(), partial(torch.optim.SGD, lr=1.0), 4, accumulate=3, clip=0.5)
+    fit(small, rows(24), 1, tmp_path)
+    assert weight(small.model).norm().item() == pytest.approx(0.5)
 
 
 def test_the_last_accumulation_is_stepped(tmp_path: Path) -> None:
@@ -160,3 +194,13 @@ def test_losses_are_means_since_the_last_time() -> None:
     optimization = BatchOptimization(Line(), sgd, batch_size=4)
     optimization.recent = [{"loss": torch.tensor(v)} for v in (1.0, 2.0, 6.0)]
     assert optimization.losses() == {"loss": 3.0} and optimization.losses() == {}
+
+
+def test_bigans_rate_falls_from_its_101st_epoch_on_to_a_hundredth() -> None:
+    schedule = compose(["experiment=MNIST_BiGAN"]).optimization.schedule
+    assert schedule.every == -(-50_000 // 128)  # steps an epoch
+    player = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    kept = {key: value for key, value in schedule.items() if not key.startswith("_")}
+    rate = schedules.exponential(player, **kept).lr_lambdas[0]
+    assert rate(100 * 391 - 1) == 1.0 and rate(100 * 391) == pytest.approx(0.01 ** (1 / 100), abs=1e-4)
+    assert rate(200 * 391 - 1) == pytest.approx(0.01, abs=1e-4)

@@ -89,6 +89,47 @@ def area_under_curve(scores: Array, positive: Array) -> float:
     return right / (positive.sum() * (~positive).sum())
 
 
+def explicitness(fit: tuple[Array, Array], rank: tuple[Array, Array], c: float = 1e3) -> float:
+    """Ridgeway & Mozer 2018 (1802.05312), section 3: AUC of each value against the rest by its probability.
+
+    A linear softmax classifier with the penalty |W|^2 / (2 C), by Newton's steps; means over values, then factors.
+    """
+    (z, v), (z_rank, v_rank) = fit, rank
+    spread = np.where(z.std(0) > 0, z.std(0), 1)
+    x, x_rank = (z - z.mean(0)) / spread, (z_rank - z.mean(0)) / spread
+    rows, ranked = np.column_stack([x, np.ones(len(x))]), np.column_stack([x_rank, np.ones(len(x_rank))])
+    scores = []
+    for k in range(v.shape[1]):
+        values = sorted(set(v[:, k].tolist()))
+        truth = np.array([[1.0 if value == one else 0.0 for value in values] for one in v[:, k]])
+        w = np.zeros((rows.shape[1], len(values)))
+        keep = np.ones_like(w)
+        keep[-1] = 1e-6  # the intercepts have no penalty, or next to none
+        for _ in range(100):
+            p = probabilities(rows @ w)
+            slope = c * rows.T @ (p - truth) + keep * w
+            bend = np.zeros((w.size, w.size))
+            for a in range(len(values)):
+                for b in range(len(values)):
+                    weight = p[:, a] * ((a == b) - p[:, b])
+                    block = c * (rows * weight[:, None]).T @ rows
+                    bend[a :: len(values), b :: len(values)] = block
+            bend += np.diag(keep.ravel()) + 1e-9 * np.eye(w.size)
+            step = np.linalg.solve(bend, slope.ravel()).reshape(w.shape)
+            w = w - step
+            if np.abs(step).max() < 1e-8:
+                break
+        p = probabilities(ranked @ w)
+        areas = [area_under_curve(p[:, i], v_rank[:, k] == value) for i, value in enumerate(values)]
+        scores.append(sum(areas) / len(areas))
+    return 2 * sum(scores) / len(scores) - 1
+
+
+def probabilities(heights: Array) -> Array:
+    p = np.exp(heights - heights.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
+
+
 def factor_vae_score(codes: Array, factors: Array, batches: list[tuple[int, list[int]]], n_fit: int) -> float:
     """Majority vote on given batches: (factor, its rows); the first `n_fit` teach, the others are tested."""
     everywhere = [np.var(codes[:, d], ddof=1) for d in range(codes.shape[1])]
