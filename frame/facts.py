@@ -36,7 +36,7 @@ def facts(optimization: Optimization, loader: Loader) -> dict[str, Any]:
         loader: of the run; its source's first rows are taken.
     """
     encoder = getattr(optimization.model, "encoder", None)
-    found = {
+    found: dict[str, Any] = {
         "parameters": _count(optimization.model),
         "encoder_parameters": _count(encoder) if isinstance(encoder, nn.Module) else None,
         "batch_size": optimization.batch_size,
@@ -86,7 +86,7 @@ def _flops(optimization: Optimization, loader: Loader, rows: int) -> float:
 
 
 def _backward(loss: Tensor, *args: Any, **more: Any) -> None:
-    loss.backward(*args, **more)  # type: ignore[no-untyped-call]
+    loss.backward(*args, **more)
 
 
 @contextmanager
