@@ -9,9 +9,10 @@ from pathlib import Path
 from frame import choosing, output
 from frame.beside import trust
 from frame.commandline import COMMANDS, own_folder, parse
-from frame.compose import PARTS, check_parts, chosen_evaluation, compose, config_folder, normalise, use_own_folder
+from frame.compose import PARTS, chosen_evaluation, compose, config_folder, normalise, use_own_folder
 from frame.interrupts import Interrupted
 from frame.mistakes import Mistake, choices
+from frame.settings import check_parts, check_read
 from frame.studies import commands
 
 USAGE = """frame: representation-learning experiments composed from YAML
@@ -107,6 +108,7 @@ def train(words: Sequence[str]) -> int:
         return resume(Path(typed.options["resume"]), typed.others)
     config = compose(typed.others)
     check_parts(config)  # mistakes of composition answer before torch is imported
+    check_read(config)
     from frame.experiment import train as run
 
     return run(config, typed.others)

@@ -9,6 +9,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -18,11 +19,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from frame.config_files import StrictFiles, check_name
 from frame.mistakes import Mistake, choices
-from frame.units import limits_of, save_interval
-
-PARTS = ("model", "data", "optimization")  # chosen by an experiment; without one they are added by hand
-OPEN = ("trainer", "callbacks", "architectures", "logging")  # what is added below is checked against constructors
+from frame.settings import PARTS, check_value, keys, unread
 
 
 def config_folder() -> Path:
@@ -53,11 +52,16 @@ def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
         raise Mistake(f"--config-dir: there is no folder {own}")
     is_own = own.is_dir() and own != config_folder()
     OwnFolder.folder = own if is_own else None
-    Plugins.instance().register(OwnFolder)
     if is_own and (trains or folder is not None) and str(own.parent) not in sys.path:
         sys.path.insert(0, str(own.parent))
     elif trains and not is_own and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # behind all that is installed
+
+
+def ready() -> None:
+    """Hydra reads files strictly, and in the user's own folder first."""
+    Plugins.instance().register(OwnFolder)
+    SourcesRegistry.instance().types["file"] = StrictFiles
 
 
 def normalise(overrides: Sequence[str]) -> list[str]:
@@ -89,16 +93,41 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     normal = normalise(overrides)
     parsed = _parse(normal)
     values = [o for o in parsed if not _is_group(o)]
+    for override in values:
+        group = override.key_or_group
+        if group in groups() and not override.is_delete() and not _is_value(override):
+            raise Mistake(
+                f"{group}={str(override.value())[:60]}: name a file of config/{group}/: {', '.join(options(group))}"
+            )
     # Composed without the values that were typed, the config says which keys there are, and of which type.
     before = _compose([o.input_line or "" for o in parsed if _is_group(o)])
     for override in values:
-        _check_value(override, before)
+        check_value(override, before)
     config = _compose(normal) if values else before
+    if any(o.key_or_group == "experiment" for o in parsed) and any(o.key_or_group in PARTS for o in parsed):
+        _drop(config, parsed)
     with open_dict(config):
         experiments = [str(o.value()) for o in parsed if o.key_or_group == "experiment"]
         if config.get("experiment_name") is None:
             config.experiment_name = experiments[-1] if experiments else "run"
     return config
+
+
+def _drop(config: DictConfig, parsed: Sequence[Override]) -> None:
+    """Takes out what only the parts read that were exchanged: an experiment's parameters of another model."""
+    groups_typed = [o for o in parsed if _is_group(o) and o.key_or_group not in PARTS]
+    former = set(unread(_plain(_compose([o.input_line or "" for o in groups_typed]))))
+    typed = [o.key_or_group for o in parsed if not _is_group(o)]
+    with open_dict(config):
+        for key in list(unread(_plain(config))):
+            if key not in former and not any(key == t or t.startswith(f"{key}.") for t in typed):
+                above, _, name = key.rpartition(".")
+                del OmegaConf.select(config, above)[name]
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return plain
 
 
 def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequence[str]) -> DictConfig:
@@ -126,7 +155,7 @@ def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequenc
             raise Mistake(choices(key, may, kind="key"))
         if override.is_delete():
             raise Mistake(f"~{key}: a resumed run keeps its keys: write {key}=null or another value")
-        _check_value(override, config)
+        check_value(override, config)
     changed = config.copy()
     typed = {override.key_or_group for override in parsed}
     limits = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
@@ -138,21 +167,6 @@ def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequenc
     except (ConfigCompositionException, OmegaConfBaseException) as error:
         raise Mistake(_composition(error)) from None
     return changed
-
-
-def check_parts(config: DictConfig) -> None:
-    """Raises Mistake where a run's parts or its durations are missing or cannot be read; torch is not needed yet."""
-    for part in PARTS:
-        if part not in config:
-            raise Mistake(f"no {part}: choose an experiment (+experiment=digits_VAE), or add {part}=...")
-    for key, value, valid in (
-        ("weights", config.weights, ("average", "raw")),
-        ("checkpoint.mode", config.checkpoint.mode or "max", ("max", "min")),
-    ):
-        if value not in valid:
-            raise Mistake(f"{key}: {choices(str(value), valid, kind='choice')}")
-    limits_of(config)
-    save_interval(config)
 
 
 def _parse(overrides: list[str]) -> list[Override]:
@@ -176,14 +190,22 @@ def _is_group(override: Override) -> bool:
     )
 
 
+def _is_value(override: Override) -> bool:
+    """Whether a group's name is followed by values, which replace or join those of its file."""
+    return isinstance(override.value(), dict) and (override.is_add() or override.is_force_add())
+
+
 def _compose(overrides: list[str]) -> DictConfig:
+    ready()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
             return hydra_compose("config", overrides=overrides)
     except MissingConfigException as error:
         raise Mistake(_missing(error)) from None
-    except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
+    except (ConfigCompositionException, HydraException, OmegaConfBaseException, ValueError) as error:
         raise Mistake(_composition(error)) from None
+    except RecursionError:
+        raise Mistake("the defaults of a config file name one another in a circle") from None
 
 
 def _missing(error: MissingConfigException) -> str:
@@ -192,6 +214,7 @@ def _missing(error: MissingConfigException) -> str:
     group, _, option = str(name).lstrip("/").rpartition("/")
     if not group:
         return choices(option, groups(), kind="group of options")
+    check_name(config_folders(), group, option)
     return choices(option, options(group), kind=group)
 
 
@@ -232,6 +255,10 @@ def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]
 def _composition(error: Exception) -> str:
     text = " ".join(str(error).split())
     could_not = re.search(r"Could not override '([^']+)'", text)
+    inside = re.match(r"In '([^']+)': ", text)
+    if could_not and inside:
+        group = could_not[1].split("@")[0]
+        return f"config/{inside[1]}.yaml: there is no {group} to override: write `- /{group}: NAME` without override"
     if could_not:
         key = could_not.group(1)
         if key in PARTS:
@@ -245,61 +272,3 @@ def _composition(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
-
-
-def keys(plain: Any, prefix: str = "") -> list[str]:
-    """All dotted keys of nested mappings."""
-    if not isinstance(plain, dict):
-        return []
-    return [dotted for key, node in plain.items() for dotted in (f"{prefix}{key}", *keys(node, f"{prefix}{key}."))]
-
-
-def _check_value(override: Override, before: DictConfig) -> None:
-    """One typed value: its key is there, and its type is the experiment's."""
-    key = override.key_or_group
-    root = key.split(".")[0]
-    if root == "hydra":
-        return
-    there = keys(OmegaConf.to_container(before, resolve=False))
-    parent = key.rpartition(".")[0]
-    if key not in there and (override.is_add() or override.is_force_add()):
-        if root in OPEN or _inside_a_target(key, there):
-            return
-        if root == "params" and (not before.get("params") or f"${{{key}}}" in OmegaConf.to_yaml(before)):
-            return  # without an experiment these are the first; an exchanged model refers to params of its own
-    if key not in there:
-        siblings = [k for k in there if k.rpartition(".")[0] == parent and not k.rpartition(".")[2].startswith("_")]
-        # keys of this level first; else the whole config, for a key typed without its section
-        near = choices(key, siblings or there, kind="key")
-        if f"{parent}._target_" in there:
-            near += f"; another argument of its constructor is added by +{key}=..."
-        raise Mistake(near if siblings else near.split(" There are")[0])
-    if override.is_delete():
-        return
-    try:
-        old = OmegaConf.select(before, key, throw_on_missing=False)
-    except OmegaConfBaseException:  # it refers to what is not there, which may be why it is replaced
-        old = None
-    new = override.value()
-    if isinstance(new, dict) and "_target_" in new:
-        return  # a schedule in a number's place: the constructors are checked later
-    if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):
-        raise Mistake(f"{key}={new}: wants a {_kind(old)}, such as {old}")
-
-
-def _inside_a_target(key: str, there: list[str]) -> bool:
-    parts = key.split(".")
-    return any(".".join(parts[:cut]) + "._target_" in there for cut in range(1, len(parts)))
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case bool():
-            return "truth"
-        case int() | float():
-            return "number"
-        case None:
-            return "null"
-        case str():
-            return "interpolation" if "${" in value else "text"
-    return "list" if OmegaConf.is_list(value) or isinstance(value, (list, tuple)) else "mapping"

@@ -24,7 +24,7 @@ from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
 from frame.callbacks.progress import ProgressBar
 from frame.callbacks.stopping import Signals, StopOnSignal
-from frame.compose import changed_by, check_parts
+from frame.compose import changed_by
 from frame.confidential import refuse_secrets
 from frame.data.base import DataSet, described
 from frame.data.loader import Loader
@@ -40,6 +40,7 @@ from frame.optimization.base import Diverged, Optimization
 from frame.output import UNWRITABLE
 from frame.plain import as_config
 from frame.runs import RunFolder
+from frame.settings import check_parts
 from frame.stored import all_filled, resolved, stored
 from frame.trainer import make_trainer, quiet, translate
 from frame.units import Duration, limits_of, save_interval

@@ -60,6 +60,8 @@ def parse(text: object, *, key: str) -> Duration:
         raise Mistake(f"{key}: '{text}' mixes units: {EXAMPLES}")
     if not duration.amount > 0:
         raise Mistake(f"{key}: '{text}' is not above 0: {EXAMPLES}")
+    if not 1e-9 <= duration.amount <= 1e15:
+        raise Mistake(f"{key}: '{text}' is out of all bounds: {EXAMPLES}")
     return duration
 
 
@@ -69,10 +71,13 @@ def limits_of(config: DictConfig) -> list[Duration]:
     limits = []
     for key, unit in (("max_epochs", "epochs"), ("max_steps", "iterations")):
         value = trainer.get(key)
-        if value is not None and value != -1:
-            limits.append(parse(f"{value} {unit}", key=f"trainer.{key}"))
+        if value is None or value == -1:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise Mistake(f"trainer.{key}={value}: write a whole number, at least 1; or train_for='{value} {unit}'")
+        limits.append(parse(f"{value} {unit}", key=f"trainer.{key}"))
     if trainer.get("max_time") is not None:
-        limits.append(Duration(_seconds(trainer.max_time), "seconds"))
+        limits.append(_time(trainer.max_time))
     return limits or [parse(config.train_for, key="train_for")]
 
 
@@ -82,11 +87,20 @@ def save_interval(config: DictConfig) -> Duration | None:
     return None if every is None else parse(every, key="checkpoint.every")
 
 
-def _seconds(value: Any) -> float:
+def _time(value: Any) -> Duration:
     """Lightning's `max_time`: 'DD:HH:MM:SS' or a mapping of units."""
-    weights = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
+    key = "trainer.max_time"
+    said = f"{key}={value}: write DD:HH:MM:SS in quotes, or train_for='90 seconds'"
     if OmegaConf.is_dict(value):
-        return float(sum(weights[str(unit)] * amount for unit, amount in value.items()))
-    if not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(value)):
-        raise Mistake(f"trainer.max_time={value}: write DD:HH:MM:SS, or train_for='90 seconds'")
-    return float(sum(w * int(part) for w, part in zip(weights.values(), str(value).split(":"), strict=True)))
+        for unit, amount in value.items():
+            if (
+                f"{unit}".removesuffix("s") not in SECONDS
+                or isinstance(amount, bool)
+                or not isinstance(amount, int | float)
+            ):
+                raise Mistake(said)
+        return parse(" ".join(f"{amount} {unit}" for unit, amount in value.items()), key=key)
+    if not re.fullmatch(r"[0-9]+:[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}", str(value)):
+        raise Mistake(said)
+    units = zip(("days", "hours", "minutes", "seconds"), str(value).split(":"), strict=True)
+    return parse(" ".join(f"{amount} {unit}" for unit, amount in units), key=key)

@@ -7,9 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from frame import choosing
 from frame.build import build
-from frame.compose import check_parts, compose
+from frame.compose import compose
 from frame.mistakes import Mistake, choices
 from frame.output import say
+from frame.settings import check_parts, check_read
 from frame.studies.sweep_file import VARIANT, SweepFile
 
 
@@ -23,7 +24,9 @@ def first_config(described: SweepFile, overrides: Sequence[str], seeds: Sequence
     points = [{**middle, VARIANT: name} for name in described.variants] or [middle]
     seed = [f"seed={seeds[0]}"] if seeds else []
     configs = [compose([*described.overrides(point), *overrides, *seed]) for point in points]
-    check_parts(configs[0])
+    for config in configs:
+        check_read(config)
+        check_parts(config)
     if described.metric:
         names = [str(node.name) for node in evaluations(configs[0])]
         if not any(described.metric == name or described.metric.startswith(f"{name}/") for name in names):

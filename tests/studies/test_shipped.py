@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from frame.compose import check_parts, compose
+from frame.compose import compose
+from frame.settings import check_parts
 from frame.studies.sweep_file import load
 from tests.processes import Process
 
