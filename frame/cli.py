@@ -107,8 +107,8 @@ def train(words: Sequence[str]) -> int:
 
         return resume(Path(typed.options["resume"]), typed.others)
     config = compose(typed.others)
-    check_parts(config)  # mistakes of composition answer before torch is imported
-    check_read(config)
+    check_read(config)  # mistakes of composition answer before torch is imported
+    check_parts(config)
     from frame.experiment import train as run
 
     return run(config, typed.others)

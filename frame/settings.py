@@ -6,7 +6,7 @@ What a `_target_` takes is checked in `frame.checks`, what Lightning's Trainer t
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -65,8 +65,7 @@ def _check_form(raw: dict[str, Any]) -> None:
             continue
         if not isinstance(section, (dict, list)):
             raise Mistake(f"{group}={section}: it has names below it, each with a _target_; null removes all")
-        items = section.items() if isinstance(section, dict) else enumerate(section)
-        nodes += [(f"{group}.{name}", node) for name, node in items if node is not None]
+        nodes += [(f"{group}.{name}", node) for name, node in _items(section) if node is not None]
     for path, node in nodes:
         if isinstance(node, str) and "${" in node:
             continue
@@ -98,14 +97,18 @@ def unread(raw: dict[str, Any], words: set[str] | None = None) -> Iterator[str]:
             continue
         if root in OWN:
             known = OWN[root]
-            candidates = [f"{root}.{key}" for key in node if key not in known]
+            candidates = [f"{root}.{key}" for key in (node if isinstance(node, dict) else ()) if key not in known]
         elif root == "architectures":
-            candidates = [f"{root}.{key}" for key, value in (node or {}).items() if value is not None]
+            candidates = [f"{root}.{key}" for key, value in _items(node) if value is not None]
         else:
             candidates = list(_leaves(node, root))
         for key in candidates:
             if not any(key == word or key.startswith(f"{word}.") or word.startswith(f"{key}.") for word in words):
                 yield key
+
+
+def _items(node: Any) -> list[tuple[Any, Any]]:
+    return list(node.items()) if isinstance(node, dict) else list(enumerate(node)) if isinstance(node, list) else []
 
 
 def _leaves(node: Any, path: str) -> Iterator[str]:
@@ -198,7 +201,6 @@ VALUES: dict[str, Check] = {
     "allow_test": _truth,
     "checkpoint.best": _text,
     "checkpoint.mode": _choice("max", "min", None),
-    "device.data_root": _folder,
     "device.experiments_root": _folder,
     "device.num_workers": _count(0, 512),
     "device.download_files": _truth,
@@ -216,10 +218,7 @@ def _value(config: DictConfig, key: str) -> Any:
 def _check_finite(node: Any, path: str = "") -> None:
     if isinstance(node, float) and not math.isfinite(node):
         raise Mistake(f"{path}={node}: write a finite number; null stands for no limit")
-    items: Sequence[tuple[Any, Any]] = []
-    if isinstance(node, (dict, list)):
-        items = list(node.items() if isinstance(node, dict) else enumerate(node))
-    for key, value in items:
+    for key, value in _items(node):
         _check_finite(value, f"{path}.{key}" if path else str(key))
 
 

@@ -34,8 +34,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def composed(*words: str) -> None:
     config = compose(words)
-    check_parts(config)
     check_read(config)
+    check_parts(config)
 
 
 @pytest.mark.parametrize(
