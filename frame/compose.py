@@ -118,11 +118,12 @@ def _drop(config: DictConfig, parsed: Sequence[Override]) -> None:
     groups_typed = [o for o in parsed if _is_group(o) and o.key_or_group not in PARTS]
     former = set(unread(_plain(_compose([o.input_line or "" for o in groups_typed]))))
     typed = [o.key_or_group for o in parsed if not _is_group(o)]
+    left = former | {k for k in unread(_plain(config)) if any(k == t or t.startswith(f"{k}.") for t in typed)}
     with open_dict(config):
-        for key in list(unread(_plain(config))):
-            if key not in former and not any(key == t or t.startswith(f"{key}.") for t in typed):
+        while gone := set(unread(_plain(config))) - left:  # a network that goes leaves parameters unread
+            for key in gone:
                 above, _, name = key.rpartition(".")
-                del OmegaConf.select(config, above)[name]
+                del (OmegaConf.select(config, above) if above else config)[name]
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

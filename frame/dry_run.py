@@ -21,7 +21,7 @@ from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.evaluation.base import Predicts, evaluating, given
 from frame.mistakes import Mistake, NoNumber, choices
 from frame.models.base import AdversarialModel, Model
-from frame.optimization.base import Optimization
+from frame.optimization.base import Optimization, Player
 from frame.output import say
 from frame.stored import resolved
 
@@ -121,10 +121,7 @@ def dry_run(
     if "loss" not in losses or losses["loss"].shape != ():
         raise Mistake(f"{type(model).__name__} has to return a scalar 'loss'; it returned: {', '.join(losses)}")
     optimization.advance_coefficients()
-    try:
-        players = optimization.make_players()
-    except (TypeError, ValueError) as error:
-        raise Mistake(f"optimization: {str(error).splitlines()[0]}") from error
+    players = _try_optimizers(optimization)
     few = Head(data, ROWS)
     measured: dict[str, str] = {}  # their splits
     unseen: dict[str, str] = {}  # evaluations without a number on so few rows: what they will find is not known yet
@@ -170,6 +167,20 @@ def _limit_labels(model: Model, batch: Batch, data: DataSet) -> None:
             n_classes = model.predict(*given(model, batch)).shape[1]
     if n_classes is not None:
         data.limit_labels(int(n_classes))
+
+
+def _try_optimizers(optimization: Optimization) -> dict[str, Player]:
+    """Makes the optimizers and takes a step without gradients, on a copy: what they refuse is found here."""
+    try:
+        players = deepcopy(optimization).make_players()
+        for player in players.values():
+            for parameter in player.parameters:
+                parameter.grad = torch.zeros_like(parameter)
+            player.update()
+    except Exception as error:  # whatever an optimizer raises, it is about its arguments
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise Mistake(f"optimization: {reason[0]}") from error
+    return players
 
 
 def having(key: str) -> list[str]:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frame.mistakes import Mistake, choices
+from frame.trainer_settings import check_trainer
 from frame.units import limits_of, save_interval
 
 PARTS = ("model", "data", "optimization")  # chosen by an experiment; without one they are added by hand
@@ -45,6 +46,7 @@ def check_parts(config: DictConfig) -> None:
     for key, check in VALUES.items():
         check(key, _value(config, key))
     _check_finite(raw)
+    check_trainer(raw["trainer"])
     limits_of(config)
     save_interval(config)
 

@@ -1,7 +1,7 @@
 """Lightning's Trainer, with what it refuses or ignores in manual optimization translated."""
 
-import inspect
 import logging
+import os
 import warnings
 from typing import Any
 
@@ -9,35 +9,27 @@ import torch
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from frame.mistakes import Mistake, choices
+from frame.mistakes import Mistake
 from frame.optimization.base import Optimization
+from frame.trainer_settings import check_trainer
 
 
 def translate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits the trainer's settings into what the optimization does and what Lightning does."""
-    settings = OmegaConf.to_container(config.trainer, resolve=True)
-    assert isinstance(settings, dict)
+    settings: Any = OmegaConf.to_container(config.trainer, resolve=True)
+    check_trainer(settings)
     mine: dict[str, Any] = {}
     for key, argument in (("accumulate_grad_batches", "accumulate"), ("gradient_clip_val", "clip")):
         if settings.get(key) is not None:
             mine[argument] = settings[key]
         settings.pop(key, None)
-    for key in ("max_epochs", "max_steps", "max_time", "limit_train_batches"):
+    for key in ("max_epochs", "max_steps", "max_time", "limit_train_batches", "gradient_clip_algorithm"):
         settings.pop(key, None)
-    for key, instead in (("fast_dev_run", "debug=fast"), ("overfit_batches", "debug=overfit")):
-        if settings.pop(key, None):
-            raise Mistake(f"trainer.{key}: use {instead}")
-    if str(settings.get("precision")) in ("16-mixed", "16"):
-        raise Mistake("trainer.precision=16-mixed needs a loss scaler: use bf16-mixed")
     return mine, {str(key): value for key, value in settings.items() if value is not None}
 
 
 def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Optimization) -> Trainer:
     """Lightning's Trainer on the device that the config names."""
-    known = inspect.signature(Trainer).parameters
-    for key in settings:
-        if key not in known:
-            raise Mistake(f"trainer.{key}: {choices(key, known, kind='argument of the Trainer')}")
     gpus = config.device.gpus
     n_gpus = torch.cuda.device_count() if gpus == "auto" else gpus
     if not isinstance(n_gpus, int) or n_gpus < 0:
@@ -48,6 +40,15 @@ def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Opt
     if n_gpus > 1:
         placed["strategy"] = "ddp"
     placed |= settings
+    processes = placed["devices"] if str(placed["devices"]).isdigit() else 1
+    on_cpu = placed["accelerator"] == "cpu" or placed["accelerator"] == "auto" and not torch.cuda.is_available()
+    most = max(8, os.cpu_count() or 1)
+    if on_cpu and int(processes) > most:
+        raise Mistake(
+            f"trainer.devices={processes}: that many processes only wait for one another: at most {most} here"
+        )
+    if int(processes) > 1 and placed.get("strategy") in (None, "auto"):
+        placed["strategy"] = "ddp"
     if placed.get("strategy") == "ddp" and optimization.find_unused_parameters:
         placed["strategy"] = "ddp_find_unused_parameters_true"
     try:

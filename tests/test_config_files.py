@@ -91,7 +91,7 @@ def test_an_experiment_whose_keys_would_go_elsewhere_is_refused(text: str, says:
         ("optimization/mine.yaml", "", ["optimization=mine"], "no optimization"),
         ("optimization/mine.yaml", "target: a.B\n", ["optimization=mine"], "line 1: write _target_ in place of target"),
         ("model/mine.yaml", "__target__: a.B\n", ["model=mine"], "line 1: write _target_ in place of __target__"),
-        ("device/mine.yaml", "# @package _global_\ngpus: 0\n", ["device=mine"], "device is missing"),
+        ("device/mine.yaml", "# @package _global_\ngpus: 0\n", ["device=mine"], "no key 'gpus'"),
         ("device/mine.yaml", "device: {gpus: 0}\n", ["device=mine"], "device.device: no key of device 'device'"),
         ("logging/mine.yaml", "# @package _global_\nmine: {_target_: a.B}\n", ["logging=mine"], "no key 'mine'"),
         ("logging/mine.yaml", "mine: {project: a}\n", ["logging=mine"], "logging.mine has no _target_"),

@@ -1,15 +1,19 @@
 """What is typed for Lightning's Trainer is translated, not ignored."""
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
 from frame.callbacks.checkpoints import read
 from frame.mistakes import Mistake
 from frame.trainer import translate
+from frame.trainer_settings import SETTINGS, check_trainer
 from frame.units import Duration, limits_of
 from tests.processes import only_run, train
 
@@ -73,3 +77,77 @@ def test_callbacks_and_loggers_of_lightning_work(tmp_path: Path) -> None:
     assert logged["ELBO/Validation"].notna().sum() == 6 and logged["loss"].notna().any()
     ours = pd.read_csv(only_run(tmp_path) / "metrics.csv")
     assert "lr-Adam" in ours.columns
+
+
+def test_every_argument_of_lightnings_trainer_is_decided() -> None:
+    """What a new version adds has to be thought about here."""
+    assert set(SETTINGS) == set(inspect.signature(Trainer).parameters)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("min_steps", 7, "exactly as long as train_for says"),
+        ("min_epochs", 7, "exactly as long as train_for says"),
+        ("accumulate_grad_batches", 1.5, "write a whole number, at least 1"),
+        ("accumulate_grad_batches", 0, "write a whole number, at least 1"),
+        ("accumulate_grad_batches", True, "write a whole number, at least 1"),
+        ("accumulate_grad_batches", {0: 2}, "write a whole number, at least 1"),
+        ("gradient_clip_val", -1, "has to be above 0"),
+        ("gradient_clip_val", float("nan"), "has to be above 0"),
+        ("gradient_clip_val", float("inf"), "has to be above 0"),
+        ("gradient_clip_algorithm", "value", "norm"),
+        ("limit_train_batches", 1.5, "a part of them in (0, 1]"),
+        ("limit_train_batches", 0, "a part of them in (0, 1]"),
+        ("limit_train_batches", True, "a part of them in (0, 1]"),
+        ("log_every_n_steps", -1, "write a whole number"),
+        ("max_epochs", "many", "write a whole number"),
+        ("devices", 0, "write a whole number"),
+        ("devices", 1.5, "write a whole number"),
+        ("devices", [], "write a whole number"),
+        ("devices", "two", "write a whole number"),
+        ("num_nodes", 2, "srun or torchrun"),
+        ("strategy", "ddp_spawn", "did you mean"),
+        ("strategy", "fsdp", "ddp"),
+        ("precision", "16-mixed", "bf16-mixed"),
+        ("precision", 17, "no choice '17'"),
+        ("deterministic", "yes", "warn"),
+        ("detect_anomaly", 1, "write true or false"),
+        ("profiler", "pytroch", "simple"),
+        ("fast_dev_run", True, "debug=fast"),
+        ("val_check_interval", 0.5, "evaluate_every"),
+        ("logger", False, "logging=[csv]"),
+        ("callbacks", [], "a section of their own"),
+        ("enable_checkpointing", True, "checkpoint.every"),
+        ("enable_progress_bar", False, "leave it out"),
+        ("reload_dataloaders_every_n_epochs", 1, "leave it out"),
+        ("default_root_dir", "x", "device.experiments_root"),
+        ("max_epoch", 3, "did you mean 'max_epochs'?"),
+    ],
+)
+def test_a_setting_that_would_change_a_run_in_silence_is_refused(key: str, value: Any, says: str) -> None:
+    with pytest.raises(Mistake) as error:
+        check_trainer({key: value})
+    assert says in str(error.value) and str(error.value).startswith(f"trainer.{key}") and "\n" not in str(error.value)
+
+
+def test_null_is_no_setting_and_what_is_right_passes() -> None:
+    check_trainer(dict.fromkeys(SETTINGS))
+    check_trainer({"devices": 2, "strategy": "ddp", "precision": 32, "max_steps": -1, "limit_train_batches": 0.5})
+    check_trainer({"devices": "auto", "precision": "bf16-mixed", "deterministic": "warn", "log_every_n_steps": 0})
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trainer.devices=99"], "trainer.devices=99: that many processes only wait for one another"),
+        (["+optimization.optimizer.betas=[2,2]"], "Invalid beta"),
+        (["optimization.optimizer._target_=torch.optim.SparseAdam", "~optimization.optimizer.fused"], "optimization: "),
+        (["params.lr=nan"], "params.lr=nan: write a finite number"),
+        (["+optimization.optimizer.amsgrad=maybe"], "amsgrad"),
+    ],
+)
+def test_what_cannot_train_is_found_before_the_folder(words: list[str], says: str, tmp_path: Path) -> None:
+    code, output = train(["experiment=tiny", "callbacks=null", *words], tmp_path)
+    assert code == 2 and says in output and output.count("\n") == 1, output
+    assert not (tmp_path / "runs").exists()
