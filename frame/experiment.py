@@ -166,7 +166,6 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     if isinstance(config, dict):
         plain = written = config
     else:
-        check_parts(config)
         written = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
         plain = resolved(config)
     config = as_config(plain)
