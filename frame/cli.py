@@ -52,7 +52,7 @@ def _answered(words: list[str]) -> int:
     try:
         return _dispatch(words)
     except Mistake as mistake:
-        print(f"frame: {mistake}", file=sys.stderr)
+        print(f"frame: {' '.join(str(mistake).splitlines())}", file=sys.stderr)  # a run's names may have several
         return 2
     except KeyboardInterrupt as signalled:
         print("frame: interrupted", file=sys.stderr)

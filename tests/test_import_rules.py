@@ -24,6 +24,7 @@ WORDS = (
     "frame.units",
     "frame.files",
     "frame.inside",
+    "frame.escaping",
     "frame.coefficients",
     "frame.output",
     "frame.checkpoints",

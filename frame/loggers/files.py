@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from frame import metrics
+from frame.escaping import cell
 from frame.files import write_whole
 from frame.inside import name_of
 from frame.journal import DIAGNOSES, PATIENCE, RECORDS, Journal
@@ -124,7 +125,7 @@ class FilesLogger(RunLogger):
 
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+        csv.writer(text, lineterminator="\n").writerows([*map(cell, line)] for line in [columns, *rows])
         with self._kept():
             path = self._file("tables", name, step, "csv")
             write_whole(path, lambda file: file.write(text.getvalue().encode()))

@@ -2,13 +2,16 @@
 
 import inspect
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from torch import nn
 
 from frame.compose import PARTS
+from frame.escaping import code, markdown
 from frame.exported import WEIGHTS
 from frame.listing import shown
 from frame.opening import Run
@@ -43,28 +46,29 @@ class Card:
         name = str(self.config["model"]["_target_"]).rpartition(".")[2]
         yield f"# {self.manifest['experiment']}: {name}\n"
         yield f"{_first_line(self.run.model)}\n"
-        rows = [(part, f"`{self.config[part]['_target_']}`{_arguments(self.config[part])}") for part in PARTS]
+        rows = [(part, f"{code(self.config[part]['_target_'])}{_arguments(self.config[part])}") for part in PARTS]
         architectures = self.config.get("architectures") or {}
         rows += [
-            (key, f"`{node['_target_']}`{_arguments(node)}")
+            (_cell(key), f"{code(node['_target_'])}{_arguments(node)}")
             for key, node in architectures.items()
-            if "_target_" in node
+            if isinstance(node, dict) and "_target_" in node
         ]
-        rows += [(f"`params.{key}`", _cell(value)) for key, value in (self.config.get("params") or {}).items()]
+        rows += [(code(f"params.{key}"), _cell(value)) for key, value in (self.config.get("params") or {}).items()]
         rows += [("seed", _cell(self.config.get("seed")))]
         yield from _table(("part", "what"), rows)
         yield f"\n**Data**: {_first_line(self.run.data_set)}\n"
         yield f"**Parameters**: {_sizes(self.run.model)}\n"
-        hardware = ", ".join(versions.get("gpus") or []) or f"CPU ({versions.get('cpus', '?')} cores)"
+        gpus = versions.get("gpus")
+        named = ", ".join(map(str, gpus)) if isinstance(gpus, list) else ""
+        hardware = markdown(named or f"CPU ({versions.get('cpus', '?')} cores)")
         yield (
             f"**Training**: {counters['iterations']:,.0f} iterations, {counters['epochs']:,.1f} epochs, "
             f"{counters['samples']:,.0f} rows, {counters['seconds']:,.0f} s on {hardware}; evaluations not counted. "
             f"These are the {self.manifest['weights']} weights of the {self.manifest['checkpoint']} checkpoint.\n"
         )
-        said = ", ".join(
-            f"{name} {versions[name]}" for name in ("frame", "python", "torch", "lightning") if name in versions
-        )
-        commit = f"; commit {versions['commit'][:12]}" if "commit" in versions else ""
+        told = [name for name in ("frame", "python", "torch", "lightning") if name in versions]
+        said = ", ".join(f"{name} {markdown(versions[name])}" for name in told)
+        commit = f"; commit {markdown(str(versions['commit'])[:12])}" if "commit" in versions else ""
         commit += ", with changes that no commit has" if versions.get("dirty") else ""
         yield f"**Made with**: {said}{commit}.\n"
 
@@ -90,11 +94,12 @@ class Card:
 
     def again(self) -> Iterator[str]:
         yield "## Train it again\n"
-        command = f"frame train --config-dir source/config +experiment={self.manifest['experiment']} logging=csv"
+        experiment = shlex.quote(f"+experiment={self.manifest['experiment']}")
+        command = f"frame train --config-dir source/config {experiment} logging=csv"
         settings = "".join(f"{variable}=... " for variable in self.manifest["variables"])
         yield f"```bash\n{settings}{command}\n```\n"
         for variable, key in self.manifest["variables"].items():
-            yield f"`{variable}` stands for `{key}`, which was a place on the machine of the run.\n"
+            yield f"{code(variable)} stands for {code(key)}, which was a place on the machine of the run.\n"
         inside = [file for module, file in self.manifest["modules"].items() if module.startswith("frame.")]
         if inside:
             yield f"First copy {', '.join(f'`{file}`' for file in inside)} into a clone of frame.\n"
@@ -128,7 +133,7 @@ class Card:
         if found:
             yield "## Pictures\n"
         for path in found:
-            yield f"![{path.split('/')[1].replace('_', ' ')}]({path})\n"
+            yield f"![{path.split('/')[1].replace('_', ' ')}]({quote(path, safe='/=+')})\n"
 
     def files(self) -> Iterator[str]:
         yield "## Files\n"
@@ -160,9 +165,9 @@ def _arguments(node: Mapping[str, Any]) -> str:
     told = {
         key: value
         for key, value in node.items()
-        if not key.startswith("_") and value is not None and not isinstance(value, dict) and "${" not in str(value)
+        if not str(key).startswith("_") and value is not None and not isinstance(value, dict) and "${" not in str(value)
     }
-    return "".join(f", {key} {_cell(value)}" for key, value in told.items())
+    return "".join(f", {_cell(key)} {_cell(value)}" for key, value in told.items())
 
 
 def _row(record: Mapping[str, Any]) -> Sequence[str]:
@@ -178,8 +183,7 @@ def _row(record: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _cell(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return " ".join(text.replace("|", "\\|").split())
+    return markdown(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

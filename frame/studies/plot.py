@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from frame.escaping import cell
 from frame.evaluation.colours import COLOURS, MARKERS
 from frame.files import write_text
 from frame.listing import Summary, shown
@@ -41,7 +42,7 @@ class Plot:
 
     def csv(self) -> str:
         stream = io.StringIO()
-        csv.writer(stream, lineterminator="\n").writerows([self.head, *self.numbers])
+        csv.writer(stream, lineterminator="\n").writerows([*map(cell, line)] for line in [self.head, *self.numbers])
         return stream.getvalue()
 
     def write(self, out: Path) -> None:

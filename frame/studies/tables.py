@@ -4,12 +4,15 @@ import csv
 import html
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from frame import escaping
 from frame.listing import shown as short
 from frame.studies.compare import Comparison
 from frame.studies.intervals import Sample, shown, spread
+
+escape = escaping.latex
 
 
 def terminal(comparison: Comparison) -> str:
@@ -30,11 +33,11 @@ def terminal(comparison: Comparison) -> str:
 
 def markdown(comparison: Comparison) -> str:
     head, body = _cells(comparison, bold=lambda text: f"**{text}**", p=lambda p: f"{p:.2g}")
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in [head, *body]]
+    escaped = [[*map(escaping.markdown, line)] for line in [head, *body]]
     rule = ["---"] * len(head)
     table = "\n".join(f"| {' | '.join(line)} |" for line in [escaped[0], rule, *escaped[1:]])
     notes = ["mean ± 95 % t interval over seeds", *comparison.notes]
-    return table + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+    return table + "\n\n" + "\n".join(f"- {escaping.markdown(note)}" for note in notes) + "\n"
 
 
 def latex(comparison: Comparison) -> str:
@@ -55,7 +58,7 @@ def latex(comparison: Comparison) -> str:
                 i = head.index(_titled(comparison, metric))
                 cells[i] = f"\\textbf{{{cells[i]}}}"
         lines.append(" & ".join(cells) + r" \\")
-    lines += ["\\bottomrule", "\\end{tabular}", *(f"% {note}" for note in comparison.notes)]
+    lines += ["\\bottomrule", "\\end{tabular}", *(f"% {' '.join(note.split())}" for note in comparison.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -68,26 +71,17 @@ def as_html(comparison: Comparison) -> str:
     return f'<div class="wide"><table>\n{table}\n</table></div>\n<ul>{notes}</ul>'
 
 
-def escape(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    table = {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "−": "$-$",
-    }
-    table |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-    return "".join(table.get(letter, letter) for letter in text)
-
-
 def as_csv(comparison: Comparison) -> str:
     """All numbers in full, a line for each row and metric; floors have no difference."""
     stream = io.StringIO()
-    write = csv.writer(stream, lineterminator="\n")
+    rows = csv.writer(stream, lineterminator="\n")
+
+    def write(line: Sequence[Any]) -> None:
+        rows.writerow(map(escaping.cell, line))
+
     interval = ["mean", "low", "high"]
     compared = ["pairs", "difference", "difference_low", "difference_high", "p_holm", "winner", "chosen"]
-    write.writerow([*comparison.keys, "metric", "unit", "seeds", *interval, *compared, *comparison.columns])
+    write([*comparison.keys, "metric", "unit", "seeds", *interval, *compared, *comparison.columns])
     for row in comparison.rows:
         for metric in comparison.metrics:
             if metric in row.samples:
@@ -97,13 +91,11 @@ def as_csv(comparison: Comparison) -> str:
                 )
                 facts = [row.facts[key] for key in comparison.columns]
                 flags = [metric in row.bold, row.chosen]
-                write.writerow(
-                    [*row.label, *_numbers(comparison, metric, row.samples[metric]), *numbers, *flags, *facts]
-                )
+                write([*row.label, *_numbers(comparison, metric, row.samples[metric]), *numbers, *flags, *facts])
     for floor, samples in comparison.floors.items():
         for metric, sample in samples.items():
             label = [f"floor: {floor}", *[""] * (len(comparison.keys) - 1)]
-            write.writerow([*label, *_numbers(comparison, metric, sample)])
+            write([*label, *_numbers(comparison, metric, sample)])
     return stream.getvalue()
 
 
