@@ -27,7 +27,9 @@ def class_numbers(y: Tensor, where: str) -> Tensor:
         wrong = ~y.isfinite() | (y != y.round()) | (y.abs() >= 2**53)
         if wrong.any():
             row = int(wrong.nonzero()[0])
-            n = f"{int(wrong.sum())} of {len(y)} labels are" if len(y) > 1 else "it is"
+            if len(y) == 1:
+                raise Mistake(f"{where} is {y[0].item():g}, which is no number of a class")
+            n = f"{int(wrong.sum())} of {len(y)} labels are"
             raise Mistake(f"{where}: the label of row {row} is {y[row].item():g}: {n} no number of a class")
     elif y.dtype == torch.uint64 and bool((y.to(torch.int64) < 0).any()):
         raise Mistake(f"{where}: a label is 2^63 or more: give the numbers of classes, from 0")
@@ -47,10 +49,10 @@ def check_range(y: Tensor, n_classes: int, where: str) -> None:
         hint = ": they count from 1, give y - 1"
     elif low == -1 and high < n_classes:
         hint = ": give rows without a label to no split, or no 'y'"
-    n = f"; the labels are {low} to {high}" if len(y) > 1 else ""
-    raise Mistake(
-        f"{where}: the label of row {row} is {int(y[row])}, and {n_classes} classes have 0 to {n_classes - 1}{n}{hint}"
-    )
+    which, n = f"{where}: the label of row {row} is {int(y[row])}", f"; the labels are {low} to {high}"
+    if len(y) == 1:
+        which, n = f"{where} is {low}", ""
+    raise Mistake(f"{which}, and {n_classes} classes have 0 to {n_classes - 1}{n}{hint}")
 
 
 def labels_of(data: Any) -> np.ndarray | None:

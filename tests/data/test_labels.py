@@ -123,9 +123,9 @@ class Lazily(Dataset):
 @pytest.mark.parametrize(
     "label, why",
     [
-        (7, "Lazily, row 5: 'y': .* is 7, and 3 classes have 0 to 2"),
-        (-1, "Lazily, row 5.* is -1"),
-        (float("nan"), "Lazily, row 5.* is nan"),
+        (7, "Lazily, row 5: 'y' is 7, and 3 classes have 0 to 2"),
+        (-1, "Lazily, row 5: 'y' is -1"),
+        (float("nan"), "Lazily, row 5: 'y' is nan"),
         (torch.eye(3)[0], r"Lazily, row 5.*shape \[3\]"),
         ("cat", "Lazily, row 5: 'y' as str"),
     ],
