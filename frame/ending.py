@@ -27,13 +27,16 @@ def finish(trainer: Trainer, config: DictConfig, limits: Sequence[Duration], run
     reached = [str(limit) for limit in limits if limit.reached(optimization.counters)]
     reason = f"trained for {reached[0]}" if reached else "stopped early"
     signalled = [signal.Signals(number).name] if number else []
-    interrupted = "; ".join([*signalled, *unwritten])
+    gone = [] if (run.path / "config.yaml").is_file() else ["its config.yaml was taken away"]
+    interrupted = "; ".join([*signalled, *unwritten, *gone])
     metrics = {name: event["values"] for name, event in optimization.events.items()}
     counters = {name: float(value) for name, value in (saved or {}).items()}
     state = "stopped" if interrupted else "finished"
     written = run.set_status(state, reason=interrupted or reason, metrics=metrics, counters=counters)
     _close(trainer, "success")
-    if unwritten:
+    if gone:
+        say(f"not finished: {run.path / 'config.yaml'} was taken away while it trained: train it again")
+    elif unwritten:
         kept = f"its checkpoint is of iteration {saved['iterations']:.0f}" if saved else "it has no checkpoint"
         say(f"not finished: {unwritten[0]}; {kept}. Make room, then: {_go_on(run)}")
     elif number:
@@ -42,7 +45,7 @@ def finish(trainer: Trainer, config: DictConfig, limits: Sequence[Duration], run
         say(f"trained to the end, but {run.path / 'status.json'} could not be written. Make room, then: {_go_on(run)}")
     else:
         print(report.last_words(run, config, optimization))
-    return 128 + number if number else int(bool(unwritten) or not written)
+    return 128 + number if number else int(bool(unwritten or gone) or not written)
 
 
 def stopped(run: RunFolder | None, trainer: Trainer, error: OSError) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from frame.callbacks import checkpoints
+from frame.callbacks.base import Context
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar
 from frame.mistakes import NoNumber
@@ -63,11 +65,17 @@ class Contest(AdversarialModel):
 class Breaker(Callback):
     """Kills or signals its own process where the environment says; does nothing otherwise.
 
-    BREAK='SIGKILL 17' at iteration 17; 'save 3' kills in the middle of the third save; 'end' when training is over.
+    BREAK='SIGKILL 17' at iteration 17; 'save 3' kills in the middle of the third save; 'end' when training is over;
+    'end SIGTERM' signals then; 'folder status.json' puts a folder where a file of the run is, at iteration 12; 'gone .'
+    takes the run's folder away, or one in it.
     """
 
     def __init__(self) -> None:
         self.saves = 0
+        self.run = Path()
+
+    def bind(self, context: Context) -> None:
+        self.run = context.run.path if context.run is not None else Path()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         how, _, when = os.environ.get("BREAK", "").partition(" ")
@@ -85,13 +93,19 @@ class Breaker(Callback):
             checkpoints.torch.save = half  # type: ignore[assignment]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if os.environ.get("BREAK") == "end":
-            os.kill(os.getpid(), signal.SIGKILL)
+        how, _, name = os.environ.get("BREAK", "").partition(" ")
+        if how == "end":
+            os.kill(os.getpid(), getattr(signal, name or "SIGKILL"))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         how, _, when = os.environ.get("BREAK", "").partition(" ")
         if how.startswith("SIG") and pl_module.counters["iterations"] == int(when):  # type: ignore[index]
             os.kill(os.getpid(), getattr(signal, how))
+        if how in ("folder", "gone") and pl_module.counters["iterations"] == 12:  # type: ignore[index]
+            path = self.run / when
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if how == "folder":
+                path.mkdir()
 
 
 class Witness(Callback):
