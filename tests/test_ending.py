@@ -65,7 +65,7 @@ def test_a_run_that_could_not_save_is_not_finished_and_goes_on_when_asked(
 def test_a_status_that_is_broken_or_could_not_be_written_misleads_nobody(
     content: bytes | None, tmp_path: Path, reference: dict[str, Any]
 ) -> None:
-    code, output = train(["experiment=tiny", BEST], tmp_path, BREAK="" if content else "folder status.json")
+    code, output = train(["experiment=tiny", BEST], tmp_path, BREAK="folder status.json" if content is None else "")
     run = RunFolder(only_run(tmp_path))
     file = run.path / "status.json"
     if content is None:
