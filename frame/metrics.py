@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from frame.escaping import cell
 from frame.files import write_whole
 from frame.journal import Journal, Line, number
 
@@ -104,7 +105,7 @@ def adopt_table(folder: Path) -> None:
 def _rows_of_table(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8", errors="replace", newline="") as stream:
         for cells in csv.DictReader(stream):
-            found: Any = {name: _cell(cell) for name, cell in cells.items() if name}
+            found: Any = {name: _cell(text) for name, text in cells.items() if name}
             row = {name: value for name, value in found.items() if value is not None}
             if float(row.get("iteration", "nan")).is_integer():
                 yield {**row, "iteration": int(row["iteration"])}
@@ -152,7 +153,7 @@ def write_table(folder: Path, path: Path) -> None:
 
 def _head(names: Sequence[str]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(names)
+    csv.writer(text, lineterminator="\n").writerow(map(cell, names))  # a name is no formula
     return text.getvalue().encode()
 
 

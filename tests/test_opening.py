@@ -1,22 +1,27 @@
 """A run is opened anywhere; a stranger's run executes nothing."""
 
+import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 
 import frame
+from frame.cli import main
 from frame.evaluate import evaluate_run, retitled
 from frame.mistakes import Mistake
 from frame.models.VAE import VAE
 from tests.processes import only_run, train
+from tests.test_releases import RELEASES
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +132,126 @@ def test_a_strangers_config_executes_nothing(name: str, run: Path, tmp_path: Pat
     with pytest.raises(Mistake, match="not trusted|not built"):
         _ = frame.open(copied).model
     assert not proof.exists()
+
+
+def act(file: Path) -> dict[str, Any]:
+    """A node that would run a command by what frame itself has."""
+    places = {"cwd": "/", "log": str(file), "worker": str(file)}
+    return {"_target_": "frame.studies.handles.run_here", "argv": ["touch", str(file)], **places}
+
+
+def inline(node: dict[str, Any]) -> str:
+    return json.dumps(node).replace('"', "").replace(" ", "")
+
+
+Change = Callable[[Path], dict[str, Any]]
+HIDDEN: dict[str, Change] = {
+    "behind an escape": lambda f: {
+        "model.encoder.z_dim": rf"\${{oc.create:{yaml.safe_dump(act(f), default_flow_style=True)}}}"
+    },
+    "behind two escapes": lambda f: {"model.encoder.z_dim": r"\\\${oc.create:{_target_:os.getcwd}}"},
+    "oc.create": lambda f: {"model.encoder.z_dim": "${oc.create:{_target_:os.getcwd}}"},
+    "oc.decode": lambda f: {"model.encoder.z_dim": "${oc.decode:'{_target_:os.getcwd}'}"},
+    "oc.select": lambda f: {"elsewhere": act(f), "model.encoder": "${oc.select:elsewhere}"},
+    "in device": lambda f: {"device.x": act(f), "model.encoder": "${device.x}"},
+    "in device, deeper": lambda f: {"device.x": {"y": [act(f)]}, "model.encoder.layers": "${device.x.y}"},
+    "in a list": lambda f: {"model.encoder.layers": [act(f)]},
+    "deep in lists": lambda f: {"model.encoder.layers": [[[[{"a": [act(f)]}]]]]},
+    "as an argument by position": lambda f: {"model.encoder._args_": [act(f)]},
+    "partially": lambda f: {"model.encoder": {**act(f), "_partial_": True}},
+    "not recursively": lambda f: {"model.encoder._recursive_": False, "model.encoder.layers": [act(f)]},
+    "converted": lambda f: {"model.encoder._convert_": "all", "model.encoder.layers": [act(f)]},
+    "a target that is a node": lambda f: {"model.encoder._target_": act(f)},
+    "a target that is a list": lambda f: {"model.encoder._target_": ["os.system"]},
+    "no target": lambda f: {"model.encoder._target_": None},
+    "dots": lambda f: {"model.encoder._target_": "frame.models..VAE"},
+    "a line break": lambda f: {"model.encoder._target_": "frame.models.VAE.VAE\nos"},
+    "a long name": lambda f: {"model.encoder._target_": "frame.models." + "x" * 10_000},
+    "through imports": lambda f: {"model.encoder._target_": "frame.opening.importlib.import_module"},
+    "through imports of a trusted module": lambda f: {"model.encoder._target_": "frame.data.base.torch.hub.load"},
+    "through imports of torch": lambda f: {"model.encoder._target_": "torch.nn.modules.module.torch.hub.load"},
+    "an imported class": lambda f: {"model.encoder._target_": "frame.evaluation.base.Path"},
+    "a function of a trusted module": lambda f: {"model.encoder._target_": "frame.data.formats.read_pickle"},
+    "a method": lambda f: {"model.encoder._target_": "torch.nn.Embedding.from_pretrained"},
+    "a logger": lambda f: {"model.encoder": {"_target_": "frame.loggers.files.FilesLogger", "folder": str(f)}},
+    "a callback": lambda f: {"model.encoder._target_": "frame.callbacks.EvaluationCallback"},
+    "a class that starts threads": lambda f: {"model.encoder": {"_target_": "torch.nn.DataParallel", "module": None}},
+    "a list of models": lambda f: {"model": [act(f)]},
+    "no model": lambda f: {"model": None},
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_is_built_is_what_was_judged(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proof = tmp_path / "executed"
+    run = Path(shutil.copytree(RELEASES[-1], tmp_path / "strange"))
+    config: Any = yaml.safe_load((run / "config.yaml").read_text())
+    for key, value in HIDDEN[name](proof).items():
+        *above, last = key.split(".")
+        node = config
+        for part in above:
+            node = node.setdefault(part, {})
+        node[last] = value
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(Mistake, match="not trusted|not built|cannot be built") as caught:
+        _ = frame.open(run).model
+    assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 400
+    assert isinstance(frame.open(run).config.device.gpus, str) and main(["show", str(run)]) in (0, 2)
+    assert main(["evaluate", str(run)]) == 2 and main(["export", str(run), f"out={tmp_path}/e"]) == 2
+    assert not proof.exists() and not (tmp_path / "e").exists()
+
+
+def test_nothing_prints_a_variable_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a-secret-key")
+    monkeypatch.setenv("DATA_ROOT", "a-secret-place")
+    monkeypatch.chdir(tmp_path)
+    for n in range(2):
+        run = Path(shutil.copytree(RELEASES[-1], tmp_path / "runs" / f"run{n}"))
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["params"] |= {"a": "${oc.env:WANDB_API_KEY}", "b": f"${{device.data_root}}{n}", "c": f"${{device.k}}{n}"}
+        config["device"]["k"] = config["seed"] = config["experiment_name"] = "${oc.env:WANDB_API_KEY}"
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    for words in (
+        ["list", "runs", "columns=[run,params.a,params.b,params.c,seed,device.k,device.data_root]"],
+        ["show", "runs"],
+        ["compare", "runs", "rows=[params.b,params.c]", "metrics=[ELBO/Validation]", "out=t.csv"],
+        ["plot", "runs", "x=params.b", "y=ELBO/Validation", "out=f.svg"],
+        ["report", "runs", "out=r.html"],
+        ["evaluate", "runs/run0", "evaluation=[elbo]"],
+        ["export", "runs/run0"],
+    ):
+        main(words)
+        said = capsys.readouterr()
+        assert "a-secret" not in said.out + said.err, words
+    print(frame.results("runs").to_csv(), frame.open("runs/run0").config.params)
+    said = capsys.readouterr()
+    assert "a-secret-key" not in said.out
+    written = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert not [file for file in written if b"a-secret-key" in file.read_bytes()]
+
+
+def test_a_run_fetches_nothing_to_a_place_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
+    run = Path(shutil.copytree(RELEASES[-1], tmp_path / "strange"))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    fetched = {"_target_": "frame.data.MNIST.MNIST", "download_files": True}
+    for place, fetches in ((tmp_path / "data" / "below", True), (tmp_path / "elsewhere", False), ("~/x", False)):
+        node = {"_target_": "frame.data.views.Views", "data": {**fetched, "data_root": str(place)}, "augmentations": {}}
+        (run / "config.yaml").write_text(yaml.safe_dump({**config, "data": node}))
+        data: Any = frame.open(run).data_set
+        assert data.data.download_files is fetches
+
+
+def test_a_runs_own_evaluations_open_no_other_run(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(RELEASES[-1], tmp_path / "strange"))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    evaluator = {"_target_": "frame.evaluation.similarity.SimilarityEvaluation", "other": str(RELEASES[-1])}
+    config["callbacks"] = {"s": {"name": "S", "evaluator": evaluator}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(Mistake, match=r"evaluate RUN evaluation=\[similarity\]"):
+        evaluate_run(run)
 
 
 def test_a_strangers_data_and_evaluations_execute_nothing(run: Path, tmp_path: Path) -> None:
