@@ -80,7 +80,7 @@ def read(path: Path) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise Mistake(f"{shown(path)}, line {line}: a letter that is no UTF-8: save the file as UTF-8") from None
+        raise Mistake(f"{shown(path)}: line {line}: a letter that is no UTF-8: save the file as UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -226,10 +226,10 @@ def _package(text: str, path: Path, group: str) -> str | None:
         named = match[1].strip("'\"")
         right = "_global_" if "global" in named.lower() else named
         if number != first:
-            raise Mistake(f"{shown(path)}, line {number + 1}: write `# @package {right}` as the first line")
+            raise Mistake(f"{shown(path)}: line {number + 1}: write `# @package {right}` as the first line")
         if written != ["@package", right] or not re.fullmatch(r"_global_|_group_|[\w.]+", right):
             raise Mistake(
-                f"{shown(path)}, line {number + 1}: write `# @package {right or '_global_'}`, spelt like that"
+                f"{shown(path)}: line {number + 1}: write `# @package {right or '_global_'}`, spelt like that"
             )
         found = right
     if group in WHOLE and found != "_global_":
@@ -269,10 +269,10 @@ def _said(error: yaml.YAMLError, text: str, path: Path) -> str:
     mark = getattr(error, "problem_mark", None)
     lines = text.split("\n")
     line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
-    where = f"{shown(path)}, line {mark.line + 1}" if mark is not None else shown(path)
+    where = f"{shown(path)}: line {mark.line + 1}" if mark is not None else shown(path)
     if isinstance(error, yaml.reader.ReaderError):
         at = next((n for n, sign in enumerate(text) if ord(sign) < 32 and sign not in "\t\n"), 0)
-        where += f", line {text[:at].count(chr(10)) + 1}"
+        where += f": line {text[:at].count(chr(10)) + 1}"
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return f"{where}: a tab: YAML is indented by spaces"
     problem = str(getattr(error, "problem", None) or _first(error))
@@ -287,7 +287,7 @@ def _first(error: Exception) -> str:
 
 
 def _line(node: yaml.Node) -> str:
-    return f", line {node.start_mark.line + 1}"
+    return f": line {node.start_mark.line + 1}"
 
 
 def shown(path: Path) -> str:

@@ -9,6 +9,7 @@
 What is finished is what a run's own folder says; the journal only says who is at work.
 """
 
+import itertools
 import re
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -100,8 +101,7 @@ class Study:
 
     def _points(self) -> Iterator[tuple[int, Point]]:
         if self.sweep.method == "grid":
-            points = list(enumerate(self.sweep.points()))
-            yield from points[: self.sweep.run_cap]
+            yield from enumerate(itertools.islice(self.sweep.points(), self.sweep.run_cap))
             return
         drawn = {trial.user_attrs["number"]: trial.user_attrs["point"] for trial in self.trials()}
         yield from sorted(drawn.items())
@@ -191,7 +191,7 @@ class Study:
             return None
         number = 1 + max((trial.user_attrs["number"] for trial in self.trials()), default=-1)
         if self.sweep.method == "random":
-            point = next(point for n, point in enumerate(self.sweep.points()) if n == number)
+            point = self.sweep.point(number)
             cell = self._cell(number, point, self.seeds[0])
             return cell, self._mark(cell)
         trial = self._optuna.ask()

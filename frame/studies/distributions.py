@@ -18,7 +18,7 @@ class Distribution:
     """Of one parameter: `at(u)` for u in [0, 1); `values` where there are finitely many, each u / n of the way."""
 
     at: Callable[[float], Any]
-    values: tuple[Any, ...] | None = None
+    values: Sequence[Any] | None = None
 
 
 def _uniform(low: float, high: float) -> Callable[[float], float]:
@@ -42,6 +42,7 @@ def _beta(a: float, b: float) -> Callable[[float], float]:
 
 # by name: the arguments, with their defaults where they have one, and what makes `at` of them
 REQUIRED = object()
+MOST = 100_000  # multiples of q that are listed
 SHAPES: dict[str, tuple[dict[str, Any], Callable[..., Callable[[float], float]]]] = {
     "uniform": ({"min": REQUIRED, "max": REQUIRED}, _uniform),
     "log_uniform": ({"min": REQUIRED, "max": REQUIRED}, lambda low, high: _log(_uniform(low, high))),  # exponents of e
@@ -111,18 +112,21 @@ def distribution(name: str, spec: Mapping[str, Any]) -> Distribution:
         raise Mistake(f"{name}: {', '.join([*arguments][shape != 'beta' :])} of {kind} has to be above 0")
     try:
         at = make(*numbers)
-        at(0.999)
+        if not math.isfinite(at(0.999)):
+            raise OverflowError
     except OverflowError:
         raise Mistake(f"{name}: min and max of {kind} are exponents of e; for values write {kind}_values") from None
     if not kind.startswith("q_"):
         return Distribution(at)
     (q,) = _numbers(name, {"q": 1.0} | given, ["q"])
-    if not q > 0:
-        raise Mistake(f"{name}: q={q} has to be above 0")
+    if not q > 0 or not math.isfinite(max(abs(at(0.0)), abs(at(0.999))) / q):
+        raise Mistake(f"{name}: q={q} has to be above 0, and no fraction too small of the range")
     rounded = _rounded(at, q)
     if shape != "uniform":
         return Distribution(rounded)
-    low, high = (round(number / q) for number in numbers)
+    low, high = (round(end / q) for end in numbers)
+    if high - low >= MOST:
+        return Distribution(rounded)
     return Distribution(rounded, tuple(_times(n, q) for n in range(low, high + 1)))
 
 
@@ -146,12 +150,17 @@ def _check(name: str, kind: str, given: Mapping[str, Any], arguments: Mapping[st
 
 
 def _numbers(name: str, given: Mapping[str, Any], wanted: Sequence[str]) -> list[float]:
-    found = []
-    for key in wanted:
-        try:
-            found.append(float(given[key]))  # '1e-5' is a string to YAML
-        except (TypeError, ValueError):
-            raise Mistake(f"{name}: {key}={given[key]!r} is no number") from None
+    return [number(name, key, given[key]) for key in wanted]
+
+
+def number(name: str, key: object, value: Any) -> float:
+    """A finite number; '1e-5' is a string to YAML."""
+    try:
+        found = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise Mistake(f"{name}: {key}={value!r} is no number")
     return found
 
 
@@ -180,8 +189,11 @@ def _categorical(name: str, values: Any, probabilities: Any) -> Distribution:
 def _integers(name: str, low: int, high: int) -> Distribution:
     if low > high:
         raise Mistake(f"{name}: min {low} has to be at most max {high}")
+    if not -(2**62) < low <= high < 2**62:
+        raise Mistake(f"{name}: min {low} and max {high} are too far apart")
     n = high - low + 1
-    return Distribution(lambda u: low + min(int(u * n), n - 1), tuple(range(low, high + 1)))
+    values = range(low, high + 1)  # many are counted, and never listed
+    return Distribution(lambda u: low + min(int(u * n), n - 1), tuple(values) if n < MOST else values)
 
 
 def _rounded(at: Callable[[float], float], q: float) -> Callable[[float], float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from frame.mistakes import Mistake, choices
+from frame.studies.distributions import number
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,16 @@ class Hyperband:
                 raise Mistake(f"early_terminate: {choices(str(key), known, kind='key')}")
         if str(plain.get("type")) != "hyperband":
             raise Mistake(f"early_terminate: {choices(str(plain.get('type')), ('hyperband',), kind='type')}")
-        eta = float(plain.get("eta", 3))
+        given = {key: number("early_terminate", key, plain[key]) for key in known[1:5] if plain.get(key) is not None}
+        eta = given.get("eta", 3.0)
         if not eta > 1:
             raise Mistake(f"early_terminate: eta={eta} has to be above 1")
-        if plain.get("min_iter") is not None:
-            first = int(plain["min_iter"])
-            rungs = [round(first * eta**k) for k in range(40)]
-        elif plain.get("max_iter") is not None and plain.get("s") is not None:
-            rungs = [round(plain["max_iter"] / eta**k) for k in range(int(plain["s"]), 0, -1)]
+        if max(given.values(), default=0) > 1e9 or given.get("s", 0) > 40:
+            raise Mistake("early_terminate: its numbers are too large")
+        if "min_iter" in given:
+            rungs = [round(min(int(given["min_iter"]) * eta**k, 1e15)) for k in range(40 if eta < 1e6 else 2)]
+        elif "max_iter" in given and "s" in given:
+            rungs = [round(given["max_iter"] / eta**k) for k in range(int(given["s"]), 0, -1)]
         else:
             raise Mistake("early_terminate: it needs min_iter, or max_iter and s")
         if not rungs or rungs[0] < 1:

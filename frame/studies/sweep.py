@@ -68,6 +68,7 @@ def sweep(file: Path, options: Options) -> int:
     described = load(source)
     if options.run_cap is not None:
         described = SweepFile(**{**vars(described), "run_cap": options.run_cap})
+    described.check_size(len(options.seeds) or 1)
     config = first_config(described, options.overrides, options.seeds)
     folder = options.folder or (
         file if file.is_dir() else Path(str(config.device.experiments_root)) / "studies" / source.stem

@@ -1,19 +1,20 @@
 """A sweep file of W&B's form: what is searched, how, and by which command. Nothing here needs torch or W&B."""
 
 import itertools
+import math
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from frame import config_files
 from frame.mistakes import Mistake, at_least, choices
-from frame.studies.distributions import Distribution, distribution
+from frame.studies.distributions import Distribution, distribution, number
 from frame.studies.hyperband import Hyperband
 
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
@@ -31,6 +32,7 @@ ELSEWHERE = (
 METHODS = ("grid", "random", "bayes")
 ARGUMENTS = ("args", "args_no_hyphens", "args_no_equals", "args_append_hydra", "args_override_hydra")
 VARIANT = "variant"  # the parameter that `variants` makes
+MOST_CELLS = 100_000
 Point = dict[str, Any]  # a value for each parameter
 
 
@@ -63,17 +65,28 @@ class SweepFile:
     program: str = "train.py"
     plus: str = ""
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    grid: tuple[Point, ...] = field(default=(), compare=False)
 
     def points(self, seed: int = 0) -> Iterator[Point]:
         """The points of grid and random search, in their order; the latter has no end."""
-        if self.method == "grid":
-            yield from self.grid
-            return
-        for number in itertools.count():
-            # a generator a point, so that a point does not depend on how many were drawn before
-            draw = np.random.default_rng((seed, number))
-            yield {key: of.at(float(draw.random())) for key, of in self.parameters.items()}
+        if self.method != "grid":
+            yield from (self.point(number, seed) for number in itertools.count())
+        for values in itertools.product(*(of.values or () for of in self.parameters.values())):
+            yield dict(zip(self.parameters, values, strict=True))
+
+    def point(self, number: int, seed: int = 0) -> Point:
+        """One point of random search, which does not depend on how many were drawn before."""
+        draw = np.random.default_rng((seed, number))
+        return {key: of.at(float(draw.random())) for key, of in self.parameters.items()}
+
+    def check_size(self, n_seeds: int) -> None:
+        """Raises Mistake where there are more cells than a folder holds; a grid is counted and not built."""
+        points = math.prod(len(of.values or ()) for of in self.parameters.values()) if self.method == "grid" else 1
+        points = points if self.run_cap is None else min(points, self.run_cap)
+        if points * n_seeds > MOST_CELLS:
+            raise Mistake(
+                f"a grid of {points:,} points with {n_seeds} seeds is more than {MOST_CELLS:,} runs: "
+                "run_cap=... takes the first points, and method: random draws some"
+            )
 
     def overrides(self, point: Point) -> list[str]:
         """What is typed for a point, as Hydra reads it."""
@@ -109,12 +122,7 @@ def load(file: Path) -> SweepFile:
     if not file.is_file():
         beside = [path.name for path in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
         raise Mistake(f"no sweep file {file}: {choices(file.name, beside, kind='file')}")
-    try:
-        plain = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise Mistake(f"{file}: {' '.join(str(error).split())}") from None
-    if not isinstance(plain, dict):
-        raise Mistake(f"{file}: it has no keys; it needs method and parameters")
+    plain = config_files.load(file)
     try:
         return parse(plain)
     except Mistake as mistake:
@@ -130,35 +138,42 @@ def parse(plain: Mapping[str, Any]) -> SweepFile:
     if method not in METHODS:
         raise Mistake(choices(method, METHODS, kind="method") if "method" in plain else "method is missing")
     variants = _variants(plain.get("variants") or {})
+    if not isinstance(plain.get("parameters") or {}, dict):
+        raise Mistake("parameters holds names, each with what it may be, such as params.beta: {values: [1, 2]}")
     if not variants and (not isinstance(plain.get("parameters"), dict) or not plain["parameters"]):
         raise Mistake("parameters is missing, or has nothing in it")
     parameters = {VARIANT: distribution(VARIANT, {"values": [*variants]})} if variants else {}
     parameters |= dict(_parameters(plain.get("parameters") or {}))
-    metric = plain.get("metric") or {}
-    goal = str(metric.get("goal", "minimize"))
-    if goal not in ("minimize", "maximize"):
-        raise Mistake(f"metric: {choices(goal, ('minimize', 'maximize'), kind='goal')}")
+    if method == "grid":
+        for key, of in parameters.items():
+            if of.values is None:
+                raise Mistake(f"{key}: a grid needs values, not a continuous distribution; or method: random")
+    metric = _metric(plain.get("metric"))
     ends = plain.get("early_terminate")
+    if ends is not None and not isinstance(ends, dict):
+        raise Mistake(f"early_terminate: {ends}: write its keys below it, such as type: hyperband")
     if not metric.get("name") and (method == "bayes" or ends):
         raise Mistake(f"{'method bayes' if method == 'bayes' else 'early_terminate'} needs metric, with name and goal")
     cap = plain.get("run_cap")
     if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool)):
         raise Mistake(f"run_cap={cap} has to be a number of runs")
     at_least(1, run_cap=cap)
+    program = plain.get("program") or "train.py"
+    if not isinstance(program, str):
+        raise Mistake(f"program: {program} is no file's name")
     words, plus = _command(plain.get("command"))
     return SweepFile(
         words=tuple(words),
         method=method,
         parameters=parameters,
         metric=str(metric.get("name") or ""),
-        maximize=goal == "maximize",
-        target=None if metric.get("target") is None else float(metric["target"]),
+        maximize=metric.get("goal") == "maximize",
+        target=metric.get("target"),
         run_cap=cap,
         early_terminate=None if not ends else Hyperband.parse(ends),
-        program=str(plain.get("program") or "train.py"),
+        program=program,
         plus=plus,
         variants=variants,
-        grid=tuple(_grid(parameters)) if method == "grid" else (),
     )
 
 
@@ -168,9 +183,16 @@ def _variants(plain: Any) -> dict[str, tuple[str, ...]]:
     for name, text in plain.items():
         if not re.fullmatch(r"[\w.+-]+", str(name)):
             raise Mistake(f"variants: '{name}' becomes a folder's name: letters, digits, '.', '_', '+' and '-' only")
-        if wrong := [word for word in shlex.split(text) if "=" not in word]:
+        if wrong := [word for word in _split(f"variants: {name}", text) if "=" not in word]:
             raise Mistake(f"variants: {name}: write key=value, not '{wrong[0]}'")
     return {str(name): tuple(shlex.split(text)) for name, text in plain.items()}
+
+
+def _split(where: str, text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise Mistake(f"{where}: {text}: {error}") from None
 
 
 def _parameters(nodes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Distribution]]:
@@ -180,33 +202,47 @@ def _parameters(nodes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
         if not isinstance(spec, dict):
             raise Mistake(f"{name}: write what it may be, such as value: {spec}")
         if "parameters" in spec:
+            if not isinstance(spec["parameters"], dict) or not spec["parameters"] or len(spec) > 1:
+                raise Mistake(f"{name}: parameters holds names, each with what it may be, and stands alone")
             yield from _parameters(spec["parameters"], f"{name}.")
         else:
             yield name, distribution(name, spec)
 
 
-def _grid(parameters: Mapping[str, Distribution]) -> Iterator[Point]:
-    for key, of in parameters.items():
-        if of.values is None:
-            raise Mistake(f"{key}: a grid needs values, not a continuous distribution; or method: random")
-    for values in itertools.product(*(of.values or () for of in parameters.values())):
-        yield dict(zip(parameters, values, strict=True))
+def _metric(plain: Any) -> dict[str, Any]:
+    if plain is None:
+        return {}
+    if not isinstance(plain, dict):
+        raise Mistake(f"metric: {plain}: write its name and goal below it, such as name: ELBO/Validation")
+    for key in plain:
+        if key not in ("name", "goal", "target", "impute", "impute_strategy"):
+            raise Mistake(f"metric: {choices(str(key), ('name', 'goal', 'target'), kind='key')}")
+    goal, target, name = str(plain.get("goal", "minimize")), plain.get("target"), plain.get("name")
+    if goal not in ("minimize", "maximize"):
+        raise Mistake(f"metric: {choices(goal, ('minimize', 'maximize'), kind='goal')}")
+    if name is not None and not isinstance(name, str):
+        raise Mistake(f"metric: name: {name} is no measurement's name")
+    if target is not None:
+        target = number("metric", "target", target)
+    return {"name": name, "goal": goal, "target": target}
 
 
-def _command(command: Sequence[Any] | None) -> tuple[list[str], str]:
+def _command(command: Any) -> tuple[list[str], str]:
     """The words behind the program, and what stands before a parameter.
 
     W&B's `${env}`, `${interpreter}` and `${program}` are what starts a run here, too; the hyphens of `${args}` are left
     out, since a config knows none.
     """
     words, plus = [], ""
+    if not isinstance(command or [], list) or any(isinstance(item, (dict, list)) for item in command or []):
+        raise Mistake("command: write a list of words, such as - ${program}")
     for item in command or []:
         text = re.sub(r"\$\{envvar:(\w+)\}", lambda match: os.environ.get(match[1], match[1]), str(item))
         if text in ("${env}", "${interpreter}", "${program}"):
             continue
         macro = re.fullmatch(r"\$\{(args\w*)\}", text)
         if macro is None:
-            words += [text] if "=" in text else shlex.split(text)
+            words += [text] if "=" in text else _split("command", text)
         elif macro[1] not in ARGUMENTS:
             raise Mistake(f"command: {choices(macro[1], ARGUMENTS, kind='macro')}")
         else:

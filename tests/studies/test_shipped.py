@@ -19,7 +19,9 @@ FILES = sorted(
 @pytest.mark.parametrize("file", FILES, ids=[f"{file.parent.name}/{file.name}" for file in FILES])
 def test_each_point_composes(file: Path) -> None:
     sweep = load(file)
-    for point in sweep.grid or [{key: of.at(0.5) for key, of in sweep.parameters.items()}]:
+    for point in (
+        list(sweep.points()) if sweep.method == "grid" else [{key: of.at(0.5) for key, of in sweep.parameters.items()}]
+    ):
         check_parts(compose(sweep.overrides(point)))
 
 

@@ -10,7 +10,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from frame.mistakes import Mistake
-from frame.studies.sweep_file import load, parse, typed
+from frame.studies.sweep_file import SweepFile, load, parse, typed
 
 CLONE = Path(__file__).parents[2]
 GRID: dict[str, Any] = {"method": "grid", "parameters": {"params.beta": {"values": [1, 2]}}}
@@ -119,3 +119,76 @@ def test_files_that_are_not_there_or_no_yaml(tmp_path: Path) -> None:
         load(tmp_path / "betta.yml")
     with pytest.raises(Mistake, match="beta.yml: "):
         load(tmp_path / "beta.yml")
+
+
+LARGE = {f"params.p{n}": {"values": [*range(10)]} for n in range(9)}
+
+
+def test_a_grid_of_a_billion_points_is_counted_and_not_built() -> None:
+    described = parse({"method": "grid", "parameters": LARGE})
+    with pytest.raises(Mistake, match="1,000,000,000 points.* run_cap="):
+        described.check_size(1)
+    SweepFile(**{**vars(described), "run_cap": 1000}).check_size(100)
+    with pytest.raises(Mistake, match="run_cap="):
+        SweepFile(**{**vars(described), "run_cap": 1001}).check_size(100)
+    assert next(described.points()) == dict.fromkeys(LARGE, 0)
+
+
+def test_integers_of_a_wide_range_are_counted_and_not_listed() -> None:
+    wide = parse({"method": "grid", "parameters": {"a": {"min": 1, "max": 10**12}}})
+    with pytest.raises(Mistake, match="1,000,000,000,000 points"):
+        wide.check_size(1)
+    drawn = parse({"method": "random", "parameters": {"a": {"min": 1, "max": 10**12}}})
+    drawn.check_size(5)
+    assert 1 <= drawn.point(10**6)["a"] <= 10**12
+    assert drawn.point(3) == next(itertools.islice(drawn.points(), 3, None))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("method: 3\nparameters: {a: {value: 1}}", "no method '3'"),
+        ("method: [grid]\nparameters: {a: {value: 1}}", "no method"),
+        ("method: grid\nparameters: []", "parameters is missing"),
+        ("method: grid\nparameters: [1]", "parameters holds names"),
+        ("method: grid\nparameters: 3", "parameters holds names"),
+        ("method: grid\nparameters: {a: 3}", "write what it may be, such as value: 3"),
+        ("method: grid\nparameters: {a: {parameters: 3}}", "parameters holds names"),
+        ("method: grid\nparameters: {a: {values: 3}}", "values has to be a list"),
+        ("method: grid\nparameters: {a: {min: 0.5, max: x}}", "max='x' is no number"),
+        ("method: grid\nparameters: {a: {min: 0.5, max: .inf}}", "max=inf is no number"),
+        ("method: random\nparameters: {a: {min: true, max: 2.0}}", "min=True is no number"),
+        ("method: random\nparameters: {a: {min: -1.7e+308, max: 1.7e+308}}", "a: "),
+        ("method: random\nparameters: {a: {distribution: q_uniform, min: 0, max: 1.0e+300, q: 1.0e-300}}", "a: q="),
+        ("method: random\nmetric: x\nparameters: {a: {value: 1}}", "metric: x: write its name"),
+        ("method: random\nmetric: {name: [a]}\nparameters: {a: {value: 1}}", "no measurement's name"),
+        ("method: random\nmetric: {name: a, target: b}\nparameters: {a: {value: 1}}", "target='b' is no number"),
+        ("method: random\nmetric: {nme: a}\nparameters: {a: {value: 1}}", "did you mean 'name'"),
+        ("method: random\ncommand: 3\nparameters: {a: {value: 1}}", "write a list of words"),
+        ("method: random\ncommand: train.py\nparameters: {a: {value: 1}}", "write a list of words"),
+        ("method: random\ncommand: [{a: b}]\nparameters: {a: {value: 1}}", "write a list of words"),
+        ('method: random\ncommand: ["a \'b"]\nparameters: {a: {value: 1}}', "No closing quotation"),
+        ("method: random\nprogram: [a]\nparameters: {a: {value: 1}}", "is no file's name"),
+        ("method: random\nrun_cap: '3'\nparameters: {a: {value: 1}}", "a number of runs"),
+        ("method: random\nvariants: [a]\nparameters: {a: {value: 1}}", "variants: write a name"),
+        ("method: random\nearly_terminate: x\nparameters: {a: {value: 1}}", "early_terminate: x"),
+        (
+            "method: random\nmetric: {name: a}\nearly_terminate: {type: hyperband, min_iter: x}\n"
+            "parameters: {a: {value: 1}}",
+            "min_iter='x' is no number",
+        ),
+        ("method: grid\nmethod: random\nparameters: {a: {value: 1}}", "line 2: the key method stands there twice"),
+        ("method: grid\n\tparameters: 3", "line 2: a tab"),
+        ("a: &a [*a]", "contains its own alias"),
+    ],
+)
+def test_a_sweep_file_of_wrong_types_is_one_line(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "f.yml").write_text(text)
+    with pytest.raises(Mistake) as error:
+        load(tmp_path / "f.yml")
+    assert says in str(error.value) and "\n" not in str(error.value) and "f.yml" in str(error.value)
+
+
+def test_no_command_is_the_usual_one(tmp_path: Path) -> None:
+    (tmp_path / "f.yml").write_text("method: random\ncommand: null\nparameters: {a: {value: 1}}")
+    assert load(tmp_path / "f.yml").words == ()
