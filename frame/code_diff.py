@@ -17,7 +17,7 @@ from pathlib import Path
 
 from frame.confidential import holds_a_key, is_secret
 
-FILE_BYTES, ALL_BYTES, FILES = 10_000_000, 50_000_000, 5_000  # beyond these a patch is no patch any more
+FILE_BYTES, ALL_BYTES, FILES = 4_000_000, 16_000_000, 5_000  # beyond these a patch is no patch any more
 SECONDS = 30.0  # for everything together
 
 
@@ -258,12 +258,15 @@ class _Workshop:
         if wrong:
             found.patch = self._patch(blobs, wrong)
             if self._wrong(found.patch, changes):
-                found.patch = self._one_by_one(blobs, wrong, changes)
-                wrong = self._wrong(found.patch, changes, whitespace="nowarn")
+                found.patch, out = self._one_by_one(blobs, wrong, changes)
+                rest = {path: change for path, change in changes.items() if path not in out}
+                wrong = out | self._wrong(found.patch, rest, whitespace="nowarn")
                 found.left_out |= dict.fromkeys(map(shown, sorted(wrong)), "git apply writes it in another form")
 
-    def _one_by_one(self, blobs: dict[bytes, _Blob], doubtful: set[bytes], changes: dict[bytes, _Change]) -> bytes:
-        """The patch with each doubtful file in the form that works for it alone, and without those that none does."""
+    def _one_by_one(
+        self, blobs: dict[bytes, _Blob], doubtful: set[bytes], changes: dict[bytes, _Change]
+    ) -> tuple[bytes, set[bytes]]:
+        """The patch with each doubtful file in the form that works for it alone, and those that none works for."""
         binary, out = set(), set()
         for path in doubtful:
             alone, change = {path: blobs[path]}, {path: changes[path]}
@@ -271,7 +274,7 @@ class _Workshop:
                 binary.add(path)
             elif self._wrong(self._patch(alone, set()), change, whitespace="nowarn"):
                 out.add(path)
-        return self._patch({path: blob for path, blob in blobs.items() if path not in out}, binary)
+        return self._patch({path: blob for path, blob in blobs.items() if path not in out}, binary), out
 
     def _blobs(self, changes: dict[bytes, _Change]) -> dict[bytes, _Blob]:
         """Each path's mode and object; mode '0' where it is gone."""

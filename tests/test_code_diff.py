@@ -264,6 +264,14 @@ def test_line_endings_that_a_checkout_changes_are_said(tree: Path) -> None:
     assert put_back(tree, found)["code.py"] == files_of(tree)["code.py"]
 
 
+def test_a_file_that_no_patch_gives_is_named_even_where_it_is_the_only_one(tree: Path) -> None:
+    (tree / ".gitattributes").write_text("*.py ident\n")
+    (tree / "code.py").write_text("# $Id$\n")
+    commit(tree)
+    (tree / "code.py").write_text("# $Id: 0123 $\nmore\n")  # a checkout writes another number
+    assert difference(tree).left_out == {"code.py": "git apply writes it in another form"}
+
+
 def test_before_the_first_commit_the_patch_starts_from_nothing(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     (tmp_path / "code.py").write_text("one = 1 \n\n")
@@ -317,7 +325,7 @@ def test_secrets_large_files_filters_and_submodules_are_left_out_and_named(tree:
         ".env": "may hold secrets",
         "deploy/key.pem": "may hold secrets",
         "config.yaml": "holds what looks like a key",
-        "large.npy": "10.0 MB, too much for a patch",
+        "large.npy": "4.0 MB, too much for a patch",
         "weights.pt": "git's filter 'pack' changes it",
         "module": "a submodule",
     }
