@@ -53,7 +53,7 @@ def make(study: Path, n_runs: int) -> None:
             )
             _pictures(folder)
         else:
-            for file in ("code.json", "code.diff", "environment.json", "facts.json"):
+            for file in ("code.json", "environment.json", "facts.json"):
                 shutil.copyfile(first / file, folder / file)
             shutil.copytree(first / "images", folder / "images")
             text = (first / "config.yaml").read_text()

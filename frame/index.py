@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from frame import __version__, reading, runs, summary
+from frame import __version__, journal, plain, reading, runs, stored, summary
 from frame.summary import FILES, Told
 
 MOST = 20_000  # runs that are kept, the latest: some 100 MB
@@ -137,6 +137,6 @@ def _sum(found: Told) -> int:
 def _version() -> int:
     """A number for the code that says what a run says."""
     digest = hashlib.sha256(__version__.encode())
-    for module in (reading, runs, summary):
+    for module in (journal, plain, reading, runs, stored, summary):
         digest.update(Path(str(module.__file__)).read_bytes())
     return int.from_bytes(digest.digest()[:4], "big") >> 1
