@@ -17,10 +17,12 @@ import yaml
 
 from frame.journal import Line, number
 from frame.mistakes import Damaged
+from frame.plain import parse_yaml
 
 MAX_BYTES = 20_000_000  # of a small file
 LARGEST = 1e150  # of a finite number: squares of larger ones overflow
 TEXT, NUMBER, FLAG = (str, type(None)), (int, float, type(None)), (bool, type(None))
+SCALAR = (str, int, float, bool, type(None))
 MAPPING, ANY_NODES, NAMES = (dict, type(None)), (dict, list, type(None)), (list, type(None))
 WORDS: Mapping[tuple[type, ...], str] = {
     TEXT: "text",
@@ -29,8 +31,8 @@ WORDS: Mapping[tuple[type, ...], str] = {
     MAPPING: "mapping",
     ANY_NODES: "mapping or list",
     NAMES: "list",
+    SCALAR: "single value",
 }
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Kind = tuple[type, ...] | Mapping[str, Any]
 
 COUNTERS = dict.fromkeys(("iterations", "epochs", "seconds", "samples", "updates"), NUMBER)
@@ -59,7 +61,7 @@ DATA: Mapping[str, Kind] = {"classes": NAMES, "n_classes": NUMBER, "splits": MAP
 CODE: Mapping[str, Kind] = dict.fromkeys(("frame", "commit", "sources", "configs"), TEXT)
 PART: Mapping[str, Kind] = {"_target_": TEXT}
 CONFIG: Mapping[str, Kind] = {
-    **dict.fromkeys(("experiment_name", "weights"), TEXT),
+    **dict.fromkeys(("experiment_name", "seed", "weights"), SCALAR),
     **dict.fromkeys(("params", "seeds", "architectures", "device", "trainer", "checkpoint"), MAPPING),
     **dict.fromkeys(("model", "data", "optimization"), PART),
     "callbacks": ANY_NODES,
@@ -130,8 +132,8 @@ def words(file: Path) -> list[str]:
     if text is None:
         return []
     try:
-        found = yaml.load(text, Loader=LOADER) if "&" not in text else None
-    except (yaml.YAMLError, ValueError, RecursionError):
+        found = parse_yaml(text)
+    except (yaml.YAMLError, ValueError):
         found = None
     if not isinstance(found, list) or not all(isinstance(word, str | int | float) for word in found):
         raise damaged(file, "is no list of words, as they were typed")

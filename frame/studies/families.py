@@ -21,7 +21,7 @@ def fact(summary: Summary, key: str) -> Any:
 def _encoder(config: Mapping[str, Any]) -> str | None:
     """'digits.Encoder [128]', its file, class and widths; None where the model has none."""
     node = (config.get("architectures") or {}).get("encoder")
-    if node is None or "_target_" not in node:
+    if not isinstance(node, dict) or "_target_" not in node:
         return None
     widths = [key for key in node if str(key).endswith(("layers", "channels"))]
     return " ".join([".".join(str(node["_target_"]).split(".")[-2:]), *(str(node[key]) for key in widths)])
@@ -31,7 +31,8 @@ def _augmentation(data: Any) -> str | None:
     """'affine, drop (2 views)'; 'none' where the data have none."""
     if data is None:
         return None
-    names = [str(name) for name in data.get("augmentations") or {}]
+    augmentations = data.get("augmentations")
+    names = [str(name) for name in augmentations] if isinstance(augmentations, dict | list) else []
     views = f" ({data['n_views']} views)" if "n_views" in data else ""
     return (", ".join(names) or "none") + views
 
