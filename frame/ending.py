@@ -1,6 +1,5 @@
 """How a run ends: what its status says, which is what is on disk, what is said, and the exit code."""
 
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from frame.loggers.files import FilesLogger
 from frame.output import say
 from frame.runs import RunFolder
 from frame.units import Duration
+from frame.words import pasted
 
 
 def finish(trainer: Trainer, config: DictConfig, limits: Sequence[Duration], run: RunFolder | None) -> int:
@@ -83,7 +83,7 @@ def _on_disk(trainer: Trainer, run: RunFolder) -> tuple[list[str], dict[str, flo
 
 
 def _go_on(run: RunFolder) -> str:
-    return f"{report.command('train')} resume={shlex.quote(str(run.path))}"
+    return f"{report.command('train')} {pasted(f'resume={run.path}')}"
 
 
 def _close(trainer: Trainer, status: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from frame.files import write_whole
-from frame.mistakes import Mistake
+from frame.mistakes import Damaged
 
 RECORDS, DIAGNOSES = "records.jsonl", "doctor.jsonl"  # of a run: what was measured, and what the doctor said
 Line = dict[str, Any]
@@ -143,7 +143,7 @@ class Journal:
         A line that is no object, or that does not fit, is left out; which ones is said once on stderr.
 
         Raises:
-            Mistake: the file is a link, no plain file or cannot be read.
+            Damaged: the file is a link, no plain file or cannot be read.
         """
         return [line for _, line in self.since(0, fits)]
 
@@ -158,7 +158,7 @@ class Journal:
             raise _unread(self.path, error) from None
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise Mistake(f"{self.path} cannot be read: it is no plain file")
+            raise Damaged(f"{self.path} cannot be read: it is no plain file")
         with os.fdopen(handle, "rb") as stream:
             stream.seek(start)
             position = start
@@ -269,6 +269,6 @@ def _is_at(handle: int, path: Path) -> bool:
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
-def _unread(path: Path, error: OSError) -> Mistake:
+def _unread(path: Path, error: OSError) -> Damaged:
     reason = "it is a link, and links are not followed" if error.errno == errno.ELOOP else error.strerror or error
-    return Mistake(f"{path} cannot be read: {reason}")
+    return Damaged(f"{path} cannot be read: {reason}")

@@ -27,7 +27,8 @@ def line_of(iteration: int, counters: Row, values: Row, checkpoint: str = "") ->
 def is_line(line: Line) -> bool:
     """Whether it is one; NaN and infinities, which are texts in the file, become numbers."""
     values = line.get("values")
-    if type(line.get("iteration")) is not int or not isinstance(values, dict):
+    iteration = line.get("iteration")
+    if type(iteration) is not int or not 0 <= iteration < 2**63 or not isinstance(values, dict):
         return False
     for holder, names in ((values, values), (line, COUNTERS[1:])):
         for name in names:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from frame.optimization.base import Optimization
 from frame.runs import RunFolder
+from frame.words import pasted
 
 NEXT = {"digits_VAE": "+experiment=MNIST_VAE", "MNIST_VAE": "+experiment=MNIST_VAE params.beta=1"}
 
@@ -34,7 +35,7 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
     )
     lines.append(f"run      {run.path}")
     lines += [f"picture  {file}" for file in run.newest_pictures]
-    lines.append(f"test     {command('evaluate')} {run.path} evaluate_on=test")
+    lines.append(f"test     {command('evaluate')} {pasted(run.path, 'evaluate_on=test')}")
     following = NEXT.get(str(config.experiment_name))
     if following is not None:
         lines.append(f"next     {command('train')} {following}")
@@ -52,5 +53,5 @@ def command(name: str) -> str:
     found = shutil.which("frame")
     activated = found is not None and Path(found).parent == beside
     if name == "train" and Path(sys.argv[0]).name == "train.py":
-        return "python train.py" if activated else f"{shown}/python {sys.argv[0]}"
-    return f"frame {name}" if activated else f"{shown}/frame {name}"
+        return "python train.py" if activated else pasted(f"{shown}/python", Path(sys.argv[0]))
+    return f"frame {name}" if activated else pasted(f"{shown}/frame", name)

@@ -1,6 +1,5 @@
 """One bad run among many: each file of a run damaged in each way; every command names the run and reads the others."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -12,7 +11,8 @@ import pytest
 
 import frame
 from frame.cli import main
-from tests.processes import Process
+from frame.listing import find
+from tests.processes import OWN, Process, only_run, train
 from tests.studies.by_hand import record, run
 
 FILES = (
@@ -81,6 +81,11 @@ CONFIGS: dict[str, list[Any]] = {
     "seed": [["a"], {"a": 1}],
 }
 FACTS: dict[str, list[Any]] = dict.fromkeys(("parameters", "flops_per_sample", "batch_size"), ["x", [1], 10**400])
+LOGGED: dict[str, list[Any]] = {
+    "iteration": ["1", None, -1, 10**40, 1.5],
+    "seconds": ["x", [1]],
+    "values": [3, [1], {"loss": "x"}, {"loss": None}, {"iteration": 3}],
+}
 RECORDS: dict[str, list[Any]] = {
     "name": [None, 3, ["a"]],
     "value": ["abc", None, [1], {"a": 1}, True, 10**400, 1e300],
@@ -100,7 +105,7 @@ def typed(wrong: dict[str, list[Any]], file: str) -> dict[str, Callable[[Path], 
         def change(path: Path) -> None:
             import yaml
 
-            if file == "records.jsonl":
+            if file in ("records.jsonl", "metrics.jsonl"):
                 lines = path.read_text().splitlines()
                 lines[1] = json.dumps({**json.loads(lines[1]), key: value})
                 path.write_text("\n".join(lines) + "\n")
@@ -115,7 +120,14 @@ def typed(wrong: dict[str, list[Any]], file: str) -> dict[str, Callable[[Path], 
 
 
 CASES = [(file, name, damage) for file in FILES for name, damage in DAMAGES.items()]
-for file, wrong in (("status.json", WRONG), ("config.yaml", CONFIGS), ("facts.json", FACTS), ("records.jsonl", RECORDS)):
+TYPED = {
+    "status.json": WRONG,
+    "config.yaml": CONFIGS,
+    "facts.json": FACTS,
+    "records.jsonl": RECORDS,
+    "metrics.jsonl": LOGGED,
+}
+for file, wrong in TYPED.items():
     CASES += [(file, name, damage) for name, damage in typed(wrong, file).items()]
 
 
@@ -127,9 +139,10 @@ def by_hand(folder: Path, seed: int) -> Path:
     (path / "facts.json").write_text(json.dumps(facts))
     for name in ("code.json", "environment.json"):
         (path / name).write_text("{}\n")
-    for name in ("evaluated.jsonl", "doctor.jsonl", "metrics.jsonl"):
+    for name in ("evaluated.jsonl", "doctor.jsonl", "metrics.csv"):
         (path / name).write_text("")
-    (path / "metrics.csv").write_text("iteration,seconds,epochs,loss\n1,0.1,0.1,3\n2,0.2,0.2,2\n")
+    logged = [{"iteration": i, "seconds": i / 10, "epochs": i / 10, "values": {"loss": 3.0 - i}} for i in (1, 2)]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in logged))
     for name in ("lock", "checkpoints/last.ckpt", "images/Samples/00000001.png"):
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).touch()
@@ -165,24 +178,99 @@ def answered(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
 
 @pytest.mark.parametrize("bad", CASES, indirect=True, ids=[f"{file}: {name}" for file, name, _ in CASES])
 def test_a_bad_run_is_named_and_the_others_are_read(
-    bad: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bad: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(bad.parent.parent)
+    file = request.node.callspec.params["bad"][0]
+    columns = "columns=[run,seed,state,params.beta,flops,ELBO/Test,optimization.lr]"
+    commands = [(["list", "runs", columns], "run_3"), (["show", "runs/*"], "run_3")]
+    if file in READ_BY_ALL:
+        commands.append((["compare", "runs", "rows=params.beta", "metrics=[ELBO/Test]"], "params.beta"))
+    if file == "metrics.jsonl":
+        commands.append((["plot", "runs", "x=iterations", "y=loss", "out=figure.pdf"], "figure"))
+    for words, shown in commands:
+        code, out, error = answered(words, capsys)
+        lines = error.splitlines()
+        assert code == 0 and shown in out, error
+        assert len(lines) <= 1 and all("runs/run_4" in line for line in lines), error
+    for words in (["list", "runs/run_4"], ["show", "runs/run_4"]):
+        code, out, error = answered(words, capsys)
+        assert (code == 0 or code == 2 and not out) and len(error.splitlines()) <= 1, error
+    assert set(frame.results("runs")["seed"]) >= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("file", READ_BY_ALL)
+def test_with_bad_runs_alone_it_is_one_line(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    runs = str(good / "runs")
-    for words, shown in (
-        (["list", runs, "columns=[run,seed,state,params.beta,flops,ELBO/Test,optimization.lr]"], "run_3"),
-        (["show", f"{runs}/*"], "run_3"),
-        (["compare", runs, "rows=params.beta", "metrics=[ELBO/Test]"], "params.beta"),
-        (["plot", runs, "x=iterations", "y=ELBO/Test"], "figure"),
-    )[: 4 if bad.name else 4]:
+    for seed in (1, 2):
+        a_folder(by_hand(tmp_path / "runs" / f"run_{seed}", seed) / file)
+    for words in (
+        ["list"],
+        ["show", "runs"],
+        ["compare", "runs", "metrics=[ELBO/Test]"],
+        ["plot", "runs", "x=params.beta", "y=ELBO/Test"],
+        ["report", "runs"],
+    ):
         code, out, error = answered(words, capsys)
-        assert code == 0, error
-        assert shown in out
-        lines = [line for line in error.splitlines() if line]
-        assert len(lines) <= 1 and all(str(bad) in line for line in lines), error
-    for words in (["list", str(bad)], ["show", str(bad)]):
-        code, out, error = answered(words, capsys)
-        assert code in (0, 2) and len(error.splitlines()) <= 1, error
-    assert set(frame.results(runs)["seed"]) >= {0, 1, 2, 3}
-    capsys.readouterr()
+        assert code == 2 and not out and error.count("\n") == 1, error
+        assert f"runs/run_1/{file} is no plain file" in error or f"runs/run_1/{file} cannot be read" in error
+        assert "1 more" in error
+
+
+@pytest.mark.parametrize(
+    "name", ["old [1]", "a*b", "what?", "a=b", "-dash", 'it\'s "so"', "größe", "two\nlines", "~tilde", "[abc]"]
+)
+def test_what_is_there_is_taken_as_it_is_called(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not as a pattern, which would lead to `a` or to `axb` beside it."""
+    monkeypatch.chdir(tmp_path)
+    by_hand(tmp_path / name / "here", 1)
+    by_hand(tmp_path / "a" / "there", 2)
+    by_hand(tmp_path / "axb" / "there", 3)
+    for place in (f"./{name}", str(tmp_path / name), f"./{name}/here"):
+        assert [found.path.name for found in find([place])] == ["here"]
+        code, out, error = answered(["list", place, "columns=[seed]"], capsys)
+        assert code == 0 and out.split() == ["seed", "1", "1", "of", "1", "runs"], error
+    assert len(find([f"{tmp_path}/a*"])) == (1 if name == "a*" else len(list(tmp_path.glob("a*"))))
+
+
+EVALUATED = ["evaluate", "--config-dir", str(OWN / "config"), "packages=toys", "evaluation=[elbo]"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cwd = tmp_path_factory.mktemp("trained")
+    code, output = train(["experiment=tiny", "train_for=10 iterations"], cwd)
+    assert code == 0, output
+    return only_run(cwd)
+
+
+WEIGHED = [
+    (file, name)
+    for file in ("config.yaml", "status.json", "records.jsonl", "evaluated.jsonl", "checkpoints/last.ckpt", "lock")
+    for name in ("empty", "binary", "a list", "folder", "link", "gone")
+]
+
+
+@pytest.mark.slow
+def test_evaluate_and_export_name_a_bad_run_and_go_on(trained: Path, tmp_path: Path) -> None:
+    """As processes, in which a torch is loaded: all damages at once, and each alone by its own folder."""
+    shutil.copytree(trained, tmp_path / "runs" / "good")
+    for number, (file, name) in enumerate(WEIGHED):
+        bad = tmp_path / "runs" / f"bad_{number:02}"
+        shutil.copytree(trained, bad)
+        (bad / file).touch()
+        DAMAGES[name](bad / file)
+    process = Process([*EVALUATED, "elbo.n_samples=20", "runs/*"], tmp_path)
+    assert process.wait(600) in (0, 1), process.output
+    assert "Traceback" not in process.output, process.output
+    records = (tmp_path / "runs" / "good" / "records.jsonl").read_text()
+    assert '"elbo/Test"' in records
+    for number in range(0, len(WEIGHED), 5):
+        for words in (["export", "--config-dir", str(OWN / "config"), "packages=toys"], EVALUATED):
+            process = Process([*words, f"runs/bad_{number:02}"], tmp_path)
+            assert process.wait(120) in (0, 2), process.output
+            assert "Traceback" not in process.output, process.output

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from frame.exported import WEIGHTS
 from frame.listing import shown
 from frame.opening import Run
 from frame.studies.source import packages_of
-from frame.words import remarks
+from frame.words import pasted, remarks
 
 COLUMNS = ("result", "value", "±", "unit", "split", "samples", "layer", "estimator", "checkpoint", "iteration")
 
@@ -94,8 +93,8 @@ class Card:
 
     def again(self) -> Iterator[str]:
         yield "## Train it again\n"
-        experiment = shlex.quote(f"+experiment={self.manifest['experiment']}")
-        command = f"frame train --config-dir source/config {experiment} logging=csv"
+        experiment = f"+experiment={self.manifest['experiment']}"
+        command = pasted("frame", "train", "--config-dir", "source/config", experiment, "logging=csv")
         settings = "".join(f"{variable}=... " for variable in self.manifest["variables"])
         yield f"```bash\n{settings}{command}\n```\n"
         for variable, key in self.manifest["variables"].items():

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from frame.compose import compose, keys
-from frame.mistakes import Mistake
+from frame.mistakes import Damaged, Mistake
 from frame.runs import RunFolder
 from frame.stored import literal, resolved, stored
+from frame.studies.progress import named
 
 APART = ("experiment_name", "device", "logging")  # where a run lies and is shown does not change it
 ABSENT = object()
@@ -17,11 +16,21 @@ ABSENT = object()
 def changed(run: RunFolder, overrides: Sequence[str], fingerprints: dict[str, str]) -> str:
     """'' where nothing has, else what: keys of the config with both values, or the code.
 
+    Of a damaged run nothing is known to have changed; it is named on stderr.
+
     Args:
         run: a finished one.
         overrides: with which it would be made today.
         fingerprints: of today's code and config files, see `frame.provenance.fingerprints`.
     """
+    try:
+        return _changed(run, overrides, fingerprints)
+    except Damaged as damaged:
+        named(str(damaged))
+        return ""
+
+
+def _changed(run: RunFolder, overrides: Sequence[str], fingerprints: dict[str, str]) -> str:
     version = run.code
     found = []
     same_files = version.get("configs") == fingerprints["configs"]
@@ -33,7 +42,7 @@ def changed(run: RunFolder, overrides: Sequence[str], fingerprints: dict[str, st
 
 
 def _told(run: RunFolder) -> list[str]:
-    return _apart(yaml.safe_load((run.path / "overrides.yaml").read_text()) or [])
+    return _apart(run.overrides)
 
 
 def _apart(overrides: Sequence[str]) -> list[str]:

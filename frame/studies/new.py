@@ -14,6 +14,7 @@ from pathlib import Path
 
 from frame.compose import config_folder, options, use_own_folder
 from frame.mistakes import Mistake, choices
+from frame.words import pasted
 
 TEMPLATES = Path(__file__).parent / "templates"
 TRAIN = "frame train +experiment="
@@ -189,15 +190,15 @@ def _commands(kind: Kind, name: str, place: Place, folder: Path | None) -> list[
     beside = Path(sys.executable).parent
     found = shutil.which("frame")
     activated = found is not None and Path(found).parent == beside
-    return lines if activated else [f"{_shown(beside)}/{line}" for line in lines]
+    return lines if activated else [f"{pasted(_shown(beside))}/{line}" for line in lines]
 
 
 def _test_command(test: Path, place: Place) -> str:
     python = "python" if shutil.which("python") == sys.executable else _shown(Path(sys.executable))
-    there = "" if place.root == Path.cwd() else f"cd {_shown(place.root)} && "
+    there = "" if place.root == Path.cwd() else f"cd {pasted(_shown(place.root))} && "
     if there and not Path(python).is_absolute() and python != "python":
         python = sys.executable
-    return f"{there}{python} -m pytest -q {test}"
+    return there + pasted(python, "-m", "pytest", "-q", test)
 
 
 def _shown(path: Path) -> str:

@@ -6,25 +6,38 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import fmean as mean
 from typing import Any
 
 from frame import choosing
+from frame.mistakes import Damaged
+from frame.output import say
 from frame.runs import RunFolder
 from frame.studies.cells import Study
 from frame.studies.intervals import ranked
 
 
 def values(run: RunFolder, metric: str, allow_test: bool = False) -> list[float]:
-    """A run's measurements of the metric, in their order.
+    """A run's measurements of the metric, in their order; none of a damaged one, which is named once.
 
     Raises:
         Mistake: they were measured on test, and nobody has allowed that.
     """
-    found = [record for record in run.records if record["name"] == metric]
+    try:
+        found = [record for record in run.records if record["name"] == metric]
+    except Damaged as damaged:
+        named(str(damaged))
+        return []
     choosing.check("metric", metric, found, allow_test)
     return [float(record["value"]) for record in found]
+
+
+@cache
+def named(damage: str) -> None:
+    """Says on stderr what is wrong with a run, once in a command that looks at it each second."""
+    say(f"left out: {damage}")
 
 
 def last(measured: Sequence[float]) -> float | None:

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from frame.studies.plot import STYLE, Plot, plot
 from frame.studies.plot_kinds import parallel
 from frame.studies.series import label, order, settings
 from frame.studies.tables import as_html
+from frame.words import pasted
 
 MOST_METRICS, MOST_PICTURES, WIDEST = 8, 60, 512  # of what is shown; pixels of a picture
 CSS = """
@@ -220,7 +220,7 @@ def _configs(done: Sequence[Summary], keys: Sequence[str], places: Sequence[str 
         mine = [
             word for word in summary.run.overrides if not word.lstrip("+").startswith(("device.", "experiment_name="))
         ]
-        commands.append("frame train " + shlex.join(mine))
+        commands.append(pasted("frame", "train", *mine))
     yield _folded("commands", f"<pre>{html.escape(chr(10).join(commands))}</pre>")
     for setting, summary in first.items():
         config = {key: value for key, value in summary.config.items() if key != "device"}  # which is of a machine

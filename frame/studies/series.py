@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from frame.listing import Summary, find, shown, varying
+from frame.listing import Summary, as_number, find, shown, varying
 from frame.metrics import columns
-from frame.mistakes import Mistake, choices
+from frame.mistakes import Damaged, Mistake, choices
+from frame.output import say
 from frame.studies.compare import counted
 from frame.studies.intervals import ends, interval
 from frame.studies.protocols import one_protocol
@@ -140,7 +141,7 @@ def curves(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()
     keys = list(hue) or settings(summaries)
     series = []
     for group in repeated(summaries, keys).values():
-        courses = [course for summary in one_a_seed(group).values() if len(course := _course(summary, x, y))]
+        courses = _courses([*one_a_seed(group).values()], x, y)
         if not courses:
             continue
         first, last = max(c[0, 0] for c in courses), min(c[-1, 0] for c in courses)
@@ -159,6 +160,19 @@ def _unit(summaries: Sequence[Summary], y: str) -> str:
     return next((str(s.newest[y]["unit"] or "") for s in summaries if y in s.newest), "")
 
 
+def _courses(summaries: Sequence[Summary], x: str, y: str) -> list[np.ndarray]:
+    """What each run measured or logged; one whose files are damaged is named on stderr and left out."""
+    found = []
+    for summary in summaries:
+        try:
+            course = _course(summary, x, y)
+        except Damaged as damaged:
+            say(f"left out: {damaged}")
+            continue
+        found += [course] if len(course) else []
+    return found
+
+
 def _course(summary: Summary, x: str, y: str) -> np.ndarray:
     """Iteration, position on the axis, value [N, 3], of one run; what is logged each few iterations counts, too."""
     found = {record["iteration"]: (record["seconds"], record["value"]) for record in summary.course(y)}
@@ -172,12 +186,12 @@ def _course(summary: Summary, x: str, y: str) -> np.ndarray:
     # of two rows of one iteration the later counts
     _, there = np.unique(points[::-1, 0], return_index=True)
     points = points[::-1][there]
-    counters = summary.status.get("counters", {})
+    counters = summary.status.get("counters") or {}
     n = counters.get("iterations") or math.nan
-    batch = summary.head["batch_size"] or summary.get("optimization.batch_size") or math.nan
+    batch = summary.head["batch_size"] or as_number(summary.get("optimization.batch_size")) or math.nan
     factor = {  # of an iteration, a mean over all of them
         "iterations": 1.0,
-        "epochs": counters.get("epochs", math.nan) / n,
+        "epochs": (counters.get("epochs") or math.nan) / n,
         "samples": counters["samples"] / n if counters.get("samples") else batch,
         "flops": (summary.get("flops") or math.nan) / n,
     }.get(x, math.nan)

@@ -24,6 +24,7 @@ from frame.studies.goal import first_config, on_test
 from frame.studies.launchers import Handle, Launcher, is_one_process, make_launcher
 from frame.studies.progress import StatusLine, best, duration, last, last_line, percent, values
 from frame.studies.sweep_file import SweepFile, load, typed
+from frame.words import pasted
 
 
 @dataclass(frozen=True)
@@ -297,5 +298,5 @@ class Sweep:
             over = f", mean of {found[2]} seeds" if found[2] > 1 else ""
             by = ", chosen on test" if self.chosen_on_test else ""
             print(f"best     {self.sweep.metric} {found[1]:.5g}{over}{by}: {found[0]}")
-        print(f"runs     frame list {self.study.folder}")
+        print(f"runs     frame list {pasted(self.study.folder)}")
         return 1 if self.given_up else 0
