@@ -122,9 +122,8 @@ class Sweep:
         self.chosen_on_test = bool(self.sweep.metric and on_test([config], self.sweep.metric))
 
     def run(self) -> int:
-        study = self.study
-        print(f"study {study.folder}", flush=True)
-        if not study.exhausted() and self.sweep.run_cap is None:
+        print(f"study {self.study.folder}", flush=True)
+        if not self.study.exhausted() and self.sweep.run_cap is None:
             print("  no run_cap: it goes on until Ctrl-C; run_cap=20 ends it after 20 points", flush=True)
         with self.interrupts:
             try:
