@@ -108,8 +108,7 @@ class Sweep:
 
     def __init__(self, study: Study, launcher: Launcher, options: Options, config: DictConfig) -> None:
         self.study, self.launcher, self.options = study, launcher, options
-        self.sweep = study.sweep
-        self.logs = study.logs
+        self.sweep, self.logs = study.sweep, study.logs
         self.logs.mkdir(exist_ok=True)
         self.interrupts = Interrupts()
         self.running: list[Running] = []
