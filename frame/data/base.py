@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from frame.data.identity import compare_classes, compare_split, identity_of
-from frame.data.labels import check_range
+from frame.data.labels import check_range, class_numbers
 from frame.mistakes import Mistake, choices
 
 # 'x': [B, *shape] · 'y': [B] · 'factors': [B, K] · 'views': V x [B, *shape] · 'env': [B] · 'index': [B]
@@ -66,7 +66,8 @@ class DataSet:
     @property
     def n_classes(self) -> int | None:
         """How many values 'y' has; None where there is no 'y' or nobody knows."""
-        return None if self.classes is None else len(self.classes)
+        names = class_names(self)
+        return None if names is None else len(names)
 
     @property
     def classes(self) -> Sequence[str] | None:
@@ -122,7 +123,7 @@ class DataSet:
         Raises:
             DataChanged: the classes or a split that is read already are others; later from `split`.
         """
-        compare_classes(kept, self.classes, self.n_classes, owner)
+        compare_classes(kept, class_names(self), self.n_classes, owner)
         self._expected = (kept.get("splits") or {}, owner)
         for name in self._loaded:
             self._compare(name)
@@ -148,14 +149,21 @@ class DataSet:
         if n_classes is None:
             return
         y = getattr(source, "y", None)
-        if isinstance(y, Tensor):
-            check_range(y, n_classes, f"{type(self).__name__}, '{name}'")
+        if isinstance(y, Tensor) and y.dim() == 1:  # other shapes are a model's of the user's own
+            where = f"{type(self).__name__}, '{name}'"
+            check_range(class_numbers(y, where), n_classes, where)
         elif hasattr(source, "n_classes"):  # it looks at each row that it reads
             source.n_classes = n_classes
 
     def training(self) -> Source:
         """What a model trains on: the split 'train', as evaluations see it unless a subclass augments it."""
         return self.split("train")
+
+
+def class_names(data: DataSet) -> list[str] | None:
+    """A data set's `classes` where they are a list of names, and not another thing that somebody calls so."""
+    names: Any = data.classes
+    return [str(name) for name in names] if isinstance(names, list | tuple) else None
 
 
 def described(data: DataSet) -> dict[str, Any]:
@@ -170,8 +178,7 @@ def described(data: DataSet) -> dict[str, Any]:
                 raise
         if not read_before:
             data._loaded.pop(name, None)
-    classes = None if data.classes is None else [str(name) for name in data.classes]
-    return {"classes": classes, "n_classes": data.n_classes, "splits": splits}
+    return {"classes": class_names(data), "n_classes": data.n_classes, "splits": splits}
 
 
 def moved(batch: Batch, device: torch.device | str) -> Batch:

@@ -227,5 +227,26 @@ def test_shipped_data_sets_are_themselves(tmp_path: Path) -> None:
         other.split("train")
 
 
+def test_classes_and_labels_of_a_user_s_own_meaning() -> None:
+    class Counts(Own):
+        classes = 3  # type: ignore[assignment]
+
+    assert described(Counts([0, 1, 2]))["classes"] is None and Counts([0]).n_classes is None
+
+    class Rows:
+        x, y = torch.zeros(4, 2), torch.zeros(4, 3)  # such as soft labels
+
+        def __len__(self) -> int:
+            return 4
+
+    class Soft(Own):
+        n_classes = 3
+
+        def load(self, split: str) -> Any:
+            return Rows()
+
+    assert described(Soft([0]))["splits"]["train"] == {"rows": 4}
+
+
 def test_long_lists_are_cut() -> None:
     assert listed([f"class{i}" for i in range(1000)], 3) == "class0, class1, class2 and 997 more"
