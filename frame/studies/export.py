@@ -33,6 +33,9 @@ from frame.studies.encoder import export_encoder, rows_of
 from frame.studies.private import Private
 from frame.studies.source import own_modules, place_of
 
+# not in the experiment that trains it again: of a machine, or what all values refer to before they are written out
+APART = ("device", "logging", "params", "architectures")
+HEAD = "# @package _global_\n# Every value is written out: change an argument where it stands, such as model.beta=...\n"
 TOLD = ("python", "torch", "lightning", "numpy")  # versions that a card says
 
 
@@ -92,11 +95,11 @@ def _fill(folder: Path, run: Run, state: dict[str, Any], form: str, tolerance: f
     clean, variables = private.config(raw, str(device["data_root"]))
     kept = "average" if run.weights == "average" and state["average"] is not None else "raw"
     name = name_of(str(raw.get("experiment_name")))
-    experiment = {key: value for key, value in clean.items() if key not in ("device", "logging")}
+    experiment = {key: value for key, value in clean.items() if key not in APART}
     modules = own_modules(raw)
     write_weights(folder / WEIGHTS, run.model.state_dict())
     _write_yaml(folder / "config.yaml", {**clean, "weights": kept})
-    _write_yaml(folder / "source" / "config" / "experiment" / f"{name}.yaml", experiment, "# @package _global_\n")
+    _write_yaml(folder / "source" / "config" / "experiment" / f"{name}.yaml", experiment, HEAD)
     places = {module: f"source/{place_of(module, file)}" for module, file in modules.items()}
     for module, file in modules.items():
         target = folder / places[module]
