@@ -1,7 +1,7 @@
 """Intervals and differences over seeds: t intervals, t tests by scipy, Holm's correction."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -90,53 +90,84 @@ def differences(pairs: Sequence[tuple[Mapping[Any, float], Mapping[Any, float]]]
     together: dict[tuple[int, int], list[tuple[int, list[float], list[float]]]] = {}
     for at, (values, others) in enumerate(pairs):
         common = [key for key in values if key in others]
-        if len(common) >= 2:
-            one = (at, [values[key] for key in common], [others[key] for key in common])
-            together.setdefault((len(common), 0), []).append(one)
-        elif len(values) >= 2 and len(others) >= 2:
-            two = (at, [*values.values()], [*others.values()])
-            together.setdefault((len(values), len(others)), []).append(two)
+        if _is_tested(common, values, others):
+            paired = len(common) >= 2
+            one = [[each[key] for key in (common if paired else each)] for each in (values, others)]
+            size = (len(common), 0) if paired else (len(values), len(others))
+            together.setdefault(size, []).append((at, one[0], one[1]))
         else:
             mean = math.fsum(values[key] - others[key] for key in common) if common else _mean(values) - _mean(others)
             found[at] = Difference(mean, math.nan, math.nan, len(common))
     for (n, m), many in together.items():
-        a, b = np.array([a for _, a, _ in many]), np.array([b for _, _, b in many])
-        for (at, _, _), (mean, half, p, dust) in zip(many, _tested(a, b, paired=m == 0), strict=True):
+        columns = _tested(np.array([a for _, a, _ in many]), np.array([b for _, _, b in many]), paired=m == 0)
+        for (at, _, _), mean, half, p, dust in zip(many, *(column.tolist() for column in columns), strict=True):
             found[at] = Difference(mean, half, p, n if m == 0 else 0, untold=dust)
     return [found[at] for at in range(len(pairs))]
+
+
+def pairwise(samples: Sequence[Mapping[Any, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which pairs of samples can be tested, i < j, and their p values as in `differences`; 1 where they do not vary.
+
+    Quick for many: samples of the same seeds are one array, and scipy tests all pairs of as many values at once.
+    """
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for number, sample in enumerate(samples):
+        groups.setdefault(tuple(sample), []).append(number)
+    found: dict[tuple[int, int], list[tuple[np.ndarray, ...]]] = {}
+    several = [*groups.items()]
+    for at, (keys, mine) in enumerate(several):
+        for others, theirs in several[at:]:
+            left, right = np.meshgrid(mine, theirs, indexing="ij")
+            i, j = left.ravel(), right.ravel()
+            i, j = (i[i < j], j[i < j]) if mine is theirs else (i, j)
+            seen = set(others)
+            common = [key for key in keys if key in seen]
+            if len(i) and _is_tested(common, keys, others):
+                paired = len(common) >= 2
+                a = np.array([[samples[n][key] for key in (common if paired else keys)] for n in mine])
+                b = np.array([[samples[n][key] for key in (common if paired else others)] for n in theirs])
+                places = (np.searchsorted(mine, i), np.searchsorted(theirs, j))
+                size = (len(common), 0) if paired else (len(keys), len(others))
+                found.setdefault(size, []).append((i, j, a[places[0]], b[places[1]]))
+    parts = [np.empty((3, 0))]
+    for (_, m), many in found.items():
+        i, j, a, b = (np.concatenate(columns) for columns in zip(*many, strict=True))
+        _, _, p, dust = _tested(a, b, paired=m == 0)
+        parts.append(np.stack([np.minimum(i, j), np.maximum(i, j), np.where(dust, 1.0, p)]))
+    first, second, p = np.concatenate(parts, axis=1)
+    return first.astype(int), second.astype(int), p
+
+
+def _is_tested(common: Sequence[Any], values: Collection[Any], others: Collection[Any]) -> bool:
+    return len(common) >= 2 or min(len(values), len(others)) >= 2
 
 
 def _mean(values: Mapping[Any, float]) -> float:
     return math.fsum(values.values()) / len(values)
 
 
-def _tested(a: np.ndarray, b: np.ndarray, paired: bool) -> list[tuple[float, float, float, bool]]:
-    """Mean, half, p and whether it does not vary, for each row of values."""
+def _tested(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[np.ndarray, ...]:
+    """Mean, half, p (NaN where it does not vary), and whether it does not, for each row of values."""
     mean = (a - b).mean(1) if paired else a.mean(1) - b.mean(1)
     spread = (a - b).std(1) if paired else np.maximum(a.std(1), b.std(1))
     size = np.maximum(np.abs(a).max(1), np.abs(b).max(1))
     dust = spread <= 1e-9 * np.maximum(1e-300, size)  # equal but for the rounding of sums
     half, p = np.zeros(len(a)), np.full(len(a), math.nan)
     if not dust.all():
-        kept_a, kept_b = a[~dust], b[~dust]
-        if paired:
-            tested: Any = stats.ttest_rel(kept_a, kept_b, axis=1)
-        else:
-            tested = stats.ttest_ind(kept_a, kept_b, axis=1, equal_var=False)
+        a, b = a[~dust], b[~dust]
+        tested: Any = stats.ttest_rel(a, b, axis=1) if paired else stats.ttest_ind(a, b, axis=1, equal_var=False)
         bounds = tested.confidence_interval(LEVEL)
         half[~dust], p[~dust] = (bounds.high - bounds.low) / 2, tested.pvalue
-    return [*zip(mean.tolist(), half.tolist(), p.tolist(), dust.tolist(), strict=True)]
+    return mean, half, p, dust
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
     """Adjusted p values, so that the chance of one false find among all stays at the level (Holm 1979). NaN stays."""
-    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
-    adjusted = [math.nan] * len(p_values)
-    highest = 0.0
-    for rank, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - rank) * p))
-        adjusted[i] = highest
-    return adjusted
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
+    after = np.full(len(p), math.nan)
+    after[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(len(order), 0, -1) * p[order]))
+    return [float(value) for value in after]
 
 
 def adjusted(found: Sequence[Difference]) -> list[float]:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from typing import Any
+
+import numpy as np
 
 from frame.listing import Summary
 from frame.mistakes import Mistake, choices
-from frame.studies.intervals import LEVEL, Difference, Sample, adjusted, differences, ranked
+from frame.studies.intervals import LEVEL, Difference, Sample, adjusted, differences, holm, pairwise, ranked
 
 
 @dataclass
@@ -105,15 +106,11 @@ def differ(found: Sequence[Row], everything: Sequence[Row], metric: str, against
     if len(have) < 2:
         return []
     best = best_of(have, metric, better)
-    # only rows of two seeds or more are tested; the others' differences are shown without
-    tested = {row.label: row for row in everything if metric in row.samples and len(row.samples[metric].values) > 1}
-    pairs = [(a, b) if a is not best else (b, a) for a, b in combinations(tested.values(), 2)]
-    pairs += [(row, best) for row in have if row is not best and not {row.label, best.label} <= tested.keys()]
-    from_best, n_tests = _tests(pairs, best, metric)
+    from_best, n_tests = _tests_of_all(have, everything, best, metric)
     reference, shown_ones = best, from_best
     if against not in (None, "best"):
         reference = _named(have, str(against))
-        rest = [(row, reference) for row in everything if metric in row.samples and row is not reference]
+        rest = [row for row in everything if metric in row.samples and row is not reference]
         shown_ones, n_tests = _tests(rest, reference, metric)
     for row in have:
         if row is not reference:
@@ -147,14 +144,33 @@ def _named(rows: Sequence[Row], label: str) -> Row:
     return labels[label]
 
 
-def _tests(
-    pairs: Sequence[tuple[Row, Row]], reference: Row, metric: str
-) -> tuple[dict[tuple[str, ...], Difference], int]:
-    """Differences from the reference, by label, p after Holm over all these pairs; and how many of them were tested."""
-    found = differences([(a.samples[metric].values, b.samples[metric].values) for a, b in pairs])
+Found = tuple[dict[tuple[str, ...], Difference], int]
+
+
+def _tests(rows: Sequence[Row], reference: Row, metric: str) -> Found:
+    """Differences from the reference, by label, p after Holm over these rows; and how many of them were tested."""
+    found = differences([(row.samples[metric].values, reference.samples[metric].values) for row in rows])
     after = adjusted(found)
-    mine = {a.label: replace(one, p=p) for (a, b), one, p in zip(pairs, found, after, strict=True) if b is reference}
+    mine = {row.label: replace(one, p=p) for row, one, p in zip(rows, found, after, strict=True)}
     return mine, sum(one.untold or not math.isnan(one.p) for one in found)
+
+
+def _tests_of_all(have: Sequence[Row], everything: Sequence[Row], best: Row, metric: str) -> Found:
+    """The same, from the best of these rows, p after Holm over all pairs of all rows that it was chosen from."""
+    rows = [row for row in everything if metric in row.samples]
+    first, second, p = pairwise([row.samples[metric].values for row in rows])
+    after = np.array(holm(p))
+    here = next(i for i, row in enumerate(rows) if row is best)
+    with_best = (first == here) | (second == here)
+    of = {
+        rows[i + j - here].label: value
+        for i, j, value in zip(first[with_best], second[with_best], after[with_best], strict=True)
+    }
+    others = [row for row in have if row is not best]
+    found, _ = _tests(others, best, metric)
+    return {
+        label: replace(one, p=math.nan if one.untold else of.get(label, math.nan)) for label, one in found.items()
+    }, len(p)
 
 
 def _untested(have: Sequence[Row], reference: Row, metric: str) -> list[str]:

@@ -18,7 +18,7 @@ from frame.commandline import is_place
 from frame.listing import find
 from frame.mistakes import Mistake
 from frame.studies.compare import compare, counted
-from frame.studies.intervals import adjusted, difference, differences, holm, interval, ranked, spread
+from frame.studies.intervals import adjusted, difference, differences, holm, interval, pairwise, ranked, spread
 from frame.studies.series import settings
 from frame.studies.tables import escape
 from tests.studies import by_hand
@@ -434,6 +434,18 @@ def test_the_p_values_that_are_shown_are_those_of_all_pairs_of_rows(tmp_path: Pa
         if i != 2:
             assert row.differences[TEST].p == pytest.approx(after[min(i, 2), max(i, 2)])
     assert made.rows[2].bold == ({TEST} if all(p < 0.05 for pair, p in after.items() if 2 in pair) else set())
+
+
+@pytest.mark.parametrize("kind", ["shared", "apart", "lost", "ties", "spread"])
+def test_many_pairs_at_once_have_the_p_values_of_each(kind: str) -> None:
+    study = families(kind, 7, 4, np.random.default_rng(5))
+    study += [{0: 1.0}, {0: 2.0, 1: 3.0}, {key: value + 1 for key, value in study[0].items()}]
+    first, second, p = pairwise(study)
+    found = dict(zip(zip(first.tolist(), second.tolist(), strict=True), p.tolist(), strict=True))
+    for i, j in itertools.combinations(range(len(study)), 2):
+        one = difference(study[i], study[j])
+        wanted = 1.0 if one.untold else one.p
+        assert found.get((i, j), math.nan) == pytest.approx(wanted, rel=1e-9, nan_ok=True), (i, j)
 
 
 def test_a_row_named_beforehand_is_tested_with_fewer_corrections(tmp_path: Path) -> None:
