@@ -104,14 +104,14 @@ CONTENTS = (
     + ["method: grid\nparameters: {params.bta: {values: [1]}}\ncommand: ['experiment=tiny']"]
     + ["# @package _global_\ntrain_fro: 3\n", "train_for: 3 epochs\n", "# @package _global_\ndefaults: {a: b}\n"]
     + [
-        "# @package _GLOBAL_\ndefaults: [tiny]\n",
+        "# @package _GLOBAL_\ndefaults: [digits_VAE]\n",
         "# @package _global_\ndefaults: [mine]\n",
         "\ufeff# a\n",
         "a: \u201cb\u201d",
     ]
-    + ["# @package _global_\ndefaults: [tiny, _self_]\nseed: 010\n", "# @package _global_\ndefaults: [[a]]\n"]
-    + ["# @package _global_\ndefaults: [tiny, _self_]\nparams: {bta: 3}\n", "# @package _global_\ndefaults: [nope]\n"]
-    + ["# @package _global_\ndefaults: [tiny, _self_]\ntrain_for: 2 iterations\ncallbacks: null\n"]
+    + ["# @package _global_\ndefaults: [digits_VAE, _self_]\nseed: 010\n", "# @package _global_\ndefaults: [[a]]\n"]
+    + ["# @package _global_\ndefaults: [digits_VAE, _self_]\nparams: {bta: 3}\n", "# @package _global_\ndefaults: [nope]\n"]
+    + ["# @package _global_\ndefaults: [digits_VAE, _self_]\ntrain_for: 2 iterations\ncallbacks: null\n"]
 )
 
 
