@@ -110,7 +110,10 @@ CONTENTS = (
         "a: \u201cb\u201d",
     ]
     + ["# @package _global_\ndefaults: [digits_VAE, _self_]\nseed: 010\n", "# @package _global_\ndefaults: [[a]]\n"]
-    + ["# @package _global_\ndefaults: [digits_VAE, _self_]\nparams: {bta: 3}\n", "# @package _global_\ndefaults: [nope]\n"]
+    + [
+        "# @package _global_\ndefaults: [digits_VAE, _self_]\nparams: {bta: 3}\n",
+        "# @package _global_\ndefaults: [nope]\n",
+    ]
     + ["# @package _global_\ndefaults: [digits_VAE, _self_]\ntrain_for: 2 iterations\ncallbacks: null\n"]
 )
 
