@@ -1,6 +1,6 @@
 """One tiny batch through everything, before a run's folder is made."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
@@ -21,6 +21,7 @@ from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.evaluation.base import Predicts, evaluating, given
 from frame.mistakes import Mistake, NoNumber, choices
 from frame.models.base import AdversarialModel, Model
+from frame.names import Taken, check_column
 from frame.optimization.base import Optimization, Player
 from frame.output import say
 from frame.stored import resolved
@@ -123,6 +124,7 @@ def dry_run(
     optimization.advance_coefficients()
     players = _try_optimizers(optimization)
     few = Head(data, ROWS)
+    taken = names_in_training(model, optimization, losses, list(players))
     measured: dict[str, str] = {}  # their splits
     unseen: dict[str, str] = {}  # evaluations without a number on so few rows: what they will find is not known yet
     for callback in callbacks:
@@ -136,6 +138,7 @@ def dry_run(
             except NoNumber:  # of four rows
                 unseen[callback.name] = str(callback.evaluator.evaluate_on)
                 continue
+            taken.add(entry.names(callback.name), f"evaluation '{callback.name}'")
             measured |= {record["name"]: record["split"] for record in entry.records(callback.name, 0, 0, "")}
     for callback in callbacks:
         if isinstance(callback, Monitor):
@@ -181,6 +184,17 @@ def _try_optimizers(optimization: Optimization) -> dict[str, Player]:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise Mistake(f"optimization: {reason[0]}") from error
     return players
+
+
+def names_in_training(model: Model, optimization: Optimization, losses: Iterable[str], players: list[str]) -> Taken:
+    """What is logged beside evaluations; raises Mistake where two of these names are one, or one is a column's."""
+    taken, owner = Taken(), f"the losses of {type(model).__name__}"
+    for name in losses:
+        check_column(name, owner)
+    taken.add(losses, owner)
+    taken.add(["lr"] if len(players) == 1 else [f"lr/{name}" for name in players], "the learning rate")
+    taken.add(optimization.coefficients(), "the schedules of coefficients")
+    return taken
 
 
 def having(key: str) -> list[str]:

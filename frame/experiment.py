@@ -1,4 +1,7 @@
-"""The one path that every run takes: compose, check, instantiate, fit, record."""
+"""The one path that every run takes: compose, check, instantiate, fit, record.
+
+It has over 300 lines because the path is told in one place.
+"""
 
 import inspect
 import os
@@ -15,7 +18,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from frame import checkpoints, checks, metrics
+from frame import checkpoints, checks, metrics, names
 from frame.build import build as build_node
 from frame.build import locate
 from frame.callbacks.base import Binds, Context
@@ -33,7 +36,9 @@ from frame.dry_run import Head, dry_run
 from frame.ending import failed, finish, stopped
 from frame.exported import Export
 from frame.facts import facts
+from frame.loggers.base import RunLogger
 from frame.loggers.files import FilesLogger
+from frame.loggers.kept import kept_pictures
 from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization.base import Diverged, Optimization
@@ -171,6 +176,8 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     config = as_config(plain)
     check_parts(config)
     checks.check(plain, written, GIVEN)
+    names.check_config(plain)
+    kept_pictures(plain)
     limits, save_every = limits_of(config), save_interval(config)
     seed = config.seeds
     random.seed(int(seed.init))
@@ -288,6 +295,9 @@ def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:
         takes = inspect.signature(locate(str(node["_target_"]), f"logging.{name}")).parameters
         given = {key: value for key, value in (("folder", folder), ("config", plain)) if key in takes}
         loggers.append(build_node(node, f"logging.{name}", **given))
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.keep = kept_pictures(plain)
     return loggers
 
 

@@ -30,6 +30,7 @@ WORDS = (
     "frame.checkpoints",
     "frame.journal",
     "frame.metrics",
+    "frame.names",
 )  # anybody may use them, and they use only one another
 LOWER = ("models", "architectures", "data", "measures")
 UPPER = ("optimization", "evaluation", "callbacks", "loggers")

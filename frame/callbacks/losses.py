@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import ReadsLosses, optimization_of
+from frame.names import apart
 
 
 class LossLog(Callback):
@@ -44,5 +45,8 @@ class LossLog(Callback):
             weights = optimization.coefficients()
             when = {key: optimization.counters[key] for key in ("seconds", "epochs")}
             iteration = int(optimization.counters["iterations"])
+            events = (name for event in optimization.events.values() for name in event["values"])
+            taken = {"iteration", *when, *rates, *weights, *events}
+            losses = {apart(name, taken): value for name, value in self.newest.items()}
             for logger in trainer.loggers:
-                logger.log_metrics({**when, **self.newest, **rates, **weights}, step=iteration)
+                logger.log_metrics({**when, **losses, **rates, **weights}, step=iteration)

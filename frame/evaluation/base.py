@@ -127,6 +127,10 @@ class LogEntry:
             if math.isnan(scalar.value):
                 raise NoNumber(f"{key or 'the value'} is NaN: the model has diverged, or the evaluation divides by 0")
 
+    def names(self, name: str) -> list[str]:
+        """Under which it is written, where the evaluation has this name."""
+        return [_join(name, key) for things in (self.scalars, self.images, self.figures, self.tables) for key in things]
+
     def write(self, logger: Logger, name: str, step: int, counters: dict[str, float]) -> None:
         """Writes itself to any Lightning logger; pictures and tables where it takes them."""
         if self.scalars:
@@ -147,7 +151,7 @@ class LogEntry:
         return [
             {
                 "name": _join(name, key),
-                "value": scalar.value,
+                "value": float(scalar.value),
                 "unit": scalar.unit,
                 "split": self.split,
                 "n_samples": scalar.n_samples,

@@ -11,6 +11,8 @@ from lightning.pytorch.loggers.logger import Logger
 from matplotlib.figure import Figure
 from PIL import Image
 
+from frame.loggers.kept import Shown
+
 
 class RunLogger(Logger):
     """A window on one run. `step` is the number of iterations done; metrics may carry 'seconds' and 'epochs' too.
@@ -19,6 +21,11 @@ class RunLogger(Logger):
     """
 
     _warned = False
+    keep: int | None = None  # how many pictures of a name are to be shown; None: all
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown = Shown()
 
     @property
     def name(self) -> str | None:
@@ -43,6 +50,10 @@ class RunLogger(Logger):
 
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
         """A table."""
+
+    def takes(self, name: str) -> bool:
+        """Whether a window that cannot take pictures back shows the next one of this name."""
+        return self._shown.takes(name, self.keep)
 
     def cut(self, iteration: int) -> None:
         """Before a run goes on from a checkpoint at `iteration`: what was written after it is taken back."""

@@ -17,6 +17,7 @@ from frame.escaping import cell
 from frame.files import write_whole
 from frame.inside import name_of
 from frame.journal import DIAGNOSES, PATIENCE, RECORDS, Journal
+from frame.loggers import kept
 from frame.loggers.base import RunLogger, pixels
 from frame.metrics import COUNTERS, adopt_table, is_line, line_of
 
@@ -40,10 +41,16 @@ class FilesLogger(RunLogger):
         folder: the run's.
         checkpoint: where nothing is trained but a checkpoint evaluated: its name, which the lines then carry.
         table: whether metrics.csv is kept up; not where the process that trains does so.
+        keep: how many pictures and tables of a name stay, evenly spread between the first and the last; None: all.
+            Those of an evaluated checkpoint stay all.
     """
 
-    def __init__(self, folder: str | Path, checkpoint: str = "", table: bool = True) -> None:
+    def __init__(
+        self, folder: str | Path, checkpoint: str = "", table: bool = True, keep: int | None = kept.KEEP
+    ) -> None:
         super().__init__()
+        self.keep = keep
+        self._drawn = kept.Drawn(Path(folder))
         self.folder = Path(folder)
         self.checkpoint = checkpoint
         self.failures = 0  # how often something could not be written
@@ -95,9 +102,13 @@ class FilesLogger(RunLogger):
         """Drops rows, pictures and tables of the training later than `iteration`, each file in one step."""
         with self._kept():
             self._journal.cut(lambda line: is_line(line) and (line["iteration"] <= iteration or "checkpoint" in line))
-            for file in [*self.folder.glob("images/*/*"), *self.folder.glob("tables/*/*")]:
-                half = file.name.startswith(".")  # what a kill left behind
-                if half or (file.stem.isdigit() and int(file.stem) > iteration):
+            self._drawn.cut(iteration)
+            for kind, name, file in kept.files(self.folder):
+                if file.stem.isdigit():
+                    gone = not self._drawn.stays(kind, name, int(file.stem), iteration, self.keep)
+                else:
+                    gone = file.name.startswith(".")  # what a kill left behind
+                if gone:
                     file.unlink()
         self._tabulate(now=True)
 
@@ -116,6 +127,7 @@ class FilesLogger(RunLogger):
         with self._kept():
             path = self._file("images", name, step, "png")
             write_whole(path, lambda file: Image.fromarray(image).save(file, format="png"))
+            self._thin(path, step)
 
     def log_figure(self, name: str, figure: Figure, step: int) -> None:
         self.log_image(name, pixels(figure), step)
@@ -129,6 +141,13 @@ class FilesLogger(RunLogger):
         with self._kept():
             path = self._file("tables", name, step, "csv")
             write_whole(path, lambda file: file.write(text.getvalue().encode()))
+            self._thin(path, step)
+
+    def _thin(self, path: Path, step: int) -> None:
+        """Notes what was drawn, and removes what is not kept any more."""
+        for gone in self._drawn.add(path.parent.parent.name, path.parent.name, step, self.keep, self.checkpoint):
+            for suffix in ("png", "pdf", "csv"):
+                path.with_name(f"{gone:08d}.{suffix}").unlink(missing_ok=True)
 
     def _file(self, kind: str, name: str, step: int, suffix: str) -> Path:
         folder = self.folder / kind / name_of(name)

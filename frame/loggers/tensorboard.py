@@ -48,10 +48,14 @@ class TensorBoardLogger(RunLogger):
                 self.writer.add_scalar(name, value, step)
 
     def log_image(self, name: str, image: np.ndarray, step: int) -> None:
+        if not self.takes("image " + name):
+            return
         with self.forgiving():
             self.writer.add_image(name, image, step, dataformats="HWC")
 
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
+        if not self.takes("table " + name):
+            return
         lines = [columns, ["---"] * len(columns), *rows]
         text = "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
         with self.forgiving():

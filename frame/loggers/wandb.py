@@ -108,10 +108,14 @@ class WandbLogger(RunLogger):
         self._log(dict(metrics), step)
 
     def log_image(self, name: str, image: np.ndarray, step: int) -> None:
+        if not self.takes("image " + name):
+            return
         with self.forgiving():
             self._log({name: wandb.Image(image)}, step)
 
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
+        if not self.takes("table " + name):
+            return
         with self.forgiving():
             data: list[Iterable[Any]] = [*rows]
             self._log({name: wandb.Table(columns=[*columns], data=data, allow_mixed_types=True)}, step)

@@ -18,7 +18,7 @@ from frame.evaluation.colours import COLOURS, MARKERS
 from frame.files import write_text
 from frame.listing import Summary, shown
 from frame.mistakes import Mistake, choices
-from frame.studies.series import PROGRESS, Series, curves, finished, unit_of, values
+from frame.studies.series import MOST_POINTS, PROGRESS, Series, curves, finished, unit_of, values
 
 WIDTH, HEIGHT = 3.3, 2.4  # inches: a column of a paper
 # fonts are letters in the PDF, not drawings of them
@@ -101,6 +101,9 @@ def plot(
         mean, low, high = line.points(band)
         for at, several, m, one, other in zip(line.x, line.values, mean, low, high, strict=True):
             numbers.append([line.label, at, len(several), m, *("" if math.isnan(v) else v for v in (one, other))])
+    every = max(line.every for line in lines)
+    if every > 1:
+        notes.append(f"of more than {MOST_POINTS:,} points each {every}th is drawn, and is in the CSV")
     fewest, most = min(row[2] for row in numbers), max(row[2] for row in numbers)
     if fewest < most:
         notes.append(f"points are means of {fewest} to {most} runs, see the CSV")

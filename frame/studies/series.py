@@ -27,6 +27,9 @@ PROGRESS = {
 }
 
 
+MOST_POINTS = 20_000  # of a line: a figure is some thousand pixels wide
+
+
 @dataclass
 class Series:
     """Points of one line, with the runs that each is a mean of."""
@@ -35,6 +38,7 @@ class Series:
     x: list[Any]
     values: list[list[float]]
     unit: str = ""
+    every: int = 1  # of more points than can be drawn, each which one is
 
     def points(self, band: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean and the ends of its band; NaN for those where there is one value."""
@@ -149,9 +153,11 @@ def curves(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()
         at = at[(at >= first) & (at <= last)]
         if not len(at):
             raise Mistake(f"the runs of {label(keys, group[0])} have no iterations of {y} in common")
+        every = -(-len(at) // MOST_POINTS)
+        at = np.unique(np.append(at[::every], at[-1]))
         position = np.mean([np.interp(at, c[:, 0], c[:, 1]) for c in courses], axis=0)
         height = np.stack([np.interp(at, c[:, 0], c[:, 2]) for c in courses])
-        series.append(Series(label(keys, group[0]) or y, position.tolist(), height.T.tolist(), _unit(group, y)))
+        series.append(Series(label(keys, group[0]) or y, position.tolist(), height.T.tolist(), _unit(group, y), every))
     return series
 
 

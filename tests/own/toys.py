@@ -18,6 +18,7 @@ from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar
 from frame.mistakes import NoNumber
 from frame.models.base import AdversarialModel
+from frame.models.VAE import VAE
 
 
 class Duel(AdversarialModel):
@@ -197,3 +198,16 @@ class Slow(Evaluation):
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         time.sleep(self.seconds)
         return LogEntry(self.evaluate_on, {"": Scalar(self.seconds)})
+
+
+class Named(VAE):
+    """A VAE with another loss, of any name, that turns up after some batches."""
+
+    def __init__(self, extra: str, after: int = 0, **networks: Any) -> None:
+        super().__init__(**networks)
+        self.extra, self.after, self.calls = extra, after, 0
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        self.calls += 1
+        losses = super().compute_loss(batch)
+        return losses | {self.extra: torch.tensor(7.0)} if self.calls > self.after else losses
