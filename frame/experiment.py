@@ -38,7 +38,6 @@ from frame.exported import Export
 from frame.facts import facts
 from frame.loggers.base import RunLogger
 from frame.loggers.files import FilesLogger
-from frame.loggers.kept import kept_pictures
 from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization.base import Diverged, Optimization
@@ -177,7 +176,6 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     check_parts(config)
     checks.check(plain, written, GIVEN)
     names.check_config(plain)
-    kept_pictures(plain)
     limits, save_every = limits_of(config), save_interval(config)
     seed = config.seeds
     random.seed(int(seed.init))
@@ -297,7 +295,7 @@ def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:
         loggers.append(build_node(node, f"logging.{name}", **given))
     for logger in loggers:
         if isinstance(logger, RunLogger):
-            logger.keep = kept_pictures(plain)
+            logger.keep = plain["pictures"]["keep"]
     return loggers
 
 

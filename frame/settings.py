@@ -21,6 +21,7 @@ PARTS = ("model", "data", "optimization")  # chosen by an experiment; without on
 # keys that frame reads itself; below the others stand constructors' arguments, or what only references read
 OWN = {
     "checkpoint": ("every", "best", "mode"),
+    "pictures": ("keep",),
     "seeds": ("init", "data", "noise"),
     "device": ("data_root", "big_data_root", "experiments_root", "download_files", "num_workers", "gpus"),
 }
@@ -202,6 +203,7 @@ VALUES: dict[str, Check] = {
     "weights": _choice("average", "raw"),
     "allow_test": _truth,
     "checkpoint.best": _text,
+    "pictures.keep": _count(2, 10**9, None),
     "checkpoint.mode": _choice("max", "min", None),
     "device.experiments_root": _folder,
     "device.num_workers": _count(0, 512),

@@ -1,27 +1,12 @@
 """Which pictures and tables of a run are kept: the first, the last, and a bounded number between, evenly spread."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from frame.journal import Journal, Line
-from frame.mistakes import Mistake
 
 FILE = "pictures.jsonl"  # of a run: a line for each picture or table that was drawn, kept or not
-KEEP = 100  # where a config does not say
-
-
-def kept_pictures(config: Mapping[str, Any]) -> int | None:
-    """How many of each are kept, as `pictures.keep` says; None keeps all.
-
-    Raises:
-        Mistake: it is no number of at least 2.
-    """
-    pictures = config.get("pictures", {"keep": KEEP})
-    keep = pictures.get("keep", KEEP) if isinstance(pictures, Mapping) else pictures
-    if keep is not None and (type(keep) is not int or keep < 2):
-        raise Mistake(f"pictures.keep={keep}: a number of at least 2, the first and the last; null keeps all")
-    return keep
+KEEP = 100  # as config.yaml has it
 
 
 def stride(n_drawn: int, keep: int | None) -> int:

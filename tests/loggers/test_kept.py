@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from frame.compose import compose
 from frame.loggers.files import FilesLogger
-from frame.loggers.kept import KEEP, Shown, kept_pictures, stride
+from frame.loggers.kept import KEEP, Shown, stride
 from frame.mistakes import Mistake
+from frame.settings import check_parts
 from tests.processes import only_run, train
 
 DOT = np.zeros((1, 1, 3), dtype=np.uint8)
@@ -76,11 +78,10 @@ def test_killed_and_gone_on_it_ends_with_the_same_pictures(killed_at: int, back:
     assert iterations(tmp_path) == [*expected(40, 5), 1000]
 
 
-@pytest.mark.parametrize("keep", [1, 0, -3, 2.5, "many", True])
-def test_a_rule_that_keeps_nothing_is_refused(keep: object) -> None:
-    with pytest.raises(Mistake, match="pictures.keep"):
-        kept_pictures({"pictures": {"keep": keep}})
-    assert kept_pictures({"pictures": {"keep": None}}) is None and kept_pictures({}) == KEEP
+@pytest.mark.parametrize("keep", ["1", "0", "-3", "2.5", "many", "true"])
+def test_a_rule_that_keeps_nothing_is_refused(keep: str) -> None:
+    with pytest.raises(Mistake, match=r"pictures\.keep"):
+        check_parts(compose(["+experiment=digits_VAE", f"pictures.keep={keep}"]))
 
 
 def test_a_run_ends_with_the_same_pictures_whether_it_was_killed_or_not(tmp_path: Path) -> None:
