@@ -67,11 +67,11 @@ class Signals(Callback):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.optimization.noticed_signal:
+            for child in getattr(self.trainer.strategy.launcher, "procs", []):
+                child.kill()
             os._exit(128 + number)
+        # the ranks agree on it: sent on, it would be the second one to those whom a scheduler has told already
         self.optimization.noticed_signal = number
-        for child in getattr(self.trainer.strategy.launcher, "procs", []):
-            if number == signal.SIGTERM:  # a terminal sends the others to the children itself
-                child.send_signal(number)
         if self.trainer.is_global_zero:
             say(f"{signal.Signals(number).name}: stopping after this step (once more kills)")
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from frame import choosing
 from frame.files import write_text
-from frame.interrupts import Interrupted, Interrupts
+from frame.interrupts import Interrupts
 from frame.mistakes import Mistake
 from frame.provenance import fingerprints
 from frame.runs import RunFolder
@@ -128,10 +128,10 @@ class Sweep:
             try:
                 while self._step():
                     time.sleep(0.3)
-            except KeyboardInterrupt as signalled:
+            except KeyboardInterrupt:
                 self._stop()
                 print("frame: stopped; the same command goes on from here", file=sys.stderr)
-                return signalled.code if isinstance(signalled, Interrupted) else 130
+                return 130
             except Mistake:  # what runs here is measured on test
                 self._stop()
                 raise

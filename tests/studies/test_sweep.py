@@ -204,13 +204,14 @@ def test_ctrl_c_in_a_terminal_while_the_first_run_loads_is_one_line(tmp_path: Pa
     assert not list((tmp_path / "study").glob("runs/*"))
 
 
-def test_ctrl_c_saves_the_runs_and_the_same_command_resumes_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_saves_the_runs_and_the_same_command_resumes_them(tmp_path: Path, number: int) -> None:
     write(tmp_path)
     process = start(tmp_path, "jobs=2", FAKE_SLEEP="0.5")
     wait_for(lambda: (tmp_path / "starts").exists() and len(starts(tmp_path)) == 2)
     wait_for(lambda: all(run.records for run in find([tmp_path / "study"])))
     assert process.process.pid is not None
-    os.kill(process.process.pid, signal.SIGTERM)
+    os.kill(process.process.pid, number)
     assert process.wait() == 130
     assert "the same command goes on from here" in process.output
     assert {run.status["state"] for run in find([tmp_path / "study"])} == {"stopped"}
