@@ -116,3 +116,14 @@ def test_no_command_lets_a_name_out(
     assert not any("\\input" in line for line in printed)
     assert main(["report", "runs", "metrics=[ELBO/Validation/rate]", "out=r.html"]) == 0, capsys.readouterr()
     assert '<b>"' not in (tmp_path / "r.html").read_text() and "&lt;b&gt;" in (tmp_path / "r.html").read_text()
+
+
+def test_a_dollar_in_a_name_is_no_formula_of_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for n in range(2):
+        run = Path(shutil.copytree(RELEASES[-1], tmp_path / "runs" / f"run{n}"))
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["params"]["note"] = f"$\\frac{n}$"
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    for x in (["x=params.note"], ["x=iterations", "hue=[params.note]"]):
+        assert main(["plot", "runs", *x, "y=ELBO/Validation", "out=figure.pdf"]) == 0

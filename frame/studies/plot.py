@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from frame.escaping import cell
 from frame.evaluation.colours import COLOURS, MARKERS
@@ -39,6 +40,15 @@ class Plot:
     head: list[str]
     numbers: list[list[Any]]
     notes: list[str]
+
+    def __post_init__(self) -> None:
+        """A `$` in a run's name is no formula; those of a logarithmic axis are matplotlib's own."""
+        for text in self.figure.findobj(Text):
+            text.set_parse_math(False)
+        for axes in self.figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                for text in axis.get_ticklabels(which="both"):
+                    text.set_parse_math(axis.get_scale() == "log")
 
     def csv(self) -> str:
         stream = io.StringIO()
