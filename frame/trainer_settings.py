@@ -44,7 +44,9 @@ def _one_of(*valid: Any) -> Check:
 def _precision(name: str, value: Any) -> str:
     if str(value) in ("16-mixed", "16"):
         return "it needs a loss scaler, which there is none of here: use bf16-mixed"
-    return _one_of("32", "32-true", "64", "64-true", "bf16", "bf16-mixed", "bf16-true")(name, str(value))
+    if str(value) in ("16-true", "bf16-true", "64", "64-true"):
+        return "batches come in float32, and weights stay there: use bf16-mixed, or leave it out"
+    return _one_of("32", "32-true", "bf16", "bf16-mixed")(name, str(value))
 
 
 def _devices(name: str, value: Any) -> str:

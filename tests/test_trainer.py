@@ -111,6 +111,8 @@ def test_every_argument_of_lightnings_trainer_is_decided() -> None:
         ("strategy", "fsdp", "ddp"),
         ("precision", "16-mixed", "bf16-mixed"),
         ("precision", 17, "no choice '17'"),
+        ("precision", "64-true", "batches come in float32"),
+        ("precision", "bf16-true", "batches come in float32"),
         ("deterministic", "yes", "warn"),
         ("detect_anomaly", 1, "write true or false"),
         ("profiler", "pytroch", "simple"),
