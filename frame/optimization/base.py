@@ -49,12 +49,10 @@ class Player:
         self.optimizer = optimizer(self.parameters)
         self.schedule = schedule(self.optimizer) if schedule is not None else None
 
-    def update(self, scale: float = 1.0) -> None:
-        """One step with the gradients that are there, times `scale`; nothing where there are none."""
+    def update(self) -> None:
+        """One step with the gradients that are there; nothing where there are none."""
         if all(parameter.grad is None for parameter in self.parameters):
             return
-        if scale != 1:
-            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], scale)
         if self.clip is not None:
             clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()
@@ -180,12 +178,15 @@ class Optimization(LightningModule):
         self.manual_backward(loss)
         if self.accumulated == self.accumulate:
             for name in [players] if isinstance(players, str) else players:
-                self.players[name].update(self._missing_rows())
+                self._update(self.players[name])
 
-    def _missing_rows(self) -> float:
-        """What makes the gradients that wait a mean over their rows, where batches are short or still to come."""
+    def _update(self, player: Player) -> None:
+        """Steps with the gradients that wait, a mean over their rows also where batches are short or still to come."""
         full = self.accumulate * self.batch_size
-        return full / self.waiting if self.accumulate > 1 and self.waiting != full else 1.0
+        gradients = [p.grad for p in player.parameters if p.grad is not None]
+        if self.accumulate > 1 and self.waiting != full and gradients:
+            torch._foreach_mul_(gradients, full / self.waiting)
+        player.update()
 
     def _after_update(self) -> None:
         self.accumulated = self.waiting = 0
@@ -198,7 +199,7 @@ class Optimization(LightningModule):
         """Steps with the gradients that wait: a run that has reached its limit ends on an optimizer's step."""
         if self.accumulated:
             for player in self.players.values():
-                player.update(self._missing_rows())
+                self._update(player)
             self._after_update()
 
     def advance_coefficients(self) -> None:
