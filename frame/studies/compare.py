@@ -9,7 +9,7 @@ from frame import choosing
 from frame.listing import Summary, summaries, varying
 from frame.mistakes import Mistake, choices
 from frame.runs import RunFolder
-from frame.studies.families import COLUMNS, known_of, shared
+from frame.studies.families import COLUMNS, known_of, shared, trials
 from frame.studies.intervals import Sample, shown
 from frame.studies.protocols import one_protocol, said
 from frame.studies.rows import Row, best_of, by_seed, differ, finite, left_out, measured, pair, ranked_rows
@@ -123,8 +123,9 @@ def compare(
             values = by_seed(row.runs, metric)
             if values:
                 row.samples[metric] = Sample.of(values, units[metric])
+    tried = trials([*finished, *others]) if "trials" in columns else {}
     for row in found:
-        row.facts = {key: shared(row.runs, key, [*finished, *others]) for key in columns if key != "layer"}
+        row.facts = {key: shared(row.runs, key, tried) for key in columns if key != "layer"}
         row.facts |= {"layer": _layer(row, metrics[0])}
     notes += _missing(found, others, rows, metrics)
     if by and not any(by in row.samples for row in found):
@@ -213,6 +214,9 @@ def _order(label: tuple[str, ...]) -> list[tuple[bool, float, str]]:
 def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str], metrics: Sequence[str]) -> list[str]:
     """What is not in the table, a line a row."""
     notes = []
+    waiting: dict[tuple[str, ...], list[Summary]] = {}
+    for summary in others:
+        waiting.setdefault(tuple(str(summary.get(key)) for key in keys), []).append(summary)
     most = max(len({pair(s) for s in row.runs}) for row in found)
     for row in found:
         mixed = [key for key in varying(row.runs) if key not in (*keys, "seed")]
@@ -225,8 +229,7 @@ def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str
             )
         elif mixed:
             notes.append(f"{row.name}: its runs differ in {', '.join(mixed)} and are averaged; rows=... parts them")
-        waiting = [s for s in others if tuple(str(s.get(key)) for key in keys) == row.label]
-        states = [f"seed {s.get('seed')} {s.state}" for s in waiting]
+        states = [f"seed {s.get('seed')} {s.state}" for s in waiting.pop(row.label, [])]
         n = len({pair(s) for s in row.runs})
         if n < most or states:
             notes.append(f"{row.name}: {max(most - n, len(states))} runs missing" + _listed(states))
@@ -234,8 +237,8 @@ def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str
             without = sum(s.record(metric) is None for s in row.runs)
             if without:
                 notes.append(f"{row.name}: {without} runs have no {metric}: frame evaluate measures it")
-    rest = [s for s in others if tuple(str(s.get(key)) for key in keys) not in {row.label for row in found}]
-    return notes + ([f"{len(rest)} more runs are not finished, in no row"] if rest else [])
+    n_rest = sum(map(len, waiting.values()))
+    return notes + ([f"{n_rest} more runs are not finished, in no row"] if n_rest else [])
 
 
 def _listed(states: Sequence[str]) -> str:

@@ -41,10 +41,10 @@ def known_of(summaries: Sequence[Summary], key: str) -> bool:
     return any(fact(summary, key) is not None for summary in summaries)
 
 
-def shared(runs: Sequence[Summary], key: str, everything: Sequence[Summary]) -> Any:
-    """A key's mean over runs, or what they have where it is no number; 'trials' counts settings among `everything`."""
+def shared(runs: Sequence[Summary], key: str, tried: Mapping[str | None, int]) -> Any:
+    """A key's mean over runs, or what they have where it is no number; 'trials' of their experiment among `tried`."""
     if key == "trials":
-        return _trials([summary for summary in everything if summary.experiment == runs[0].experiment])
+        return tried[runs[0].experiment]
     found = [fact(summary, key) for summary in runs]
     numbers = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) == len(found):
@@ -52,7 +52,13 @@ def shared(runs: Sequence[Summary], key: str, everything: Sequence[Summary]) -> 
     return ", ".join(dict.fromkeys(str(value) for value in found if value is not None))
 
 
-def _trials(summaries: Sequence[Summary]) -> int:
-    """How many settings of an experiment were tried, finished or not."""
-    keys = [key for key in varying(summaries) if key != "seed"]
-    return len({tuple(str(summary.get(key)) for key in keys) for summary in summaries})
+def trials(summaries: Sequence[Summary]) -> dict[str | None, int]:
+    """How many settings of each experiment were tried, finished or not."""
+    by_experiment: dict[str | None, list[Summary]] = {}
+    for summary in summaries:
+        by_experiment.setdefault(summary.experiment, []).append(summary)
+    found = {}
+    for experiment, several in by_experiment.items():
+        keys = [key for key in varying(several) if key != "seed"]
+        found[experiment] = len({tuple(str(summary.get(key)) for key in keys) for summary in several})
+    return found
