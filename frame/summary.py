@@ -88,22 +88,19 @@ def courses(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     found = {}
     for name, several in by_name.items():
         keys = dict.fromkeys(key for record in several for key in record)
-        first = several[0]
-        same = {
-            key: first[key]
-            for key in keys
-            if key in first and all(key in record and _same(record[key], first[key]) for record in several)
-        }
-        each = [[record.get(key, _ABSENT) for record in several] for key in keys if key not in same]
-        found[name] = {"n": len(several), "same": same, "keys": [key for key in keys if key not in same], "each": each}
+        columns = {key: [record.get(key, _ABSENT) for record in several] for key in keys}
+        same = {key: values[0] for key, values in columns.items() if _are_one(values)}
+        each = {key: values for key, values in columns.items() if key not in same}
+        found[name] = {"n": len(several), "same": same, "keys": [*each], "each": [*each.values()]}
     return found
 
 
 _ABSENT = {"absent": True}  # what no record has
 
 
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and (a == b or a != a and b != b)
+def _are_one(values: Sequence[Any]) -> bool:
+    first = values[0]
+    return all(value is first or type(value) is type(first) and value == first for value in values)
 
 
 def _course(packed: Mapping[str, Any]) -> list[Record]:
