@@ -21,6 +21,8 @@ from frame.loggers import kept
 from frame.loggers.base import RunLogger, pixels
 from frame.metrics import COUNTERS, adopt_table, is_line, line_of
 
+BURST, SHARE = 1.0, 0.01  # seconds, and the share of the time, that making the table may take
+
 
 class FilesLogger(RunLogger):
     """Writes below the run's folder:
@@ -34,8 +36,7 @@ class FilesLogger(RunLogger):
     A slash in a name becomes an underscore in paths. An `OSError`, such as a full disk, is said in one line on stderr
     and never raised: lines wait in memory until they can be written, pictures and tables of that time are left out.
 
-    The table is up to date after each call, unless making it takes long: then it has a twentieth of the time, and
-    `save` brings it up to date.
+    The table is up to date after each call as long as that takes a hundredth of the time, and always after `save`.
 
     Args:
         folder: the run's.
@@ -57,7 +58,7 @@ class FilesLogger(RunLogger):
         self._journal = Journal(self.folder / metrics.FILE)
         self._table = metrics.Table(self._journal) if table else None
         self._patience = PATIENCE if checkpoint else 0.1  # training does not wait for others
-        self._due = 0.0
+        self._began, self._spent = time.monotonic(), 0.0  # seconds; what the table has taken
         self._iteration = 0  # of what was logged last
 
     @property
@@ -114,12 +115,12 @@ class FilesLogger(RunLogger):
 
     def _tabulate(self, now: bool = False) -> None:
         began = time.monotonic()
-        if self._table is None or not (now or began >= self._due) or not self._journal.path.exists():
+        due = self._spent <= BURST + SHARE * (began - self._began)
+        if self._table is None or not (now or due) or not self._journal.path.exists():
             return
         with self._kept():
             self._table.update(self._patience)
-        took = time.monotonic() - began
-        self._due = began + (20 * took if took > 0.25 else 0)
+        self._spent += time.monotonic() - began
 
     # -- pictures and tables
 

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +207,21 @@ def test_rate_distortion_over_finished_runs(tmp_path: Path, capsys: pytest.Captu
     assert out.exists() and "ELBO/Test/rate" in out.with_suffix(".csv").read_text()
     assert main(["plot", str(tmp_path), "kind=information_plane", f"out={out}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_million_rows_are_drawn_in_400_megabytes(tmp_path: Path) -> None:
+    path = run(tmp_path / "1", {"beta": 1.0}, 1, [])
+    with (path / "metrics.jsonl").open("w") as stream:
+        for i in range(10**6):
+            values = f'{{"loss": {1 / (i + 1)}, "rate": {i / 7}, "distortion": {i / 3}, "lr": 0.001}}'
+            stream.write(f'{{"iteration": {i}, "seconds": {i / 300}, "epochs": {i / 1000}, "values": {values}}}\n')
+    words = ["-m", "frame", "plot", str(tmp_path), "x=iterations", "y=loss", f"out={tmp_path / 'loss.pdf'}"]
+    watch = "import resource, subprocess, sys; print(subprocess.run(sys.argv[1:]).returncode, "
+    watch += "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    command = [sys.executable, "-c", watch, sys.executable, *words]
+    made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    code, kilobytes = map(int, made.stdout.split()[-2:])
+    assert code == 0 and kilobytes < 400_000, made.stdout + made.stderr
+    rows = read((tmp_path / "loss.csv").read_text())
+    assert len(rows) <= 20_001 and float(rows[-1]["iterations"]) == 10**6 - 1 and "each 50th" in made.stdout
