@@ -1,4 +1,4 @@
-"""Intervals and differences over seeds: t intervals, t tests by scipy, Holm's correction."""
+"""Intervals and differences over seeds: t intervals, t tests, Holm's correction."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # scipy.stats takes a second to import
 
 LEVEL = 0.95
 BOUNDS = {"%": (0.0, 100.0), "of 1": (0.0, 1.0)}  # what a number of this unit cannot leave
@@ -63,7 +63,7 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     mean = float(np.mean(values))
     if n < 2:
         return mean, math.nan
-    return mean, float(stats.t.ppf((1 + level) / 2, n - 1) * stats.sem(values))
+    return mean, float(stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / math.sqrt(n))
 
 
 def ends(mean: float, half: float, values: Iterable[float], unit: str) -> tuple[float, float]:
@@ -86,7 +86,7 @@ def differences(pairs: Sequence[tuple[Mapping[Any, float], Mapping[Any, float]]]
     each has two or more; else without a test.
     """
     found: dict[int, Difference] = {}
-    # scipy is slow to start and tests many at once: they are sorted by their numbers of values
+    # many are tested at once: they are sorted by their numbers of values
     together: dict[tuple[int, int], list[tuple[int, list[float], list[float]]]] = {}
     for at, (values, others) in enumerate(pairs):
         common = [key for key in values if key in others]
@@ -108,7 +108,7 @@ def differences(pairs: Sequence[tuple[Mapping[Any, float], Mapping[Any, float]]]
 def pairwise(samples: Sequence[Mapping[Any, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which pairs of samples can be tested, i < j, and their p values as in `differences`; 1 where they do not vary.
 
-    Quick for many: samples of the same seeds are one array, and scipy tests all pairs of as many values at once.
+    Quick for many: samples of the same seeds are one array, and all pairs of as many values are tested at once.
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, sample in enumerate(samples):
@@ -155,9 +155,14 @@ def _tested(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[np.ndarray, ...
     half, p = np.zeros(len(a)), np.full(len(a), math.nan)
     if not dust.all():
         a, b = a[~dust], b[~dust]
-        tested: Any = stats.ttest_rel(a, b, axis=1) if paired else stats.ttest_ind(a, b, axis=1, equal_var=False)
-        bounds = tested.confidence_interval(LEVEL)
-        half[~dust], p[~dust] = (bounds.high - bounds.low) / 2, tested.pvalue
+        n, m = a.shape[1], b.shape[1]
+        if paired:
+            error, freedom = (a - b).std(1, ddof=1) / math.sqrt(n), np.full(len(a), n - 1.0)
+        else:  # Welch's
+            of_a, of_b = a.var(1, ddof=1) / n, b.var(1, ddof=1) / m
+            error, freedom = np.sqrt(of_a + of_b), (of_a + of_b) ** 2 / (of_a**2 / (n - 1) + of_b**2 / (m - 1))
+        half[~dust] = stdtrit(freedom, (1 + LEVEL) / 2) * error
+        p[~dust] = 2 * stdtr(freedom, -np.abs(mean[~dust]) / error)
     return mean, half, p, dust
 
 

@@ -5,6 +5,8 @@ import itertools
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,28 @@ def test_the_interval_is_scipys() -> None:
     low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
     assert (mean - half, mean + half) == pytest.approx((low, high), rel=1e-12)
     assert math.isnan(interval([3.0])[1])
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_many_differences_are_scipys(scale: float) -> None:
+    drawn = np.random.default_rng(0)
+    for n, m in itertools.product((2, 3, 10, 40), repeat=2):
+        a, b = drawn.normal(3, scale, n), drawn.normal(0, 1, m)
+        values, others = dict(enumerate(a)), {f"other {i}": value for i, value in enumerate(b)}
+        tests = [(difference(values, others), stats.ttest_ind(a, b, equal_var=False))]
+        if n == m:
+            tests.append((difference(values, dict(enumerate(b))), stats.ttest_rel(a, b)))
+        for found, reference in tests:
+            low, high = reference.confidence_interval(0.95)
+            assert found.p == pytest.approx(reference.pvalue, rel=1e-7)
+            assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high), rel=1e-7)
+
+
+def test_comparing_imports_no_slow_part_of_scipy(study: Path) -> None:
+    watch = "import sys; from frame.cli import main; main(); assert 'scipy.stats' not in sys.modules"
+    words = ["compare", str(study), "rows=params.beta", f"metrics=[{TEST}]"]
+    done = subprocess.run([sys.executable, "-c", watch, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_paired_difference_is_scipys_and_takes_the_shared_seeds_alone() -> None:
