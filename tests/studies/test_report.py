@@ -1,6 +1,7 @@
 """A study as one HTML file: what is in it, that it needs nothing else, and that a browser shows it."""
 
 import base64
+import html
 import io
 import re
 import shutil
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from frame.cli import main
+from frame.listing import find, summaries
+from frame.plain import as_yaml
 from frame.studies.report import report
 from tests.studies.by_hand import record, run, study
 
@@ -69,6 +73,44 @@ def test_it_holds_all_of_a_study_and_needs_nothing_else(three: Path) -> None:
     shades = [Image.open(io.BytesIO(base64.b64decode(found))) for found in pictures]
     assert [image.size for image in shades] == [(512, 5)] * 3  # one of each setting, made small
     assert text.index("beta=4<") < text.index("beta=16.00<")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
+def test_a_small_picture_keeps_its_pixels_and_nothing_else(tmp_path: Path, mode: str) -> None:
+    path = run(tmp_path / "s" / "1", {"beta": 1.0}, 1, [record("ELBO/Test", 1.0)])
+    file = path / "images" / "Samples" / "0001.png"
+    file.parent.mkdir(parents=True)
+    made = Image.effect_noise((40, 30), 90)
+    made = (
+        Image.merge("RGBA", [made] * 4)
+        if mode == "RGBA"
+        else made.convert("I" if mode == "I;16" else "L").convert(mode)
+    )
+    said = PngInfo()
+    said.add_text("Comment", "drawn in /home/somebody")
+    further = [made.copy()] if mode == "RGB" else []
+    made.save(file, pnginfo=said, dpi=(99, 99), save_all=bool(further), append_images=further)
+    (found,) = re.findall(r"base64,([^\"]+)\"", report([tmp_path / "s"]))
+    raw = base64.b64decode(found)
+    assert b"somebody" in file.read_bytes() and b"somebody" not in raw
+    with Image.open(file) as written, Image.open(io.BytesIO(raw)) as seen:
+        assert seen.convert("RGB").tobytes() == written.convert("RGB").tobytes()
+        assert not {"dpi", "Comment"} & {*seen.info} and getattr(seen, "n_frames", 1) == 1
+        assert "A" not in seen.getbands()
+
+
+def test_each_setting_shows_its_whole_config_but_for_the_machine(tmp_path: Path) -> None:
+    for beta in (1.0, 2.0, True):
+        path = run(tmp_path / "s" / str(beta), {"beta": beta}, 1, [record("ELBO/Test", 1.0)])
+        with (path / "config.yaml").open("a") as file:
+            file.write("device: {data_root: /home/somebody}\n")
+    text = report([tmp_path / "s"])
+    found = re.findall(r">config of ([^<]*)<.*?<pre>(.*?)</pre>", text, re.DOTALL)
+    shown = {setting: html.unescape(config) for setting, config in found}
+    assert "somebody" not in text and len(shown) == 3
+    for summary in summaries(find([tmp_path / "s"])):
+        config = {key: value for key, value in summary.config.items() if key != "device"}
+        assert as_yaml(config) in shown.values()
 
 
 def test_what_cannot_be_averaged_is_said_and_the_rest_stands(tmp_path: Path) -> None:
