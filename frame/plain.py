@@ -1,13 +1,18 @@
 """Plain values: mappings, lists, texts and numbers, from YAML and to it, with nothing that could be resolved."""
 
+import marshal
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
 MAX_DEPTH = 40
+LONG = 100_000  # characters of what is remembered
+KEY, NEXT_KEY = re.compile(r"[A-Za-z_]"), re.compile(r"\n(?=[A-Za-z_])")
+DOUBT = re.compile(r"^(?:---|\.\.\.|%)|[|>]|[^\n -~]", re.MULTILINE)  # what may reach over the beginning of a key
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FLOAT = re.compile(
     r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
@@ -49,9 +54,37 @@ def changed(value: Any, change: Callable[[str], Any]) -> Any:
 def parse_yaml(text: str) -> Any:
     """YAML's mappings, lists and scalars, without recursion, aliases or tags.
 
+    The outermost keys of a text such as `as_yaml` writes are read one by one, and one that was just read is remembered:
+    the configs of a study differ in few of them.
+
     Raises:
         ValueError: it has others, or a key twice. yaml.YAMLError: it is no YAML.
     """
+    found = _by_parts(text) if len(text) < LONG and KEY.match(text) and not DOUBT.search(text) else None
+    return _parsed(text) if found is None else found
+
+
+def _by_parts(text: str) -> dict[Any, Any] | None:
+    """What the text says; None where a part of it does not stand by itself."""
+    whole: dict[Any, Any] = {}
+    for part in NEXT_KEY.split(text):
+        try:
+            found = marshal.loads(_remembered(part))
+        except (ValueError, yaml.YAMLError):  # such as a quote that is closed further on
+            return None
+        if not isinstance(found, dict) or found.keys() & whole.keys():
+            return None
+        whole.update(found)
+    return whole
+
+
+@lru_cache(maxsize=256)
+def _remembered(part: str) -> bytes:
+    """Packed, so that everybody gets an own copy."""
+    return marshal.dumps(_parsed(part))
+
+
+def _parsed(text: str) -> Any:
     root: list[Any] = []
     containers: list[Any] = [root]
     keys: list[Any] = []  # for each open mapping the key that waits for its value
@@ -121,6 +154,13 @@ class Dumper(yaml.SafeDumper):
         return True
 
 
+def _quoted(dumper: Dumper, text: str) -> yaml.ScalarNode:
+    """Between plain quotes, YAML reads each of these as a space or the end of a line."""
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+Dumper.add_representer(str, _quoted)
 Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 

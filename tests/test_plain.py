@@ -3,14 +3,16 @@
 import math
 import random
 import time
+from collections.abc import Callable
 
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from frame.plain import Text, as_config, as_yaml, parse_yaml
+from frame.compose import config_folder
+from frame.plain import Text, _parsed, as_config, as_yaml, parse_yaml
 
-ALPHABET = "\\\\\\${}$a:1. -e_~#&*!|>'\"%@`,[]?nulltrue\t\nyoff0x/=<é\x07"
+ALPHABET = "\x85\u2028\u2029\r\\\\\\${}$a:1. -e_~#&*!|>'\"%@`,[]?nulltrue\t\nyoff0x/=<é\x07"
 
 
 def test_any_text_survives_writing_and_reading() -> None:
@@ -61,6 +63,34 @@ def test_what_is_no_plain_yaml_is_refused_at_once(name: str) -> None:
     with pytest.raises((ValueError, yaml.YAMLError)):
         parse_yaml(BOMBS[name])
     assert time.monotonic() - started < 2
+
+
+LINES = (
+    ["a: 1", "b:", "c: x", "  d: 2", "  - 3", "- 4", "  e:", "a: 'x", "y'", "  z'", 'b: "q', '  w"', "k: [1,", "2]"]
+    + ["m: {n: 1,", "  o: 2}", "p: 3}", "? q", ": r", "?", "# c", "", "  # d", "  u", "v", "w: ''", "x: {}", "'q': 1"]
+    + ["_s: 'a: b'", 't: "\\', "n: ~", "null: 1", "true: 2", "e: # j", "'", "---", "...", "%YAML 1.1", "f: |", "g: >-"]
+    + ["   h", "q: &x 1", "r: *x", "i: !!str 1", "s: é", "t:\t1"]
+)
+
+
+def test_a_text_that_is_read_by_its_keys_says_what_it_says_as_a_whole() -> None:
+    def said(read: Callable[[str], object], text: str) -> str:
+        try:
+            return repr(read(text))
+        except (ValueError, yaml.YAMLError) as error:
+            return str(error)
+
+    drawn = random.Random(0)
+    texts = ["\n".join(drawn.choice(LINES) for _ in range(drawn.randrange(1, 7))) for _ in range(4000)]
+    texts += [file.read_text() for file in sorted(config_folder().rglob("*.yaml"))] + [*BOMBS.values()]
+    for text in texts:
+        assert said(parse_yaml, text) == said(_parsed, text), text
+
+
+def test_what_is_read_again_is_an_own_copy() -> None:
+    for first in (parse_yaml("a: {b: [1]}\nc: 2\n"), parse_yaml("a: {b: [1]}\nc: 3\n")):
+        first["a"]["b"].append(2)
+    assert parse_yaml("a: {b: [1]}\nc: 2\n") == {"a": {"b": [1]}, "c": 2}
 
 
 def test_a_config_with_attributes_has_nothing_to_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
