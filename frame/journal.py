@@ -21,6 +21,7 @@ Line = dict[str, Any]
 PATIENCE = 60.0  # seconds that a writer waits for another; a line takes microseconds, a cut seconds
 UNLOCKABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)  # of file systems without locks
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+DECODER = json.JSONDecoder()
 _named: set[Path] = set()  # files whose broken lines were named by this process
 
 
@@ -213,7 +214,10 @@ def _finite(value: Any) -> Any:
 
 def _parsed(raw: bytes) -> Line | None:
     try:
-        line = json.loads(raw.decode())
+        text = raw.decode()
+        line, end = DECODER.raw_decode(text) if text.startswith("{") else (None, 0)  # half of what json.loads takes
+        if text[end:] not in ("", "\n"):
+            line = json.loads(text)
     except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) else None

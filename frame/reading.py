@@ -188,16 +188,19 @@ def is_record(line: Line) -> bool:
     """Whether it is one; NaN and infinities, which are texts in the file, become numbers."""
     for key, value in line.items():
         kinds = RECORD.get(key)
-        if kinds is None or type(value) is str and kinds is _TEXT:  # most of them: thousands of runs have millions
+        if kinds is None:
             continue
-        if type(value) not in kinds:
+        kind = type(value)  # with few calls: thousands of runs have millions of values
+        if kind not in kinds:
             return False
-        if int in kinds and value is not None:
-            found = number(value)
-            if found is None or LARGEST < abs(found) < math.inf:
+        if kind is float or kind is int:
+            if LARGEST < abs(value) < math.inf:
                 return False
-            if type(value) is not int:
-                line[key] = found
+        elif kind is str and kinds is not _TEXT:
+            found = number(value)
+            if found is None:
+                return False
+            line[key] = found
     interval = line.get("interval")
     if interval is not None:
         line["interval"] = ends = [number(end) for end in interval]
@@ -212,8 +215,7 @@ def is_diagnosis(line: Line) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    found = None if isinstance(value, str) else number(value)
-    return found is not None and 0 <= found < math.inf
+    return type(value) in (int, float) and 0 <= value <= LARGEST
 
 
 def in_training(record: Line) -> bool:

@@ -94,7 +94,7 @@ def literal(value: Any) -> Any:
     def plain(found: re.Match[str]) -> str:
         return found[1][: len(found[1]) // 2] + "${"
 
-    return changed(value, lambda text: OPENING.sub(plain, text))
+    return changed(value, lambda text: OPENING.sub(plain, text) if "${" in text else text)
 
 
 def filled(config: Mapping[str, Any], node: Any, allowed: Collection[str] | None = ()) -> Any:
