@@ -375,7 +375,9 @@ def test_codes_are_encoded_once_and_belong_to_their_weights(
 def test_what_a_run_cost_is_known(study: Path) -> None:
     first = summaries(study)[0]
     assert first.get("parameters") == sum(p.numel() for p in frame.load(first.run.path).parameters())
-    assert first.get("flops") == first.get("flops_per_sample") * 64 * 50 and first.get("flops_per_sample") > 0
+    samples = first.status["counters"]["samples"]  # the last batch of each pass is a short one
+    assert first.get("flops") == pytest.approx(first.get("flops_per_sample") * samples)
+    assert 64 * 48 < samples <= 64 * 50 and first.get("flops_per_sample") > 0
     assert first.get("epochs") == pytest.approx(50 * 64 / 1297, rel=0.1) and first.get("seconds") > 0
 
 
