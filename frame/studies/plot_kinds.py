@@ -8,11 +8,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from frame.inside import name_of
 from frame.listing import Summary, shown
-from frame.mistakes import Mistake, choices
+from frame.mistakes import Damaged, Mistake, choices
+from frame.output import say
 from frame.studies.plot import HEIGHT, STYLE, WIDTH, Plot
 from frame.studies.rows import by_seed
 from frame.studies.series import finished, label, repeated, settings, unit_of
@@ -79,9 +80,30 @@ def newest_picture(summary: Summary, name: str) -> Path | None:
     return next((found for found in summary.run.newest_pictures if found.parent.name == name_of(name)), None)
 
 
-def _read(file: Path) -> Image.Image:
-    with Image.open(file, formats=["PNG"]) as image:
-        return image.convert("RGB")
+def read_picture(file: Path) -> Image.Image:
+    """A picture of a run, read to its end.
+
+    Raises:
+        Damaged: it is no whole PNG, or a far too large one.
+    """
+    try:
+        with Image.open(file, formats=["PNG"]) as image:  # other readers start programs
+            image.load()
+            return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "it is no PNG" if isinstance(error, UnidentifiedImageError) else error
+        raise Damaged(f"{file} cannot be read ({reason}): remove it") from None
+
+
+def whole_pictures(found: Sequence[tuple[str, Path]]) -> list[tuple[str, Path, Image.Image]]:
+    """Each with what is in it; a damaged one is named on stderr and left out."""
+    whole = []
+    for text, file in found:
+        try:
+            whole.append((text, file, read_picture(file)))
+        except Damaged as damaged:
+            say(f"left out: {damaged}")
+    return whole
 
 
 def pictures(places: Sequence[str | Path], name: str) -> Plot:
@@ -96,20 +118,23 @@ def pictures(places: Sequence[str | Path], name: str) -> Plot:
             found.append((label(keys, group[0]), file))
     if not found:
         raise Mistake(choices(name, known, kind="pictures of these runs"))
-    n_columns = min(len(found), 4, math.ceil(math.sqrt(len(found))))
-    n_rows = math.ceil(len(found) / n_columns)
-    drawn = [np.asarray(_read(file)) for _, file in found]
+    whole = whole_pictures(found)
+    if not whole:
+        raise Mistake(f"no picture {name} can be read")
+    n_columns = min(len(whole), 4, math.ceil(math.sqrt(len(whole))))
+    n_rows = math.ceil(len(whole) / n_columns)
+    drawn = [np.asarray(image.convert("RGB")) for _, _, image in whole]
     ratio = max(image.shape[0] / image.shape[1] for image in drawn)
     wide = WIDTH if n_columns <= 2 else 2 * WIDTH
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(wide, n_rows * (wide / n_columns * ratio + 0.25)), layout="constrained")
         every = figure.subplots(n_rows, n_columns, squeeze=False).flat
-        for axes, image, (text, _) in zip(every, drawn, found, strict=False):
-            axes.imshow(image, interpolation="nearest")
+        for axes, pixels, (text, _, _) in zip(every, drawn, whole, strict=False):
+            axes.imshow(pixels, interpolation="nearest")
             axes.set_title(text, fontsize=7)
         for axes in figure.axes:
             axes.set_axis_off()
-    return Plot(figure, ["setting", "picture"], [[text, str(file)] for text, file in found], notes)
+    return Plot(figure, ["setting", "picture"], [[text, str(file)] for text, file, _ in whole], notes)
 
 
 def of_records(places: Sequence[str | Path], kind: str, y: str | None = None, hue: str | None = None) -> Plot:

@@ -16,7 +16,7 @@ from frame.mistakes import Mistake, choices
 from frame.plain import as_yaml
 from frame.studies.compare import compare, counted
 from frame.studies.plot import STYLE, Plot, plot
-from frame.studies.plot_kinds import parallel
+from frame.studies.plot_kinds import parallel, whole_pictures
 from frame.studies.series import label, order, settings
 from frame.studies.tables import as_html
 from frame.words import pasted
@@ -177,21 +177,20 @@ def _pictures(done: Sequence[Summary], keys: Sequence[str]) -> Iterator[str]:
     for i, (name, found) in enumerate(sorted(by_name.items())):
         few = max(1, MOST_PICTURES // len(by_name))
         figures = [
-            f'<figure><img loading="lazy" alt="{html.escape(f"{name}, {setting}")}" src="{_data(picture)}">'
+            f'<figure><img loading="lazy" alt="{html.escape(f"{name}, {setting}")}" src="{_data(picture, image)}">'
             f"<figcaption>{html.escape(setting)}</figcaption></figure>"
-            for setting, picture in found[:few]
+            for setting, picture, image in whole_pictures(found[:few])
         ]
         more = f"<p>{len(found) - few} more settings are not shown.</p>" if len(found) > few else ""
         yield _folded(name, f'<div class="row">{"".join(figures)}</div>{more}', opened=i == 0)
 
 
-def _data(picture: Path) -> str:
+def _data(picture: Path, image: Image.Image) -> str:
     """A small picture as it was written, without what its file says besides; any other drawn anew."""
-    with Image.open(picture, formats=["PNG"]) as image:  # other readers start programs
-        small = image.convert("RGB")  # reads it to its end
-        is_plain = image.mode in ("1", "L", "P", "RGB") and max(image.size) <= WIDEST
+    is_plain = image.mode in ("1", "L", "P", "RGB") and max(image.size) <= WIDEST
     found = picture.read_bytes() if is_plain and picture.stat().st_size <= 4 * WIDEST**2 else b""
     if not found:  # to draw it anew takes fifty times as long
+        small = image.convert("RGB")
         small.thumbnail((WIDEST, WIDEST))
         stream = io.BytesIO()
         small.save(stream, "PNG", optimize=True)

@@ -99,6 +99,20 @@ def test_a_small_picture_keeps_its_pixels_and_nothing_else(tmp_path: Path, mode:
         assert "A" not in seen.getbands()
 
 
+@pytest.mark.parametrize("damage", ["truncated", "no picture", "a wrong sum"])
+def test_a_damaged_picture_is_named_and_left_out(
+    three: Path, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = sorted((three / "runs").glob("*/*/images/*/*.png"))[0]
+    raw = broken.read_bytes()
+    broken.write_bytes({"truncated": raw[:60], "no picture": b"x", "a wrong sum": raw[:40] + b"xx" + raw[42:]}[damage])
+    assert main(["report", str(three), f"out={tmp_path / 'r.html'}"]) == 0
+    assert main(["plot", str(three), "kind=pictures", "name=Samples", f"out={tmp_path / 'p.png'}"]) == 0
+    error = capsys.readouterr().err
+    assert error.count("\n") == error.count(f"left out: {broken} cannot be read") == 2, error
+    assert (tmp_path / "r.html").read_text().count("base64,") == 2
+
+
 def test_each_setting_shows_its_whole_config_but_for_the_machine(tmp_path: Path) -> None:
     for beta in (1.0, 2.0, True):
         path = run(tmp_path / "s" / str(beta), {"beta": beta}, 1, [record("ELBO/Test", 1.0)])
