@@ -104,8 +104,9 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     for override in values:
         check_value(override, before)
     config = _compose(normal) if values else before
-    if any(o.key_or_group == "experiment" for o in parsed) and any(o.key_or_group in PARTS for o in parsed):
-        _drop(config, parsed)
+    exchanged = any(o.key_or_group == "experiment" for o in parsed) and any(o.key_or_group in PARTS for o in parsed)
+    if exchanged or values:
+        _drop(config, parsed, before)
     with open_dict(config):
         experiments = [str(o.value()) for o in parsed if o.key_or_group == "experiment"]
         if config.get("experiment_name") is None:
@@ -113,10 +114,13 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     return config
 
 
-def _drop(config: DictConfig, parsed: Sequence[Override]) -> None:
-    """Takes out what only the parts read that were exchanged: an experiment's parameters of another model."""
-    groups_typed = [o for o in parsed if _is_group(o) and o.key_or_group not in PARTS]
-    former = set(unread(_plain(_compose([o.input_line or "" for o in groups_typed]))))
+def _drop(config: DictConfig, parsed: Sequence[Override], before: DictConfig) -> None:
+    """Takes out what only those read that were exchanged: parameters of another model, or of a replaced argument."""
+    groups_typed = [o for o in parsed if _is_group(o)]
+    if any(o.key_or_group == "experiment" for o in groups_typed):
+        kept = [o for o in groups_typed if o.key_or_group not in PARTS]
+        before = before if len(kept) == len(groups_typed) else _compose([o.input_line or "" for o in kept])
+    former = set(unread(_plain(before)))
     typed = [o.key_or_group for o in parsed if not _is_group(o)]
     left = former | {k for k in unread(_plain(config)) if any(k == t or t.startswith(f"{k}.") for t in typed)}
     with open_dict(config):

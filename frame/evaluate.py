@@ -21,6 +21,7 @@ from frame.mistakes import Mistake
 from frame.opening import Run, build_evaluation
 from frame.opening import open as open_run
 from frame.recording import Book, recordable
+from frame.stored import literal
 
 WAIT_SECONDS = 600.0  # for another process that evaluates the same run, since it recorded something last
 TITLES = {"train": "Train", "valid": "Validation", "test": "Test"}
@@ -237,9 +238,10 @@ def _measure(
 def _own(run: Run) -> dict[str, dict[str, Any]]:
     """The evaluators of the run's callbacks, by the names under which they were logged."""
     found: dict[str, dict[str, Any]] = {}
-    for _, node in named(run.folder.filled("callbacks")):
+    for key, node in named(run.folder.stored.get("callbacks")):
         if isinstance(node, dict) and isinstance(node.get("evaluator"), dict):
-            found.setdefault(str(node.get("name")), node["evaluator"])
+            # the others may want what this machine does not have
+            found.setdefault(str(literal(node.get("name"))), run.folder.filled("callbacks", key, "evaluator"))
     return found
 
 

@@ -174,18 +174,24 @@ class RunFolder:
         found: dict[str, Any] = literal(self.stored)
         return found
 
-    def filled(self, key: str) -> Any:
+    def filled(self, *keys: str) -> Any:
         """A part of the config to build from: plain values, with `${device.x}` as it is on this machine.
+
+        Args:
+            keys: lead to it, one below the other; a number where it lies in a list.
 
         Raises:
             Mistake: `device` lacks what is referred to, or asks for a variable of the environment that is not set or
                 that a run may not read.
         """
         stored = self.stored
+        node: Any = stored
+        for key in keys:
+            node = node[int(key)] if isinstance(node, list) else node.get(key)
         try:
-            return fill(stored, "${device}" if key == "device" else stored.get(key))
+            return fill(stored, "${device}" if keys == ("device",) else node)
         except Mistake as mistake:
-            raise Mistake(f"{key} cannot be filled in: {mistake}") from None
+            raise Mistake(f"{'.'.join(keys)} cannot be filled in: {mistake}") from None
 
     @property
     def config(self) -> DictConfig:

@@ -27,6 +27,7 @@ OWN = {
 }
 OPEN = ("trainer", "callbacks", "architectures", "logging")  # what is added below is checked against constructors
 BUILT = ("callbacks", "logging", "doctor", *PARTS)
+SPLITS = ("train", "valid", "test")  # data may be a data set for each
 SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test")
 FREE = ("params", "architectures")  # whatever something refers to
 TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer")
@@ -60,7 +61,10 @@ def _check_form(raw: dict[str, Any]) -> None:
     for key in FREE:
         if not isinstance(raw.get(key) or {}, dict):
             raise Mistake(f"{key}={raw[key]}: it has keys below it: {key}.<key>=value")
-    nodes: list[tuple[str, Any]] = [(part, raw[part]) for part in PARTS]
+    data = raw["data"]
+    splits = data.items() if isinstance(data, dict) and data.keys() <= {*SPLITS} else ()
+    nodes: list[tuple[str, Any]] = [(part, raw[part]) for part in PARTS if part != "data" or not splits]
+    nodes += [(f"data.{split}", node) for split, node in splits if node is not None]
     nodes += [("doctor", raw["doctor"])] if raw.get("doctor") is not None else []
     for group in ("callbacks", "logging"):
         section = raw.get(group)

@@ -27,7 +27,8 @@ from frame.data.identity import digest
 from frame.data.memory import InMemory, check_binarize
 from frame.mistakes import Mistake
 
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # whatever a suffix says: EPS starts a program
+# whatever a suffix says: EPS starts a program; the reader of JPEG reads MPO, too
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 
 class Images(DataSet):

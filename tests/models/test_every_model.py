@@ -253,4 +253,7 @@ def test_stacked_models_can_draw_different_noise(experiment: str) -> None:
         torch.manual_seed(3)
         parameters, buffers = stack_module_state([model, model])
         stacked = vmap(lambda p, b: call(model, (p, b), batch), randomness=randomness)(parameters, buffers)
-        assert (stacked[0] == stacked[1]).item() is same
+        if same:  # a batched product may round the last digit of one of them otherwise
+            torch.testing.assert_close(stacked[0], stacked[1], rtol=1e-5, atol=1e-5)
+        else:
+            assert (stacked[0] != stacked[1]).item()

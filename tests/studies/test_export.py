@@ -404,7 +404,7 @@ def test_a_manifest_leads_nowhere_else(theirs: Path) -> None:
 
 def test_consent_to_source_is_no_consent_to_the_rest(theirs: Path) -> None:
     config = yaml.safe_load((theirs / "config.yaml").read_text())
-    config["architectures"]["encoder"] = {"_target_": "os.system", "command": "touch executed"}
+    config["model"]["encoder"] = {"_target_": "os.system", "command": "touch executed"}
     (theirs / "config.yaml").write_text(yaml.safe_dump(config))
     rehash(theirs, "config.yaml")
     loaded = python(theirs.parent, LOAD.format(where="theirs", options="trust_source=True"))
