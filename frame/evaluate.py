@@ -54,8 +54,7 @@ def evaluate_runs(
     failed: dict[str, str] = {}
     took: list[float] = []  # by runs that were measured, not by those that were there already
     shared: dict[str, DataSet] = {}
-    interrupted, code = "", 0
-    number, n_runs = 0, len(folders)
+    interrupted, code, number, n_runs = "", 0, 0, len(folders)
     # those that another process evaluates now are left to it, and looked at again at the end
     queue = [(folder, 0.0 if n_runs > 1 else WAIT_SECONDS) for folder in folders]
     try:  # all of the loop: Ctrl-C may come between two runs
@@ -238,9 +237,8 @@ def _measure(
 def _own(run: Run) -> dict[str, dict[str, Any]]:
     """The evaluators of the run's callbacks, by the names under which they were logged."""
     found: dict[str, dict[str, Any]] = {}
-    for key, node in named(run.folder.stored.get("callbacks")):
+    for key, node in named(run.folder.stored.get("callbacks")):  # others may want what this machine does not have
         if isinstance(node, dict) and isinstance(node.get("evaluator"), dict):
-            # the others may want what this machine does not have
             found.setdefault(str(literal(node.get("name"))), run.folder.filled("callbacks", key, "evaluator"))
     return found
 

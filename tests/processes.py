@@ -23,7 +23,9 @@ def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) 
     os.chdir(cwd)
     os.environ.update(environment)
     sys.argv = ["frame", *words]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
+    # the tests may run where these are ignored: in the background, or behind nohup
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     import torch
 
     from frame.cli import main
