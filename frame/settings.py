@@ -226,6 +226,8 @@ def _value(config: DictConfig, key: str) -> Any:
 def _check_finite(node: Any, path: str = "") -> None:
     if isinstance(node, float) and not math.isfinite(node):
         raise Mistake(f"{path}={node}: write a finite number; null stands for no limit")
+    if isinstance(node, int) and abs(node) >= 2**63:
+        raise Mistake(f"{path}={node}: write a whole number below 2^63")
     for key, value in _items(node):
         _check_finite(value, f"{path}.{key}" if path else str(key))
 

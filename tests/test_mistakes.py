@@ -19,6 +19,7 @@ MISTAKES = [
     (["experiment=tiny", "logging=tensorbord"], ["no logging 'tensorbord'", "tensorboard"]),
     (["experiment=tiny", "debug=fats"], ["no debug 'fats'", "fast"]),
     (["experiment=tiny", "params.lr=abc"], ["params.lr=abc", "number"]),
+    (["experiment=tiny", "params.batch_size=99999999999999999999"], ["params.batch_size", "below 2^63"]),
     (["experiment=tiny", "params.z_dim=[1,2]"], ["params.z_dim", "number"]),
     (["experiment=tiny", "train_for=5 lightyears and 3"], ["train_for", "20 epochs"]),
     (["experiment=tiny", "seed"], ["seed"]),
