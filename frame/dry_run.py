@@ -17,7 +17,7 @@ from frame.build import build
 from frame.callbacks.base import Monitor
 from frame.callbacks.evaluation import EvaluationCallback
 from frame.compose import compose, config_folder
-from frame.data.base import Batch, DataSet, Source, whole_batch
+from frame.data.base import Batch, DataSet, Source, Wrapped, whole_batch
 from frame.evaluation.base import Predicts, evaluating, given
 from frame.mistakes import Mistake, NoNumber, choices
 from frame.models.base import AdversarialModel, Model
@@ -29,40 +29,18 @@ from frame.stored import resolved
 ROWS = 4
 
 
-class Head(DataSet):
+class Head(Wrapped):
     """The first rows of every split of another data set, which is compared and checked as a whole."""
 
     def __init__(self, data: DataSet, n_rows: int) -> None:
-        super().__init__()
-        self.data, self.n_rows, self.splits, self.absent = data, n_rows, data.splits, data.absent
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
-
-    @property
-    def n_classes(self) -> int | None:
-        return self.data.n_classes
-
-    @property
-    def classes(self) -> Sequence[str] | None:
-        return self.data.classes
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return self.data.keys
+        super().__init__(data)
+        self.n_rows = n_rows
 
     def load(self, split: str) -> Source:
         return Rows(self.data.split(split), self.n_rows)
 
     def training(self) -> Source:
         return Rows(self.data.training(), self.n_rows)
-
-    def identity(self, split: str) -> dict[str, Any]:
-        return self.data.identity(split)
-
-    def limit_labels(self, n_classes: int) -> None:
-        self.data.limit_labels(n_classes)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["data"], name)

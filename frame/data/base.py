@@ -160,6 +160,36 @@ class DataSet:
         return self.split("train")
 
 
+class Wrapped(DataSet):
+    """Another data set, of which a subclass changes the rows: what is known of it is asked there."""
+
+    def __init__(self, data: DataSet) -> None:
+        super().__init__()
+        self.data, self.splits, self.absent = data, data.splits, data.absent
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def n_classes(self) -> int | None:
+        return self.data.n_classes
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        return self.data.classes
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.data.keys
+
+    def identity(self, split: str) -> dict[str, Any]:
+        return self.data.identity(split)
+
+    def limit_labels(self, n_classes: int) -> None:
+        self.data.limit_labels(n_classes)
+
+
 def class_names(data: DataSet) -> list[str] | None:
     """A data set's `classes` where they are a list of names, and not another thing that somebody calls so."""
     names: Any = data.classes

@@ -1,17 +1,17 @@
 """Random views of another data set's pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from frame.data.base import Batch, DataSet, Resident, Seeded, Source
+from frame.data.base import Batch, Resident, Seeded, Source, Wrapped
 from frame.data.per_sample import as_data_set
 from frame.mistakes import at_least
 
 
-class Views(DataSet):
+class Views(Wrapped):
     """The same rows, and 'views' beside them: `n_views` tensors like 'x', augmented independently of one another.
 
     'x' stays as it was, unless `train_on_view`. In every split the views are drawn afresh at each use, on the whole
@@ -32,34 +32,14 @@ class Views(DataSet):
     def __init__(
         self, data: Any, augmentations: Mapping[str, nn.Module], n_views: int = 2, train_on_view: bool = False
     ) -> None:
-        super().__init__()
         at_least(1, n_views=n_views)
-        self.data = as_data_set(data)
-        self.splits, self.absent = self.data.splits, self.data.absent
+        super().__init__(as_data_set(data))
         self.augmentations, self.n_views = tuple(augmentations.values()), n_views
         self.train_on_view = train_on_view
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
-
-    @property
-    def n_classes(self) -> int | None:
-        return self.data.n_classes
-
-    @property
-    def classes(self) -> Sequence[str] | None:
-        return self.data.classes
-
-    @property
     def keys(self) -> tuple[str, ...]:
         return (*self.data.keys, "views")
-
-    def identity(self, split: str) -> dict[str, Any]:
-        return self.data.identity(split)
-
-    def limit_labels(self, n_classes: int) -> None:
-        self.data.limit_labels(n_classes)
 
     def load(self, split: str) -> Source:
         source = self.data.split(split)
