@@ -20,9 +20,9 @@ from pathlib import Path
 from throughput import Screen, Ticks, pictures
 
 from frame.callbacks import Doctor
-from frame.compose import compose
-from frame.experiment import build, fit
-from frame.runs import RunFolder
+from frame.composition.compose import compose
+from frame.engine.experiment import build, fit
+from frame.runs.folder import RunFolder
 
 
 def trained(folder: Path, words: list[str], iterations: int, warm: int) -> tuple[float, float]:

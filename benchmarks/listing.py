@@ -28,9 +28,9 @@ UNITS = {"": "nats per picture", "/rate": "nats per picture", "/distortion": "na
 
 def make(study: Path, n_runs: int) -> None:
     """Runs of digits_VAE as training leaves them: settings of three parameters over five seeds, as in a sweep."""
-    from frame.compose import compose
-    from frame.runs import RunFolder
-    from frame.stored import resolved, stored
+    from frame.composition.compose import compose
+    from frame.composition.stored import resolved, stored
+    from frame.runs.folder import RunFolder
 
     study.mkdir(parents=True)
     (study / "sweep.yaml").write_text("method: grid\n")

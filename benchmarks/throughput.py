@@ -31,10 +31,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from frame.compose import compose
+from frame.composition.compose import compose
 from frame.data.MNIST import MNIST
-from frame.experiment import build, fit
-from frame.runs import RunFolder
+from frame.engine.experiment import build, fit
+from frame.runs.folder import RunFolder
 
 
 class Stopwatch:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:
-    from frame.listing import results as results
-    from frame.opening import load as load
-    from frame.opening import open as open
+    from frame.engine.opening import load as load
+    from frame.engine.opening import open as open
+    from frame.runs.listing import results as results
 
 
 def __getattr__(name: str) -> Any:
     if name in ("open", "load"):
-        from frame import opening
+        from frame.engine import opening
 
         return getattr(opening, name)
     if name == "results":
-        from frame.listing import results
+        from frame.runs.listing import results
 
         return results
     raise AttributeError(f"module 'frame' has no attribute {name!r}")

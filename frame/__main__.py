@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from frame.output import guarded
+from frame.common.output import guarded
 
 
 def _leave_out_the_working_folder() -> None:
@@ -17,7 +17,7 @@ def _leave_out_the_working_folder() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     with guarded():
         try:
-            from frame.cli import main as run
+            from frame.commands.main import main as run
         except KeyboardInterrupt:
             print("frame: interrupted", file=sys.stderr)
             return 130

@@ -10,9 +10,9 @@ from typing import Any
 from hydra.utils import get_class
 from matplotlib.figure import Figure
 
-from frame.listing import find
-from frame.studies.compare import Comparison, Row, compare
-from frame.studies.intervals import shown
+from frame.analysis.compare import Comparison, Row, compare
+from frame.analysis.intervals import shown
+from frame.runs.listing import find
 
 METRICS = {
     "linear_probe/Test": "linear probe",

@@ -12,7 +12,7 @@ from typing import Any
 OWN = Path(__file__).parent / "own"  # a user's own folder
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["frame.experiment", "frame.architectures.base", "frame.models.VAE", "sklearn.datasets", "optuna"]
+    ["frame.engine.experiment", "frame.architectures.base", "frame.models.VAE", "sklearn.datasets", "optuna"]
 )
 
 
@@ -28,7 +28,7 @@ def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) 
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     import torch
 
-    from frame.cli import main
+    from frame.commands.main import main
 
     torch.set_num_threads(1)  # two threads on networks this small only wait for each other
     code = main(words)

@@ -8,14 +8,14 @@ from torch.distributions import Distribution, Independent
 
 from frame.architectures import base
 from frame.architectures.layers import doubling, halving
-from frame.mistakes import Mistake, at_least
+from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
 
 
 def _smallest(channels: Sequence[int]) -> int:
     """Side of the last feature map: each entry of `channels` halves 32."""
     if not 1 <= len(channels) <= 5:
-        raise Mistake(f"channels={list(channels)}: each entry halves the picture of 32, so give 1 to 5 of them")
+        raise UserError(f"channels={list(channels)}: each entry halves the picture of 32, so give 1 to 5 of them")
     return int(32 // 2 ** len(channels))
 
 
@@ -28,7 +28,7 @@ class Encoder(ConditionalDistribution):
         scale_shift: sigma = softplus(rho + scale_shift).
 
     Raises:
-        Mistake: z_dim or a width is not positive, or there are more halvings than the picture has.
+        UserError: z_dim or a width is not positive, or there are more halvings than the picture has.
     """
 
     def __init__(self, z_dim: int, channels: Sequence[int], scale_shift: float = 0.0) -> None:
@@ -56,7 +56,7 @@ class Decoder(ConditionalDistribution):
         distribution: of the values, a discretised logistic over 256 levels by default.
 
     Raises:
-        Mistake: z_dim or a width is not positive, or there are more doublings than the picture has.
+        UserError: z_dim or a width is not positive, or there are more doublings than the picture has.
     """
 
     def __init__(

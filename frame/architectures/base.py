@@ -14,7 +14,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 
 from frame.architectures.distributions import CategoricalLevels, DiscretisedLogistic
 from frame.architectures.layers import mlp, start
-from frame.mistakes import Mistake, at_least
+from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution, Delta
 
 
@@ -27,7 +27,7 @@ class DiagonalNormal(ConditionalDistribution):
     """The prior p(z) = N(0, I); nothing is learned. forward() has batch_shape (), which broadcasts with any q(z|x).
 
     Raises:
-        Mistake: z_dim < 1.
+        UserError: z_dim < 1.
     """
 
     loc: Tensor
@@ -48,7 +48,7 @@ class UniformCube(ConditionalDistribution):
     """The prior p(z) = U[-1, 1]^z_dim, called like `DiagonalNormal`.
 
     Raises:
-        Mistake: z_dim < 1.
+        UserError: z_dim < 1.
     """
 
     high: Tensor
@@ -67,7 +67,7 @@ class DiagonalNormalHead(nn.Module):
     """The last layer of an encoder: features [..., n_in] -> N(mu, diag(sigma^2)), sigma = softplus(rho + scale_shift).
 
     Raises:
-        Mistake: z_dim < 1.
+        UserError: z_dim < 1.
     """
 
     def __init__(self, n_in: int, z_dim: int, scale_shift: float = 0.0) -> None:
@@ -86,7 +86,7 @@ class DeltaHead(nn.Module):
     """The last layer of a deterministic encoder: features [B, n_in] -> all mass at one z [B, z_dim].
 
     Raises:
-        Mistake: z_dim < 1.
+        UserError: z_dim < 1.
     """
 
     def __init__(self, n_in: int, z_dim: int) -> None:
@@ -126,13 +126,13 @@ class NormalPicture(PictureDistribution):
         loc_shift: added to the network's output; 0.5 starts at mid-grey.
 
     Raises:
-        Mistake: scale is not positive.
+        UserError: scale is not positive.
     """
 
     def __init__(self, scale: float = 1.0, loc_shift: float = 0.0) -> None:
         super().__init__()
         if not scale > 0:
-            raise Mistake(f"scale={scale}: it must be positive")
+            raise UserError(f"scale={scale}: it must be positive")
         self.scale = scale
         self.loc_shift = loc_shift
 
@@ -145,7 +145,7 @@ class CategoricalPicture(PictureDistribution):
     """Each value is one of `levels`, each level with a probability of its own.
 
     Raises:
-        Mistake: fewer than 2 levels.
+        UserError: fewer than 2 levels.
     """
 
     def __init__(self, levels: int = 256) -> None:
@@ -161,7 +161,7 @@ class DiscretisedLogisticPicture(PictureDistribution):
     """Each value is one of `levels`, by a rounded logistic variable with a location and a scale of its own.
 
     Raises:
-        Mistake: fewer than 2 levels.
+        UserError: fewer than 2 levels.
     """
 
     n_parameters = 2
@@ -191,7 +191,7 @@ class MLPEncoder(ConditionalDistribution):
         init: first weights of the hidden layers: 'torch', 'he' or 'glorot'.
 
     Raises:
-        Mistake: z_dim or a width is not positive, or an unknown `init`.
+        UserError: z_dim or a width is not positive, or an unknown `init`.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class MLPDecoder(ConditionalDistribution):
         init: first weights of the hidden layers: 'torch', 'he' or 'glorot'.
 
     Raises:
-        Mistake: z_dim or a width is not positive, or an unknown `init`.
+        UserError: z_dim or a width is not positive, or an unknown `init`.
     """
 
     def __init__(
@@ -270,7 +270,7 @@ class Predictor(ConditionalDistribution):
     """p(y|z): z [..., z_dim] -> Categorical over `n_classes`, batch_shape (...); linear unless `layers` are given.
 
     Raises:
-        Mistake: z_dim or a width is not positive, or fewer than 2 classes.
+        UserError: z_dim or a width is not positive, or fewer than 2 classes.
     """
 
     def __init__(

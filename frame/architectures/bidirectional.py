@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frame.architectures.layers import BatchNorm, check_widths
-from frame.mistakes import at_least
+from frame.common.errors import at_least
 from frame.models.base import ConditionalDistribution, Delta
 
 
@@ -57,7 +57,7 @@ class Encoder(ConditionalDistribution):
         layers: widths of the hidden layers, from x to z; one or more.
 
     Raises:
-        Mistake: z_dim or a width is not positive.
+        UserError: z_dim or a width is not positive.
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
@@ -91,7 +91,7 @@ class Generator(ConditionalDistribution):
         layers: widths of the hidden layers, from z to x; one or more.
 
     Raises:
-        Mistake: z_dim or a width is not positive.
+        UserError: z_dim or a width is not positive.
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
@@ -120,7 +120,7 @@ class Discriminator(nn.Module):
         layers: widths of the hidden layers; two or more, so that z is seen.
 
     Raises:
-        Mistake: z_dim or a width is not positive, or there are fewer than two layers.
+        UserError: z_dim or a width is not positive, or there are fewer than two layers.
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from torch.distributions import Independent
 
 from frame.architectures.base import DiagonalNormalHead, MLPDecoder, PictureDistribution
 from frame.architectures.layers import mlp, one_hot
-from frame.mistakes import at_least
+from frame.common.errors import at_least
 from frame.models.base import ConditionalDistribution
 
 
@@ -25,7 +25,7 @@ class Encoder(ConditionalDistribution):
         activation: after each hidden layer, ReLU by default.
 
     Raises:
-        Mistake: z_dim, n_classes or a width is not positive.
+        UserError: z_dim, n_classes or a width is not positive.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Decoder(ConditionalDistribution):
         distribution: of the values, Bernoulli by default.
 
     Raises:
-        Mistake: z_dim, n_classes or a width is not positive.
+        UserError: z_dim, n_classes or a width is not positive.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Independent
 
 from frame.architectures import base
 from frame.architectures.layers import doubling, halving, mlp
-from frame.mistakes import Mistake, at_least
+from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
 
 
@@ -17,13 +17,13 @@ def smallest(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
     """Height and width of the last feature map: each entry of `channels` halves a picture of `shape`.
 
     Raises:
-        Mistake: no channels, or more than the picture can be halved.
+        UserError: no channels, or more than the picture can be halved.
     """
     _, height, width = shape
     common = math.gcd(height, width)
     most = (common & -common).bit_length() - 1  # how often 2 divides both
     if not 1 <= len(channels) <= most:
-        raise Mistake(f"channels={list(channels)}: each entry halves the {height} x {width} pixels, give 1 to {most}")
+        raise UserError(f"channels={list(channels)}: each entry halves the {height} x {width} pixels, give 1 to {most}")
     return height // 2 ** len(channels), width // 2 ** len(channels)
 
 
@@ -38,7 +38,7 @@ class ConvEncoder(ConditionalDistribution):
         scale_shift: sigma = softplus(rho + scale_shift).
 
     Raises:
-        Mistake: z_dim or a width is not positive, or there are more halvings than the picture has.
+        UserError: z_dim or a width is not positive, or there are more halvings than the picture has.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ConvDecoder(ConditionalDistribution):
         distribution: of the values, Bernoulli by default.
 
     Raises:
-        Mistake: z_dim or a width is not positive, or there are more doublings than the picture has.
+        UserError: z_dim or a width is not positive, or there are more doublings than the picture has.
     """
 
     def __init__(

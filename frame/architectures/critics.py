@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from frame.architectures.convolutional import smallest
 from frame.architectures.layers import batch_normalised, halving, mlp
-from frame.mistakes import at_least
+from frame.common.errors import at_least
 
 
 class MLPCritic(nn.Module):
@@ -23,7 +23,7 @@ class MLPCritic(nn.Module):
         n_out: numbers for each row.
 
     Raises:
-        Mistake: a number or a width is not positive.
+        UserError: a number or a width is not positive.
     """
 
     def __init__(self, n_in: int, layers: Sequence[int], activation: nn.Module | None = None, n_out: int = 1) -> None:
@@ -52,7 +52,7 @@ class ConvCritic(nn.Module):
             statistics; not for a critic with a gradient penalty, whose rows must not see one another.
 
     Raises:
-        Mistake: a number or a width is not positive, or there are more halvings than the picture has.
+        UserError: a number or a width is not positive, or there are more halvings than the picture has.
     """
 
     def __init__(

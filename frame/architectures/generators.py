@@ -30,7 +30,7 @@ class MLPGenerator(MLPDecoder):
         activation: after each hidden layer, ReLU by default.
 
     Raises:
-        Mistake: z_dim or a width is not positive.
+        UserError: z_dim or a width is not positive.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ConvGenerator(ConvDecoder):
         channels: of the transposed convolutions, each of which doubles the picture.
 
     Raises:
-        Mistake: z_dim or a width is not positive, or there are more doublings than the picture has.
+        UserError: z_dim or a width is not positive, or there are more doublings than the picture has.
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int], channels: Sequence[int]) -> None:

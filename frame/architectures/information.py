@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from frame.architectures.base import MLPEncoder
 from frame.architectures.critics import MLPCritic
 from frame.architectures.layers import mlp
+from frame.common.errors import UserError, at_least, choices
 from frame.measures import information
-from frame.mistakes import Mistake, at_least, choices
 from frame.models.base import ConditionalDistribution, InformationEstimator
 
 PAIRS = ("all", "rolled")
@@ -29,7 +29,7 @@ class JointCritic(MLPCritic):
         activation: after each hidden layer, ReLU by default.
 
     Raises:
-        Mistake: a number or a width is not positive.
+        UserError: a number or a width is not positive.
     """
 
     def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
@@ -47,7 +47,7 @@ class SeparableCritic(nn.Module):
         activation: after each hidden layer, ReLU by default.
 
     Raises:
-        Mistake: a number or a width is not positive.
+        UserError: a number or a width is not positive.
     """
 
     def __init__(
@@ -88,20 +88,20 @@ class FromScores(InformationEstimator):
         pairs: 'all' or 'rolled', see above.
 
     Raises:
-        Mistake: an unknown `pairs`; from `forward`, a batch of one row.
+        UserError: an unknown `pairs`; from `forward`, a batch of one row.
     """
 
     def __init__(self, critic: nn.Module, pairs: str = "all") -> None:
         super().__init__()
         if pairs not in PAIRS:
-            raise Mistake(choices(str(pairs), PAIRS, kind="pairs"))
+            raise UserError(choices(str(pairs), PAIRS, kind="pairs"))
         self.critic = critic
         self.pairs = pairs
 
     def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         n = len(x)
         if n < 2:
-            raise Mistake("an estimate of information needs batches of at least 2 rows: change params.batch_size")
+            raise UserError("an estimate of information needs batches of at least 2 rows: change params.batch_size")
         if self.pairs == "all":
             scores = score_matrix(self.critic, x, y)
             return self.estimate(scores.diagonal(), information.off_diagonal(scores))
@@ -174,7 +174,7 @@ class MINE(FromScores):
         decay: of the moving average; 0 is the plain gradient.
 
     Raises:
-        Mistake: decay is not in [0, 1), or what `FromScores` says.
+        UserError: decay is not in [0, 1), or what `FromScores` says.
     """
 
     bound = "neither"
@@ -183,7 +183,7 @@ class MINE(FromScores):
     def __init__(self, critic: nn.Module, pairs: str = "all", decay: float = 0.99) -> None:
         super().__init__(critic, pairs)
         if not 0 <= decay < 1:
-            raise Mistake(f"decay={decay}: it lies in [0, 1), such as 0.99")
+            raise UserError(f"decay={decay}: it lies in [0, 1), such as 0.99")
         self.log_decay = math.log(decay) if decay > 0 else -math.inf
         self.log_rest = math.log1p(-decay)
         self.register_buffer("log_average", torch.tensor(0.0))
@@ -208,7 +208,7 @@ class SMILE(FromScores):
         tau: e^f is clipped to [e^-tau, e^tau].
 
     Raises:
-        Mistake: tau is not positive, or what `FromScores` says.
+        UserError: tau is not positive, or what `FromScores` says.
     """
 
     bound = "neither"
@@ -216,7 +216,7 @@ class SMILE(FromScores):
     def __init__(self, critic: nn.Module, pairs: str = "all", tau: float = 5.0) -> None:
         super().__init__(critic, pairs)
         if not tau > 0:
-            raise Mistake(f"tau={tau}: it must be positive, such as 5.0")
+            raise UserError(f"tau={tau}: it must be positive, such as 5.0")
         self.tau = tau
 
     def estimate(self, joint: Tensor, marginal: Tensor) -> dict[str, Tensor]:
@@ -254,7 +254,7 @@ class GaussianConditional(Conditional):
         activation: after each hidden layer, ReLU by default.
 
     Raises:
-        Mistake: a number or a width is not positive.
+        UserError: a number or a width is not positive.
     """
 
     def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
@@ -274,7 +274,7 @@ class CLUB(FromScores):
         pairs: as in `FromScores`.
 
     Raises:
-        Mistake: what `FromScores` says.
+        UserError: what `FromScores` says.
     """
 
     bound = "upper"

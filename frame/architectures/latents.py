@@ -8,7 +8,7 @@ from torch.distributions import Independent
 
 from frame.architectures.base import DiagonalNormalHead
 from frame.architectures.layers import mlp
-from frame.mistakes import at_least
+from frame.common.errors import at_least
 from frame.models.base import ConditionalDistribution
 
 
@@ -23,7 +23,7 @@ class GaussianMLP(ConditionalDistribution):
         scale_shift: sigma = softplus(rho + scale_shift).
 
     Raises:
-        Mistake: n_in, z_dim or a width is not positive.
+        UserError: n_in, z_dim or a width is not positive.
     """
 
     def __init__(

@@ -7,16 +7,16 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from frame.mistakes import Mistake, choices
+from frame.common.errors import UserError, choices
 from frame.models.base import mean_over_ranks
 
 
 def check_widths(name: str, widths: Sequence[int], least: int = 0) -> None:
-    """Raises Mistake where one of the widths is not a positive whole number, or there are fewer than `least`."""
+    """Raises UserError where one of the widths is not a positive whole number, or there are fewer than `least`."""
     if len(widths) < least:
-        raise Mistake(f"{name}={list(widths)}: give {least} or more widths")
+        raise UserError(f"{name}={list(widths)}: give {least} or more widths")
     if any(not isinstance(width, int) or width < 1 for width in widths):
-        raise Mistake(f"{name}={list(widths)}: every width must be a whole number of at least 1")
+        raise UserError(f"{name}={list(widths)}: every width must be a whole number of at least 1")
 
 
 def mlp(n_in: int, layers: Sequence[int], activation: nn.Module | None = None) -> nn.Sequential:
@@ -25,7 +25,7 @@ def mlp(n_in: int, layers: Sequence[int], activation: nn.Module | None = None) -
     `torch.nn.GLU` makes gated layers, (A x + a) * sigmoid(B x + b): it halves its input, so twice as much is computed.
 
     Raises:
-        Mistake: a width is not positive.
+        UserError: a width is not positive.
     """
     check_widths("layers", layers)
     widths = [n_in, *layers]
@@ -165,8 +165,8 @@ def start(network: nn.Module, init: str) -> None:
     """Draws first weights by the word that experiments use; 'torch' leaves its own, which are smaller than the others.
 
     Raises:
-        Mistake: there is no such word.
+        UserError: there is no such word.
     """
     if init not in FIRST_WEIGHTS:
-        raise Mistake(choices(str(init), FIRST_WEIGHTS, kind="init"))
+        raise UserError(choices(str(init), FIRST_WEIGHTS, kind="init"))
     FIRST_WEIGHTS[init](network)

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from frame.architectures.base import DiagonalNormalHead, diagonal_normal
 from frame.architectures.layers import mlp, one_hot
-from frame.mistakes import Mistake, at_least
+from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
 
 
@@ -73,7 +73,7 @@ class VampPrior(ConditionalDistribution):
         mean, std: of the pseudo-inputs' first values.
 
     Raises:
-        Mistake: z_dim < 1 or n_components < 1; when called, the model is conditioned on a class.
+        UserError: z_dim < 1 or n_components < 1; when called, the model is conditioned on a class.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class VampPrior(ConditionalDistribution):
     def forward(self, *given: Any) -> NormalMixture:
         encoder, *others = given
         if others:
-            raise Mistake("a VampPrior has no class: take ClassNormal, which has one, or DiagonalNormal")
+            raise UserError("a VampPrior has no class: take ClassNormal, which has one, or DiagonalNormal")
         q_z_given_u = encoder(self.pseudo_inputs.clamp(0, 1))  # batch_shape (K,)
         loc, scale = q_z_given_u.mean, q_z_given_u.stddev
         return NormalMixture(torch.zeros_like(loc[:, 0]), loc, scale)
@@ -100,7 +100,7 @@ class MixturePrior(ConditionalDistribution):
     means drawn from N(0, I).
 
     Raises:
-        Mistake: z_dim < 1 or n_components < 1.
+        UserError: z_dim < 1 or n_components < 1.
     """
 
     def __init__(self, z_dim: int, n_components: int) -> None:
@@ -188,7 +188,7 @@ class FlowPrior(ConditionalDistribution):
         layers: widths of the hidden layers of each coupling's network.
 
     Raises:
-        Mistake: a number is out of range.
+        UserError: a number is out of range.
     """
 
     loc: Tensor  # of the N(0, I) that the flow ends in
@@ -214,7 +214,7 @@ class ClassNormal(ConditionalDistribution):
         n_classes: the values of y.
 
     Raises:
-        Mistake: z_dim < 1, or fewer than 2 classes.
+        UserError: z_dim < 1, or fewer than 2 classes.
     """
 
     def __init__(self, z_dim: int, n_classes: int = 10) -> None:

@@ -12,7 +12,7 @@ from torch.distributions import Independent
 
 from frame.architectures import base
 from frame.architectures.layers import check_widths, doubling, halving
-from frame.mistakes import Mistake, at_least
+from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution, Delta
 
 
@@ -49,7 +49,7 @@ class Encoder(ConditionalDistribution):
         residual_channels: inner widths of the residual blocks.
 
     Raises:
-        Mistake: z_dim or a width is not positive, or the picture cannot be halved so often.
+        UserError: z_dim or a width is not positive, or the picture cannot be halved so often.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Encoder(ConditionalDistribution):
         super().__init__()
         at_least(1, z_dim=z_dim, halvings=len(channels))
         if any(side % 2 ** len(channels) for side in shape[1:]):
-            raise Mistake(f"channels={list(channels)}: each entry halves the picture {list(shape)}, so give fewer")
+            raise UserError(f"channels={list(channels)}: each entry halves the picture {list(shape)}, so give fewer")
         self.z_dim = z_dim
         width = channels[-1]
         self.hidden = nn.Sequential(
@@ -89,7 +89,7 @@ class Decoder(ConditionalDistribution):
         distribution: of the values, Bernoulli by default.
 
     Raises:
-        Mistake: z_dim or a width is not positive.
+        UserError: z_dim or a width is not positive.
     """
 
     def __init__(

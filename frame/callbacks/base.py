@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, Trainer
 
+from frame.common.errors import UserError
 from frame.data.base import DataSet
-from frame.mistakes import Mistake
 from frame.optimization.base import Optimization, Player
 
 
@@ -83,7 +83,7 @@ class Monitor(Callback):
 
     def __init__(self, monitor: str, mode: str | None = None, min_delta: float = 0.0) -> None:
         if mode not in ("max", "min", None):
-            raise Mistake(f"{type(self).__name__}: mode={mode} has to be max or min")
+            raise UserError(f"{type(self).__name__}: mode={mode} has to be max or min")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
         self.best: float | None = None
         self.waited = 0  # measurements since it was found
@@ -102,7 +102,7 @@ class Monitor(Callback):
             self.act(trainer, optimization, measurement, improved)
 
     def check(self, players: Mapping[str, Player]) -> None:
-        """Raises Mistake, before training starts, where it cannot act on these players."""
+        """Raises UserError, before training starts, where it cannot act on these players."""
 
     def improves(self, value: float, less: bool = False) -> bool:
         if value != value:  # NaN never improves

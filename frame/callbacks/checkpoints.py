@@ -9,11 +9,11 @@ import torch as torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import Measurement, Monitor, optimization_of
-from frame.checkpoints import FORMAT, write
-from frame.checkpoints import read as read
+from frame.common.durations import Duration
+from frame.common.output import say
 from frame.optimization.base import Optimization
-from frame.output import say
-from frame.units import Duration
+from frame.runs.checkpoints import FORMAT, write
+from frame.runs.checkpoints import read as read
 
 
 class LastCheckpoint(Callback):

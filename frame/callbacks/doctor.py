@@ -9,13 +9,13 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import Context, optimization_of
+from frame.common.durations import parse
+from frame.common.errors import UserError, at_least
+from frame.common.output import say
 from frame.data.base import Batch
 from frame.evaluation.base import batches, evaluating
 from frame.evaluation.vital_signs import vital_signs
-from frame.mistakes import Mistake, at_least
 from frame.optimization.base import Optimization
-from frame.output import say
-from frame.units import parse
 
 Signs = Mapping[str, float]
 WINDOW = 50  # iterations whose mean loss is one value of the history
@@ -52,7 +52,7 @@ DIAGNOSES = (
         ("information",),
         lambda signs: signs["information"] < 0.02,
         "no latent tells one row from another: of {n_latents:.0f}, the best carries {information:.1g} nats. Try a "
-        "smaller weight of the KL, one that rises from 0 (frame.coefficients.Linear), or a weaker decoder",
+        "smaller weight of the KL, one that rises from 0 (frame.common.schedules.Linear), or a weaker decoder",
     ),
     Diagnosis(
         "dimensional collapse",
@@ -108,7 +108,7 @@ class Doctor(Callback):
         share: of the time of training that judging may take; it waits where it would take more. 1 never waits.
 
     Raises:
-        Mistake: a number is out of range, or check_every is no duration.
+        UserError: a number is out of range, or check_every is no duration.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Doctor(Callback):
         at_least(32, n_samples=n_samples)
         at_least(1, patience=patience)
         if not 0 < share <= 1:
-            raise Mistake(f"doctor.share={share}: it lies in (0, 1]")
+            raise UserError(f"doctor.share={share}: it lies in (0, 1]")
         self.every = parse(check_every, key="doctor.check_every")
         self.n_samples, self.patience, self.share = n_samples, patience, share
         self.next_at = 0.0

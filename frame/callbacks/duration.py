@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import optimization_of
-from frame.units import Duration
+from frame.common.durations import Duration
 
 
 class TrainDuration(Callback):

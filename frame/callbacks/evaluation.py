@@ -7,11 +7,11 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import Context, Listens, Measurement, optimization_of
+from frame.common.durations import Duration, parse
+from frame.common.errors import UserError
+from frame.common.output import say
 from frame.evaluation.base import Evaluation, LogEntry, evaluating
-from frame.mistakes import Mistake
 from frame.optimization.base import Optimization
-from frame.output import say
-from frame.units import Duration, parse
 
 
 class EvaluationCallback(Callback):
@@ -73,7 +73,7 @@ class EvaluationCallback(Callback):
                 found = trainer.strategy.broadcast(found)
         assert found is not None
         if isinstance(found, BaseException):
-            if not self.succeeded and not isinstance(found, Mistake):
+            if not self.succeeded and not isinstance(found, UserError):
                 raise found
             return
         self.succeeded = True
@@ -93,7 +93,7 @@ class EvaluationCallback(Callback):
                 entry = self.evaluator.evaluate(model, self.context.data)
             entry.check()
             took = time.monotonic() - started
-        except Mistake as mistake:  # collapsed or diverged codes: what is asked for was checked before training
+        except UserError as mistake:  # collapsed or diverged codes: what is asked for was checked before training
             if not self.without:
                 say(f"{self.name} has no number at iteration {iteration}; training goes on: {mistake}")
                 if self.context.run is not None:

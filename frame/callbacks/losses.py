@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import ReadsLosses, optimization_of
-from frame.names import apart
+from frame.runs.names import apart
 
 
 class LossLog(Callback):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from lightning.pytorch import Trainer
 
 from frame.callbacks.base import Measurement, Monitor
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 from frame.optimization.base import Optimization, Player
 
 
@@ -30,12 +30,12 @@ class ReduceOnPlateau(Monitor):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         if not 0 < factor < 1:
-            raise Mistake(f"ReduceOnPlateau: factor={factor} has to lie between 0 and 1")
+            raise UserError(f"ReduceOnPlateau: factor={factor} has to lie between 0 and 1")
         self.factor, self.patience, self.min_lr = factor, patience, min_lr
 
     def check(self, players: Mapping[str, Player]) -> None:
         if any(player.schedule for player in players.values()):
-            raise Mistake("ReduceOnPlateau and optimization.schedule both set the learning rate: remove one of them")
+            raise UserError("ReduceOnPlateau and optimization.schedule both set the learning rate: remove one of them")
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
         if self.waited > self.patience:

@@ -9,9 +9,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import Measurement, Monitor, optimization_of
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
+from frame.common.output import say
 from frame.optimization.base import Optimization
-from frame.output import say
 
 
 class EarlyStopping(Monitor):
@@ -25,7 +25,7 @@ class EarlyStopping(Monitor):
     def __init__(self, monitor: str, patience: int = 3, mode: str | None = None, min_delta: float = 0.0) -> None:
         super().__init__(monitor, mode, min_delta)
         if patience < 1:
-            raise Mistake(f"EarlyStopping: patience={patience} has to be at least 1")
+            raise UserError(f"EarlyStopping: patience={patience} has to be at least 1")
         self.patience = patience
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:

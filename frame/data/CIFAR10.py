@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError
+from frame.common.files import write_whole
 from frame.data.files import download, missing
 from frame.data.formats import broken, read_pickle
 from frame.data.memory import OfficialSplits
-from frame.files import write_whole
-from frame.mistakes import Mistake
 
 
 class CIFAR10(OfficialSplits):
@@ -30,7 +30,7 @@ class CIFAR10(OfficialSplits):
         n_valid: rows of 'valid'; 0 trains on all 50,000.
 
     Raises:
-        Mistake: a value out of range; from `load`, a file that is missing or broken.
+        UserError: a value out of range; from `load`, a file that is missing or broken.
     """
 
     shape = (3, 32, 32)
@@ -92,4 +92,4 @@ class CIFAR10(OfficialSplits):
         except (tarfile.TarError, EOFError, zlib.error, KeyError, AssertionError) as error:
             raise broken(archive, str(error.args[0]) if error.args else "it ends early") from error
         except OSError as error:
-            raise Mistake(f"{archive} cannot be unpacked into {self.data_root}: {error}") from error
+            raise UserError(f"{archive} cannot be unpacked into {self.data_root}: {error}") from error

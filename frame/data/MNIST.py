@@ -21,7 +21,7 @@ class MNIST(OfficialSplits):
         n_valid: rows of 'valid'; 0 trains on all 60,000.
 
     Raises:
-        Mistake: a value out of range; from `load`, a file that is missing or broken.
+        UserError: a value out of range; from `load`, a file that is missing or broken.
     """
 
     shape = (1, 28, 28)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 CHANNELS = (1, 3, 4)
 KINDS = {"O": "objects", "U": "words", "S": "bytes", "V": "records", "M": "dates", "m": "times", "c": "complex numbers"}
@@ -21,16 +21,16 @@ def as_tensor(value: Any, what: str) -> Tensor:
     Any byte order, any strides, memory-mapped or not; a masked array where nothing is masked.
 
     Raises:
-        Mistake: it holds objects, words, complex numbers, masked values, or is none of these.
+        UserError: it holds objects, words, complex numbers, masked values, or is none of these.
     """
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.count_masked(value):
-            raise Mistake(f"{what} has {np.ma.count_masked(value)} masked values: fill them, or leave their rows out")
+            raise UserError(f"{what} has {np.ma.count_masked(value)} masked values: fill them, or leave their rows out")
         value = value.data
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         if array.dtype.kind in KINDS:
-            raise Mistake(f"{what} holds {KINDS[array.dtype.kind]} (numpy's {array.dtype}): give numbers")
+            raise UserError(f"{what} holds {KINDS[array.dtype.kind]} (numpy's {array.dtype}): give numbers")
         if array.dtype == np.longdouble and array.dtype.itemsize > 8:
             array = array.astype(np.float64)
         # in one piece, writable, in the machine's order of bytes
@@ -38,11 +38,13 @@ def as_tensor(value: Any, what: str) -> Tensor:
     try:
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Mistake(f"{what} as {type(value).__name__}: give a tensor, an array, a number or a picture") from error
+        raise UserError(f"{what} as {type(value).__name__}: give a tensor, an array, a number or a picture") from error
     if tensor.is_complex():
-        raise Mistake(f"{what} holds complex numbers ({tensor.dtype}): give real ones, such as both parts as channels")
+        raise UserError(
+            f"{what} holds complex numbers ({tensor.dtype}): give real ones, such as both parts as channels"
+        )
     if tensor.layout != torch.strided:
-        raise Mistake(f"{what} is a sparse tensor: give x.to_dense()")
+        raise UserError(f"{what} is a sparse tensor: give x.to_dense()")
     return tensor.detach()
 
 
@@ -52,11 +54,11 @@ def stored_rows(x: Any, what: str) -> Tensor:
     Truth values become black and white pictures. uint8 pictures [N, H, W, C] become [N, C, H, W].
 
     Raises:
-        Mistake: there is a NaN or an infinite number, or whole numbers or floats that look like pictures of 0 to 255.
+        UserError: there is a NaN or an infinite number, or whole numbers or floats that look like pictures of 0 to 255.
     """
     x = as_tensor(x, what)
     if x.dim() == 0:
-        raise Mistake(f"{what} is a single number: give rows [N, ...]")
+        raise UserError(f"{what} is a single number: give rows [N, ...]")
     if x.dtype == torch.uint8 and channels_last(x.shape[1:]):
         x = x.permute(0, 3, 1, 2).contiguous()
     return finite(plain(x, what, x.dim() - 1), what)
@@ -66,7 +68,7 @@ def plain(x: Tensor, what: str, n_dims: int) -> Tensor:
     """A model's types: truth values to uint8, floats to float32; `n_dims` are a row's.
 
     Raises:
-        Mistake: whole numbers, or floats from 0 to 255, that look like pictures.
+        UserError: whole numbers, or floats from 0 to 255, that look like pictures.
     """
     if x.dtype == torch.bool:
         return x.to(torch.uint8).mul_(255)
@@ -74,10 +76,10 @@ def plain(x: Tensor, what: str, n_dims: int) -> Tensor:
     if x.is_floating_point():
         # a float of 0 to 255 is taken as it is, 255 times too bright
         if looks and 1 < x.max() <= 255 and x.min() >= 0 and bool((x == x.round()).all()) and x.max() > 15:
-            raise Mistake(f"{what} has pictures of whole numbers up to {x.max():g} as {_name(x)}: {_AS_BYTES}")
+            raise UserError(f"{what} has pictures of whole numbers up to {x.max():g} as {_name(x)}: {_AS_BYTES}")
         return x.float()
     if looks and x.dtype != torch.uint8:
-        raise Mistake(f"{what} has pictures as {_name(x)}: {_AS_BYTES}")
+        raise UserError(f"{what} has pictures as {_name(x)}: {_AS_BYTES}")
     return x
 
 
@@ -85,11 +87,11 @@ _AS_BYTES = "give 0 to 255 as uint8, or floats of 0 to 1"
 
 
 def finite(x: Tensor, what: str) -> Tensor:
-    """x; raises Mistake where a number in it is NaN or infinite, with the first row that has one."""
+    """x; raises UserError where a number in it is NaN or infinite, with the first row that has one."""
     if x.is_floating_point() and not x.isfinite().all():
         rows = (~x.isfinite()).reshape(len(x), -1).any(1) if x.dim() > 0 else torch.tensor([True])
         row = int(rows.nonzero()[0])
-        raise Mistake(f"{what} is NaN or infinite in {int(rows.sum())} of {len(rows)} rows, first in row {row}")
+        raise UserError(f"{what} is NaN or infinite in {int(rows.sum())} of {len(rows)} rows, first in row {row}")
     return x
 
 
@@ -107,10 +109,10 @@ def picture(value: Any, what: str) -> np.ndarray:
     """A picture of PIL as bytes [H, W] or [H, W, C]: palettes and other colours as RGB, black and white as grey.
 
     Raises:
-        Mistake: it has more than 8 bits a channel.
+        UserError: it has more than 8 bits a channel.
     """
     if value.mode[0] in "IF":
-        raise Mistake(
+        raise UserError(
             f"{what} is a picture of {depth(value.mode)}: give one of 8 bits, or an array of floats of 0 to 1"
         )
     return np.array(value.convert(PLAIN.get(value.mode, value.mode)))

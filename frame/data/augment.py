@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frame.mistakes import Mistake, at_least
+from frame.common.errors import UserError, at_least
 
 
 def uniform(n: int, low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -35,22 +35,22 @@ class Affine(nn.Module):
         shear: largest angle, degrees, below 90.
 
     Raises:
-        Mistake: a value out of range; from `forward`, rows that are no pictures.
+        UserError: a value out of range; from `forward`, rows that are no pictures.
     """
 
     def __init__(self, rotation: float, shift: float, scale: Sequence[float], shear: float) -> None:
         super().__init__()
         at_least(0, rotation=rotation, shift=shift, shear=shear)
         if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-            raise Mistake(f"scale={list(scale)}: give the smallest and the largest factor, such as [0.9, 1.1]")
+            raise UserError(f"scale={list(scale)}: give the smallest and the largest factor, such as [0.9, 1.1]")
         if shear >= 90:
-            raise Mistake(f"shear={shear}: it must be below 90 degrees")
+            raise UserError(f"shear={shear}: it must be below 90 degrees")
         self.rotation, self.shift, self.shear = math.radians(rotation), float(shift), math.radians(shear)
         self.scale = (float(scale[0]), float(scale[1]))
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if x.dim() != 4:
-            raise Mistake(f"Affine needs pictures [B, C, H, W], not rows {list(x.shape)}: use data that has pictures")
+            raise UserError(f"Affine needs pictures [B, C, H, W], not rows {list(x.shape)}: use data that has pictures")
         n, _, height, width = x.shape
         a = uniform(n, -self.rotation, self.rotation, x, generator)
         k = uniform(n, -self.shear, self.shear, x, generator).tan()
@@ -70,13 +70,13 @@ class Drop(nn.Module):
     """Each pixel, in all of its channels, is set to 0 with probability p.
 
     Raises:
-        Mistake: p is not in [0, 1].
+        UserError: p is not in [0, 1].
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         if not 0 <= p <= 1:
-            raise Mistake(f"p={p}: a probability lies between 0 and 1")
+            raise UserError(f"p={p}: a probability lies between 0 and 1")
         self.p = p
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -88,7 +88,7 @@ class Rotation(Affine):
     """Each picture rotated about its centre by U[-degrees, degrees]; what comes in is black.
 
     Raises:
-        Mistake: degrees < 0; from `forward`, rows that are no pictures.
+        UserError: degrees < 0; from `forward`, rows that are no pictures.
     """
 
     def __init__(self, degrees: float) -> None:
@@ -99,7 +99,7 @@ class Noise(nn.Module):
     """x + N(0, std^2) in every number, cut to [0, 1].
 
     Raises:
-        Mistake: std < 0.
+        UserError: std < 0.
     """
 
     def __init__(self, std: float) -> None:

@@ -6,9 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError, choices
 from frame.data.identity import compare_classes, compare_split, identity_of
 from frame.data.labels import check_range, class_numbers
-from frame.mistakes import Mistake, choices
 
 # 'x': [B, *shape] · 'y': [B] · 'factors': [B, K] · 'views': V x [B, *shape] · 'env': [B] · 'index': [B]
 Batch = dict[str, Any]  # a Tensor each, and 'views' a list of them; Any spares every method a cast
@@ -84,7 +84,7 @@ class DataSet:
         """Reads one split.
 
         Raises:
-            Mistake: its files are missing or broken.
+            UserError: its files are missing or broken.
         """
         raise NotImplementedError
 
@@ -92,16 +92,16 @@ class DataSet:
         """The split called `name`, read once.
 
         Raises:
-            Mistake: there is no such split, a label is out of range, or its rows are others than `expect` was told.
+            UserError: there is no such split, a label is out of range, or its rows are others than `expect` was told.
         """
         if name not in self.splits:
-            raise Mistake(self.absent.get(name) or choices(name, self.splits, kind="split"))
+            raise UserError(self.absent.get(name) or choices(name, self.splits, kind="split"))
         if name not in self._loaded:
             self._loaded[name] = self.load(name)
             try:
                 self._check_labels(name)
                 self._compare(name)
-            except Mistake:
+            except UserError:
                 del self._loaded[name]
                 raise
         return self._loaded[name]
@@ -132,7 +132,7 @@ class DataSet:
         """From now on labels are 0 .. n_classes - 1, as a model takes them.
 
         Raises:
-            Mistake: one of a split that is read already is not; later from `split`, or where a row is read.
+            UserError: one of a split that is read already is not; later from `split`, or where a row is read.
         """
         self._n_labels = n_classes
         for name in self._loaded:

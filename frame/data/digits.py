@@ -16,7 +16,7 @@ class Digits(DataSet):
         binarize: 'none', 'dynamic' or 'static', see `InMemory`.
 
     Raises:
-        Mistake: an unknown `binarize`.
+        UserError: an unknown `binarize`.
     """
 
     shape = (1, 8, 8)

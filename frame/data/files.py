@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 
 def find(folder: Path, names: Sequence[str]) -> Path | None:
@@ -12,9 +12,9 @@ def find(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def missing(data_set: str, name: str, folder: Path) -> Mistake:
+def missing(data_set: str, name: str, folder: Path) -> UserError:
     """One line: which file, where it was looked for, what to do."""
-    return Mistake(
+    return UserError(
         f"{data_set}: {name} is missing in {folder}: set device.data_root to the folder that has it, "
         "or device.download_files=true to fetch it"
     )
@@ -32,7 +32,7 @@ def download(data_set: str, path: Path, mirrors: Sequence[str], known_hash: str)
         known_hash: '<algorithm>:<hexadecimal digest>'.
 
     Raises:
-        Mistake: no mirror gave a file with that hash, or it cannot be written.
+        UserError: no mirror gave a file with that hash, or it cannot be written.
     """
     import pooch  # here and not above: it costs 0.2 s, and most runs fetch nothing
 
@@ -46,7 +46,7 @@ def download(data_set: str, path: Path, mirrors: Sequence[str], known_hash: str)
             return path
         except (OSError, ValueError) as error:  # all of requests' errors are OSErrors; a wrong hash is a ValueError
             reasons.append(_reason(error, path.parent))
-    raise Mistake(
+    raise UserError(
         f"{data_set}: {path.name} could not be fetched ({'; '.join(dict.fromkeys(reasons))}): put it into "
         f"{path.parent} yourself, or set device.data_root to the folder that has it"
     )

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from frame.common.errors import UserError
 from frame.data.identity import listed
 from frame.data.labels import share
-from frame.mistakes import Mistake
 
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()  # in any case
@@ -52,7 +52,7 @@ def look_through(folder: Path) -> Found:
     """All pictures below a folder, through links to folders and files, too; hidden files and junk are left out.
 
     Raises:
-        Mistake: a folder cannot be read, or a link leads to a folder that it lies in.
+        UserError: a folder cannot be read, or a link leads to a folder that it lies in.
     """
     found = Found()
     for place, files in _folders(folder, (os.path.realpath(folder),)):
@@ -76,7 +76,7 @@ def _folders(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, list[
         with os.scandir(folder) as entries:
             here = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise Mistake(f"Images: {folder} cannot be read: {error.strerror}") from None
+        raise UserError(f"Images: {folder} cannot be read: {error.strerror}") from None
     inner = [entry for entry in here if entry.is_dir()]
     yield folder, [entry for entry in here if not entry.is_dir() and not _is_junk(entry.name)]
     for entry in inner:
@@ -84,7 +84,7 @@ def _folders(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, list[
             continue
         real = os.path.realpath(entry.path)
         if real in above:
-            raise Mistake(f"Images: {entry.path} is a link to a folder that it lies in: remove it")
+            raise UserError(f"Images: {entry.path} is a link to a folder that it lies in: remove it")
         yield from _folders(folder / entry.name, (*above, real))
 
 
@@ -125,7 +125,7 @@ def split_folders(root: Path, found: Found) -> dict[str, str]:
     """For each split the name of its folder directly below `root`; empty where the folder is not cut into splits.
 
     Raises:
-        Mistake: two folders for one split, splits beside other folders or pictures, no 'train', or splits in classes.
+        UserError: two folders for one split, splits beside other folders or pictures, no 'train', or splits in classes.
     """
     tops: dict[str, list[Path]] = {}
     for path in found.pictures:
@@ -136,19 +136,19 @@ def split_folders(root: Path, found: Found) -> dict[str, str]:
         if split is None:
             continue
         if split in named and named[split] != top:
-            raise Mistake(f"Images: {named[split]}/ and {top}/ in {root} are both '{split}': keep one")
+            raise UserError(f"Images: {named[split]}/ and {top}/ in {root} are both '{split}': keep one")
         named[split] = top
     others = sorted(top for top in tops if top and top not in named.values())
     are = listed([f"{name}/" for name in named.values()])
     if named and others:
-        raise Mistake(
+        raise UserError(
             f"Images: {listed([f'{name}/' for name in others], 3)} beside {are} in {root}: some are splits by their "
             "names and some are not; move all pictures into the splits, or rename them"
         )
     if named and "" in tops:
-        raise Mistake(f"Images: {tops[''][0]} lies beside {are} in {root}: move it into one of them")
+        raise UserError(f"Images: {tops[''][0]} lies beside {are} in {root}: move it into one of them")
     if named and "train" not in named:
-        raise Mistake(
+        raise UserError(
             f"Images: {root} has {are} and no train/: name the folder to train on train/, or rename the others"
         )
     if not named:
@@ -160,7 +160,7 @@ def _refuse_splits_in_classes(root: Path, paths: Sequence[Path]) -> None:
     inside = [path for path in paths if len(path.parts) > 2 and split_of(path.parts[1])]
     if inside and len({split_of(path.parts[1]) for path in inside}) > 1:
         first = inside[0]
-        raise Mistake(
+        raise UserError(
             f"Images: {first.parent} in {root} is a split within a class: move it to "
             f"{first.parts[1]}/{first.parts[0]}, and the others likewise"
         )
@@ -172,7 +172,7 @@ def class_names(parts: Mapping[str, tuple[Path, Sequence[Path]]], root: Path) ->
     In alphabetical order; in that of the numbers where all of them are numbers.
 
     Raises:
-        Mistake: pictures beside class folders, names that differ only by case or by how accents are written, a class
+        UserError: pictures beside class folders, names that differ only by case or by how accents are written, a class
             that 'train' lacks, or a single folder that only holds others.
     """
     by_split = {split: {path.parts[0] for path in paths if len(path.parts) > 1} for split, (_, paths) in parts.items()}
@@ -180,12 +180,12 @@ def class_names(parts: Mapping[str, tuple[Path, Sequence[Path]]], root: Path) ->
     for base, paths in parts.values():
         beside = [path for path in paths if len(path.parts) == 1]
         if every and beside:
-            raise Mistake(f"Images: {beside[0]} lies beside class folders in {base}: move it into one of them")
+            raise UserError(f"Images: {beside[0]} lies beside class folders in {base}: move it into one of them")
     alike: dict[str, str] = {}
     for name in sorted(every):
         other = alike.setdefault(folder_name(name).casefold(), name)
         if other != name and not (folder_name(other) == folder_name(name) and _never_together(other, name, by_split)):
-            raise Mistake(
+            raise UserError(
                 f"Images: the class folders {other!a} and {name!a} in {root} differ only by case or by how accents are "
                 "written: give one of them another name, or put them together"
             )
@@ -193,7 +193,7 @@ def class_names(parts: Mapping[str, tuple[Path, Sequence[Path]]], root: Path) ->
     for split, folders in by_split.items():
         unknown = sorted({folder_name(name) for name in folders} - train)
         if unknown and split != "train" and train:
-            raise Mistake(
+            raise UserError(
                 f"Images: '{split}' has the classes {listed(unknown)}, which 'train' lacks, in {root}: a model cannot "
                 "learn them; move them out, or give 'train' some"
             )
@@ -211,7 +211,7 @@ def _refuse_one_folder_of_folders(parts: Mapping[str, tuple[Path, Sequence[Path]
     paths = [path for _, some in parts.values() for path in some]
     if len({path.parts[1] for path in paths if len(path.parts) > 2}) > 1 and all(len(path.parts) > 2 for path in paths):
         top = paths[0].parts[0]
-        raise Mistake(
+        raise UserError(
             f"Images: all pictures in {root} lie in folders within {top}/, which would be the only class: "
             f"set data.root to the folder that has the classes or the splits, such as {root / top}"
         )

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 _UNSIGNED_BYTE = 0x08
 
 
-def broken(path: Path, why: str) -> Mistake:
-    return Mistake(f"{path} is broken ({why}): remove it and fetch it again")
+def broken(path: Path, why: str) -> UserError:
+    return UserError(f"{path} is broken ({why}): remove it and fetch it again")
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
@@ -29,7 +29,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     (http://yann.lecun.com/exdb/mnist/).
 
     Raises:
-        Mistake: the file is truncated, has bytes left over, is no IDX file of bytes, or holds another shape.
+        UserError: the file is truncated, has bytes left over, is no IDX file of bytes, or holds another shape.
     """
     content = _read(path)
     if path.suffix == ".gz":
@@ -55,7 +55,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Mistake(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _times(shape: tuple[int, ...]) -> str:
@@ -97,7 +97,7 @@ def read_pickle(path: Path) -> Any:
     Strings that Python 2 wrote come out as bytes.
 
     Raises:
-        Mistake: the file is truncated, is no pickle, or asks for anything else.
+        UserError: the file is truncated, is no pickle, or asks for anything else.
     """
     file = io.BytesIO(_read(path))
     try:

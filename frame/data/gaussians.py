@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError, at_least
 from frame.data.base import Batch, DataSet, Source
 from frame.measures.information import gaussian_correlation, gaussian_information
-from frame.mistakes import Mistake, at_least
 
 
 class Gaussians(DataSet):
@@ -26,7 +26,7 @@ class Gaussians(DataSet):
         n_held_out: rows of 'valid', and of 'test'.
 
     Raises:
-        Mistake: both or neither of information and rho are given, or a number is out of range.
+        UserError: both or neither of information and rho are given, or a number is out of range.
     """
 
     keys = ("x", "views")
@@ -43,13 +43,13 @@ class Gaussians(DataSet):
         super().__init__()
         at_least(1, dim=dim, n_rows=n_rows, n_held_out=n_held_out)
         if (information is None) == (rho is None):
-            raise Mistake("Gaussians: give one of information (nats) and rho, and leave the other null")
+            raise UserError("Gaussians: give one of information (nats) and rho, and leave the other null")
         if information is not None:
             at_least(0, information=information)
             rho = gaussian_correlation(information, dim)
         assert rho is not None
         if not -1 < rho < 1:
-            raise Mistake(f"rho={rho}: a correlation with finite information lies between -1 and 1")
+            raise UserError(f"rho={rho}: a correlation with finite information lies between -1 and 1")
         self.rho, self.dim, self.cubic = float(rho), dim, cubic
         self.n_rows, self.n_held_out = n_rows, n_held_out
 

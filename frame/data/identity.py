@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 SAMPLED = 64  # rows whose pixels are looked at
 KINDS = {"labels": "labels", "x": "pictures", "files": "files (by name and size)"}
 
 
-class DataChanged(Mistake):
+class DataChanged(UserError):
     """The data are not those that a run was trained on."""
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError
 from frame.data.arrays import PLAIN, depth
 from frame.data.base import DataSet, Source
 from frame.data.folders import (
@@ -25,7 +26,6 @@ from frame.data.folders import (
 )
 from frame.data.identity import digest
 from frame.data.memory import InMemory, check_binarize
-from frame.mistakes import Mistake
 
 # whatever a suffix says: EPS starts a program; the reader of JPEG reads MPO, too
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -52,7 +52,7 @@ class Images(DataSet):
         n_valid, n_test: parts to hold out, each in [0, 1).
 
     Raises:
-        Mistake: a value out of range; from `split`, a folder that is missing or empty or can be read in two ways, or
+        UserError: a value out of range; from `split`, a folder that is missing or empty or can be read in two ways, or
             pictures that are broken, with what is wrong with them.
     """
 
@@ -68,11 +68,11 @@ class Images(DataSet):
         super().__init__()
         check_binarize(binarize)
         if size < 1:
-            raise Mistake(f"Images: size={size} must be at least 1 pixel")
+            raise UserError(f"Images: size={size} must be at least 1 pixel")
         if channels not in (1, 3):
-            raise Mistake(f"Images: channels={channels} must be 1 (grey) or 3 (colour)")
+            raise UserError(f"Images: channels={channels} must be 1 (grey) or 3 (colour)")
         if not (0 <= n_valid and 0 <= n_test and n_valid + n_test < 1):
-            raise Mistake(
+            raise UserError(
                 f"Images: n_valid={n_valid} and n_test={n_test} must be parts of 1 that leave some for training"
             )
         self.root, self.size, self.channels, self.binarize = Path(root).expanduser(), size, channels, binarize
@@ -102,12 +102,12 @@ class Images(DataSet):
     def _paths(self) -> dict[str, tuple[Path, list[Path]]]:
         """For each split the folder and its pictures' paths below it."""
         if self.root.is_file():
-            raise Mistake(f"Images: {self.root} is a file: unpack an archive, and set data.root to the folder")
+            raise UserError(f"Images: {self.root} is a file: unpack an archive, and set data.root to the folder")
         if not self.root.is_dir():
-            raise Mistake(f"Images: there is no folder {self.root}: set data.root to your folder of pictures")
+            raise UserError(f"Images: there is no folder {self.root}: set data.root to your folder of pictures")
         found = look_through(self.root)
         if not found.pictures:
-            raise Mistake(self._nothing(self.root, found))
+            raise UserError(self._nothing(self.root, found))
         if found.said:
             self._say(f"left out {found.said}")
         folders = split_folders(self.root, found)
@@ -135,7 +135,7 @@ class Images(DataSet):
     def split(self, name: str) -> Source:
         base, paths = self._paths.get(name, (self.root, []))
         if name in self.splits and not paths:
-            raise Mistake(f"Images: there are no pictures ({', '.join(sorted(SUFFIXES))}) for '{name}' in {base}")
+            raise UserError(f"Images: there are no pictures ({', '.join(sorted(SUFFIXES))}) for '{name}' in {base}")
         return super().split(name)
 
     def identity(self, split: str) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class Images(DataSet):
             wrong = [text for text in pool.map(fill, range(len(paths))) if text]
         if wrong:
             named = ", ".join(wrong[:5]) + (", ..." if len(wrong) > 5 else "")
-            raise Mistake(
+            raise UserError(
                 f"Images: {len(wrong)} of {len(paths)} pictures in {base} cannot be read: {named}: mend or remove them"
             )
         return x

@@ -7,37 +7,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 
 def class_numbers(y: Tensor, where: str) -> Tensor:
     """Labels [N] or [N, 1] of any type that holds whole numbers, as int64 [N].
 
     Raises:
-        Mistake: they have another shape, such as one-hot rows; or a value is no whole number, is NaN or infinite.
+        UserError: they have another shape, such as one-hot rows; or a value is no whole number, is NaN or infinite.
     """
     if y.dim() == 2 and y.shape[1] == 1:
         y = y.squeeze(1)
     if y.dim() != 1:
         hint = ": for one-hot rows give y.argmax(1)" if y.dim() == 2 else ""
-        raise Mistake(f"{where}: labels have the shape {list(y.shape)}: give one number a row{hint}")
+        raise UserError(f"{where}: labels have the shape {list(y.shape)}: give one number a row{hint}")
     if y.is_complex():
-        raise Mistake(f"{where}: labels are complex numbers: give the numbers of classes, from 0")
+        raise UserError(f"{where}: labels are complex numbers: give the numbers of classes, from 0")
     if y.is_floating_point():
         wrong = ~y.isfinite() | (y != y.round()) | (y.abs() >= 2**53)
         if wrong.any():
             row = int(wrong.nonzero()[0])
             if len(y) == 1:
-                raise Mistake(f"{where} is {y[0].item():g}, which is no number of a class")
+                raise UserError(f"{where} is {y[0].item():g}, which is no number of a class")
             n = f"{int(wrong.sum())} of {len(y)} labels are"
-            raise Mistake(f"{where}: the label of row {row} is {y[row].item():g}: {n} no number of a class")
+            raise UserError(f"{where}: the label of row {row} is {y[row].item():g}: {n} no number of a class")
     elif y.dtype == torch.uint64 and bool((y.to(torch.int64) < 0).any()):
-        raise Mistake(f"{where}: a label is 2^63 or more: give the numbers of classes, from 0")
+        raise UserError(f"{where}: a label is 2^63 or more: give the numbers of classes, from 0")
     return y.long()
 
 
 def check_range(y: Tensor, n_classes: int, where: str) -> None:
-    """Raises Mistake where a label [N] is none of 0 .. n_classes - 1; it says which there are."""
+    """Raises UserError where a label [N] is none of 0 .. n_classes - 1; it says which there are."""
     if len(y) == 0:
         return
     low, high = int(y.min()), int(y.max())
@@ -52,7 +52,7 @@ def check_range(y: Tensor, n_classes: int, where: str) -> None:
     which, n = f"{where}: the label of row {row} is {int(y[row])}", f"; the labels are {low} to {high}"
     if len(y) == 1:
         which, n = f"{where} is {low}", ""
-    raise Mistake(f"{which}, and {n_classes} classes have 0 to {n_classes - 1}{n}{hint}")
+    raise UserError(f"{which}, and {n_classes} classes have 0 to {n_classes - 1}{n}{hint}")
 
 
 def labels_of(data: Any) -> np.ndarray | None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from frame.common.errors import UserError
 from frame.data.base import Batch, Resident, Seeded, Source, moved
-from frame.mistakes import Mistake
 
 _MASK = (1 << 64) - 1
 
@@ -41,7 +41,7 @@ class Loader:
         device: where batches come out.
 
     Raises:
-        Mistake: a value out of range, or fewer rows than ranks.
+        UserError: a value out of range, or fewer rows than ranks.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Loader:
         device: torch.device | str = "cpu",
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise Mistake(f"batch_size={batch_size} must be a whole number of at least 1")
+            raise UserError(f"batch_size={batch_size} must be a whole number of at least 1")
         if not 0 <= rank < world:
-            raise Mistake(f"rank {rank} is not one of {world} processes")
+            raise UserError(f"rank {rank} is not one of {world} processes")
         if len(source) < world:
-            raise Mistake(f"a split of {len(source)} rows cannot be shared by {world} processes: use fewer processes")
+            raise UserError(f"a split of {len(source)} rows cannot be shared by {world} processes: use fewer processes")
         self.source, self.batch_size, self.seed = source, batch_size, seed
         self.rank, self.world, self.shuffle, self.num_workers = rank, world, shuffle, num_workers
         self._length = _limited(-(-(len(source) // world) // batch_size), limit)
@@ -97,10 +97,10 @@ class Loader:
         """The next iterator goes on with the very next batch.
 
         Raises:
-            Mistake: an epoch has no such position.
+            UserError: an epoch has no such position.
         """
         if not 0 <= state["position"] < len(self):
-            raise Mistake(
+            raise UserError(
                 f"the checkpoint stands at batch {state['position']} of an epoch that has {len(self)} now: "
                 "resume with the same data, batch_size, limits and number of processes"
             )
@@ -162,7 +162,7 @@ class _Workers:
     def fetch(self, epoch: int, shares: Sequence[Tensor]) -> Iterator[Batch]:
         self._plan[:] = [(epoch, indices) for indices in shares]
         for rows in self._loader:
-            if isinstance(rows, Mistake):
+            if isinstance(rows, UserError):
                 raise rows
             yield rows
 
@@ -171,11 +171,11 @@ class _WholeBatches(Dataset):
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
 
-    def __getitem__(self, order: tuple[int, Tensor]) -> Batch | Mistake:
+    def __getitem__(self, order: tuple[int, Tensor]) -> Batch | UserError:
         epoch, indices = order
         try:
             return _at(self.source, self.seed, epoch).batch(indices)
-        except Mistake as mistake:  # handed over and not raised: torch would wrap its one line in a traceback
+        except UserError as mistake:  # handed over and not raised: torch would wrap its one line in a traceback
             return mistake
 
 
@@ -190,4 +190,4 @@ def _limited(batches: int, limit: int | float | None) -> int:
         return max(1, int(batches * limit))
     if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1:
         return min(batches, limit)
-    raise Mistake(f"a limit of {limit} batches must be a whole number of at least 1, or a part in (0, 1]")
+    raise UserError(f"a limit of {limit} batches must be a whole number of at least 1, or a part in (0, 1]")

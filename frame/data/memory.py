@@ -6,18 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError, choices
 from frame.data.arrays import as_tensor, stored_rows
 from frame.data.base import Batch, DataSet, Source
 from frame.data.labels import class_numbers
-from frame.mistakes import Mistake, choices
 
 BINARIZE = ("none", "dynamic", "static")
 
 
 def check_binarize(binarize: str) -> None:
-    """Raises Mistake for a word that is not in BINARIZE."""
+    """Raises UserError for a word that is not in BINARIZE."""
     if binarize not in BINARIZE:
-        raise Mistake(choices(str(binarize), BINARIZE, kind="binarize"))
+        raise UserError(choices(str(binarize), BINARIZE, kind="binarize"))
 
 
 def bernoulli(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -38,18 +38,18 @@ class InMemory:
         seed: of the static binarization.
 
     Raises:
-        Mistake: an unknown `binarize`, x that is neither of the two or not finite, y that are no numbers of classes, or
-            x and y of different lengths.
+        UserError: an unknown `binarize`, x that is neither of the two or not finite, y that are no numbers of classes,
+            or x and y of different lengths.
     """
 
     def __init__(self, x: Any, y: Any = None, *, binarize: str = "none", seed: int = 0) -> None:
         check_binarize(binarize)
         x = stored_rows(x, "x")
         if binarize != "none" and x.dtype != torch.uint8:
-            raise Mistake(f"binarize={binarize} needs pictures as uint8, not {x.dtype}: use binarize=none")
+            raise UserError(f"binarize={binarize} needs pictures as uint8, not {x.dtype}: use binarize=none")
         labels = None if y is None else class_numbers(as_tensor(y, "y"), "y")
         if labels is not None and len(labels) != len(x):
-            raise Mistake(f"there are {len(x)} pictures and {len(labels)} labels: give one label to each picture")
+            raise UserError(f"there are {len(x)} pictures and {len(labels)} labels: give one label to each picture")
         if binarize == "static":
             x = bernoulli(x, torch.Generator().manual_seed(seed)).to(torch.uint8).mul_(255)
         self.x: Tensor = x
@@ -96,7 +96,7 @@ class OfficialSplits(DataSet):
         check_binarize(binarize)
         name = type(self).__name__
         if isinstance(n_valid, bool) or not isinstance(n_valid, int) or not 0 <= n_valid < self.n_train:
-            raise Mistake(f"{name}: n_valid={n_valid} must be a whole number from 0 to {self.n_train - 1}")
+            raise UserError(f"{name}: n_valid={n_valid} must be a whole number from 0 to {self.n_train - 1}")
         self.binarize, self.n_valid = binarize, n_valid
         self._official: dict[bool, InMemory] = {}
         if n_valid == 0:
@@ -107,7 +107,7 @@ class OfficialSplits(DataSet):
         """The official training or test set: x [N, C, H, W] uint8 and y [N] int64.
 
         Raises:
-            Mistake: its files are missing or broken.
+            UserError: its files are missing or broken.
         """
         raise NotImplementedError
 

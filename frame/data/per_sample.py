@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError, choices
 from frame.data.arrays import as_tensor, channels_first, channels_last, finite, picture, plain
 from frame.data.base import Batch, DataSet, Source
 from frame.data.identity import digest
 from frame.data.labels import check_range, class_numbers, held_out, labels_of
 from frame.data.loader import mix
-from frame.mistakes import Mistake, choices
 
 SPLITS = ("train", "valid", "test")
 _KEYS = {"image": "x", "label": "y"}  # as Hugging Face calls them
@@ -37,15 +37,15 @@ class PerSample:
         rows: those of its rows that belong to this split; all by default.
 
     Raises:
-        Mistake: `data` has no length; from `batch`, an item that cannot be read so, by its row: another type, a NaN, a
-            picture of 16 bits, a label that is no class.
+        UserError: `data` has no length; from `batch`, an item that cannot be read so, by its row: another type, a NaN,
+            a picture of 16 bits, a label that is no class.
     """
 
     n_classes: int | None = None
 
     def __init__(self, data: Any, rows: Sequence[int] | None = None) -> None:
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-            raise Mistake(f"{type(data).__name__} has no __len__ and __getitem__: give a data set that has rows")
+            raise UserError(f"{type(data).__name__} has no __len__ and __getitem__: give a data set that has rows")
         self.data = data
         self.rows = range(len(data)) if rows is None else rows
         self.seed, self.epoch = 0, 0
@@ -78,12 +78,12 @@ class PerSample:
             named = {_KEYS.get(str(key), str(key)): value for key, value in item.items()}
         elif isinstance(item, tuple | list):
             if len(item) > 2:
-                raise Mistake(
+                raise UserError(
                     f"{self._name} gives items of {len(item)} parts: give (x, y), or a mapping that names them"
                 )
             named = dict(zip(("x", "y"), item, strict=False))
         if "x" not in named:
-            raise Mistake(f"{self._name} gives items with {', '.join(map(str, named))}, and no 'x' or 'image'")
+            raise UserError(f"{self._name} gives items with {', '.join(map(str, named))}, and no 'x' or 'image'")
         return {key: self._tensor(key, value, f"{where}: '{key}'") for key, value in named.items()}
 
     def _tensor(self, key: str, value: Any, what: str) -> Tensor:
@@ -110,13 +110,13 @@ class PerSample:
                 check_range(y, self.n_classes, what)
             return y[0]
         if self.n_classes is not None:
-            raise Mistake(f"{what} has the shape {list(y.shape)}: give one number, the class, from 0")
+            raise UserError(f"{what} has the shape {list(y.shape)}: give one number, the class, from 0")
         return y.long() if not y.is_floating_point() else y.float()
 
     def _stack(self, key: str, items: list[dict[str, Tensor]]) -> Tensor:
         shapes = {tuple(item[key].shape) if key in item else None for item in items}
         if len(shapes) > 1:
-            raise Mistake(
+            raise UserError(
                 f"{self._name} gives '{key}' in different shapes ({', '.join(sorted(map(str, shapes)))}): "
                 "give it a transform that makes them equal"
             )
@@ -161,9 +161,9 @@ class PerSampleSplits(DataSet):
         super().__init__()
         for name in given:
             if name not in SPLITS:
-                raise Mistake(choices(str(name), SPLITS, kind="split"))
+                raise UserError(choices(str(name), SPLITS, kind="split"))
         if "train" not in given:
-            raise Mistake(f"data has no split 'train', only: {', '.join(map(str, given)) or 'nothing'}")
+            raise UserError(f"data has no split 'train', only: {', '.join(map(str, given)) or 'nothing'}")
         self._given = {name: _as_source(data) for name, data in given.items()}
         train = self._given["train"]
         self._holds_out = "valid" not in given and isinstance(train, PerSample) and len(train) > 1
@@ -235,7 +235,7 @@ def as_data_set(data: Any) -> DataSet:
             'valid' and 'test' to those, or to sources of whole batches.
 
     Raises:
-        Mistake: it is none of them, or names a split that there is not.
+        UserError: it is none of them, or names a split that there is not.
     """
     if isinstance(data, DataSet):
         return data

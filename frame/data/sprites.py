@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError, at_least
 from frame.data.base import Batch, DataSet, Source
 from frame.data.files import find
 from frame.data.formats import broken
-from frame.mistakes import Mistake, at_least
 
 SIDE = 64  # pixels of a picture's side
 FIRST = 16  # the sprite's centre at position 0, in pixels; each position is one pixel further
@@ -48,7 +48,7 @@ class Sprites(DataSet):
         held_out: 'train' leaves out the rows of the two.
 
     Raises:
-        Mistake: too many rows are asked for; from `split`, the file is broken.
+        UserError: too many rows are asked for; from `split`, the file is broken.
     """
 
     shape = (1, SIDE, SIDE)
@@ -69,7 +69,7 @@ class Sprites(DataSet):
         super().__init__()
         at_least(1, n_valid=n_valid, n_test=n_test)
         if n_valid + n_test >= self.n_rows:
-            raise Mistake(f"Sprites: n_valid={n_valid} and n_test={n_test} must leave some of {self.n_rows} rows")
+            raise UserError(f"Sprites: n_valid={n_valid} and n_test={n_test} must leave some of {self.n_rows} rows")
         self.data_root, self.official = Path(data_root).expanduser(), official
         self.n_valid, self.n_test, self.held_out = n_valid, n_test, held_out
         self._pictures: Pictures | None = None
@@ -208,7 +208,7 @@ def read_packed(path: Path, n_rows: int) -> Tensor:
     """'imgs' of the official file, [n_rows, 64, 64] of 0 and 1, eight pixels a byte: [n_rows, 512] uint8.
 
     Raises:
-        Mistake: the file is truncated, has no such array, or its shape or a value is another.
+        UserError: the file is truncated, has no such array, or its shape or a value is another.
     """
     bits = np.empty((n_rows, SIDE * SIDE // 8), np.uint8)
     try:

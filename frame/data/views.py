@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from frame.common.errors import at_least
 from frame.data.base import Batch, Resident, Seeded, Source, Wrapped
 from frame.data.per_sample import as_data_set
-from frame.mistakes import at_least
 
 
 class Views(Wrapped):
@@ -26,7 +26,7 @@ class Views(Wrapped):
             evaluations see 'x' as it was.
 
     Raises:
-        Mistake: n_views < 1, or `data` is no data set.
+        UserError: n_views < 1, or `data` is no data set.
     """
 
     def __init__(

@@ -2,11 +2,11 @@
 
 from torch import nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
 from frame.evaluation.predictions import predictions
 from frame.measures.statistics import accuracy, mean_and_standard_error
-from frame.mistakes import at_least
 
 
 class AccuracyEvaluation(Evaluation):
@@ -17,7 +17,7 @@ class AccuracyEvaluation(Evaluation):
         n_samples: pictures of the split; all of them if None or more than there are.
 
     Raises:
-        Mistake: n_samples < 1.
+        UserError: n_samples < 1.
     """
 
     needs = (Predicts,)

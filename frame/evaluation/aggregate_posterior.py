@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, HasPrior, LogEntry
 from frame.evaluation.codes import codes_of
@@ -14,7 +15,6 @@ from frame.evaluation.colours import COLOURS
 from frame.evaluation.interpolations import HasPriorDensity
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_codes
-from frame.mistakes import at_least
 
 WIDE = 0.001  # of the codes may lie outside of what is drawn, on each side
 COLUMNS = 3
@@ -37,7 +37,7 @@ class AggregatePosteriorEvaluation(Evaluation):
         n_samples: pictures of the split, and codes that are drawn from a prior which is no Gaussian; all if None.
 
     Raises:
-        Mistake: a number is below 1.
+        UserError: a number is below 1.
         NoNumber: from `evaluate`, codes that are NaN or all equal.
     """
 

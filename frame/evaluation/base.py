@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from frame.common.errors import NoNumber, UserError
 from frame.data.base import Batch, DataSet, whole_batch
-from frame.mistakes import Mistake, NoNumber
 
 # `x` below is all that `model.inputs` names of a batch, in that order: a conditional model takes x and y
 
@@ -194,24 +194,24 @@ class Evaluation:
         raise NotImplementedError
 
     def check(self, model: nn.Module, data: DataSet) -> None:
-        """Raises Mistake where the model or the data cannot serve, with the names of both."""
+        """Raises UserError where the model or the data cannot serve, with the names of both."""
         for capability in self.needs:
             if not isinstance(model, capability):
                 methods = sorted(n for n in vars(capability) if not n.startswith("_"))
-                raise Mistake(
+                raise UserError(
                     f"{type(self).__name__} needs a model that has {', '.join(methods)}(); "
                     f"{type(model).__name__} has none: remove this evaluation or choose another model"
                 )
         row = whole_batch(data.split(self.evaluate_on), torch.arange(1))
         taken = getattr(model, "inputs", ()) if self.needs else ()
         for key in set(self.hidden) & set(getattr(model, "inputs", ())):
-            raise Mistake(
+            raise UserError(
                 f"{type(self).__name__} predicts '{key}', which {type(model).__name__} is given: "
                 "remove this evaluation or choose another model"
             )
         for key in dict.fromkeys((*self.needs_data, *taken)):
             if key not in row:
-                raise Mistake(
+                raise UserError(
                     f"{type(self).__name__} needs '{key}' in the data; {type(data).__name__} has only: "
                     f"{', '.join(sorted(row))}"
                 )

@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from frame.common.errors import UserError, at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
 from frame.evaluation.colours import COLOURS
@@ -20,7 +21,6 @@ from frame.measures.calibration import (
     reliability,
 )
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import Mistake, at_least
 
 
 class CalibrationEvaluation(Evaluation):
@@ -37,7 +37,7 @@ class CalibrationEvaluation(Evaluation):
         n_samples: rows of the split; all of them if None or more than there are.
 
     Raises:
-        Mistake: a number is out of range; from `check`, a split has no labels.
+        UserError: a number is out of range; from `check`, a split has no labels.
         NoNumber: from `evaluate`, NaN, or fewer rows than bins.
     """
 
@@ -55,7 +55,7 @@ class CalibrationEvaluation(Evaluation):
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
         if "y" not in data.split(self.fit_on).batch(torch.arange(1)):
-            raise Mistake(f"CalibrationEvaluation needs 'y' in the data; '{self.fit_on}' has none")
+            raise UserError(f"CalibrationEvaluation needs 'y' in the data; '{self.fit_on}' has none")
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         temperature = fitted_temperature(*predictions(model, data, self.fit_on, None))

@@ -5,11 +5,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar, given
 from frame.evaluation.pictures import labelled_grid
 from frame.measures.clusters import contingency, normalised_mutual_information, purity
-from frame.mistakes import at_least
 
 
 @runtime_checkable
@@ -35,7 +35,7 @@ class CategoriesEvaluation(Evaluation):
         n_columns: pictures of each code.
 
     Raises:
-        Mistake: a number is below 1.
+        UserError: a number is below 1.
     """
 
     needs = (HasCategories,)

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frame.common.errors import UserError
 from frame.data.base import Batch, DataSet, Source, whole_batch
-from frame.mistakes import Mistake
 
 
 class Changed(DataSet):
@@ -67,18 +67,20 @@ def fitted(other: Any, data: DataSet, split: str) -> DataSet:
     Pictures of another size are brought to that of `data`, and drawn as 0 or 1 where those of `data` are.
 
     Raises:
-        Mistake: it is neither, or its rows cannot be made ones of that shape.
+        UserError: it is neither, or its rows cannot be made ones of that shape.
     """
     own = whole_batch(data.split(split), torch.arange(min(16, len(data.split(split)))))["x"]
     binary = bool(((own == 0) | (own == 1)).all())
     if isinstance(other, nn.Module):
         return Changed(Changed(data, other), Fitted(tuple(own.shape[1:]), True)) if binary else Changed(data, other)
     if not isinstance(other, DataSet):
-        raise Mistake(f"{type(other).__name__} is no data set and no module that changes pictures: give a _target_")
+        raise UserError(f"{type(other).__name__} is no data set and no module that changes pictures: give a _target_")
     rows = whole_batch(other.split(split), torch.arange(min(16, len(other.split(split)))))["x"]
     here, there = tuple(own.shape[1:]), tuple(rows.shape[1:])
     if here != there and (len(here) != 3 or len(there) != 3):
-        raise Mistake(f"{type(other).__name__} has rows {list(there)}, the model takes {list(here)}: choose other data")
+        raise UserError(
+            f"{type(other).__name__} has rows {list(there)}, the model takes {list(here)}: choose other data"
+        )
     if here == there and (not binary or bool(((rows == 0) | (rows == 1)).all())):
         return other
     return Changed(other, Fitted(here, binary))

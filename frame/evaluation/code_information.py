@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from frame.common.errors import NoNumber, TooFew, at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import BoundsLikelihood, Encodes, Evaluation, LogEntry, Scalar, given
 from frame.evaluation.codes import codes_of
@@ -22,7 +23,6 @@ from frame.measures.information import (
     leave_one_out,
 )
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import NoNumber, TooFew, at_least
 from frame.models.base import Delta, rsample
 
 
@@ -47,7 +47,7 @@ class CodeInformationEvaluation(Evaluation):
         batch_size: rows of the mixture in 'infonce' and 'leave_one_out'.
 
     Raises:
-        Mistake: a number is out of range.
+        UserError: a number is out of range.
         NoNumber: from `evaluate`, an encoder without noise, codes that are NaN, or too few rows.
     """
 
@@ -124,7 +124,7 @@ class LabelInformationEvaluation(Evaluation):
         n_neighbours: of 'knn'.
 
     Raises:
-        Mistake: a number is out of range.
+        UserError: a number is out of range.
         NoNumber: from `evaluate`, codes that are NaN or all equal, one class, or one with too few rows.
     """
 

@@ -5,11 +5,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar, given
 from frame.measures.codes import perplexity, usage
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import at_least
 
 
 @runtime_checkable
@@ -34,7 +34,7 @@ class CodebookEvaluation(Evaluation):
         batch_size: pictures in each of the batches of 'batch'; None leaves it out.
 
     Raises:
-        Mistake: n_samples < 1 or batch_size < 1.
+        UserError: n_samples < 1 or batch_size < 1.
     """
 
     needs = (Quantises,)

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import UserError, choices
+from frame.common.files import write_whole
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Encodes, HasFeatures, batches, evaluating, given
-from frame.files import write_whole
-from frame.mistakes import Mistake, choices
 from frame.models.base import rsample
 
 
@@ -72,14 +72,14 @@ def codes_of(
     nothing there.
 
     Raises:
-        Mistake: an unknown layer, or the model does not have it.
+        UserError: an unknown layer, or the model does not have it.
     """
     if layer not in LAYERS:
-        raise Mistake(choices(layer, LAYERS, kind="layer"))
+        raise UserError(choices(layer, LAYERS, kind="layer"))
     capability, take = LAYERS[layer]
     if not isinstance(model, capability):
         method = "features" if layer == "features" else "encode"
-        raise Mistake(f"{type(model).__name__} has no {method}(), so no layer '{layer}': choose another")
+        raise UserError(f"{type(model).__name__} has no {method}(), so no layer '{layer}': choose another")
     folder = _cache.get()
     if folder is None:
         return _encode(model, data, split, take, n_samples, seed)

@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Better, BoundsLikelihood, Evaluation, LogEntry, Scalar, given
 from frame.evaluation.levels import bits, levels_of
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import at_least
 
 
 class ELBOEvaluation(Evaluation):
@@ -20,7 +20,7 @@ class ELBOEvaluation(Evaluation):
         n_samples: pictures of the split, one posterior sample for each; all of them if None or more than there are.
 
     Raises:
-        Mistake: n_samples < 1.
+        UserError: n_samples < 1.
     """
 
     needs = (BoundsLikelihood,)

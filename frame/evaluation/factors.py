@@ -4,12 +4,12 @@ import os
 
 from torch import Tensor, nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
 from frame.measures import factors as measures
 from frame.measures.factor_scores import beta_vae_score, factor_vae_score
-from frame.mistakes import at_least
 
 
 class FactorsEvaluation(Evaluation):
@@ -20,7 +20,7 @@ class FactorsEvaluation(Evaluation):
         n_samples: rows of it; all of them if None or more than there are.
 
     Raises:
-        Mistake: n_samples < 1; from `evaluate`, what the measure says.
+        UserError: n_samples < 1; from `evaluate`, what the measure says.
     """
 
     needs = (Encodes,)

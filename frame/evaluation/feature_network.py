@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frame.common.errors import UserError, choices
+from frame.common.files import write_whole
 from frame.data.base import DataSet, whole_batch
 from frame.evaluation.base import batches, seeded
-from frame.files import write_whole
 from frame.measures.pca import PCA
 from frame.measures.statistics import fraction
-from frame.mistakes import Mistake, choices
 
 FORMAT = 1  # of the kept file; another number finds nothing there
 KINDS = ("classifier", "pca")
@@ -80,17 +80,17 @@ def features_of(data: DataSet, kind: str | None = None, device: torch.device | s
         device: where the network is trained and features are found.
 
     Raises:
-        Mistake: an unknown kind, or a classifier of data without labels or of rows that are no pictures.
+        UserError: an unknown kind, or a classifier of data without labels or of rows that are no pictures.
     """
     few = whole_batch(data.split("train"), torch.arange(min(64, len(data.split("train")))))
     suits = "y" in few and few["x"].dim() == 4 and min(few["x"].shape[-2:]) >= 2
     kind = kind or ("classifier" if suits else "pca")
     if kind not in KINDS:
-        raise Mistake(choices(kind, KINDS, kind="features"))
+        raise UserError(choices(kind, KINDS, kind="features"))
     if kind == "pca":
         return _pca(data)
     if not suits:
-        raise Mistake(f"{type(data).__name__} has no pictures with 'y' to train a classifier on: set features=pca")
+        raise UserError(f"{type(data).__name__} has no pictures with 'y' to train a classifier on: set features=pca")
     settings = (
         FORMAT,
         type(data).__name__,

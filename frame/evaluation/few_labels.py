@@ -6,13 +6,13 @@ from functools import partial
 import torch
 from torch import nn
 
+from frame.common.errors import UserError, at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import labelled_codes
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.measures.probes import few_label_probe
 from frame.measures.statistics import mean_and_standard_error, t_interval
-from frame.mistakes import Mistake, at_least
 
 
 class FewLabelsEvaluation(Evaluation):
@@ -33,7 +33,7 @@ class FewLabelsEvaluation(Evaluation):
         n_train_samples: pictures of `train_on` among which rows are drawn; all of them if None.
 
     Raises:
-        Mistake: a number is below 1, or an unknown floor; from `check`, a split or its labels are missing.
+        UserError: a number is below 1, or an unknown floor; from `check`, a split or its labels are missing.
         NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or fewer rows than asked.
     """
 
@@ -63,7 +63,7 @@ class FewLabelsEvaluation(Evaluation):
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
         if "y" not in data.split(self.train_on).batch(torch.arange(1)):
-            raise Mistake(f"FewLabelsEvaluation needs 'y' in the data; '{self.train_on}' has none")
+            raise UserError(f"FewLabelsEvaluation needs 'y' in the data; '{self.train_on}' has none")
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         train, rows = self._rows(data, model)

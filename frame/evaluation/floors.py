@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import UserError, choices
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import batches, evaluating, seeded
 from frame.evaluation.codes import LAYERS
 from frame.measures.distributions import Delta
 from frame.measures.pca import PCA
-from frame.mistakes import Mistake, choices
 
 FLOORS = ("pixels", "pca", "untrained")
 Rows = tuple[Tensor, Tensor]  # codes [N, D] and classes [N]
 
 
 def check_floors(floors: Sequence[str]) -> tuple[str, ...]:
-    """Raises Mistake for a word that is not in FLOORS."""
+    """Raises UserError for a word that is not in FLOORS."""
     for floor in floors:
         if floor not in FLOORS:
-            raise Mistake(choices(floor, FLOORS, kind="floor"))
+            raise UserError(choices(floor, FLOORS, kind="floor"))
     return tuple(floors)
 
 
@@ -103,7 +103,7 @@ def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = 
         seed: of the weights.
 
     Raises:
-        Mistake: a parameter that is used belongs to a module without `reset_parameters`.
+        UserError: a parameter that is used belongs to a module without `reset_parameters`.
     """
     fresh = copy.deepcopy(model).requires_grad_(True)
     kept: dict[str, Tensor] = {}
@@ -123,7 +123,7 @@ def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = 
             )
         kept = {name: p for (name, p), gradient in zip(kept.items(), used, strict=True) if gradient is not None}
     if kept:
-        raise Mistake(
+        raise UserError(
             f"{type(model).__name__} has no untrained copy: give the module of {next(iter(kept))} a method "
             "reset_parameters(), or leave 'untrained' out of floors"
         )

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import TooFew, UserError, at_least, choices
 from frame.data.base import DataSet
 from frame.evaluation.base import Better, Evaluation, LogEntry, Samples, Scalar, batches
 from frame.evaluation.feature_network import KINDS, SIZE, Features, features_of
 from frame.measures.generation import density_coverage, fid, kid, precision_recall
-from frame.mistakes import Mistake, TooFew, at_least, choices
 
 AT_ONCE = 1000  # pictures that are drawn at a time
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
@@ -33,7 +33,7 @@ class GenerationEvaluation(Evaluation):
         features: 'classifier', 'pca' (principal components of pixels); None: a classifier where 'train' has labels.
 
     Raises:
-        Mistake: n_samples < 2, or unknown features; from `evaluate`, a classifier of data without labels.
+        UserError: n_samples < 2, or unknown features; from `evaluate`, a classifier of data without labels.
         TooFew: from `evaluate`, no more pictures than features.
         NoNumber: from `evaluate`, pictures that are not finite.
     """
@@ -50,7 +50,7 @@ class GenerationEvaluation(Evaluation):
         super().__init__(evaluate_on)
         at_least(2, n_samples=n_samples)
         if features is not None and features not in KINDS:
-            raise Mistake(choices(features, KINDS, kind="features"))
+            raise UserError(choices(features, KINDS, kind="features"))
         self.n_samples, self.sample_images, self.features = n_samples, sample_images, features
         self._kept: tuple[DataSet, Features, Tensor, dict[str, Scalar]] | None = None  # of the data, not of the model
 

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
 from frame.measures.geometry import alignment, dead_units, effective_rank, rankme, uniformity
-from frame.mistakes import at_least
 
 
 class GeometryEvaluation(Evaluation):
@@ -20,7 +20,7 @@ class GeometryEvaluation(Evaluation):
         n_samples: rows of it; all of them if None or more than there are.
 
     Raises:
-        Mistake: n_samples < 1; from `evaluate`, what the measures say of collapsed codes.
+        UserError: n_samples < 1; from `evaluate`, what the measures say of collapsed codes.
     """
 
     needs = (Encodes,)

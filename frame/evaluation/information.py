@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import EstimatesInformation, Evaluation, LogEntry, Scalar
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import at_least
 
 
 class InformationEvaluation(Evaluation):
@@ -23,7 +23,7 @@ class InformationEvaluation(Evaluation):
         n_samples: rows of the split, in whole batches; all of them if None or more than there are.
 
     Raises:
-        Mistake: batch_size < 2, or n_samples < 1.
+        UserError: batch_size < 2, or n_samples < 1.
     """
 
     needs = (EstimatesInformation,)

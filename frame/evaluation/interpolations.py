@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from frame.common.errors import TooFew, at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, given
 from frame.evaluation.pictures import labelled_grid
 from frame.measures.geometry import finite
-from frame.mistakes import TooFew, at_least
 
 
 @runtime_checkable
@@ -62,7 +62,7 @@ class InterpolationEvaluation(Evaluation):
         n_steps: codes in a row, the two pictures' own included.
 
     Raises:
-        Mistake: a number is out of range.
+        UserError: a number is out of range.
         TooFew: from `evaluate`, fewer than two pictures for each pair.
         NoNumber: from `evaluate`, codes that are not finite.
     """

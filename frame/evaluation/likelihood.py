@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar, WeighsSamples, given
 from frame.evaluation.levels import bits, levels_of
 from frame.measures.likelihood import streamed_iwae_bound
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import at_least
 
 ROWS = 1024  # (picture, sample) pairs in one pass through the decoder: small enough for the processor's caches
 
@@ -26,7 +26,7 @@ class IWAEBoundEvaluation(Evaluation):
         n_posterior_samples: S; 5,000 is usual, and 1,000 pictures then take one to two minutes on one CPU core.
 
     Raises:
-        Mistake: n_samples or n_posterior_samples is below 1.
+        UserError: n_samples or n_posterior_samples is below 1.
     """
 
     needs = (WeighsSamples,)

@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import LAYERS, labelled_codes
@@ -22,7 +23,6 @@ from frame.measures.linear_probe import (
     sgd_probes,
 )
 from frame.measures.statistics import fraction
-from frame.mistakes import Mistake, at_least, choices
 
 TRAIN_ON, CHOOSE_ON = "train", "valid"
 
@@ -45,7 +45,7 @@ class LinearProbeEvaluation(Evaluation):
         n_samples: rows of the split; all of them if None or more than there are.
 
     Raises:
-        Mistake: a number is out of range, or an unknown word; from `check`, the model has none of the layers, or a
+        UserError: a number is out of range, or an unknown word; from `check`, the model has none of the layers, or a
             split has no labels.
         NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or too few rows.
     """
@@ -67,9 +67,9 @@ class LinearProbeEvaluation(Evaluation):
         at_least(1, n_train_samples=n_train_samples, n_samples=n_samples)
         for layer in layers:
             if layer not in LAYERS:
-                raise Mistake(choices(layer, LAYERS, kind="layer"))
+                raise UserError(choices(layer, LAYERS, kind="layer"))
         if not cs or not min(cs) > 0:
-            raise Mistake(f"cs={list(cs)}: give one regularisation or more, all positive")
+            raise UserError(f"cs={list(cs)}: give one regularisation or more, all positive")
         self.cs, self.layers, self.floors = tuple(cs), tuple(layers), check_floors(floors)
         self.n_train_samples, self.n_samples = n_train_samples, n_samples
         self._floors: tuple[DataSet, LogEntry] | None = None  # with the data that they belong to
@@ -79,13 +79,13 @@ class LinearProbeEvaluation(Evaluation):
         if not self._layers(model):
             capability = LAYERS[self.layers[0]][0] if self.layers else object
             methods = sorted(n for n in vars(capability) if not n.startswith("_"))
-            raise Mistake(
+            raise UserError(
                 f"{type(self).__name__} needs a model that has {', '.join(methods)}(); {type(model).__name__} has none"
                 ": remove this evaluation or choose another model"
             )
         for split in (TRAIN_ON, CHOOSE_ON):
             if "y" not in data.split(split).batch(torch.arange(1)):
-                raise Mistake(f"{type(self).__name__} needs 'y' in the data; '{split}' has none")
+                raise UserError(f"{type(self).__name__} needs 'y' in the data; '{split}' has none")
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry, sizes = LogEntry(self.evaluate_on), []
@@ -171,7 +171,7 @@ class SGDProbeEvaluation(LinearProbeEvaluation):
         super().__init__(evaluate_on, CS, layers, floors, n_train_samples, n_samples)
         at_least(1, n_epochs=n_epochs, batch_size=batch_size)
         if not lrs or not min(lrs) > 0 or not 0 <= momentum < 1:
-            raise Mistake(f"lrs={list(lrs)}, momentum={momentum}: rates are positive, the momentum lies in [0, 1)")
+            raise UserError(f"lrs={list(lrs)}, momentum={momentum}: rates are positive, the momentum lies in [0, 1)")
         self.lrs, self.n_epochs, self.batch_size, self.momentum = tuple(lrs), n_epochs, batch_size, momentum
 
     def probes(self, codes: Tensor, y: Tensor) -> tuple[list[str], list[LinearProbe], str]:

@@ -5,13 +5,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
+from frame.common.errors import TooFew, at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry
 from frame.evaluation.codes import codes_of
 from frame.evaluation.colours import COLOURS
 from frame.evaluation.pictures import DOTS, grid
 from frame.measures.neighbours import check_codes, nearest
-from frame.mistakes import TooFew, at_least
 
 RIGHT, WRONG = COLOURS[0], COLOURS[3]  # blue and vermilion, which nobody confuses; frames and signs say the same
 BELOW, BESIDE, ABOVE = 20, 10, 16  # pixels around a picture, and above the first row
@@ -30,7 +30,7 @@ class NeighbourPictureEvaluation(Evaluation):
         n_bank: training pictures among which neighbours are sought; all of them if None or more than there are.
 
     Raises:
-        Mistake: a number is below 1.
+        UserError: a number is below 1.
         NoNumber: from `evaluate`, codes that are NaN or all equal.
         TooFew: from `evaluate`, no more pictures than neighbours.
     """

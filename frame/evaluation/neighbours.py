@@ -6,13 +6,13 @@ from functools import partial
 import torch
 from torch import nn
 
+from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, HasFeatures, LogEntry, Scalar
 from frame.evaluation.codes import labelled_codes
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
 from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_vote
 from frame.measures.statistics import fraction
-from frame.mistakes import Mistake, at_least, choices
 
 # by the word in `codes`: the capability, and the layer that is taken
 CODES = {"encode": (Encodes, "mean"), "features": (HasFeatures, "features")}
@@ -37,7 +37,7 @@ class NeighbourEvaluation(Evaluation):
         temperature: votes weigh exp(cosine / temperature); None: they are equal.
 
     Raises:
-        Mistake: a number is out of range, or an unknown word; from `check`, the model has none of the codes or
+        UserError: a number is out of range, or an unknown word; from `check`, the model has none of the codes or
             computes them from the labels.
         NoNumber: from `evaluate`, codes that are NaN or all equal, or one class.
     """
@@ -62,7 +62,7 @@ class NeighbourEvaluation(Evaluation):
         for kind, words, valid in (("code", codes, CODES), ("metric", [metric], METRICS)):
             for word in words:
                 if word not in valid:
-                    raise Mistake(choices(word, valid, kind=kind))
+                    raise UserError(choices(word, valid, kind=kind))
         self.codes, self.floors = tuple(codes), check_floors(floors)
         self.n_bank, self.n_samples = n_bank, n_samples
         self.n_neighbours, self.metric, self.temperature = n_neighbours, metric, temperature
@@ -72,10 +72,10 @@ class NeighbourEvaluation(Evaluation):
         super().check(model, data)
         name = type(model).__name__
         if "y" not in data.split("train").batch(torch.arange(1)):
-            raise Mistake(f"NeighbourEvaluation needs 'y' in the data; 'train' of {type(data).__name__} has none")
+            raise UserError(f"NeighbourEvaluation needs 'y' in the data; 'train' of {type(data).__name__} has none")
         if not self._layers(model):
             methods = " or ".join(f"{word}()" for word in self.codes)
-            raise Mistake(
+            raise UserError(
                 f"NeighbourEvaluation needs a model that has {methods}; {name} has none: remove this evaluation or "
                 "choose another model"
             )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
 from frame.evaluation.base import BoundsLikelihood, Encodes, Evaluation, LogEntry, Predicts, Scalar, batches
 from frame.evaluation.changed import fitted
@@ -13,7 +14,6 @@ from frame.evaluation.codes import codes_of
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_codes
 from frame.measures.ood import auroc, fpr_at_tpr, knn_scores
-from frame.mistakes import Mistake, at_least, choices
 
 # by the word in `scores`: the capability, and what a record calls it
 SCORES = {
@@ -40,7 +40,7 @@ class OODEvaluation(Evaluation):
         n_samples: pictures of each; all of them if None or more than there are.
 
     Raises:
-        Mistake: a number is out of range, an unknown score; from `check`, the model has none of them, or others whose
+        UserError: a number is out of range, an unknown score; from `check`, the model has none of them, or others whose
             rows it cannot take.
         NoNumber: from `evaluate`, scores that are NaN or all equal.
     """
@@ -58,9 +58,9 @@ class OODEvaluation(Evaluation):
         at_least(1, n_neighbours=n_neighbours, n_bank=n_bank, n_samples=n_samples)
         for word in scores:
             if word not in SCORES:
-                raise Mistake(choices(word, SCORES, kind="score"))
+                raise UserError(choices(word, SCORES, kind="score"))
         if not others:
-            raise Mistake("others={}: name one data set or more that the model does not know")
+            raise UserError("others={}: name one data set or more that the model does not know")
         self.others, self.scores = dict(others), tuple(scores)
         self.n_neighbours, self.n_bank, self.n_samples = n_neighbours, n_bank, n_samples
 
@@ -69,9 +69,11 @@ class OODEvaluation(Evaluation):
         name = type(model).__name__
         if not self._scores(model):
             methods = "predict, log_likelihood_bound or encode"
-            raise Mistake(f"OODEvaluation needs a model that has {methods}; {name} has no score of {list(self.scores)}")
+            raise UserError(
+                f"OODEvaluation needs a model that has {methods}; {name} has no score of {list(self.scores)}"
+            )
         if tuple(getattr(model, "inputs", ("x",))) != ("x",):
-            raise Mistake(f"OODEvaluation gives a model x alone; {name} takes {', '.join(model.inputs)}")  # type: ignore[arg-type]
+            raise UserError(f"OODEvaluation gives a model x alone; {name} takes {', '.join(model.inputs)}")  # type: ignore[arg-type]
         for other in self.others.values():
             fitted(other, data, self.evaluate_on)
 

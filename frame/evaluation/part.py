@@ -2,9 +2,9 @@
 
 from torch import nn
 
+from frame.common.errors import UserError, choices
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry
-from frame.mistakes import Mistake, choices
 
 
 class PartEvaluation(Evaluation):
@@ -15,7 +15,7 @@ class PartEvaluation(Evaluation):
         evaluation: what is to be found out about it.
 
     Raises:
-        Mistake: from `check`, the model has no such part, or the part or the data cannot serve.
+        UserError: from `check`, the model has no such part, or the part or the data cannot serve.
     """
 
     def __init__(self, part: str, evaluation: Evaluation) -> None:
@@ -29,5 +29,5 @@ class PartEvaluation(Evaluation):
         names = dict(model.named_modules())
         if self.part not in names:
             near = [name for name in names if name.count(".") <= self.part.count(".") and name]
-            raise Mistake(f"PartEvaluation: {choices(self.part, near, kind='part')}")
+            raise UserError(f"PartEvaluation: {choices(self.part, near, kind='part')}")
         self.evaluation.check(names[self.part], data)

@@ -6,11 +6,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, HasPrior, LogEntry, Scalar, given
 from frame.measures.mmd import imq, mmd
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import at_least
 
 
 @runtime_checkable
@@ -30,7 +30,7 @@ class PriorMatchEvaluation(Evaluation):
         block: pictures in a block.
 
     Raises:
-        Mistake: a number is out of range.
+        UserError: a number is out of range.
     """
 
     needs = (Encodes, HasPrior)

@@ -6,10 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Reconstructs, given
 from frame.evaluation.pictures import labelled_grid
-from frame.mistakes import at_least
 
 COLUMNS = 10
 
@@ -24,7 +24,7 @@ class ImageReconstructionQualitativeEvaluation(Evaluation):
         sample_latents: go through a sample of q(z|x) instead of its mean.
 
     Raises:
-        Mistake: n_pictures < 1.
+        UserError: n_pictures < 1.
     """
 
     needs = (Reconstructs,)

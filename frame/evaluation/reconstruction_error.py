@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Reconstructs, Scalar, given
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import at_least
 
 
 class ReconstructionErrorEvaluation(Evaluation):
@@ -21,7 +21,7 @@ class ReconstructionErrorEvaluation(Evaluation):
         n_samples: pictures of the split; all of them if None or more than there are.
 
     Raises:
-        Mistake: n_samples < 1.
+        UserError: n_samples < 1.
     """
 
     needs = (Reconstructs,)

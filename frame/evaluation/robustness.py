@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
 from frame.evaluation.changed import Changed
@@ -17,7 +18,6 @@ from frame.evaluation.linear_probe import CHOOSE_ON, TRAIN_ON
 from frame.evaluation.predictions import predictions
 from frame.measures.linear_probe import CS, best, logistic_regression
 from frame.measures.statistics import fraction, mean_and_standard_error
-from frame.mistakes import Mistake, at_least, choices
 
 LINES = ("o-", "s--", "^:", "D-.")  # the model's own, and floors
 
@@ -41,8 +41,8 @@ class RobustnessEvaluation(Evaluation):
         n_samples: pictures of the split; all of them if None or more than there are.
 
     Raises:
-        Mistake: a number is out of range, or a perturbation that lacks a part; from `check`, the model has neither, or
-            a split has no labels.
+        UserError: a number is out of range, or a perturbation that lacks a part; from `check`, the model has neither,
+            or a split has no labels.
         NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or too few rows.
     """
 
@@ -62,13 +62,15 @@ class RobustnessEvaluation(Evaluation):
         super().__init__(evaluate_on)
         at_least(1, n_train_samples=n_train_samples, n_samples=n_samples)
         if layer not in LAYERS:
-            raise Mistake(choices(layer, LAYERS, kind="layer"))
+            raise UserError(choices(layer, LAYERS, kind="layer"))
         if not perturbations:
-            raise Mistake("perturbations={}: name one or more")
+            raise UserError("perturbations={}: name one or more")
         for name, parts in perturbations.items():
             missing = {"change", "strengths"} - set(parts)
             if missing or not callable(parts["change"]) or not parts["strengths"]:
-                raise Mistake(f"perturbation {name}: give a change (_target_, _partial_: true) and a list of strengths")
+                raise UserError(
+                    f"perturbation {name}: give a change (_target_, _partial_: true) and a list of strengths"
+                )
         self.perturbations = {name: dict(parts) for name, parts in perturbations.items()}
         self.layer, self.cs, self.floors = layer, tuple(cs), check_floors(floors)
         self.n_train_samples, self.n_samples = n_train_samples, n_samples
@@ -80,12 +82,12 @@ class RobustnessEvaluation(Evaluation):
             return
         if not isinstance(model, LAYERS[self.layer][0]):
             method = "features" if self.layer == "features" else "encode"
-            raise Mistake(
+            raise UserError(
                 f"RobustnessEvaluation needs a model that has predict or {method}(); {type(model).__name__} has none"
             )
         for split in (TRAIN_ON, CHOOSE_ON):
             if "y" not in data.split(split).batch(torch.arange(1)):
-                raise Mistake(f"RobustnessEvaluation needs 'y' in the data; '{split}' has none")
+                raise UserError(f"RobustnessEvaluation needs 'y' in the data; '{split}' has none")
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         changed = [

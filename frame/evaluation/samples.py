@@ -4,10 +4,10 @@ import math
 
 from torch import nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Samples
 from frame.evaluation.pictures import labelled_grid
-from frame.mistakes import at_least
 
 
 class ImageSampleEvaluation(Evaluation):
@@ -18,7 +18,7 @@ class ImageSampleEvaluation(Evaluation):
         sample_images: show samples of p(x|z) instead of its means.
 
     Raises:
-        Mistake: n_pictures < 1.
+        UserError: n_pictures < 1.
     """
 
     needs = (Samples,)

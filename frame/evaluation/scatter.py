@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from torch import Tensor, nn
 
+from frame.common.errors import TooFew, UserError, at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
@@ -17,7 +18,6 @@ from frame.evaluation.colours import COLOURS, MARKERS
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_codes
 from frame.measures.pca import PCA
-from frame.mistakes import Mistake, TooFew, at_least
 
 
 class PCAScatterEvaluation(Evaluation):
@@ -30,7 +30,7 @@ class PCAScatterEvaluation(Evaluation):
         n_samples: pictures of it; all of them if None or more than there are.
 
     Raises:
-        Mistake: n_samples < 2.
+        UserError: n_samples < 2.
         NoNumber: from `evaluate`, codes that are NaN or all equal.
     """
 
@@ -75,7 +75,7 @@ class UMAPScatterEvaluation(PCAScatterEvaluation):
         seed: of the layout; UMAP then takes one core.
 
     Raises:
-        Mistake: a number is out of range; from `check`, UMAP is not installed.
+        UserError: a number is out of range; from `check`, UMAP is not installed.
         TooFew: from `evaluate`, no more codes than neighbours.
     """
 
@@ -108,7 +108,7 @@ def _umap() -> Any:
     try:
         return importlib.import_module("umap")  # here and not above: it is an extra, and takes seconds
     except ImportError as error:
-        raise Mistake(f"UMAP is not installed ({error}): pip install 'frame[umap]', or take pca_scatter") from None
+        raise UserError(f"UMAP is not installed ({error}): pip install 'frame[umap]', or take pca_scatter") from None
 
 
 def scatter(positions: Tensor, y: Tensor | None, axes_names: tuple[str, str], title: str) -> Figure:

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import LAYERS, codes_of
 from frame.measures import similarity as measures
-from frame.mistakes import Mistake, at_least, choices
 
 
 class Other(NamedTuple):
@@ -51,7 +51,7 @@ class SimilarityEvaluation(Evaluation):
         n_neighbours: of mutual_knn.
 
     Raises:
-        Mistake: no other run, an unknown layer, or data or rows that differ.
+        UserError: no other run, an unknown layer, or data or rows that differ.
         NoNumber: from `evaluate`, codes of one side that are NaN or all equal, or too few rows.
     """
 
@@ -70,7 +70,7 @@ class SimilarityEvaluation(Evaluation):
         at_least(1, n_samples=n_samples, n_neighbours=n_neighbours)
         for name in (layer, other_layer or layer):
             if name not in LAYERS:
-                raise Mistake(choices(name, LAYERS, kind="layer"))
+                raise UserError(choices(name, LAYERS, kind="layer"))
         self.other, self.layer, self.other_layer = other, layer, other_layer or layer
         self.n_samples, self.n_neighbours = n_samples, n_neighbours
 
@@ -86,7 +86,9 @@ class SimilarityEvaluation(Evaluation):
             torch.equal(a["x"].cpu(), b["x"].cpu()) for a, b in zip(ours, theirs, strict=True)
         )
         if not same:
-            raise Mistake(f"{other.name} has other data or rows in '{self.evaluate_on}': compare runs on the same data")
+            raise UserError(
+                f"{other.name} has other data or rows in '{self.evaluate_on}': compare runs on the same data"
+            )
         x = codes_of(model, data, self.evaluate_on, self.layer, self.n_samples).codes
         y = codes_of(other.model, other.data, self.evaluate_on, self.other_layer, self.n_samples).codes
         between = f"{self.layer} with {self.other_layer} of {other.name} [at iteration {other.iteration}]"
@@ -104,8 +106,8 @@ class SimilarityEvaluation(Evaluation):
 
     def _opened(self) -> Other:
         if self.other is None:
-            raise Mistake("similarity needs the other run: similarity.other=runs/...")
+            raise UserError("similarity needs the other run: similarity.other=runs/...")
         opener = _opener.get()
         if opener is None:
-            raise Mistake("similarity compares finished runs: frame evaluate RUN evaluation=[similarity] ...")
+            raise UserError("similarity compares finished runs: frame evaluate RUN evaluation=[similarity] ...")
         return opener(self.other)

@@ -2,11 +2,11 @@
 
 from torch import nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
 from frame.measures.statistics import mean_and_standard_error
-from frame.mistakes import at_least
 
 
 class SparsityEvaluation(Evaluation):
@@ -18,7 +18,7 @@ class SparsityEvaluation(Evaluation):
             dead.
 
     Raises:
-        Mistake: n_samples < 1.
+        UserError: n_samples < 1.
     """
 
     needs = (Encodes,)

@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
+from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
 from frame.measures.total_correlation import gaussian_total_correlation
-from frame.mistakes import at_least
 
 
 class TotalCorrelationEvaluation(Evaluation):
@@ -19,7 +19,7 @@ class TotalCorrelationEvaluation(Evaluation):
         n_samples: pictures of the split; all of them if None or more than there are.
 
     Raises:
-        Mistake: n_samples < 1.
+        UserError: n_samples < 1.
         NoNumber: from `evaluate`, codes that have none: too few of them, or a latent that is constant.
     """
 

@@ -24,7 +24,7 @@ class TransferEvaluation(LinearProbeEvaluation):
         evaluate_on, cs, layers, floors, n_train_samples, n_samples: see `LinearProbeEvaluation`.
 
     Raises:
-        Mistake: see there; from `check`, rows that the model cannot take.
+        UserError: see there; from `check`, rows that the model cannot take.
         NoNumber: see there.
     """
 

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
+from frame.common.errors import UserError, at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, given
 from frame.evaluation.pictures import labelled_grid
 from frame.measures.geometry import finite
-from frame.mistakes import Mistake, at_least
 
 
 @runtime_checkable
@@ -32,7 +32,7 @@ class LatentTraversalEvaluation(Evaluation):
         n_samples: pictures for the KL.
 
     Raises:
-        Mistake: a number is out of range.
+        UserError: a number is out of range.
         NoNumber: from `evaluate`, codes that are not finite.
     """
 
@@ -45,7 +45,7 @@ class LatentTraversalEvaluation(Evaluation):
         at_least(1, n_dims=n_dims, n_samples=n_samples)
         at_least(2, n_steps=n_steps)
         if not limit > 0:
-            raise Mistake(f"limit={limit}: it must be positive")
+            raise UserError(f"limit={limit}: it must be positive")
         self.n_dims = n_dims
         self.n_steps = n_steps
         self.limit = limit

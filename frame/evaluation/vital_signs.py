@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.evaluation.base import Encodes, Predicts, Samples, given
 from frame.evaluation.codebook import Quantises
 from frame.measures.codes import perplexity, usage
 from frame.measures.geometry import effective_rank
-from frame.mistakes import Mistake
 
 TELLING = 0.1  # nats of a direction that is counted
 
@@ -26,7 +26,7 @@ def vital_signs(model: nn.Module, batch: Batch) -> dict[str, float]:
         if isinstance(model, capability):
             try:
                 found |= sign(model, batch)
-            except (Mistake, KeyError, NotImplementedError, TypeError):
+            except (UserError, KeyError, NotImplementedError, TypeError):
                 continue  # a distribution without moments, samples that want a condition, data without x
     return {name: value for name, value in found.items() if value == value}
 
@@ -53,7 +53,7 @@ def of_codes(model: Any, batch: Batch) -> dict[str, float]:
     elif mean.shape[1] > 1 and not isinstance(model, Quantises):
         try:
             found["directions"] = effective_rank(mean)
-        except Mistake:  # all codes are equal
+        except UserError:  # all codes are equal
             found["directions"] = 0.0
     return found
 

@@ -12,14 +12,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from frame import metrics
-from frame.escaping import cell
-from frame.files import write_whole
-from frame.inside import name_of
-from frame.journal import DIAGNOSES, PATIENCE, RECORDS, Journal
+from frame.common.escaping import cell
+from frame.common.files import write_whole
+from frame.common.inside import name_of
 from frame.loggers import kept
 from frame.loggers.base import RunLogger, pixels
-from frame.metrics import COUNTERS, adopt_table, is_line, line_of
+from frame.runs import metrics
+from frame.runs.journal import DIAGNOSES, PATIENCE, RECORDS, Journal
+from frame.runs.metrics import COUNTERS, adopt_table, is_line, line_of
 
 BURST, SHARE = 1.0, 0.01  # seconds, and the share of the time, that making the table may take
 

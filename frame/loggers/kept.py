@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from frame.journal import Journal, Line
+from frame.runs.journal import Journal, Line
 
 FILE = "pictures.jsonl"  # of a run: a line for each picture or table that was drawn, kept or not
 KEEP = 100  # as config.yaml has it

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake, NoNumber, TooFew, at_least
+from frame.common.errors import NoNumber, TooFew, UserError, at_least
 
 LIMITS = (0.01, 100.0)  # between which a temperature is sought
 
@@ -41,7 +41,7 @@ def reliability(log_p: Tensor, y: Tensor, n_bins: int = 15, equal_mass: bool = F
         equal_mass: bins with as many rows each.
 
     Raises:
-        Mistake, NoNumber: see `check_probabilities`.
+        UserError, NoNumber: see `check_probabilities`.
         TooFew: fewer rows than bins.
     """
     at_least(1, n_bins=n_bins)
@@ -73,7 +73,7 @@ def negative_log_likelihoods(log_p: Tensor, y: Tensor) -> Tensor:
     """-log p(y), nats, [N].
 
     Raises:
-        Mistake, NoNumber: see `check_probabilities`; a label has probability 0.
+        UserError, NoNumber: see `check_probabilities`; a label has probability 0.
     """
     check_probabilities(log_p, y)
     found = -log_p.double().gather(1, y.unsqueeze(1)).squeeze(1)
@@ -86,7 +86,7 @@ def brier_scores(log_p: Tensor, y: Tensor) -> Tensor:
     """sum_k (p_k - 1[y = k])^2, [N], from 0 to 2 (Brier 1950, Monthly Weather Review 78).
 
     Raises:
-        Mistake, NoNumber: see `check_probabilities`.
+        UserError, NoNumber: see `check_probabilities`.
     """
     check_probabilities(log_p, y)
     target = torch.nn.functional.one_hot(y, log_p.shape[1])
@@ -99,7 +99,7 @@ def fitted_temperature(log_p: Tensor, y: Tensor) -> float:
     The mean of -log p(y) is convex in 1 / T, so that the zero of its slope is found by halving.
 
     Raises:
-        Mistake, NoNumber: see `check_probabilities`.
+        UserError, NoNumber: see `check_probabilities`.
     """
     check_probabilities(log_p, y)
     logits = log_p.double().clamp(min=-1e4)  # 0 times minus infinity is not 0
@@ -115,7 +115,7 @@ def fitted_temperature(log_p: Tensor, y: Tensor) -> float:
 def at_temperature(log_p: Tensor, temperature: float) -> Tensor:
     """Log-probabilities softmax(log p / T), [N, K]; the most probable class stays."""
     if not temperature > 0:
-        raise Mistake(f"temperature={temperature}: it has to be positive")
+        raise UserError(f"temperature={temperature}: it has to be positive")
     return (log_p.double() / temperature).log_softmax(1)
 
 
@@ -123,16 +123,16 @@ def check_probabilities(log_p: Tensor, y: Tensor) -> None:
     """Raises what would hide in a number.
 
     Raises:
-        Mistake: shapes that do not fit, labels that are no class of log_p.
+        UserError: shapes that do not fit, labels that are no class of log_p.
         NoNumber: NaN, or rows that are no probabilities.
         TooFew: there are no rows.
     """
     if log_p.dim() != 2 or y.shape != log_p.shape[:1]:
-        raise Mistake(f"log-probabilities {list(log_p.shape)} and labels {list(y.shape)}: give [N, K] and [N]")
+        raise UserError(f"log-probabilities {list(log_p.shape)} and labels {list(y.shape)}: give [N, K] and [N]")
     if not len(y):
         raise TooFew("there are no rows of which probabilities could be judged")
     if y.is_floating_point() or int(y.min()) < 0 or int(y.max()) >= log_p.shape[1]:
-        raise Mistake(f"labels have to be classes 0 to {log_p.shape[1] - 1}, as many as there are probabilities")
+        raise UserError(f"labels have to be classes 0 to {log_p.shape[1] - 1}, as many as there are probabilities")
     if log_p.isnan().any():
         raise NoNumber("log-probabilities have NaN values: the model has diverged")
     if (log_p.double().logsumexp(1).abs() > 1e-3).any():

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frame.common.errors import UserError, at_least
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_classes, check_codes
-from frame.mistakes import Mistake, at_least
 
 
 def fit_classifier(
@@ -33,7 +33,7 @@ def fit_classifier(
         seed: of weights and batches.
 
     Raises:
-        Mistake: a number is out of range, or a label is none of the classes.
+        UserError: a number is out of range, or a label is none of the classes.
         NoNumber: codes that are NaN or all equal, or one class.
     """
     at_least(0, hidden=hidden)
@@ -43,7 +43,7 @@ def fit_classifier(
     check_codes(x)
     y, valid_y = y.long().cpu(), valid_y.long().cpu()
     if not (0 <= min(y.min(), valid_y.min()) and max(y.max(), valid_y.max()) < n_classes):
-        raise Mistake(f"labels lie between {int(y.min())} and {int(y.max())}: give classes 0 .. {n_classes - 1}")
+        raise UserError(f"labels lie between {int(y.min())} and {int(y.max())}: give classes 0 .. {n_classes - 1}")
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         net = _network(x, n_classes, hidden)

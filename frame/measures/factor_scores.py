@@ -3,8 +3,8 @@
 import numpy as np
 from torch import Tensor
 
+from frame.common.errors import NoNumber
 from frame.measures.factors import Array, checked
-from frame.mistakes import NoNumber
 
 
 def factor_vae_score(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake, NoNumber, TooFew, at_least
+from frame.common.errors import NoNumber, TooFew, UserError, at_least
 
 Array = np.ndarray[Any, Any]
 
@@ -26,11 +26,11 @@ def mig(codes: Tensor, factors: Tensor, n_bins: int = 20) -> float:
     since 20 bins cannot tell 32 or 40 values apart; it has 1 where a factor has no more values than there are bins.
 
     Raises:
-        Mistake: see `checked`; a single code has no second best.
+        UserError: see `checked`; a single code has no second best.
     """
     z, v = checked(codes, factors)
     if z.shape[1] < 2:
-        raise Mistake("MIG compares the two best codes for a factor: give at least 2")
+        raise UserError("MIG compares the two best codes for a factor: give at least 2")
     information, entropy = binned_information(z, v, n_bins)
     best = np.sort(information, axis=0)[::-1]  # [D, K]
     return float(((best[0] - best[1]) / entropy).mean())
@@ -44,11 +44,11 @@ def modularity(codes: Tensor, factors: Tensor, n_bins: int = 20) -> float:
     proportional to a factor's number of values; 0.68 on 10,000 rows of dSprites.
 
     Raises:
-        Mistake: see `checked`; one factor alone.
+        UserError: see `checked`; one factor alone.
     """
     z, v = checked(codes, factors, constant_codes=True)
     if v.shape[1] < 2:
-        raise Mistake("modularity compares factors: give at least 2")
+        raise UserError("modularity compares factors: give at least 2")
     squares = binned_information(z, v, n_bins)[0] ** 2  # [D, K]
     best = squares.max(1)
     others = squares.sum(1) - best
@@ -67,7 +67,7 @@ def explicitness(codes: Tensor, factors: Tensor, seed: int = 0) -> float:
     half. A perfect code of dSprites has 0.94 to 1.
 
     Raises:
-        Mistake: see `checked`.
+        UserError: see `checked`.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -98,13 +98,13 @@ def sap(codes: Tensor, factors: Tensor, seed: int = 0) -> float:
     machines makes it depend on a code's scale, which is left as it is, as in the literature.
 
     Raises:
-        Mistake: see `checked`; a single code has no second best.
+        UserError: see `checked`; a single code has no second best.
     """
     from sklearn.svm import LinearSVC
 
     z, v = checked(codes, factors)
     if z.shape[1] < 2:
-        raise Mistake("SAP compares the two best codes for a factor: give at least 2")
+        raise UserError("SAP compares the two best codes for a factor: give at least 2")
     (z_fit, v_fit), (z_test, v_test) = halves(z, v, seed)
     scores = np.zeros((z.shape[1], v.shape[1]))  # [D, K]
     for k in range(v.shape[1]):
@@ -138,7 +138,7 @@ def dci(
         classifier: from a seed to what has fit, score and feature_importances_; boosting by default.
 
     Raises:
-        Mistake: see `checked`.
+        UserError: see `checked`.
     """
     z, v = checked(codes, factors, constant_codes=True)
     order = np.random.RandomState(seed).permutation(len(z))
@@ -223,15 +223,15 @@ def checked(codes: Tensor, factors: Tensor, constant_codes: bool = False) -> tup
     Raises:
         TooFew: fewer rows than values of a factor.
         NoNumber: NaN, a factor with one value, or constant codes where they say nothing.
-        Mistake: shapes that do not fit, or factors that are no integers.
+        UserError: shapes that do not fit, or factors that are no integers.
     """
     z, v = torch.as_tensor(codes).detach().cpu().double().numpy(), torch.as_tensor(factors).detach().cpu().numpy()
     if z.ndim != 2 or v.ndim != 2 or len(z) != len(v):
-        raise Mistake(f"codes {list(z.shape)} and factors {list(v.shape)}: give [N, D] and [N, K]")
+        raise UserError(f"codes {list(z.shape)} and factors {list(v.shape)}: give [N, D] and [N, K]")
     if not np.isfinite(z).all():
         raise NoNumber("codes have values that are NaN or infinite: the model has diverged")
     if np.issubdtype(v.dtype, np.floating):
-        raise Mistake("factors are continuous: give the index of each factor's value, as integers")
+        raise UserError("factors are continuous: give the index of each factor's value, as integers")
     if len(z) < 4 * max(len(np.unique(v[:, k])) for k in range(v.shape[1])):
         raise TooFew(f"{len(z)} rows are too few for factors with so many values: give at least 4 times as many")
     for k in range(v.shape[1]):

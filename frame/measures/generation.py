@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake, NoNumber, TooFew, at_least
+from frame.common.errors import NoNumber, TooFew, UserError, at_least
 
 NUMBERS_AT_ONCE = 2**19  # distances that are held at a time: 4 MiB, which is four times as fast as 64
 
@@ -19,7 +19,7 @@ def fid(features_a: Tensor, features_b: Tensor) -> float:
     |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^1/2), Heusel et al. 2017 (1706.08500), eq. 6. In float64.
 
     Raises:
-        Mistake: shapes that do not fit.
+        UserError: shapes that do not fit.
         NoNumber: features that are not finite, or those of `features_a` are all equal.
         TooFew: no more rows than dimensions, so that a covariance has directions without spread.
     """
@@ -54,7 +54,7 @@ def kid(
         The mean, and the standard deviation over subsets, 0 for one.
 
     Raises:
-        Mistake, NoNumber: as `fid`; a number is out of range.
+        UserError, NoNumber: as `fid`; a number is out of range.
         TooFew: a set has fewer rows than a subset.
     """
     at_least(1, n_subsets=n_subsets)
@@ -83,7 +83,7 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     Equal sets have 1 and 1.
 
     Raises:
-        Mistake, NoNumber: as `fid`; k < 1.
+        UserError, NoNumber: as `fid`; k < 1.
         TooFew: a set has no more than k rows.
     """
     checked(real, generated)
@@ -100,7 +100,7 @@ def density_coverage(real: Tensor, generated: Tensor, k: int = 5) -> tuple[float
     large; a set and itself have 1 + 1/k and 1. Density may be above 1.
 
     Raises:
-        Mistake, NoNumber: as `fid`; k < 1.
+        UserError, NoNumber: as `fid`; k < 1.
         TooFew: there are no more than k real rows.
     """
     checked(real, generated)
@@ -115,7 +115,7 @@ def in_balls(centres: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     block, never all N x M at once.
 
     Raises:
-        Mistake: k < 1.
+        UserError: k < 1.
         TooFew: there are no more than k centres.
     """
     at_least(1, k=k)
@@ -152,7 +152,7 @@ def checked(features_a: Tensor, features_b: Tensor) -> None:
     """Raises what the measures above say of features that cannot be compared."""
     shapes = f"{list(features_a.shape)} and {list(features_b.shape)}"
     if features_a.dim() != 2 or features_b.dim() != 2 or features_a.shape[1] != features_b.shape[1]:
-        raise Mistake(f"features {shapes}: give rows of both, [N, D] and [M, D]")
+        raise UserError(f"features {shapes}: give rows of both, [N, D] and [M, D]")
     if min(len(features_a), len(features_b)) < 2:
         raise TooFew(f"features {shapes}: give at least 2 rows of each")
     for features in (features_a, features_b):

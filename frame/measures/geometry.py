@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frame.mistakes import Mistake, NoNumber, TooFew, at_least
+from frame.common.errors import NoNumber, TooFew, UserError, at_least
 
 ROWS = 2048  # of a block of pairs
 
@@ -16,10 +16,10 @@ def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> float:
     hypersphere" (2005.10242), eq. 3 (Definition 1).
 
     Raises:
-        Mistake: see `finite`; the shapes differ.
+        UserError: see `finite`; the shapes differ.
     """
     if x.shape != y.shape:
-        raise Mistake(f"positive pairs {list(x.shape)} and {list(y.shape)}: give as many codes of both views")
+        raise UserError(f"positive pairs {list(x.shape)} and {list(y.shape)}: give as many codes of both views")
     x, y = F.normalize(finite(x), dim=1), F.normalize(finite(y), dim=1)
     return (x - y).norm(dim=1).pow(alpha).mean().item()
 
@@ -30,7 +30,7 @@ def uniformity(x: Tensor, t: float = 2.0) -> float:
     Wang & Isola 2020 (2005.10242), eq. 4. 0 where all rows point the same way; at best about -2t in many dimensions.
 
     Raises:
-        Mistake: see `finite`; fewer than 2 rows.
+        UserError: see `finite`; fewer than 2 rows.
     """
     x = F.normalize(finite(x), dim=1)
     n = len(x)
@@ -83,7 +83,7 @@ def dead_units(codes: Tensor, threshold: float = 1e-2) -> int:
     """How many dimensions have a standard deviation below `threshold` times the largest one.
 
     Raises:
-        Mistake: see `finite`; the threshold is not positive.
+        UserError: see `finite`; the threshold is not positive.
     """
     at_least(0, threshold=threshold)
     spread = finite(codes).std(0)
@@ -94,11 +94,11 @@ def finite(codes: Tensor) -> Tensor:
     """The codes in float64.
 
     Raises:
-        Mistake: they are no matrix of numbers.
+        UserError: they are no matrix of numbers.
         NoNumber: one of them is NaN or infinite.
     """
     if codes.dim() != 2 or not codes.numel():
-        raise Mistake(f"codes have shape {list(codes.shape)}: give rows of codes, [N, D]")
+        raise UserError(f"codes have shape {list(codes.shape)}: give rows of codes, [N, D]")
     z = codes.detach().cpu().double()
     if not z.isfinite().all():
         raise NoNumber("codes have values that are NaN or infinite: the model has diverged")

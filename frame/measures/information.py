@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frame.common.errors import TooFew, UserError, at_least
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_classes
-from frame.mistakes import Mistake, TooFew, at_least
 
 NUMBERS_AT_ONCE = 1 << 22  # distances of float64 at a time: 32 MiB
 
@@ -150,13 +150,13 @@ def knn_information(codes: Tensor, y: Tensor, k: int = 3, seed: int = 0) -> Tens
         seed: of the tiny noise.
 
     Raises:
-        Mistake: k < 1, or numbers of rows differ.
+        UserError: k < 1, or numbers of rows differ.
         NoNumber: NaN, one class, or a class with no more than k rows.
     """
     at_least(1, k=k)
     z = finite(codes)
     if len(z) != len(y):
-        raise Mistake(f"{len(z)} codes and {len(y)} labels: give one to each")
+        raise UserError(f"{len(z)} codes and {len(y)} labels: give one to each")
     check_classes(y)
     classes, where, counts = y.cpu().unique(return_inverse=True, return_counts=True)
     if counts.min() <= k:

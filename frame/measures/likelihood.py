@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from frame.mistakes import at_least
+from frame.common.errors import at_least
 
 
 def iwae_bound(log_weights: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def bits_per_dimension(log_p: Tensor, n_dims: int) -> Tensor:
     Meaningful where p is a probability of discrete values. A density may be above 1, and its bits below 0.
 
     Raises:
-        Mistake: n_dims < 1.
+        UserError: n_dims < 1.
     """
     at_least(1, n_dims=n_dims)
     return -log_p / (n_dims * math.log(2))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from frame.common.errors import NoNumber, TooFew, UserError, at_least
 from frame.measures.neighbours import check_classes, check_codes
-from frame.mistakes import Mistake, NoNumber, TooFew, at_least
 
 CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 LRS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -65,11 +65,11 @@ def logistic_regression(
         tolerance: it ends where no component of the mean loss's gradient is above it.
 
     Raises:
-        Mistake: see `_checked`; a C that is not positive.
+        UserError: see `_checked`; a C that is not positive.
         NoNumber: see `_checked`.
     """
     if not cs or not min(cs) > 0:
-        raise Mistake(f"cs={list(cs)}: give one regularisation or more, all positive")
+        raise UserError(f"cs={list(cs)}: give one regularisation or more, all positive")
     x, mean, scale, n_classes = _standardised(codes, y)
     n, size = x.shape
     target = torch.nn.functional.one_hot(y, n_classes).T.to(x.dtype).contiguous()  # [K, N]: faster than [N, K]
@@ -115,12 +115,12 @@ def sgd_probes(
         seed: of the orders.
 
     Raises:
-        Mistake: see `_checked`; a number is out of range.
+        UserError: see `_checked`; a number is out of range.
         NoNumber: see `_checked`.
     """
     at_least(1, n_epochs=n_epochs, batch_size=batch_size)
     if not lrs or not min(lrs) > 0 or not 0 <= momentum < 1:
-        raise Mistake(f"lrs={list(lrs)}, momentum={momentum}: rates are positive, the momentum lies in [0, 1)")
+        raise UserError(f"lrs={list(lrs)}, momentum={momentum}: rates are positive, the momentum lies in [0, 1)")
     x, mean, scale, n_classes = _standardised(codes, y)
     n, size = x.shape
     rate = torch.tensor(lrs).repeat_interleave(n_classes)  # columns: one rate's classes after the other's
@@ -170,13 +170,13 @@ def _checked(codes: Tensor, y: Tensor) -> None:
     """Raises what training on such rows would hide.
 
     Raises:
-        Mistake: shapes that do not fit, labels that are no class.
+        UserError: shapes that do not fit, labels that are no class.
         NoNumber: codes that are not finite or all equal, one class, or fewer than 2 rows for each class.
     """
     if codes.dim() != 2 or y.shape != codes.shape[:1]:
-        raise Mistake(f"codes {list(codes.shape)} and labels {list(y.shape)}: give [N, D] and [N]")
+        raise UserError(f"codes {list(codes.shape)} and labels {list(y.shape)}: give [N, D] and [N]")
     if y.is_floating_point() or (len(y) and int(y.min()) < 0):
-        raise Mistake("labels have to be classes 0, 1, ...: give integers, and no -1 for labels that are missing")
+        raise UserError("labels have to be classes 0, 1, ...: give integers, and no -1 for labels that are missing")
     _finite(codes, "training")
     check_classes(y)
     check_codes(codes)

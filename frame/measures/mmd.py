@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 Kernel = Callable[[Tensor], Tensor]  # of squared distances, with the value 1 at 0
 
@@ -30,10 +30,10 @@ def mmd(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
     distribution, and it can be negative), or biased (a V-statistic: all pairs, never negative). Memory N * M * D.
 
     Raises:
-        Mistake: the unbiased estimate of a sample of one row.
+        UserError: the unbiased estimate of a sample of one row.
     """
     if not biased and min(len(x), len(y)) < 2:
-        raise Mistake("the unbiased MMD needs two rows or more: choose a batch_size that leaves no single row over")
+        raise UserError("the unbiased MMD needs two rows or more: choose a batch_size that leaves no single row over")
     if biased:
         within = kernel(distances(x, x)).mean() + kernel(distances(y, y)).mean()
     else:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frame.common.errors import NoNumber, UserError, at_least, choices
 from frame.measures.statistics import fraction
-from frame.mistakes import Mistake, NoNumber, at_least, choices
 
 METRICS = ("euclidean", "cosine")
 NUMBERS_AT_ONCE = 2**24  # similarities that are held at a time: 64 MiB
@@ -33,7 +33,7 @@ def nearest_neighbour_accuracy(
         k, metric, temperature, leave_one_out: see `neighbours_vote`.
 
     Raises:
-        Mistake: see `check_classes`, `check_codes` and `neighbours_vote`.
+        UserError: see `check_classes`, `check_codes` and `neighbours_vote`.
     """
     check_classes(y_train)
     check_codes(codes_train)
@@ -61,17 +61,17 @@ def neighbours_vote(
         leave_one_out: row i of the test is row i of training, and no neighbour of itself.
 
     Raises:
-        Mistake: shapes that do not fit, a number out of range, NaN or infinite codes, or weights without the cosine.
+        UserError: shapes that do not fit, a number out of range, NaN or infinite codes, or weights without the cosine.
     """
     at_least(1, k=k)
     if metric not in METRICS:
-        raise Mistake(choices(metric, METRICS, kind="metric"))
+        raise UserError(choices(metric, METRICS, kind="metric"))
     if temperature is not None and not (metric == "cosine" and temperature > 0):
-        raise Mistake(f"temperature={temperature} has to be positive and needs metric=cosine, whose values it weighs")
+        raise UserError(f"temperature={temperature} has to be positive and needs metric=cosine, whose values it weighs")
     if codes_train.dim() != 2 or codes_test.dim() != 2 or codes_train.shape[1] != codes_test.shape[1]:
-        raise Mistake(f"codes {list(codes_train.shape)} and {list(codes_test.shape)}: give [N, D] and [M, D]")
+        raise UserError(f"codes {list(codes_train.shape)} and {list(codes_test.shape)}: give [N, D] and [M, D]")
     if len(y_train) != len(codes_train) or not len(codes_train):
-        raise Mistake(f"there are {len(codes_train)} training codes and {len(y_train)} labels: give one to each")
+        raise UserError(f"there are {len(codes_train)} training codes and {len(y_train)} labels: give one to each")
     for name, codes in (("training", codes_train), ("test", codes_test)):
         if not all(rows.isfinite().all() for rows in codes.split(ROWS)):
             raise NoNumber(f"{name} codes have NaN or infinite values, so that nothing is their neighbour")

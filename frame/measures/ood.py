@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from frame.common.errors import NoNumber, TooFew, UserError, at_least
 from frame.measures.neighbours import nearest
-from frame.mistakes import Mistake, NoNumber, TooFew, at_least
 
 
 def auroc(inside: Tensor, outside: Tensor) -> tuple[float, float]:
@@ -20,7 +20,7 @@ def auroc(inside: Tensor, outside: Tensor) -> tuple[float, float]:
         outside: of rows that do not, [M].
 
     Raises:
-        Mistake, NoNumber: see `check_scores`.
+        UserError, NoNumber: see `check_scores`.
     """
     check_scores(inside, outside)
     n, m = len(inside), len(outside)
@@ -38,11 +38,11 @@ def fpr_at_tpr(inside: Tensor, outside: Tensor, tpr: float = 0.95) -> tuple[floa
     The threshold is the highest that keeps that part or more; 0 is perfect, and a score that tells nothing has `tpr`.
 
     Raises:
-        Mistake, NoNumber: see `check_scores`; tpr is not in (0, 1].
+        UserError, NoNumber: see `check_scores`; tpr is not in (0, 1].
     """
     check_scores(inside, outside)
     if not 0 < tpr <= 1:
-        raise Mistake(f"tpr={tpr}: it has to be above 0 and at most 1")
+        raise UserError(f"tpr={tpr}: it has to be above 0 and at most 1")
     threshold = inside.sort(descending=True).values[math.ceil(tpr * len(inside) - 1e-9) - 1]
     p = (outside >= threshold).double().mean().item()
     return p, math.sqrt(p * (1 - p) / len(outside))
@@ -72,12 +72,12 @@ def check_scores(inside: Tensor, outside: Tensor) -> None:
     """Raises what would hide in a number.
 
     Raises:
-        Mistake: scores that are no rows.
+        UserError: scores that are no rows.
         TooFew: there are none.
         NoNumber: NaN, or all are equal.
     """
     if inside.dim() != 1 or outside.dim() != 1:
-        raise Mistake(f"scores {list(inside.shape)} and {list(outside.shape)}: give [N] and [M]")
+        raise UserError(f"scores {list(inside.shape)} and {list(outside.shape)}: give [N] and [M]")
     if not len(inside) or not len(outside):
         raise TooFew(f"{len(inside)} rows inside and {len(outside)} outside: give some of both")
     if inside.isnan().any() or outside.isnan().any():

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from frame.mistakes import at_least
+from frame.common.errors import at_least
 
 
 class PCA:
     """The `n_components` directions of the largest variance of `x` [N, D]; as many as there are where D is smaller.
 
     Raises:
-        Mistake: n_components < 1.
+        UserError: n_components < 1.
     """
 
     def __init__(self, x: Tensor, n_components: int) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frame.common.errors import NoNumber, TooFew, at_least
 from frame.measures.neighbours import check_classes, check_codes
-from frame.mistakes import NoNumber, TooFew, at_least
 
 
 def few_label_probe(
@@ -33,7 +33,7 @@ def few_label_probe(
         seed: of the draws.
 
     Raises:
-        Mistake: a number is below 1.
+        UserError: a number is below 1.
         NoNumber: codes that are not finite or all equal, one class, or a class with fewer rows than asked.
     """
     from sklearn.exceptions import ConvergenceWarning  # here and not above: a second that others need not wait

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from frame.common.errors import NoNumber, TooFew, UserError, at_least
 from frame.measures.geometry import finite
 from frame.measures.neighbours import nearest
-from frame.mistakes import Mistake, NoNumber, TooFew, at_least
 
 
 def cka(x: Tensor, y: Tensor, debiased: bool = True) -> float:
@@ -16,7 +16,7 @@ def cka(x: Tensor, y: Tensor, debiased: bool = True) -> float:
     which is near 0 there, and may be below.
 
     Raises:
-        Mistake: see `pair`; all codes of one side are equal.
+        UserError: see `pair`; all codes of one side are equal.
     """
     x, y = pair(x, y, 4 if debiased else 2)
     x, y = x - x.mean(0), y - y.mean(0)
@@ -50,7 +50,7 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10) -> float:
     Huh et al. 2024, "The platonic representation hypothesis" (2405.07987), appendix A.
 
     Raises:
-        Mistake: see `pair`; not more than k rows.
+        UserError: see `pair`; not more than k rows.
     """
     at_least(1, k=k)
     x, y = pair(x, y, k + 2)
@@ -64,10 +64,10 @@ def pair(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
     """Both in float64.
 
     Raises:
-        Mistake: the numbers of rows differ, there are fewer than `least`, or see `finite`.
+        UserError: the numbers of rows differ, there are fewer than `least`, or see `finite`.
     """
     if len(x) != len(y):
-        raise Mistake(f"{len(x)} and {len(y)} codes: give those of the same rows")
+        raise UserError(f"{len(x)} and {len(y)} codes: give those of the same rows")
     if len(x) < least:
         raise TooFew(f"{len(x)} rows are too few: give at least {least}")
     return finite(x), finite(y)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake, TooFew
+from frame.common.errors import TooFew, UserError
 
 
 def mean_and_standard_error(values: Tensor) -> tuple[float, float]:
@@ -22,13 +22,13 @@ def t_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
     It is of the mean over what was drawn, not of what else varies, such as the rows that all draws share.
 
     Raises:
-        Mistake: the level is not in (0, 1).
+        UserError: the level is not in (0, 1).
         TooFew: fewer than two values.
     """
     from scipy.stats import t  # here and not above: it is slow to import
 
     if not 0 < level < 1:
-        raise Mistake(f"level={level}: it lies between 0 and 1, such as 0.95")
+        raise UserError(f"level={level}: it lies between 0 and 1, such as 0.95")
     if len(values) < 2:
         raise TooFew(f"{len(values)} values have no interval: give two or more")
     mean, error = mean_and_standard_error(values)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from frame.mistakes import Mistake, NoNumber, TooFew
+from frame.common.errors import NoNumber, TooFew, UserError
 
 
 def gaussian_total_correlation(codes: Tensor) -> tuple[float, float]:
@@ -24,7 +24,7 @@ def gaussian_total_correlation(codes: Tensor) -> tuple[float, float]:
         TooFew: no more rows than dimensions.
     """
     if codes.dim() != 2 or codes.shape[1] < 1:
-        raise Mistake(f"codes have shape {list(codes.shape)}: give rows of codes, [N, D]")
+        raise UserError(f"codes have shape {list(codes.shape)}: give rows of codes, [N, D]")
     n, n_dims = codes.shape
     if n <= n_dims:
         raise TooFew(f"{n} codes of {n_dims} dimensions have no full covariance: give more rows than dimensions")

@@ -6,7 +6,7 @@ Makhzani et al. 2015, "Adversarial autoencoders" (1511.05644), section 2: the un
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import AdversarialModel, ConditionalDistribution, LatentVariableModel, discriminate, rsample
 
@@ -28,7 +28,7 @@ class AAE(LatentVariableModel, AdversarialModel):
         weight: of the generator's loss, at least 0.
 
     Raises:
-        Mistake: weight is negative, or the networks disagree on z_dim.
+        UserError: weight is negative, or the networks disagree on z_dim.
     """
 
     def __init__(

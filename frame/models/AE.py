@@ -21,7 +21,7 @@ class AE(EncoderModel):
         decoder: p(x|z).
 
     Raises:
-        Mistake: the networks disagree on z_dim.
+        UserError: the networks disagree on z_dim.
     """
 
     def __init__(self, encoder: ConditionalDistribution, decoder: ConditionalDistribution) -> None:

@@ -5,7 +5,7 @@ Burgess et al. 2018, "Understanding disentangling in beta-VAE" (1804.03599), eq.
 
 from torch import Tensor
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import ConditionalDistribution, LatentVariableModel
 
@@ -22,10 +22,10 @@ class AnnealedVAE(LatentVariableModel):
         decoder: p(x|z).
         prior: p(z), called with the encoder, which only a VampPrior uses.
         gamma: weight of the rate's distance from C, at least 0; the paper's is 1000.
-        capacity: C in nats, at least 0; a schedule such as `frame.coefficients.Linear`, from 0 to 25 in the paper.
+        capacity: C in nats, at least 0; a schedule such as `frame.common.schedules.Linear`, from 0 to 25 in the paper.
 
     Raises:
-        Mistake: gamma or capacity is negative, or the networks disagree on z_dim.
+        UserError: gamma or capacity is negative, or the networks disagree on z_dim.
     """
 
     def __init__(

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import UserError, at_least, choices
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.mistakes import Mistake, at_least, choices
 from frame.models.base import ConditionalDistribution, LatentVariableModel, rsample
 
 ESTIMATORS = ("weighted", "stratified")
@@ -44,7 +44,7 @@ class BetaTCVAE(LatentVariableModel):
         estimator: 'weighted' or 'stratified'.
 
     Raises:
-        Mistake: a weight is negative, n_data < 1, an unknown estimator, networks that disagree on z_dim, or in the
+        UserError: a weight is negative, n_data < 1, an unknown estimator, networks that disagree on z_dim, or in the
             loss, an encoder of another kind.
     """
 
@@ -62,7 +62,7 @@ class BetaTCVAE(LatentVariableModel):
         super().__init__(encoder, decoder, prior)
         at_least(1, n_data=n_data)
         if estimator not in ESTIMATORS:
-            raise Mistake(choices(str(estimator), ESTIMATORS, kind="estimator"))
+            raise UserError(choices(str(estimator), ESTIMATORS, kind="estimator"))
         self.alpha = coefficient("alpha", alpha)
         self.beta = coefficient("beta", beta)
         self.gamma = coefficient("gamma", gamma)
@@ -92,7 +92,7 @@ class BetaTCVAE(LatentVariableModel):
         """log q(z|x), log q(z) and sum_d log q(z_d), each [B], the last two from the batch's B components."""
         q = q_z_given_x.base_dist if isinstance(q_z_given_x, Independent) else None
         if not isinstance(q, Normal):
-            raise Mistake("BetaTCVAE needs an encoder that gives diagonal Gaussians, such as digits.Encoder")
+            raise UserError("BetaTCVAE needs an encoder that gives diagonal Gaussians, such as digits.Encoder")
         log_q = q.log_prob(z.unsqueeze(1))  # [B, B, D]: log q(z_id | x_j)
         log_w = self.log_weights_of_components(len(z), z)  # [B, B]
         log_q_z = (log_w + log_q.sum(-1)).logsumexp(1)

@@ -30,7 +30,7 @@ class BiGAN(GenerativeAdversarialModel, EncoderModel):
         prior: p(z).
 
     Raises:
-        Mistake: the networks disagree on z_dim.
+        UserError: the networks disagree on z_dim.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ robustness" (2002.05380).
 
 from torch import Tensor
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import ConditionalDistribution, StochasticClassifier, check_z_dim, kl_divergence
 
@@ -29,7 +29,7 @@ class CEB(StochasticClassifier):
         n_samples_predict: samples of z over which `predict` averages the probabilities of the classes.
 
     Raises:
-        Mistake: a number is out of range, or the networks disagree on z_dim.
+        UserError: a number is out of range, or the networks disagree on z_dim.
     """
 
     def __init__(

@@ -6,10 +6,10 @@ signal in the encoder's gradient, which that of the importance-weighted bound lo
 
 from torch import Tensor
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import UserError, at_least
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.measures.likelihood import iwae_bound
-from frame.mistakes import Mistake, at_least
 from frame.models.base import ConditionalDistribution, LatentVariableModel
 
 
@@ -27,7 +27,7 @@ class CIWAE(LatentVariableModel):
         n_samples: K, samples of z for each x in the loss.
 
     Raises:
-        Mistake: beta or n_samples is out of range, or the networks disagree on z_dim.
+        UserError: beta or n_samples is out of range, or the networks disagree on z_dim.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class CIWAE(LatentVariableModel):
         at_least(1, n_samples=n_samples)
         self.beta = coefficient("beta", beta)
         if self.beta.bounds[1] > 1:
-            raise Mistake(f"beta={self.beta.bounds[1]:g}: it is a share, at most 1")
+            raise UserError(f"beta={self.beta.bounds[1]:g}: it is a share, at most 1")
         self.n_samples = n_samples
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:

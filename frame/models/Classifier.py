@@ -17,7 +17,7 @@ class Classifier(EncoderModel):
         predictor: p(y|z), a Categorical.
 
     Raises:
-        Mistake: the networks disagree on z_dim.
+        UserError: the networks disagree on z_dim.
     """
 
     needs = ("x", "y")

@@ -7,9 +7,9 @@ Sohn et al. 2015, "Learning structured output representation using deep conditio
 import torch
 from torch import Tensor
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import at_least
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.mistakes import at_least
 from frame.models.base import ConditionalDistribution, LatentVariableModel, check_same
 
 
@@ -27,7 +27,7 @@ class ConditionalVAE(LatentVariableModel):
         n_classes: classes that `sample` draws from.
 
     Raises:
-        Mistake: beta is negative, n_classes < 1, or the networks disagree on z_dim or n_classes.
+        UserError: beta is negative, n_classes < 1, or the networks disagree on z_dim or n_classes.
     """
 
     needs = ("x", "y")

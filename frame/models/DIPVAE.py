@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import UserError, choices
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.mistakes import Mistake, choices
 from frame.models.base import ConditionalDistribution, LatentVariableModel, kl_divergence, rsample
 
 CODES = ("mean", "sampled")
@@ -37,7 +37,7 @@ class DIPVAE(LatentVariableModel):
             which is DIP-VAE-II.
 
     Raises:
-        Mistake: a weight is negative, `codes` is neither of the two, or the networks disagree on z_dim.
+        UserError: a weight is negative, `codes` is neither of the two, or the networks disagree on z_dim.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class DIPVAE(LatentVariableModel):
     ) -> None:
         super().__init__(encoder, decoder, prior)
         if codes not in CODES:
-            raise Mistake(choices(str(codes), CODES, kind="codes"))
+            raise UserError(choices(str(codes), CODES, kind="codes"))
         self.lambda_od = coefficient("lambda_od", lambda_od)
         self.lambda_d = coefficient("lambda_d", lambda_d)
         self.codes = codes

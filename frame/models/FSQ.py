@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.measures.codes import perplexity, usage
-from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution, QuantisedModel, straight_through
 
 
@@ -32,14 +32,16 @@ class FSQ(QuantisedModel):
         levels: L of each of the D dimensions; the paper advises 5 or more each.
 
     Raises:
-        Mistake: a number of levels below 2, or the networks' z_dim is not the number of `levels`.
+        UserError: a number of levels below 2, or the networks' z_dim is not the number of `levels`.
     """
 
     def __init__(
         self, encoder: ConditionalDistribution, decoder: ConditionalDistribution, levels: Sequence[int]
     ) -> None:
         if not levels or any(not isinstance(level, int) or level < 2 for level in levels):
-            raise Mistake(f"levels={list(levels)}: give each dimension a whole number of at least 2, such as [8, 5, 5]")
+            raise UserError(
+                f"levels={list(levels)}: give each dimension a whole number of at least 2, such as [8, 5, 5]"
+            )
         super().__init__(encoder, decoder, z_dim=len(levels))
         self.n_codes = math.prod(levels)
         L = torch.tensor(levels)

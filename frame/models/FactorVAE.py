@@ -6,7 +6,7 @@ Kim & Mnih 2018, "Disentangling by factorising" (1802.05983), eq. 2 and 3, algor
 import torch
 from torch import Tensor, nn
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import (
     AdversarialModel,
@@ -39,7 +39,7 @@ class FactorVAE(LatentVariableModel, AdversarialModel):
         gamma: weight of the total correlation, at least 0.
 
     Raises:
-        Mistake: gamma is negative, or the networks disagree on z_dim.
+        UserError: gamma is negative, or the networks disagree on z_dim.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ class GAN(GenerativeAdversarialModel):
         prior: p(z).
 
     Raises:
-        Mistake: the networks disagree on z_dim.
+        UserError: the networks disagree on z_dim.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ al. 2016 (1602.02282), who raise beta from 0 while training.
 from torch import Tensor
 from torch.distributions import Distribution
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import ConditionalDistribution, LatentVariableModel, Model, check_z_dim, kl_divergence, rsample
 
@@ -29,7 +29,7 @@ class HierarchicalVAE(LatentVariableModel):
         beta: weight of the rates, at least 0.
 
     Raises:
-        Mistake: beta is negative, or the networks of one layer disagree on z_dim.
+        UserError: beta is negative, or the networks of one layer disagree on z_dim.
     """
 
     def __init__(

@@ -5,9 +5,9 @@ Burda et al. 2015, "Importance weighted autoencoders" (1509.00519), eq. 8; its g
 
 from torch import Tensor
 
+from frame.common.errors import at_least
 from frame.data.base import Batch
 from frame.measures.likelihood import iwae_bound
-from frame.mistakes import at_least
 from frame.models.base import ConditionalDistribution, LatentVariableModel
 
 
@@ -24,7 +24,7 @@ class IWAE(LatentVariableModel):
         n_samples: K, samples of z for each x in the loss.
 
     Raises:
-        Mistake: n_samples < 1, or the networks disagree on z_dim.
+        UserError: n_samples < 1, or the networks disagree on z_dim.
     """
 
     def __init__(

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import UserError, at_least
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.mistakes import Mistake, at_least
 from frame.models.base import ConditionalDistribution, GenerativeAdversarialModel, discriminate
 
 
@@ -35,7 +35,7 @@ class InfoGAN(GenerativeAdversarialModel):
         categorical_weight, continuous_weight: lambda_c and lambda_u.
 
     Raises:
-        Mistake: a number is out of range, or the generator's z_dim does not fit.
+        UserError: a number is out of range, or the generator's z_dim does not fit.
     """
 
     adversary: nn.ModuleDict
@@ -59,7 +59,9 @@ class InfoGAN(GenerativeAdversarialModel):
         at_least(1, n_continuous=n_continuous)
         self.sizes = [prior().event_shape[0], n_categories, n_continuous]  # of noise, one-hot c, u
         if generator.z_dim != sum(self.sizes):
-            raise Mistake(f"z_dim={generator.z_dim} of the generator: noise, c and u have {self.sizes}, give their sum")
+            raise UserError(
+                f"z_dim={generator.z_dim} of the generator: noise, c and u have {self.sizes}, give their sum"
+            )
         self.categorical_weight = coefficient("categorical_weight", categorical_weight)
         self.continuous_weight = coefficient("continuous_weight", continuous_weight)
 

@@ -28,7 +28,7 @@ class InfoMax(EncoderModel):
         estimator: of I(x; z).
 
     Raises:
-        Mistake: the estimator is an upper bound.
+        UserError: the estimator is an upper bound.
     """
 
     def __init__(self, encoder: ConditionalDistribution, estimator: InformationEstimator) -> None:

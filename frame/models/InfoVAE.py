@@ -10,10 +10,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import UserError, choices
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.measures.mmd import imq, mmd, rbf
-from frame.mistakes import Mistake, choices
 from frame.models.base import ConditionalDistribution, LatentVariableModel, kl_divergence, rsample
 
 KERNELS = {"rbf": rbf, "imq": imq}
@@ -39,7 +39,7 @@ class InfoVAE(LatentVariableModel):
         kernel_scale: of the kernel's width, above 0.
 
     Raises:
-        Mistake: a number is out of range, there is no such kernel, or the networks disagree on z_dim.
+        UserError: a number is out of range, there is no such kernel, or the networks disagree on z_dim.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class InfoVAE(LatentVariableModel):
         self.lambda_ = coefficient("lambda_", lambda_)
         low, high = self.alpha.bounds
         if high > 1:
-            raise Mistake(f"alpha={high:g}: it must be at most 1, where the rate's weight 1 - alpha ends")
+            raise UserError(f"alpha={high:g}: it must be at most 1, where the rate's weight 1 - alpha ends")
         if low + self.lambda_.bounds[0] < 1:
-            raise Mistake(f"lambda_={self.lambda_.bounds[0]:g}: it must be at least 1 - alpha = {1 - low:g}")
+            raise UserError(f"lambda_={self.lambda_.bounds[0]:g}: it must be at least 1 - alpha = {1 - low:g}")
         if kernel not in KERNELS:
-            raise Mistake(choices(str(kernel), KERNELS, kind="kernel"))
+            raise UserError(choices(str(kernel), KERNELS, kind="kernel"))
         if not kernel_scale > 0:
-            raise Mistake(f"kernel_scale={kernel_scale}: it must be above 0")
+            raise UserError(f"kernel_scale={kernel_scale}: it must be above 0")
         self.kernel, self.kernel_scale = KERNELS[kernel], kernel_scale
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:

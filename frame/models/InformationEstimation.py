@@ -16,7 +16,7 @@ class InformationEstimation(Model):
         estimator: of I(v1; v2), v1 and v2 the batch's views.
 
     Raises:
-        Mistake: from the loss, there are not two views.
+        UserError: from the loss, there are not two views.
     """
 
     needs = ("views",)

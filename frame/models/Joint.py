@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import UserError, choices
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.mistakes import Mistake, choices
 from frame.models.base import AdversarialModel, Model
 
 
@@ -22,20 +22,20 @@ class Joint(Model):
         weights: of the models' losses, by name; 1 for those that are not named.
 
     Raises:
-        Mistake: there are no models, a weight is negative or belongs to no model, or a model has an adversary.
+        UserError: there are no models, a weight is negative or belongs to no model, or a model has an adversary.
     """
 
     def __init__(self, models: Mapping[str, Model], weights: Mapping[str, float | Coefficient] | None = None) -> None:
         super().__init__()
         if not models:
-            raise Mistake("Joint has no models: name them under model.models")
+            raise UserError("Joint has no models: name them under model.models")
         weights = dict(weights or {})
         for name in weights:
             if name not in models:
-                raise Mistake(f"model.weights: {choices(name, models, kind='model')}")
+                raise UserError(f"model.weights: {choices(name, models, kind='model')}")
         for name, model in models.items():
             if isinstance(model, AdversarialModel):
-                raise Mistake(
+                raise UserError(
                     f"model.models.{name} has an adversary: train it alone, with optimization=adversarial_ADAM"
                 )
         self.models = nn.ModuleDict(dict(models))

@@ -6,7 +6,7 @@ one encoder for both views: what the views share is label enough, what one has a
 
 from torch import Tensor
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import (
     ConditionalDistribution,
@@ -33,7 +33,7 @@ class MIB(EncoderModel):
         beta: weight of skl, at least 0.
 
     Raises:
-        Mistake: beta is negative, or the estimator is an upper bound; from the loss, there are not two views.
+        UserError: beta is negative, or the estimator is an upper bound; from the loss, there are not two views.
     """
 
     needs = ("views",)

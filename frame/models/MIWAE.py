@@ -6,9 +6,9 @@ bounds with K samples each, whose gradient has less noise for the encoder than t
 
 from torch import Tensor
 
+from frame.common.errors import at_least
 from frame.data.base import Batch
 from frame.measures.likelihood import iwae_bound
-from frame.mistakes import at_least
 from frame.models.base import ConditionalDistribution, LatentVariableModel
 
 
@@ -26,7 +26,7 @@ class MIWAE(LatentVariableModel):
         n_samples: K, samples of z in each bound: M * K go through the decoder for each x.
 
     Raises:
-        Mistake: n_bounds or n_samples is below 1, or the networks disagree on z_dim.
+        UserError: n_bounds or n_samples is below 1, or the networks disagree on z_dim.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class MVInfoMax(EncoderModel):
         estimator: of I(z1; z2).
 
     Raises:
-        Mistake: the estimator is an upper bound; from the loss, there are not two views.
+        UserError: the estimator is an upper bound; from the loss, there are not two views.
     """
 
     needs = ("views",)

@@ -8,10 +8,10 @@ scenarios" (1808.07593).
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import UserError
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.measures.information import mixture_information
-from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution, StochasticClassifier
 
 
@@ -33,7 +33,7 @@ class NonlinearIB(StochasticClassifier):
         n_samples_predict: samples of z over which `predict` averages the probabilities of the classes.
 
     Raises:
-        Mistake: a number is out of range, or the networks disagree on z_dim; from the loss, q(z|x) is no Gaussian.
+        UserError: a number is out of range, or the networks disagree on z_dim; from the loss, q(z|x) is no Gaussian.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ def pairwise_kl(q: Distribution) -> Tensor:
     """KL(q_i || q_j) in nats of the diagonal Gaussians in a batch, [N, N]; holds N x N x D numbers.
 
     Raises:
-        Mistake: q is something else.
+        UserError: q is something else.
     """
     if not isinstance(q, Independent) or not isinstance(q.base_dist, Normal):
-        raise Mistake(f"NonlinearIB needs an encoder whose q(z|x) is a diagonal Gaussian, not a {type(q).__name__}")
+        raise UserError(f"NonlinearIB needs an encoder whose q(z|x) is a diagonal Gaussian, not a {type(q).__name__}")
     loc, scale = q.base_dist.loc, q.base_dist.scale  # [N, D]
     q_i = Normal(loc.unsqueeze(1), scale.unsqueeze(1), validate_args=False)
     q_j = Normal(loc, scale, validate_args=False)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.func import functional_call
 
+from frame.common.errors import at_least
 from frame.data.base import Batch
 from frame.measures.likelihood import iwae_bound
-from frame.mistakes import at_least
 from frame.models.base import ConditionalDistribution, LatentVariableModel, rsample
 
 
@@ -32,7 +32,7 @@ class PIWAE(LatentVariableModel):
         n_samples: K: M * K samples of z go through the decoder for each x, twice.
 
     Raises:
-        Mistake: n_bounds or n_samples is below 1, or the networks disagree on z_dim.
+        UserError: n_bounds or n_samples is below 1, or the networks disagree on z_dim.
     """
 
     def __init__(

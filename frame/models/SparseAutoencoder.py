@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import UserError, at_least
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.mistakes import Mistake, at_least
 from frame.models.base import Delta, Model, sum_over_ranks
 
 
@@ -34,7 +34,7 @@ class SparseAutoencoder(Model):
         dead_after: a unit is dead that has been 0 for all rows of as many updates.
 
     Raises:
-        Mistake: a number is out of range.
+        UserError: a number is out of range.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SparseAutoencoder(Model):
         super().__init__()
         at_least(1, n_in=n_in, n_units=n_units, k=k, k_aux=k_aux, dead_after=dead_after)
         if max(k, k_aux) > n_units:
-            raise Mistake(f"k={k} and k_aux={k_aux} of n_units={n_units}: there are not as many units")
+            raise UserError(f"k={k} and k_aux={k_aux} of n_units={n_units}: there are not as many units")
         self.k, self.k_aux, self.dead_after = k, k_aux, dead_after
         self.aux_weight = coefficient("aux_weight", aux_weight)
         self.encoder = nn.Linear(n_in, n_units)

@@ -9,7 +9,7 @@ Kingma & Welling 2014, "Auto-encoding variational Bayes" (1312.6114), eq. 3 with
 import torch
 from torch import Tensor
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import ConditionalDistribution, LatentVariableModel
 
@@ -29,7 +29,7 @@ class VAE(LatentVariableModel):
             max(rate, free_bits). None leaves it as it is.
 
     Raises:
-        Mistake: beta or free_bits is negative, or the networks disagree on z_dim.
+        UserError: beta or free_bits is negative, or the networks disagree on z_dim.
     """
 
     def __init__(

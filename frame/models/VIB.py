@@ -5,7 +5,7 @@ Alemi et al. 2017, "Deep variational information bottleneck" (1612.00410), eq. 1
 
 from torch import Tensor
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import ConditionalDistribution, StochasticClassifier, check_z_dim, kl_divergence, rsample
 
@@ -24,7 +24,7 @@ class VIB(StochasticClassifier):
         n_samples_predict: samples of z over which `predict` averages the probabilities of the classes.
 
     Raises:
-        Mistake: a number is out of range, or the networks disagree on z_dim.
+        UserError: a number is out of range, or the networks disagree on z_dim.
     """
 
     def __init__(

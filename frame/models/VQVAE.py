@@ -9,10 +9,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.errors import UserError, at_least
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.measures.codes import perplexity, usage
-from frame.mistakes import Mistake, at_least
 from frame.models.base import ConditionalDistribution, QuantisedModel, from_rank_0, straight_through, sum_over_ranks
 
 
@@ -38,7 +38,7 @@ class VQVAE(QuantisedModel):
         revive_below: a code with N below it moves to a random z_e of rank 0's last batch, N = 1; 0, the paper's: none.
 
     Raises:
-        Mistake: a number is out of range, or the networks have another z_dim.
+        UserError: a number is out of range, or the networks have another z_dim.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class VQVAE(QuantisedModel):
         super().__init__(encoder, decoder, z_dim)
         at_least(2, n_codes=n_codes)
         if decay is not None and not 0 <= decay < 1:
-            raise Mistake(f"decay={decay}: it lies in [0, 1), such as 0.99; null learns the codebook by gradient")
+            raise UserError(f"decay={decay}: it lies in [0, 1), such as 0.99; null learns the codebook by gradient")
         if not 0 <= revive_below < 1 or (revive_below > 0 and decay is None):
-            raise Mistake(f"revive_below={revive_below}: it lies in [0, 1), and is 0 where decay is null")
+            raise UserError(f"revive_below={revive_below}: it lies in [0, 1), and is 0 where decay is null")
         self.n_codes, self.decay, self.revive_below = n_codes, decay, revive_below
         self.commitment = coefficient("commitment", commitment)
         e = (2 * torch.rand(n_codes, z_dim) - 1) * math.sqrt(3 / z_dim)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad
 
-from frame.coefficients import Coefficient, coefficient
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.models.base import ConditionalDistribution, GenerativeAdversarialModel, check_z_dim
 
@@ -27,7 +27,7 @@ class WGAN_GP(GenerativeAdversarialModel):
         penalty_weight: lambda, 10 in the paper.
 
     Raises:
-        Mistake: penalty_weight is negative, or the networks disagree on z_dim.
+        UserError: penalty_weight is negative, or the networks disagree on z_dim.
     """
 
     def __init__(

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torch.distributions import Distribution
 
+from frame.common.errors import UserError, at_least
 from frame.data.base import Batch
 from frame.measures.distributions import Delta as Delta
 from frame.measures.distributions import kl_divergence as kl_divergence
 from frame.measures.distributions import rsample as rsample
-from frame.mistakes import Mistake, at_least
 
 
 class Model(nn.Module):
@@ -128,9 +128,9 @@ class InformationEstimator(nn.Module):
 
 
 def check_maximised(estimator: InformationEstimator) -> None:
-    """Raises Mistake where an estimator is to be maximised that bounds the information from above."""
+    """Raises UserError where an estimator is to be maximised that bounds the information from above."""
     if estimator.bound == "upper":
-        raise Mistake(
+        raise UserError(
             f"estimator: {type(estimator).__name__} is an upper bound, and maximising it says nothing of the "
             "information: take a lower bound, such as frame.architectures.information.JSD"
         )
@@ -140,11 +140,11 @@ def two_views(batch: Batch) -> tuple[Tensor, Tensor]:
     """The two views of a batch, each like x.
 
     Raises:
-        Mistake: there are more or fewer.
+        UserError: there are more or fewer.
     """
     views = batch["views"]
     if len(views) != 2:
-        raise Mistake(f"the model takes two views, and each batch has {len(views)}: set data.n_views=2")
+        raise UserError(f"the model takes two views, and each batch has {len(views)}: set data.n_views=2")
     return views[0], views[1]
 
 
@@ -160,7 +160,7 @@ class LatentVariableModel(EncoderModel):
         prior: p(z), called with the encoder, which most priors ignore.
 
     Raises:
-        Mistake: the networks disagree on z_dim.
+        UserError: the networks disagree on z_dim.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class StochasticClassifier(EncoderModel):
         n_samples_predict: samples of z over which `predict` averages the probabilities of the classes.
 
     Raises:
-        Mistake: a number is out of range, or the networks disagree on z_dim.
+        UserError: a number is out of range, or the networks disagree on z_dim.
     """
 
     needs = ("x", "y")
@@ -283,7 +283,7 @@ class QuantisedModel(EncoderModel):
         z_dim: D.
 
     Raises:
-        Mistake: the networks have another z_dim.
+        UserError: the networks have another z_dim.
     """
 
     n_codes: int
@@ -321,10 +321,10 @@ def features(encoder: Any, *given: Tensor) -> Tensor:
     """The layer before the output of an encoder, [B, n].
 
     Raises:
-        Mistake: the encoder has no `features`.
+        UserError: the encoder has no `features`.
     """
     if not hasattr(encoder, "features"):
-        raise Mistake(f"{type(encoder).__name__} names no layer before its output: give it a method features(x)")
+        raise UserError(f"{type(encoder).__name__} names no layer before its output: give it a method features(x)")
     found: Tensor = encoder.features(*given)
     return found
 
@@ -365,13 +365,13 @@ def discriminate(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
 
 
 def check_z_dim(**networks: nn.Module) -> None:
-    """Raises Mistake where the named networks that have a `z_dim` do not agree on it."""
+    """Raises UserError where the named networks that have a `z_dim` do not agree on it."""
     check_same("z_dim", **networks)
 
 
 def check_same(size: str, **networks: nn.Module) -> None:
-    """Raises Mistake where the named networks that have an attribute called `size` do not agree on it."""
+    """Raises UserError where the named networks that have an attribute called `size` do not agree on it."""
     sizes = {name: getattr(network, size) for name, network in networks.items() if hasattr(network, size)}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {value}" for name, value in sizes.items())
-        raise Mistake(f"{size} differs ({listed}): give all of them the same, such as ${{params.{size}}}")
+        raise UserError(f"{size} differs ({listed}): give all of them the same, such as ${{params.{size}}}")

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from frame.common.errors import UserError, at_least
 from frame.data.base import Batch
-from frame.mistakes import Mistake, at_least
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial, checked_clip
 
@@ -25,7 +25,7 @@ class AdversarialOptimization(Optimization):
     The other arguments are `Optimization`'s.
 
     Raises:
-        Mistake: the model has no adversary, or a number is out of range.
+        UserError: the model has no adversary, or a number is out of range.
     """
 
     find_unused_parameters = True
@@ -47,7 +47,7 @@ class AdversarialOptimization(Optimization):
     ) -> None:
         super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
         if not isinstance(model, AdversarialModel):
-            raise Mistake(f"{type(model).__name__} has no adversary: choose optimization=batch_ADAM")
+            raise UserError(f"{type(model).__name__} has no adversary: choose optimization=batch_ADAM")
         at_least(1, n_adversary_steps=n_adversary_steps)
         self._optimizer, self._schedule = optimizer, schedule
         self._adversary_optimizer, self._adversary_schedule = adversary_optimizer, adversary_schedule

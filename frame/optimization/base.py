@@ -16,9 +16,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from frame.coefficients import Coefficient, Constant
+from frame.common.errors import UserError
+from frame.common.schedules import Coefficient, Constant
 from frame.data.base import Batch
-from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization.clock import Clock
 from frame.optimization.noise import seed_noise
@@ -100,9 +100,9 @@ class Optimization(LightningModule):
         super().__init__()
         for name, value in (("batch_size", batch_size), ("accumulate", accumulate)):
             if not value >= 1:
-                raise Mistake(f"optimization.{name}={value}: has to be at least 1")
+                raise UserError(f"optimization.{name}={value}: has to be at least 1")
         if average is not None and not 0 <= average < 1:
-            raise Mistake(f"optimization.average={average}: a decay lies in [0, 1), such as 0.999")
+            raise UserError(f"optimization.average={average}: a decay lies in [0, 1), such as 0.999")
         self.automatic_optimization = False
         self.model = model
         self.batch_size = batch_size
@@ -323,7 +323,7 @@ def _follows_a_schedule(module: nn.Module) -> TypeGuard[Coefficient]:
 
 
 def checked_clip(name: str, clip: float | None) -> float | None:
-    """Raises Mistake where it is not above 0."""
+    """Raises UserError where it is not above 0."""
     if clip is not None and not clip > 0:
-        raise Mistake(f"optimization.{name}={clip}: has to be above 0")
+        raise UserError(f"optimization.{name}={clip}: has to be above 0")
     return clip

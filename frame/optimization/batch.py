@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from frame.common.errors import UserError
 from frame.data.base import Batch
-from frame.mistakes import Mistake
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial
 
@@ -18,7 +18,7 @@ class BatchOptimization(Optimization):
     The other arguments are `Optimization`'s.
 
     Raises:
-        Mistake: the model has an adversary, which this procedure would move along with its opponent.
+        UserError: the model has an adversary, which this procedure would move along with its opponent.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class BatchOptimization(Optimization):
     ) -> None:
         super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
         if isinstance(model, AdversarialModel):
-            raise Mistake(f"{type(model).__name__} has an adversary: choose optimization=adversarial_ADAM")
+            raise UserError(f"{type(model).__name__} has an adversary: choose optimization=adversarial_ADAM")
         self._optimizer, self._schedule = optimizer, schedule
 
     def make_players(self) -> dict[str, Player]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from frame.common.errors import UserError, choices
 from frame.data.base import Batch
-from frame.mistakes import Mistake, choices
 from frame.models.base import Model
 from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial
 
@@ -28,7 +28,7 @@ class JointOptimization(Optimization):
     The other arguments are `Optimization`'s.
 
     Raises:
-        Mistake: the model holds no models, or a name belongs to none of them.
+        UserError: the model holds no models, or a name belongs to none of them.
     """
 
     find_unused_parameters = True
@@ -49,7 +49,7 @@ class JointOptimization(Optimization):
     ) -> None:
         super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
         if not hasattr(model, "models") or not hasattr(model, "summed"):
-            raise Mistake(f"{type(model).__name__} holds no models: choose model=Joint, or optimization=batch_ADAM")
+            raise UserError(f"{type(model).__name__} holds no models: choose model=Joint, or optimization=batch_ADAM")
         self._optimizers = self._by_name("optimizers", optimizers, optimizer)
         self._schedules = self._by_name("schedules", schedules, schedule)
         self.summed = summed
@@ -58,7 +58,7 @@ class JointOptimization(Optimization):
         models: Any = self.model.models
         for name in partials or {}:
             if name not in models:
-                raise Mistake(f"optimization.{argument}: {choices(name, models, kind='model')}")
+                raise UserError(f"optimization.{argument}: {choices(name, models, kind='model')}")
         return {name: (partials or {}).get(name, default) for name in models}
 
     def make_players(self) -> dict[str, Player]:

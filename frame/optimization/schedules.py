@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 
 def constant(optimizer: Optimizer, warmup: int = 0) -> LambdaLR:
@@ -38,10 +38,10 @@ def stages(optimizer: Optimizer, ends: Sequence[int], factors: Sequence[float]) 
     """factors[i] times the rate until step ends[i], and the last factor after the last end.
 
     Raises:
-        Mistake: `factors` has not one entry more than `ends`, or `ends` do not rise.
+        UserError: `factors` has not one entry more than `ends`, or `ends` do not rise.
     """
     if len(factors) != len(ends) + 1 or list(ends) != sorted(set(ends)):
-        raise Mistake(f"stages: {len(factors)} factors, ends={list(ends)}: give rising ends and one factor more")
+        raise UserError(f"stages: {len(factors)} factors, ends={list(ends)}: give rising ends and one factor more")
     ends, factors = list(ends), list(factors)
     return LambdaLR(optimizer, lambda step: factors[bisect_right(ends, step)])
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frame.architectures.bidirectional import Discriminator, Encoder, Generator
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 SHAPE = (1, 4, 5)
 X, Z = torch.rand(50, *SHAPE, generator=torch.Generator().manual_seed(0)), torch.rand(50, 3) * 2 - 1
@@ -63,9 +63,9 @@ def test_once_trained_a_code_does_not_depend_on_the_rows_beside_it() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match=r"layers=\[8\]: give 2 or more widths"):
+    with pytest.raises(UserError, match=r"layers=\[8\]: give 2 or more widths"):
         Discriminator(SHAPE, 3, [8])
-    with pytest.raises(Mistake, match=r"layers=\[\]: give 1 or more"):
+    with pytest.raises(UserError, match=r"layers=\[\]: give 1 or more"):
         Encoder(SHAPE, 3, [])
-    with pytest.raises(Mistake, match="z_dim=0"):
+    with pytest.raises(UserError, match="z_dim=0"):
         Generator(SHAPE, 0, [8])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from frame.architectures.critics import ConvCritic, MLPCritic
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 
 def test_inputs_are_flattened_and_joined_in_their_order() -> None:
@@ -34,11 +34,11 @@ def test_without_hidden_layers_it_is_linear() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="n_in=0: it must be at least 1"):
+    with pytest.raises(UserError, match="n_in=0: it must be at least 1"):
         MLPCritic(0, [4])
-    with pytest.raises(Mistake, match="n_out=0"):
+    with pytest.raises(UserError, match="n_out=0"):
         MLPCritic(3, [4], n_out=0)
-    with pytest.raises(Mistake, match="layers=.*at least 1"):
+    with pytest.raises(UserError, match="layers=.*at least 1"):
         MLPCritic(3, [0])
 
 
@@ -67,5 +67,5 @@ def test_convolutions_normalised_over_the_batch_are_so_but_for_the_first_and_the
 
 
 def test_too_many_halvings_are_named() -> None:
-    with pytest.raises(Mistake, match="halves the 8 x 12 pixels, give 1 to 2"):
+    with pytest.raises(UserError, match="halves the 8 x 12 pixels, give 1 to 2"):
         ConvCritic((1, 8, 12), [4, 4, 4])

@@ -8,7 +8,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from frame.architectures import base
 from frame.architectures.distributions import CategoricalLevels, DiscretisedLogistic
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 LOCATIONS = torch.tensor([-0.4, 0.0, 0.31, 0.5, 1.0, 1.7])
 
@@ -100,9 +100,9 @@ def test_log_scale_stays_finite_where_softplus_underflows() -> None:
 
 
 def test_values_out_of_range_are_named() -> None:
-    with pytest.raises(Mistake, match="z_dim=0: it must be at least 1"):
+    with pytest.raises(UserError, match="z_dim=0: it must be at least 1"):
         base.DiagonalNormal(0)
-    with pytest.raises(Mistake, match="scale=0"):
+    with pytest.raises(UserError, match="scale=0"):
         base.NormalPicture(0.0)
-    with pytest.raises(Mistake, match="levels=1: it must be at least 2"):
+    with pytest.raises(UserError, match="levels=1: it must be at least 2"):
         base.CategoricalPicture(1)

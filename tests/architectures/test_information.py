@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from frame.architectures import information as parts
 from frame.architectures.base import MLPEncoder
+from frame.common.errors import UserError
 from frame.measures import information as info
-from frame.mistakes import Mistake
 from frame.models.base import InformationEstimator
 
 ESTIMATORS: dict[str, type[InformationEstimator]] = {
@@ -233,15 +233,15 @@ def test_a_population_can_be_stacked_and_keeps_its_averages_apart() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="no pairs 'rolls': did you mean 'rolled'"):
+    with pytest.raises(UserError, match="no pairs 'rolls': did you mean 'rolled'"):
         parts.NWJ(critic(), pairs="rolls")
-    with pytest.raises(Mistake, match="batches of at least 2 rows: change params.batch_size"):
+    with pytest.raises(UserError, match="batches of at least 2 rows: change params.batch_size"):
         parts.JSD(critic())(X[:1], Y[:1])
-    with pytest.raises(Mistake, match="decay=1"):
+    with pytest.raises(UserError, match="decay=1"):
         parts.MINE(critic(), decay=1)
-    with pytest.raises(Mistake, match="tau=0"):
+    with pytest.raises(UserError, match="tau=0"):
         parts.SMILE(critic(), tau=0)
-    with pytest.raises(Mistake, match="n_y=0"):
+    with pytest.raises(UserError, match="n_y=0"):
         parts.JointCritic(3, 0, [8])
-    with pytest.raises(Mistake, match="n_embedding=0"):
+    with pytest.raises(UserError, match="n_embedding=0"):
         parts.SeparableCritic(3, 3, [8], n_embedding=0)

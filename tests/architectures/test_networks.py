@@ -8,7 +8,7 @@ from torch import nn
 
 from frame.architectures import CIFAR10, MNIST, digits, sprites
 from frame.architectures.layers import BatchNorm, mlp, one_hot, start
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 FAMILIES = [
     (MNIST.Encoder(3, [8, 5]), MNIST.Decoder(3, [5, 8]), MNIST.Predictor(3), (1, 28, 28)),
@@ -36,7 +36,7 @@ def test_generators_and_critics_of_each_kind_of_picture(module: ModuleType, side
     pictures = module.ConvGenerator(3, [8], [6, 4])(torch.randn(5, 3)).mean
     assert pictures.shape == (5, 1, side, side) and 0 <= pictures.min() and pictures.max() <= 1
     assert module.ConvCritic([4, 6], [8])(pictures).shape == (5,)
-    with pytest.raises(Mistake, match="give 1 to"):
+    with pytest.raises(UserError, match="give 1 to"):
         module.ConvCritic([4] * 7)
 
 
@@ -85,24 +85,24 @@ def test_bfloat16_autocast_gives_float32_parameters() -> None:
 
 @pytest.mark.parametrize("layers", [[0], [8, -1], [2.5]])
 def test_widths_that_are_no_widths_are_named(layers: list[int]) -> None:
-    with pytest.raises(Mistake, match="layers=.*at least 1"):
+    with pytest.raises(UserError, match="layers=.*at least 1"):
         MNIST.Encoder(2, layers)
-    with pytest.raises(Mistake, match="layers=.*at least 1"):
+    with pytest.raises(UserError, match="layers=.*at least 1"):
         MNIST.Decoder(2, layers)
 
 
 def test_too_many_halvings_are_named() -> None:
-    with pytest.raises(Mistake, match="give 1 to 5"):
+    with pytest.raises(UserError, match="give 1 to 5"):
         CIFAR10.Encoder(2, [4] * 6)
-    with pytest.raises(Mistake, match="give 1 to 5"):
+    with pytest.raises(UserError, match="give 1 to 5"):
         CIFAR10.Decoder(2, [])
 
 
 def test_no_latents_are_named() -> None:
     for decoder in (MNIST.Decoder, digits.Decoder):
-        with pytest.raises(Mistake, match="z_dim=0"):
+        with pytest.raises(UserError, match="z_dim=0"):
             decoder(0, [4])
-    with pytest.raises(Mistake, match="z_dim=-1"):
+    with pytest.raises(UserError, match="z_dim=-1"):
         CIFAR10.Decoder(-1, [4])
 
 
@@ -121,9 +121,9 @@ def test_the_pair_for_sprites_is_the_published_one() -> None:
     there = sum(a * b * 16 + b for a, b in kernels) + (1024 * 256 + 256) + (256 * 20 + 20)
     back = (10 * 256 + 256) + (256 * 1024 + 1024) + sum(a * b * 16 + a for a, b in kernels)
     assert n_parameters == {"q": there, "p": back}
-    with pytest.raises(Mistake, match="give 1 to 6"):
+    with pytest.raises(UserError, match="give 1 to 6"):
         sprites.Encoder(2, [4] * 7, [])
-    with pytest.raises(Mistake, match="z_dim=0"):
+    with pytest.raises(UserError, match="z_dim=0"):
         sprites.Decoder(0, [4], [4])
 
 
@@ -142,7 +142,7 @@ def test_first_weights_keep_a_signals_size() -> None:
     assert sizes["he"] == pytest.approx(2**0.5, rel=0.05)
     assert sizes["glorot"] == pytest.approx(1.0, rel=0.05)
     assert sizes["torch"] == pytest.approx(3**-0.5, rel=0.05)
-    with pytest.raises(Mistake, match="did you mean 'glorot'"):
+    with pytest.raises(UserError, match="did you mean 'glorot'"):
         MNIST.Encoder(2, [4], init="glorott")
 
 

@@ -12,7 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
 from frame.architectures.priors import Coupling, FlowPrior, MixturePrior, VampPrior
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution
 from frame.models.VAE import VAE
 
@@ -205,15 +205,15 @@ def test_stacked_priors_draw_and_weigh_as_each_by_itself(make: Any) -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="n_components=0"):
+    with pytest.raises(UserError, match="n_components=0"):
         VampPrior(2, 0, (1, 8, 8))
-    with pytest.raises(Mistake, match="n_components=0"):
+    with pytest.raises(UserError, match="n_components=0"):
         MixturePrior(2, 0)
-    with pytest.raises(Mistake, match="z_dim=1: it must be at least 2"):
+    with pytest.raises(UserError, match="z_dim=1: it must be at least 2"):
         FlowPrior(1, 2, [4])
-    with pytest.raises(Mistake, match="n_couplings=1"):
+    with pytest.raises(UserError, match="n_couplings=1"):
         FlowPrior(2, 1, [4])
-    with pytest.raises(Mistake, match="a VampPrior has no class"):
+    with pytest.raises(UserError, match="a VampPrior has no class"):
         VampPrior(2, 2, (1, 8, 8))(digits.Encoder(2, []), torch.zeros(3))
-    with pytest.raises(Mistake, match=r"z_dim differs \(encoder 3, decoder 3, prior 4\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, decoder 3, prior 4\)"):
         VAE(digits.Encoder(3, []), digits.Decoder(3, []), VampPrior(4, 2, (1, 8, 8)), 1.0)

@@ -6,7 +6,7 @@ from torch import nn
 
 from frame.architectures.base import DiscretisedLogisticPicture
 from frame.architectures.residual import Decoder, Encoder, ResidualBlock
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 12)])
@@ -42,11 +42,11 @@ def test_a_block_adds_to_its_input() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match=r"channels=\[4, 4, 4\]: each entry halves"):
+    with pytest.raises(UserError, match=r"channels=\[4, 4, 4\]: each entry halves"):
         Encoder((3, 28, 28), 5, [4, 4, 4], [3])
-    with pytest.raises(Mistake, match="halvings=0"):
+    with pytest.raises(UserError, match="halvings=0"):
         Encoder((3, 28, 28), 5, [], [3])
-    with pytest.raises(Mistake, match=r"residual_channels=\[0\]"):
+    with pytest.raises(UserError, match=r"residual_channels=\[0\]"):
         Decoder((3, 28, 28), 5, [4], [0])
-    with pytest.raises(Mistake, match="z_dim=0"):
+    with pytest.raises(UserError, match="z_dim=0"):
         Decoder((3, 28, 28), 0, [4], [3])

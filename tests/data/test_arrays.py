@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from frame.common.errors import UserError
 from frame.data.base import whole_batch
 from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample
-from frame.mistakes import Mistake
 
 BYTES = np.random.RandomState(0).randint(0, 256, (6, 1, 8, 8)).astype(np.uint8)
 ROWS = np.random.RandomState(1).randn(6, 5)
@@ -96,7 +96,7 @@ def with_nan(value: float) -> np.ndarray:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_no_data_is_refused_in_one_line(x: Any, why: str) -> None:
-    with pytest.raises(Mistake, match=why) as caught:
+    with pytest.raises(UserError, match=why) as caught:
         InMemory(x)
     assert "\n" not in str(caught.value)
 
@@ -150,6 +150,6 @@ def test_single_pictures_end_as_channels_first() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_row_that_cannot_be_used_is_named(item: Any, why: str) -> None:
-    with pytest.raises(Mistake, match=f"One, {why}") as caught:
+    with pytest.raises(UserError, match=f"One, {why}") as caught:
         row(item)
     assert "\n" not in str(caught.value)

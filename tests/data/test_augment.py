@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from frame.common.errors import UserError
 from frame.data.augment import Affine, Noise, Rotation, Shuffle, Uniform
-from frame.mistakes import Mistake
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -29,7 +29,7 @@ def test_noise_has_its_spread() -> None:
     x = torch.full((1, 1, 100, 100), 0.5)
     assert Noise(0.05)(x, generator()).std().item() == pytest.approx(0.05, rel=0.05)
     assert torch.equal(Noise(0)(x, generator()), x)
-    with pytest.raises(Mistake, match="std=-1"):
+    with pytest.raises(UserError, match="std=-1"):
         Noise(-1)
 
 

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import torch
 
+from frame.common.errors import UserError
 from frame.data.CIFAR10 import CIFAR10
 from frame.data.FashionMNIST import FashionMNIST
 from frame.data.files import download
 from frame.data.MNIST import MNIST
-from frame.mistakes import Mistake
 
 CONTENT = b"some bytes" * 1000
 HASH = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -71,17 +71,19 @@ def test_a_wrong_hash_is_refused_and_leaves_nothing(server: tuple[str, Path], tm
     address, folder = server
     (folder / "file").write_bytes(CONTENT[:-1])
     target = tmp_path / "root/file"
-    with pytest.raises(Mistake, match="Set: file could not be fetched .its hash is not the published one.*put it into"):
+    with pytest.raises(
+        UserError, match="Set: file could not be fetched .its hash is not the published one.*put it into"
+    ):
         download("Set", target, [address], HASH)
     assert list(target.parent.iterdir()) == []
 
 
 def test_without_a_network_or_a_folder_one_line_says_so(nobody: str, tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=f"no connection to '{nobody}file'.*device.data_root") as caught:
+    with pytest.raises(UserError, match=f"no connection to '{nobody}file'.*device.data_root") as caught:
         download("Set", tmp_path / "file", [nobody], HASH)
     assert "\n" not in str(caught.value)
     (tmp_path / "taken").write_text("")
-    with pytest.raises(Mistake, match="cannot write to .*taken"):
+    with pytest.raises(UserError, match="cannot write to .*taken"):
         download("Set", tmp_path / "taken/file", [nobody], HASH)
 
 
@@ -109,7 +111,7 @@ def test_mnist_is_fetched_and_read(
     again = kind(tmp_path / "root", n_valid=5)  # what is there is not fetched
     assert len(again.split("train")) == 15
     with pytest.raises(
-        Mistake, match=f"t10k-images-idx3-ubyte .or .gz. is missing in .*{kind.__name__}/raw.*download_files=true"
+        UserError, match=f"t10k-images-idx3-ubyte .or .gz. is missing in .*{kind.__name__}/raw.*download_files=true"
     ):
         again.split("test")
 
@@ -144,6 +146,6 @@ def test_cifar_is_fetched_and_unpacked(
     (root / "cifar-10-batches-py/data_batch_3").unlink()
     archive_there = root / archive.name
     archive_there.write_bytes(archive.read_bytes()[:200])
-    with pytest.raises(Mistake, match="cifar-10-python.tar.gz is broken") as caught:
+    with pytest.raises(UserError, match="cifar-10-python.tar.gz is broken") as caught:
         CIFAR10(root, n_valid=2).split("valid")
     assert "\n" not in str(caught.value)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from frame.common.errors import UserError
 from frame.data.folders import held_out, look_through
 from frame.data.images import Images
-from frame.mistakes import Mistake
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -39,7 +39,7 @@ def test_links_are_followed(tmp_path: Path) -> None:
     data = Images(tmp_path / "root", 4, 1)
     assert data.classes == ["cat", "dog"] and sum(rows(data).values()) == 31
     (tmp_path / "root" / "cat" / "loop").symlink_to(tmp_path / "root")
-    with pytest.raises(Mistake, match="loop is a link to a folder that it lies in"):
+    with pytest.raises(UserError, match="loop is a link to a folder that it lies in"):
         Images(tmp_path / "root").split("train")
 
 
@@ -99,7 +99,7 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
 @pytest.mark.parametrize("folders, why", REFUSED, ids=[" ".join(folders) for folders, _ in REFUSED])
 def test_folders_that_can_be_read_in_two_ways_are_refused(tmp_path: Path, folders: tuple[str, ...], why: str) -> None:
     some(tmp_path, *folders)
-    with pytest.raises(Mistake, match=why) as caught:
+    with pytest.raises(UserError, match=why) as caught:
         data = Images(tmp_path, 4, 1)
         data.split("train")
         data.split("valid")
@@ -109,10 +109,10 @@ def test_folders_that_can_be_read_in_two_ways_are_refused(tmp_path: Path, folder
 def test_pictures_beside_splits_or_classes_are_refused(tmp_path: Path) -> None:
     some(tmp_path, "train/a", "train/b")
     some(tmp_path, "train", n=1)
-    with pytest.raises(Mistake, match="0.png lies beside class folders in .*train"):
+    with pytest.raises(UserError, match="0.png lies beside class folders in .*train"):
         Images(tmp_path).split("train")
     (tmp_path / "train" / "0.png").rename(tmp_path / "0.png")
-    with pytest.raises(Mistake, match="0.png lies beside train/"):
+    with pytest.raises(UserError, match="0.png lies beside train/"):
         Images(tmp_path).split("train")
 
 
@@ -145,9 +145,9 @@ def test_what_is_left_out_is_said_once(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_nothing_to_train_on_says_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "pictures.zip").write_bytes(b"PK")
-    with pytest.raises(Mistake, match="no pictures .*1 archives .unpack them"):
+    with pytest.raises(UserError, match="no pictures .*1 archives .unpack them"):
         Images(tmp_path).split("train")
-    with pytest.raises(Mistake, match="is a file: unpack"):
+    with pytest.raises(UserError, match="is a file: unpack"):
         Images(tmp_path / "pictures.zip").split("train")
 
 
@@ -243,12 +243,12 @@ def test_a_picture_that_is_refused_says_why(tmp_path: Path, monkeypatch: pytest.
         alone = tmp_path / "alone"
         alone.mkdir()
         (tmp_path / name).rename(alone / name)
-        with pytest.raises(Mistake, match=why) as caught:
+        with pytest.raises(UserError, match=why) as caught:
             only(alone)
         assert "\n" not in str(caught.value) and "1 of 1 pictures" in str(caught.value) and name in str(caught.value)
         (alone / name).unlink()
         alone.rmdir()
     save(tmp_path / "bomb.png", np.zeros((100, 100), np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(Mistake, match="too many pixels"):
+    with pytest.raises(UserError, match="too many pixels"):
         only(tmp_path)

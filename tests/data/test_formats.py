@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from frame.common.errors import UserError
 from frame.data.formats import read_idx, read_pickle
-from frame.mistakes import Mistake
 
 SHAPE = (5, 4, 3)
 CONTENT = bytes([0, 0, 8, 3]) + struct.pack(">3I", *SHAPE) + bytes(range(60))
@@ -35,7 +35,7 @@ def test_idx_truncated_anywhere_is_refused(tmp_path: Path) -> None:
     for name, content in (("a-ubyte", CONTENT), ("a-ubyte.gz", compressed)):
         for end in range(len(content)):
             (tmp_path / name).write_bytes(content[:end])
-            with pytest.raises(Mistake, match=f"{name} is broken.*fetch it again"):
+            with pytest.raises(UserError, match=f"{name} is broken.*fetch it again"):
                 read_idx(tmp_path / name, SHAPE)
 
 
@@ -54,7 +54,7 @@ def test_idx_truncated_anywhere_is_refused(tmp_path: Path) -> None:
 )
 def test_idx_other_breakages(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "a-ubyte").write_bytes(content)
-    with pytest.raises(Mistake, match=why) as caught:
+    with pytest.raises(UserError, match=why) as caught:
         read_idx(tmp_path / "a-ubyte", SHAPE)
     assert "\n" not in str(caught.value)
 
@@ -64,7 +64,7 @@ def test_gz_that_is_none_or_has_bytes_left_over(tmp_path: Path) -> None:
     flipped[-6] ^= 1  # the checksum
     for content in (CONTENT, gzip.compress(CONTENT) + b"more", bytes(flipped)):
         (tmp_path / "a.gz").write_bytes(content)
-        with pytest.raises(Mistake, match="a.gz is broken"):
+        with pytest.raises(UserError, match="a.gz is broken"):
             read_idx(tmp_path / "a.gz", SHAPE)
 
 
@@ -111,7 +111,7 @@ def test_pickles_that_execute_are_refused(tmp_path: Path, call: tuple[Any, ...],
     made = tmp_path / "made"
     arguments = call[1:] or (str(made),)
     (tmp_path / "batch").write_bytes(pickle.dumps({"data": Evil(call[0], *arguments)}, protocol=protocol))
-    with pytest.raises(Mistake, match="batch is broken.*it asks for") as caught:
+    with pytest.raises(UserError, match="batch is broken.*it asks for") as caught:
         read_pickle(tmp_path / "batch")
     assert not made.exists() and "\n" not in str(caught.value)
 
@@ -119,13 +119,13 @@ def test_pickles_that_execute_are_refused(tmp_path: Path, call: tuple[Any, ...],
 def test_other_codecs_truncation_and_left_over_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "batch"
     path.write_bytes(pickle.dumps(Evil(codecs.encode, "abc", "rot13"), protocol=2))
-    with pytest.raises(Mistake, match="codec rot13"):
+    with pytest.raises(UserError, match="codec rot13"):
         read_pickle(path)
     content = pickle.dumps({b"labels": list(range(50))}, protocol=3)
     for end in range(len(content)):
         path.write_bytes(content[:end])
-        with pytest.raises(Mistake, match="batch is broken"):
+        with pytest.raises(UserError, match="batch is broken"):
             read_pickle(path)
     path.write_bytes(content + b"x")
-    with pytest.raises(Mistake, match="left over"):
+    with pytest.raises(UserError, match="left over"):
         read_pickle(path)

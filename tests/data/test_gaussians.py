@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from frame.build import build
-from frame.compose import compose
+from frame.common.errors import UserError
+from frame.composition.compose import compose
+from frame.composition.instantiate import build
+from frame.composition.stored import resolved
 from frame.data.base import whole_batch
 from frame.data.gaussians import Gaussians
 from frame.data.loader import Loader
 from frame.evaluation.information import InformationEvaluation
-from frame.mistakes import Mistake
-from frame.stored import resolved
 from tests.architectures.test_information import Best
 
 
@@ -71,19 +71,19 @@ def test_an_estimate_is_set_beside_the_truth() -> None:
     assert found.standard_error == pytest.approx(everything.std().item() / 960**0.5, rel=0.6)
     assert entry.scalars["truth"].value == pytest.approx(2)
     assert entry.scalars["error"].value == pytest.approx(found.value - 2)
-    with pytest.raises(Mistake, match="needs a model that has information"):
+    with pytest.raises(UserError, match="needs a model that has information"):
         evaluation.check(torch.nn.Linear(2, 2), data)
-    with pytest.raises(Mistake, match="batch_size=1"):
+    with pytest.raises(UserError, match="batch_size=1"):
         InformationEvaluation(batch_size=1)
 
 
 def test_mistakes_are_named() -> None:
     for information, rho in ((None, None), (2.0, 0.5)):
-        with pytest.raises(Mistake, match="give one of information"):
+        with pytest.raises(UserError, match="give one of information"):
             Gaussians(information, rho)
-    with pytest.raises(Mistake, match="rho=1"):
+    with pytest.raises(UserError, match="rho=1"):
         Gaussians(rho=1.0)
-    with pytest.raises(Mistake, match="information=-1"):
+    with pytest.raises(UserError, match="information=-1"):
         Gaussians(information=-1)
-    with pytest.raises(Mistake, match="n_rows=0"):
+    with pytest.raises(UserError, match="n_rows=0"):
         Gaussians(rho=0.5, n_rows=0)

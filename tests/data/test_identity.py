@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 import frame
+from frame.common.errors import UserError
 from frame.data.base import DataSet, described
 from frame.data.digits import Digits
 from frame.data.gaussians import Gaussians
@@ -20,8 +21,7 @@ from frame.data.images import Images
 from frame.data.memory import InMemory
 from frame.data.per_sample import as_data_set
 from frame.data.views import Views
-from frame.dry_run import Head
-from frame.mistakes import Mistake
+from frame.engine.dry_run import Head
 from tests.processes import Process, only_run, train
 
 
@@ -142,7 +142,7 @@ def test_a_run_without_the_file_is_opened_and_a_broken_one_is_said(run: Path) ->
     assert len(frame.open(run).data("test")) > 0
     for text in ("", "[]", '{"splits": 1}', '{"splits": {"train": 3}}', '{"splits": {}, "classes": [1]}', "\xff"):
         (run / "data.json").write_text(text, encoding="latin-1")
-        with pytest.raises(Mistake, match="data.json") as caught:
+        with pytest.raises(UserError, match="data.json") as caught:
             frame.open(run).data("test")
         assert "\n" not in str(caught.value)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from frame.common.errors import UserError
 from frame.data.images import Images
-from frame.mistakes import Mistake
 
 
 def picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> None:
@@ -70,7 +70,7 @@ def test_the_shorter_side_is_resized_and_the_centre_kept(tmp_path: Path) -> None
         assert (x[:, channel, 5:].float() - bottom).abs().max() < 20
     grey = every_row(Images(tmp_path, size=8, channels=1, n_valid=0, n_test=0), "train")["x"]
     assert grey.shape == (2, 1, 8, 8)
-    with pytest.raises(Mistake, match="no pictures .* for 'test'"):
+    with pytest.raises(UserError, match="no pictures .* for 'test'"):
         data.split("test")
 
 
@@ -100,7 +100,7 @@ def test_folders_named_as_splits_are_the_splits(tmp_path: Path) -> None:
 
 def test_a_split_s_folder_that_is_not_there(tmp_path: Path) -> None:
     picture(tmp_path / "train/0.png", (0, 0, 0))
-    with pytest.raises(Mistake, match="no pictures .* for 'test'"):
+    with pytest.raises(UserError, match="no pictures .* for 'test'"):
         Images(tmp_path).split("test")
 
 
@@ -109,20 +109,20 @@ def test_broken_pictures_are_named_in_one_line(animals: Path) -> None:
     (animals / "cat/3.png").write_bytes(whole[: len(whole) // 2])
     (animals / "dog/more/5.png").write_bytes(b"<html>")
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(animals / "cat/deep.png")
-    with pytest.raises(Mistake, match="3 of 41 pictures in .* cannot be read: ") as caught:
+    with pytest.raises(UserError, match="3 of 41 pictures in .* cannot be read: ") as caught:
         Images(animals, n_valid=0, n_test=0).split("train")
     assert all(name in str(caught.value) for name in ("cat/3.png", "cat/deep.png", "dog/more/5.png"))
     assert "\n" not in str(caught.value)
 
 
 def test_mistakes(tmp_path: Path, animals: Path) -> None:
-    with pytest.raises(Mistake, match="no folder .*nowhere: set data.root"):
+    with pytest.raises(UserError, match="no folder .*nowhere: set data.root"):
         Images(tmp_path / "nowhere").split("train")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Mistake, match="no pictures .*png"):
+    with pytest.raises(UserError, match="no pictures .*png"):
         Images(tmp_path / "empty").split("train")
     picture(animals / "loose.png", (0, 0, 0))
-    with pytest.raises(Mistake, match="loose.png lies beside class folders"):
+    with pytest.raises(UserError, match="loose.png lies beside class folders"):
         Images(animals).split("train")
     for arguments in (
         {"size": 0},
@@ -131,5 +131,5 @@ def test_mistakes(tmp_path: Path, animals: Path) -> None:
         {"n_test": -0.1},
         {"binarize": "x"},
     ):
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             Images(animals, **arguments)

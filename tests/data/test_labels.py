@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.utils.data import Dataset, Subset, TensorDataset
 
+from frame.common.errors import UserError
 from frame.data.base import DataSet, Source
 from frame.data.labels import held_out, labels_of, share
 from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample, as_data_set
-from frame.mistakes import Mistake
 
 X = torch.zeros(6, 3)
 
@@ -58,7 +58,7 @@ def test_truth_values_are_two_classes() -> None:
     ],
 )
 def test_what_is_no_label_is_refused_in_one_line(y: Any, why: str) -> None:
-    with pytest.raises(Mistake, match=why) as caught:
+    with pytest.raises(UserError, match=why) as caught:
         InMemory(X, y)
     assert "\n" not in str(caught.value)
 
@@ -90,20 +90,20 @@ class Given(DataSet):
 )
 def test_the_last_label_of_many_is_looked_at(last: int, why: str) -> None:
     y = [i % 3 for i in range(199)] + [last]
-    with pytest.raises(Mistake, match=why):
+    with pytest.raises(UserError, match=why):
         Given(y, 3).split("train")
     data = Given(y)  # which does not know how many there are, a model does
     data.split("train")
-    with pytest.raises(Mistake, match=why):
+    with pytest.raises(UserError, match=why):
         data.limit_labels(3)
     late = Given(y)
     late.limit_labels(3)
-    with pytest.raises(Mistake, match=why):
+    with pytest.raises(UserError, match=why):
         late.split("train")
 
 
 def test_labels_from_one_are_told_so() -> None:
-    with pytest.raises(Mistake, match="count from 1, give y - 1"):
+    with pytest.raises(UserError, match="count from 1, give y - 1"):
         Given([1, 2, 3], 3).split("train")
 
 
@@ -135,7 +135,7 @@ def test_a_row_s_label_is_looked_at_when_it_is_read(label: Any, why: str) -> Non
     data.limit_labels(3)
     source = data.split("train")
     source.batch(torch.tensor([0, 1, 6]))
-    with pytest.raises(Mistake, match=why):
+    with pytest.raises(UserError, match=why):
         source.batch(torch.tensor([4, 5]))
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.data.loader import Loader, mix
 from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample
-from frame.mistakes import Mistake
 
 
 def numbered(n: int, binarize: str = "dynamic") -> InMemory:
@@ -147,19 +147,19 @@ def test_limits(limit: Any, batches: int) -> None:
 
 @pytest.mark.parametrize("arguments", [{"limit": 0}, {"limit": 1.5}, {"limit": True}, {"limit": -2}])
 def test_wrong_limits_are_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(Mistake, match="limit of"):
+    with pytest.raises(UserError, match="limit of"):
         Loader(numbered(10), 3, **arguments)
 
 
 def test_wrong_sizes_ranks_and_positions_are_refused() -> None:
     for size in (0, -1, 2.0, True):
-        with pytest.raises(Mistake, match="batch_size"):
+        with pytest.raises(UserError, match="batch_size"):
             Loader(numbered(10), size)  # type: ignore[arg-type]
-    with pytest.raises(Mistake, match="rank 2"):
+    with pytest.raises(UserError, match="rank 2"):
         Loader(numbered(10), 1, rank=2, world=2)
-    with pytest.raises(Mistake, match="fewer processes"):
+    with pytest.raises(UserError, match="fewer processes"):
         Loader(numbered(1), 1, world=2)
-    with pytest.raises(Mistake, match="same data, batch_size"):
+    with pytest.raises(UserError, match="same data, batch_size"):
         Loader(numbered(10), 5).load_state_dict({"epoch": 0, "position": 2})
 
 
@@ -194,7 +194,7 @@ def test_a_mistake_in_a_worker_is_still_one_line(workers: int) -> None:
         def __getitem__(self, i: int) -> Any:
             return 1, 2, 3
 
-    with pytest.raises(Mistake, match="^Unnamed gives items of 3 parts.*names them$"):
+    with pytest.raises(UserError, match="^Unnamed gives items of 3 parts.*names them$"):
         list(Loader(PerSample(Unnamed()), 4, num_workers=workers))
 
 

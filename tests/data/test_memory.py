@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from frame.common.errors import UserError
 from frame.data.base import whole_batch
 from frame.data.loader import Loader
 from frame.data.memory import InMemory
-from frame.mistakes import Mistake
 
 LEVELS = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
 
@@ -55,9 +55,9 @@ def test_static_is_fixed_by_its_seed_and_stored_as_black_and_white() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(Mistake, match="did you mean 'dynamic'.*dynamic, none, static"):
+    with pytest.raises(UserError, match="did you mean 'dynamic'.*dynamic, none, static"):
         InMemory(LEVELS, binarize="dynamik")
-    with pytest.raises(Mistake, match="uint8"):
+    with pytest.raises(UserError, match="uint8"):
         InMemory(torch.rand(3, 2), binarize="static")
-    with pytest.raises(Mistake, match="1 pictures and 2 labels"):
+    with pytest.raises(UserError, match="1 pictures and 2 labels"):
         InMemory(LEVELS, torch.zeros(2))

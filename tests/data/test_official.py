@@ -12,12 +12,12 @@ import torch
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
+from frame.common.errors import UserError
 from frame.data.base import DataSet
 from frame.data.CIFAR10 import CIFAR10
 from frame.data.digits import Digits
 from frame.data.FashionMNIST import FashionMNIST
 from frame.data.MNIST import MNIST
-from frame.mistakes import Mistake
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config/data").glob("*.yaml"))
 ROOT = os.environ.get("DATA_ROOT")
@@ -71,24 +71,24 @@ def test_missing_files_are_said_in_one_line(kind: Any, tmp_path: Path) -> None:
     data = kind(tmp_path / "nowhere")  # constructors read nothing
     for split in data.splits:
         with pytest.raises(
-            Mistake, match=f"{kind.__name__}: .* is missing in .*nowhere.*download_files=true"
+            UserError, match=f"{kind.__name__}: .* is missing in .*nowhere.*download_files=true"
         ) as caught:
             data.split(split)
         assert "\n" not in str(caught.value)
-    with pytest.raises(Mistake, match="no split 'vaild': did you mean 'valid'"):
+    with pytest.raises(UserError, match="no split 'vaild': did you mean 'valid'"):
         data.split("vaild")
 
 
 @pytest.mark.parametrize("kind", [MNIST, CIFAR10])
 def test_wrong_arguments_are_refused_before_anything_is_read(kind: Any, tmp_path: Path) -> None:
     for n_valid in (-1, 10**6, 1.5, True):
-        with pytest.raises(Mistake, match="n_valid"):
+        with pytest.raises(UserError, match="n_valid"):
             kind(tmp_path, n_valid=n_valid)
-    with pytest.raises(Mistake, match="binarize"):
+    with pytest.raises(UserError, match="binarize"):
         kind(tmp_path, binarize="maybe")
     data = kind(tmp_path, n_valid=0)
     assert data.splits == ("train", "test")
-    with pytest.raises(Mistake, match="no split 'valid' with n_valid=0"):
+    with pytest.raises(UserError, match="no split 'valid' with n_valid=0"):
         data.split("valid")
 
 
@@ -113,7 +113,7 @@ def test_cifar_files_of_another_shape_are_refused(
     (folder / "test_batch").write_bytes(pickle.dumps(content))
     assert len(CIFAR10(tmp_path).split("test")) == 2
     (folder / "test_batch").write_bytes(pickle.dumps({**content, **change}))
-    with pytest.raises(Mistake, match=f"test_batch is broken .*{why}"):
+    with pytest.raises(UserError, match=f"test_batch is broken .*{why}"):
         CIFAR10(tmp_path).split("test")
 
 

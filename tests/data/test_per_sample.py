@@ -9,12 +9,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.data import IterableDataset, TensorDataset
 
+from frame.common.errors import UserError
 from frame.data.base import whole_batch
 from frame.data.digits import Digits
 from frame.data.loader import Loader
 from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample, as_data_set
-from frame.mistakes import Mistake
 
 PIXELS = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
 
@@ -75,7 +75,7 @@ def test_items_that_cannot_be_read_are_refused_in_one_line() -> None:
         (Rows({"x": 1.0, "y": 1}, {"x": 1.0}), "different shapes"),
     ]
     for rows, why in wrong:
-        with pytest.raises(Mistake, match=why) as caught:
+        with pytest.raises(UserError, match=why) as caught:
             PerSample(rows).batch(torch.arange(len(rows)))
         assert "\n" not in str(caught.value)
 
@@ -89,7 +89,7 @@ def test_one_data_set_becomes_train_and_valid() -> None:
     rows = torch.cat([batch["y"] for source in (train, valid) for batch in Loader(source, 7)])
     assert sorted(rows.tolist()) == list(range(25))
     assert data.shape == (3,) and data.n_classes is None
-    with pytest.raises(Mistake, match="no split 'test': give data as a mapping"):
+    with pytest.raises(UserError, match="no split 'test': give data as a mapping"):
         data.split("test")
     few = as_data_set(TensorDataset(x[:3]))
     assert [len(few.split(split)) for split in few.splits] == [2, 1]
@@ -114,9 +114,9 @@ def test_what_is_no_data_is_refused() -> None:
         def __iter__(self) -> Any:
             return iter(())
 
-    with pytest.raises(Mistake, match="Stream has no __len__"):
+    with pytest.raises(UserError, match="Stream has no __len__"):
         as_data_set(Stream())
-    with pytest.raises(Mistake, match="no split 'tset': did you mean 'test'"):
+    with pytest.raises(UserError, match="no split 'tset': did you mean 'test'"):
         as_data_set({"train": Rows(1), "tset": Rows(1)})
-    with pytest.raises(Mistake, match="no split 'train', only: test"):
+    with pytest.raises(UserError, match="no split 'train', only: test"):
         as_data_set({"test": Rows(1)})

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError
 from frame.data.base import Resident, whole_batch
 from frame.data.loader import Loader
 from frame.data.sprites import Packed, SpriteRows, Sprites
-from frame.mistakes import Mistake
 
 SIZES = (3, 6, 40, 32, 32)
 DATA = Sprites("/nowhere")
@@ -198,7 +198,7 @@ def test_broken_files_are_refused_in_one_line(small: tuple[Path, np.ndarray]) ->
     flipped[len(whole) // 2] ^= 255
     for content in (b"", whole[: len(whole) // 2], whole[:-30], bytes(flipped)):
         (root / Sprites.file).write_bytes(content)
-        with pytest.raises(Mistake, match=r"co1sh3.*npz is broken \(.+\)") as caught:
+        with pytest.raises(UserError, match=r"co1sh3.*npz is broken \(.+\)") as caught:
             data.split("train")
         assert "\n" not in str(caught.value)
     for arrays, why in (
@@ -208,12 +208,12 @@ def test_broken_files_are_refused_in_one_line(small: tuple[Path, np.ndarray]) ->
         ({"images": imgs}, "no item named"),
     ):
         write(root, **arrays)
-        with pytest.raises(Mistake, match=f"is broken .*{why}"):
+        with pytest.raises(UserError, match=f"is broken .*{why}"):
             data.split("train")
 
 
 def test_mistakes() -> None:
-    with pytest.raises(Mistake, match="n_valid=0: it must be at least 1"):
+    with pytest.raises(UserError, match="n_valid=0: it must be at least 1"):
         Sprites("/nowhere", n_valid=0)
-    with pytest.raises(Mistake, match="must leave some of 737280 rows"):
+    with pytest.raises(UserError, match="must leave some of 737280 rows"):
         Sprites("/nowhere", n_valid=700_000, n_test=40_000)

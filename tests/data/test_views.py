@@ -11,9 +11,11 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 import frame
-from frame import checks
-from frame.build import build
-from frame.compose import compose
+from frame.common.errors import UserError
+from frame.composition import checks
+from frame.composition.compose import compose
+from frame.composition.instantiate import build
+from frame.composition.stored import resolved
 from frame.data.augment import Affine, Drop
 from frame.data.base import DataSet, Resident, Seeded, Source, whole_batch
 from frame.data.digits import Digits
@@ -21,8 +23,6 @@ from frame.data.loader import Loader
 from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample, PerSampleSplits
 from frame.data.views import Views
-from frame.mistakes import Mistake
-from frame.stored import resolved
 from tests.processes import train
 
 
@@ -218,7 +218,7 @@ def test_a_source_in_memory_stays_one_and_a_seeded_one_gets_its_epoch() -> None:
     for epoch in (0, 1):
         ours, theirs = source.at(7, epoch), inner.at(7, epoch)
         assert torch.equal(ours.batch(torch.arange(5))["x"], theirs.batch(torch.arange(5))["x"])
-    with pytest.raises(Mistake, match="the data has no split 'test'"):
+    with pytest.raises(UserError, match="the data has no split 'test'"):
         data.split("test")
 
 
@@ -261,11 +261,11 @@ def test_mistakes_in_views() -> None:
         ({"shear": 90}, "below 90"),
     ):
         arguments: dict[str, Any] = {"rotation": 15, "shift": 0.1, "scale": [0.9, 1.1], "shear": 15}
-        with pytest.raises(Mistake, match=match):
+        with pytest.raises(UserError, match=match):
             Affine(**{**arguments, **wrong})
-    with pytest.raises(Mistake, match="p=1.5"):
+    with pytest.raises(UserError, match="p=1.5"):
         Drop(1.5)
-    with pytest.raises(Mistake, match="n_views"):
+    with pytest.raises(UserError, match="n_views"):
         two_views(Digits(), n_views=0)
-    with pytest.raises(Mistake, match=r"needs pictures \[B, C, H, W\], not rows \[5, 64\]"):
+    with pytest.raises(UserError, match=r"needs pictures \[B, C, H, W\], not rows \[5, 64\]"):
         Affine(15, 0.1, [0.9, 1.1], 15)(torch.rand(5, 64), generator())

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from frame import cli
-from frame.compose import compose
+from frame.commands import main
+from frame.composition.compose import compose
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -78,7 +78,7 @@ def test_every_option_of_the_issue_is_in_the_readme() -> None:
 
 def test_the_commands_of_frame_are_all_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
-    for command in re.findall(r"^  (frame \w+|eval \S+ -sc)", cli.USAGE, re.MULTILINE):
+    for command in re.findall(r"^  (frame \w+|eval \S+ -sc)", main.USAGE, re.MULTILINE):
         assert command in text, command
 
 

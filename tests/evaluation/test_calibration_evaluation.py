@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import NoNumber, UserError
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
 from frame.evaluation.calibration import CalibrationEvaluation
-from frame.mistakes import Mistake, NoNumber
 
 
 class Drawn(DataSet):
@@ -64,15 +64,15 @@ def test_the_figure_has_a_column_for_each() -> None:
 
 
 def test_what_cannot_be_measured_is_one_line() -> None:
-    with pytest.raises(Mistake, match="'unlabelled' has none"):
+    with pytest.raises(UserError, match="'unlabelled' has none"):
         CalibrationEvaluation(fit_on="unlabelled").check(Says(), Drawn())
-    with pytest.raises(Mistake, match="needs 'y' in the data"):
+    with pytest.raises(UserError, match="needs 'y' in the data"):
         CalibrationEvaluation("unlabelled").check(Says(), Drawn())
-    with pytest.raises(Mistake, match="needs a model that has predict"):
+    with pytest.raises(UserError, match="needs a model that has predict"):
         CalibrationEvaluation().check(nn.Linear(2, 2), Drawn())
     with pytest.raises(NoNumber, match="NaN"):
         CalibrationEvaluation().evaluate(Says(float("nan")), Drawn())
     with pytest.raises(NoNumber, match="10 rows are too few for 15 bins"):
         CalibrationEvaluation(n_samples=10).evaluate(Says(), Drawn())
-    with pytest.raises(Mistake, match="n_bins=0"):
+    with pytest.raises(UserError, match="n_bins=0"):
         CalibrationEvaluation(n_bins=0)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import UserError
 from frame.data.digits import Digits
 from frame.evaluation.base import evaluating
 from frame.evaluation.categories import CategoriesEvaluation
 from frame.evaluation.pictures import GAP
-from frame.mistakes import Mistake
 
 
 class Seer(nn.Module):
@@ -62,7 +62,7 @@ def test_pictures_of_a_row_share_the_code_and_columns_the_noise() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="n_columns=0"):
+    with pytest.raises(UserError, match="n_columns=0"):
         CategoriesEvaluation(n_columns=0)
-    with pytest.raises(Mistake, match="needs a model that has categories, sample_categories"):
+    with pytest.raises(UserError, match="needs a model that has categories, sample_categories"):
         CategoriesEvaluation().check(nn.Linear(1, 1), Digits())

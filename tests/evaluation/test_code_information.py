@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
+from frame.common.errors import NoNumber, TooFew
 from frame.data.digits import Digits
 from frame.evaluation.base import LogEntry, evaluating
 from frame.evaluation.code_information import CodeInformationEvaluation, LabelInformationEvaluation
-from frame.mistakes import NoNumber, TooFew
 from frame.models.base import Delta, Model
 
 

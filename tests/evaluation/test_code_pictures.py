@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from frame.architectures.base import DiagonalNormal, UniformCube, diagonal_normal
+from frame.common.errors import NoNumber, TooFew, UserError
 from frame.data.base import DataSet
 from frame.data.digits import Digits
-from frame.dry_run import Head
+from frame.engine.dry_run import Head
 from frame.evaluation.aggregate_posterior import AggregatePosteriorEvaluation
 from frame.evaluation.base import Evaluation, LogEntry, evaluating
 from frame.evaluation.colours import COLOURS, MARKERS
@@ -25,7 +26,6 @@ from frame.evaluation.pictures import GAP
 from frame.evaluation.scatter import PCAScatterEvaluation, UMAPScatterEvaluation
 from frame.evaluation.traversals import LatentTraversalEvaluation
 from frame.loggers.base import pixels
-from frame.mistakes import Mistake, NoNumber, TooFew
 from frame.models.base import Delta
 from tests.evaluation.test_generation_evaluation import Unlabelled
 
@@ -213,7 +213,7 @@ def test_scatter_of_what_cannot_be_placed() -> None:
 
 def test_umap_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(Mistake, match=r"UMAP is not installed .*pip install 'frame\[umap\]'"):
+    with pytest.raises(UserError, match=r"UMAP is not installed .*pip install 'frame\[umap\]'"):
         run(UMAPScatterEvaluation())
 
     class UMAP(SimpleNamespace):
@@ -259,7 +259,7 @@ def test_a_prior_that_is_no_gaussian_is_drawn_from_samples() -> None:
         run(AggregatePosteriorEvaluation(), Constant())
     with pytest.raises(NoNumber, match="NaN or infinite"):
         run(AggregatePosteriorEvaluation(), Diverged())
-    with pytest.raises(Mistake, match="needs a model that has sample_prior"):
+    with pytest.raises(UserError, match="needs a model that has sample_prior"):
         run(AggregatePosteriorEvaluation(), Deterministic())
 
 
@@ -288,5 +288,5 @@ def test_numbers_out_of_range_are_named() -> None:
         (lambda: UMAPScatterEvaluation(n_neighbours=1), "n_neighbours=1"),
         (lambda: AggregatePosteriorEvaluation(n_dims=0), "n_dims=0"),
     ):
-        with pytest.raises(Mistake, match=match):
+        with pytest.raises(UserError, match=match):
             make()

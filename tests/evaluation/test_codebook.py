@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import UserError
 from frame.data.base import DataSet, Source, whole_batch
 from frame.data.digits import Digits
 from frame.data.memory import InMemory
 from frame.evaluation.base import LogEntry, evaluating
 from frame.evaluation.codebook import CodebookEvaluation
 from frame.evaluation.reconstruction_error import ReconstructionErrorEvaluation
-from frame.mistakes import Mistake
 
 
 class Always(nn.Module):
@@ -102,10 +102,10 @@ def test_the_perplexity_of_batches_is_the_mean_of_theirs() -> None:
 
 
 def test_a_model_without_codes_is_refused() -> None:
-    with pytest.raises(Mistake, match=r"needs a model that has quantise\(\); Always has none"):
+    with pytest.raises(UserError, match=r"needs a model that has quantise\(\); Always has none"):
         CodebookEvaluation("valid").check(Always(torch.zeros(())), Digits())
     for evaluation in (CodebookEvaluation, ReconstructionErrorEvaluation):
-        with pytest.raises(Mistake, match="n_samples=0"):
+        with pytest.raises(UserError, match="n_samples=0"):
             evaluation("valid", 0)
-    with pytest.raises(Mistake, match="batch_size=0"):
+    with pytest.raises(UserError, match="batch_size=0"):
         CodebookEvaluation("valid", batch_size=0)

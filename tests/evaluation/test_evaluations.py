@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
+from frame.common.errors import NoNumber, UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.evaluation.accuracy import AccuracyEvaluation
 from frame.evaluation.base import Evaluation, LogEntry, Scalar, evaluating
@@ -19,7 +20,6 @@ from frame.evaluation.pictures import GAP, grid
 from frame.evaluation.reconstruction import ImageReconstructionQualitativeEvaluation
 from frame.evaluation.samples import ImageSampleEvaluation
 from frame.evaluation.traversals import LatentTraversalEvaluation
-from frame.mistakes import Mistake, NoNumber
 from frame.models.Classifier import Classifier
 from frame.models.VAE import VAE
 
@@ -198,14 +198,14 @@ def test_mode_and_random_state_come_back_also_when_an_evaluator_raises() -> None
 def test_a_model_without_the_capability_is_refused_with_both_names() -> None:
     classifier = Classifier(digits.Encoder(3, [8]), digits.Predictor(3))
     for evaluation in EVALUATIONS:
-        with pytest.raises(Mistake, match=f"{type(evaluation).__name__} needs a model.*Classifier has none"):
+        with pytest.raises(UserError, match=f"{type(evaluation).__name__} needs a model.*Classifier has none"):
             evaluation.check(classifier, Toy())
-    with pytest.raises(Mistake, match=r"AccuracyEvaluation needs a model that has predict\(\); VAE"):
+    with pytest.raises(UserError, match=r"AccuracyEvaluation needs a model that has predict\(\); VAE"):
         AccuracyEvaluation().check(vae(), Toy())
 
 
 def test_data_without_labels_is_refused_with_both_names() -> None:
-    with pytest.raises(Mistake, match="AccuracyEvaluation needs 'y' in the data; Toy has only: index, x"):
+    with pytest.raises(UserError, match="AccuracyEvaluation needs 'y' in the data; Toy has only: index, x"):
         AccuracyEvaluation().check(Oracle(), Toy(labelled=False))
 
 
@@ -218,9 +218,9 @@ def test_a_nan_is_no_number_and_no_standard_error_is_none() -> None:
 
 
 def test_numbers_out_of_range_are_named() -> None:
-    with pytest.raises(Mistake, match="n_samples=0"):
+    with pytest.raises(UserError, match="n_samples=0"):
         ELBOEvaluation("valid", 0)
-    with pytest.raises(Mistake, match="n_pictures=0"):
+    with pytest.raises(UserError, match="n_pictures=0"):
         ImageSampleEvaluation(0)
-    with pytest.raises(Mistake, match="limit=0"):
+    with pytest.raises(UserError, match="limit=0"):
         LatentTraversalEvaluation(limit=0.0)

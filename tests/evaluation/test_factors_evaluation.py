@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from frame.build import build
-from frame.compose import chosen_evaluation
+from frame.common.errors import TooFew, UserError
+from frame.composition.compose import chosen_evaluation
+from frame.composition.instantiate import build
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
-from frame.dry_run import Head
+from frame.engine.dry_run import Head
 from frame.evaluation.base import Evaluation, evaluating
-from frame.mistakes import Mistake, TooFew
 from frame.models.base import Delta, Model
 
 NAMES = ("mig", "modularity", "sap", "dci", "factor_vae_score", "beta_vae_score")
@@ -67,7 +67,7 @@ def test_a_model_that_knows_the_factors_is_at_the_end_of_the_scale(name: str) ->
 
 def test_data_without_factors_and_too_few_rows_are_refused() -> None:
     for name in NAMES:
-        with pytest.raises(Mistake, match="needs 'factors' in the data; Digits has only"):
+        with pytest.raises(UserError, match="needs 'factors' in the data; Digits has only"):
             built(name).check(Knows(), Digits())
     with pytest.raises(TooFew):
         built("mig").evaluate(Knows(), Head(Grid(), 4))

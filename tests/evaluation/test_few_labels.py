@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from frame.architectures.base import diagonal_normal
+from frame.common.errors import UserError
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
 from frame.evaluation.few_labels import FewLabelsEvaluation
 from frame.measures.probes import few_label_probe
-from frame.mistakes import Mistake
 
 
 class Rows(DataSet):
@@ -86,15 +86,15 @@ def test_the_standard_error_is_of_the_draws() -> None:
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
-    with pytest.raises(Mistake, match="'valid' has none"):
+    with pytest.raises(UserError, match="'valid' has none"):
         FewLabelsEvaluation(train_on="valid").check(Reads(), Rows())
-    with pytest.raises(Mistake, match="needs 'y' in the data"):
+    with pytest.raises(UserError, match="needs 'y' in the data"):
         FewLabelsEvaluation(evaluate_on="valid").check(Reads(), Rows())
-    with pytest.raises(Mistake, match="needs a model that has encode"):
+    with pytest.raises(UserError, match="needs a model that has encode"):
         FewLabelsEvaluation().check(nn.Linear(2, 2), Rows())
-    with pytest.raises(Mistake, match="no floor 'pixel': did you mean 'pixels'"):
+    with pytest.raises(UserError, match="no floor 'pixel': did you mean 'pixels'"):
         FewLabelsEvaluation(floors=["pixel"])
     for wrong in ({"labels_per_class": [1, 0]}, {"n_draws": 0}, {"n_samples": 0}, {"n_train_samples": 0}):
         arguments: dict[str, Any] = wrong
-        with pytest.raises(Mistake, match=f"{next(iter(wrong))}=0"):
+        with pytest.raises(UserError, match=f"{next(iter(wrong))}=0"):
             FewLabelsEvaluation(**arguments)

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frame.common.errors import NoNumber, TooFew, UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
 from frame.data.memory import InMemory
-from frame.dry_run import Head
+from frame.engine.dry_run import Head
 from frame.evaluation import feature_network
 from frame.evaluation.base import LogEntry, evaluating
 from frame.evaluation.feature_network import features_of
 from frame.evaluation.generation import GenerationEvaluation
-from frame.mistakes import Mistake, NoNumber, TooFew
 
 DIGITS = Digits()
 
@@ -135,7 +135,7 @@ def test_without_labels_features_are_principal_components() -> None:
     assert found["fid"].value < 1e-4
     assert "features: 64 principal components of pixels of Unlabelled train" in found["fid"].estimator
     assert "64 principal components" in run(Draws(pictures("test")), features="pca").scalars["kid"].estimator
-    with pytest.raises(Mistake, match="Unlabelled has no pictures with 'y'.*features=pca"):
+    with pytest.raises(UserError, match="Unlabelled has no pictures with 'y'.*features=pca"):
         run(Draws(pictures("test")), Unlabelled(), features="classifier")
 
 
@@ -152,11 +152,11 @@ def test_what_gives_no_number_is_said() -> None:
         run(Draws(pictures("test")), Head(DIGITS, 4))
     with pytest.raises(NoNumber, match="NaN or infinite"):
         run(Draws(torch.full((300, 1, 8, 8), math.nan)), features="pca")
-    with pytest.raises(Mistake, match="needs a model that has sample"):
+    with pytest.raises(UserError, match="needs a model that has sample"):
         run(nn.Identity())
-    with pytest.raises(Mistake, match="did you mean 'classifier'"):
+    with pytest.raises(UserError, match="did you mean 'classifier'"):
         GenerationEvaluation(features="clasifier")
-    with pytest.raises(Mistake, match="n_samples=1"):
+    with pytest.raises(UserError, match="n_samples=1"):
         GenerationEvaluation(n_samples=1)
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError
 from frame.data.augment import Noise
 from frame.data.digits import Digits
 from frame.data.views import Views
 from frame.evaluation.base import evaluating
 from frame.evaluation.geometry import GeometryEvaluation
 from frame.measures.geometry import dead_units, rankme, uniformity
-from frame.mistakes import Mistake
 from frame.models.base import Delta, Model
 
 
@@ -57,5 +57,5 @@ def test_collapsed_codes_give_a_line_and_no_number() -> None:
         def encode(self, x: Tensor) -> Delta:
             return Delta(torch.ones(len(x), 3))
 
-    with pytest.raises(Mistake, match="collapsed"):
+    with pytest.raises(UserError, match="collapsed"):
         GeometryEvaluation().evaluate(Same(3), Digits())

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from frame.build import build
-from frame.compose import compose, options
+from frame.composition.compose import compose, options
+from frame.composition.instantiate import build
+from frame.composition.stored import resolved
 from frame.evaluation.base import Encodes
 from frame.evaluation.codes import caching, codes_of
-from frame.stored import resolved
 
 NAMES = [name for name in options("experiment") if name.startswith("digits_")]
 

@@ -15,6 +15,7 @@ from frame.architectures.base import (
     NormalPicture,
     PictureDistribution,
 )
+from frame.common.errors import UserError
 from frame.data.base import DataSet, Source
 from frame.data.digits import Digits
 from frame.data.memory import InMemory
@@ -23,7 +24,6 @@ from frame.evaluation.elbo import ELBOEvaluation
 from frame.evaluation.levels import levels_of, on_levels
 from frame.evaluation.likelihood import IWAEBoundEvaluation
 from frame.measures.likelihood import bits_per_dimension
-from frame.mistakes import Mistake
 from frame.models.VAE import VAE
 
 
@@ -90,5 +90,5 @@ def test_without_a_decoder_there_are_none() -> None:
     assert not on_levels(torch.tensor([0.3123]), 256)  # no picture of 8 bits
     assert not on_levels(torch.tensor([2.0]), 2) and not on_levels(torch.tensor([-1.0]), 2)
     assert bits_per_dimension(torch.tensor([-8 * math.log(2)]), 4).item() == pytest.approx(2)
-    with pytest.raises(Mistake, match="n_dims=0"):
+    with pytest.raises(UserError, match="n_dims=0"):
         bits_per_dimension(torch.zeros(1), 0)

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from frame.common.errors import NoNumber, UserError
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
 from frame.evaluation.base import LogEntry
 from frame.evaluation.confusion import confusion_figure
 from frame.evaluation.linear_probe import LinearProbeEvaluation, SGDProbeEvaluation
 from frame.measures.distributions import Delta
-from frame.mistakes import Mistake, NoNumber
 
 SIZES = {"train": 90, "valid": 45, "test": 60}
 
@@ -111,9 +111,9 @@ def test_sgd_says_what_it_did() -> None:
 
 
 def test_what_cannot_be_measured_is_one_line() -> None:
-    with pytest.raises(Mistake, match="needs 'y' in the data"):
+    with pytest.raises(UserError, match="needs 'y' in the data"):
         LinearProbeEvaluation("unlabelled").check(Reads(), Rows())
-    with pytest.raises(Mistake, match="needs a model that has encode"):
+    with pytest.raises(UserError, match="needs a model that has encode"):
         LinearProbeEvaluation().check(nn.Linear(2, 2), Rows())
     with pytest.raises(NoNumber, match="codes are equal"):
         LinearProbeEvaluation(floors=()).evaluate(Constant(), Rows())
@@ -125,10 +125,10 @@ def test_what_cannot_be_measured_is_one_line() -> None:
         LinearProbeEvaluation(floors=(), n_train_samples=4).evaluate(Reads(), Rows())
     wrong: dict[str, Any]
     for wrong in ({"cs": []}, {"cs": [-1.0]}, {"layers": ["means"]}, {"floors": ["pixel"]}, {"n_samples": 0}):
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             LinearProbeEvaluation(**wrong)
     for wrong in ({"lrs": [0.0]}, {"n_epochs": 0}, {"momentum": 1.0}):
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             SGDProbeEvaluation(**wrong)
 
 

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from frame.architectures import bidirectional, digits
 from frame.architectures.MNIST import Encoder, Predictor
+from frame.common.errors import NoNumber, UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
 from frame.data.MNIST import MNIST
-from frame.dry_run import Head
+from frame.engine.dry_run import Head
 from frame.evaluation.base import LogEntry, Scalar, batches, evaluating
 from frame.evaluation.codes import LAYERS
 from frame.evaluation.floors import Pixels, settle, untrained
 from frame.evaluation.neighbours import NeighbourEvaluation
 from frame.measures.neighbours import nearest_neighbour_accuracy
 from frame.measures.pca import PCA
-from frame.mistakes import Mistake, NoNumber
 from frame.models.AE import AE
 from frame.models.base import Delta
 from frame.models.Classifier import Classifier
@@ -125,7 +125,7 @@ class Conditional(Constant):
 def test_a_model_with_one_of_the_codes_gets_that_one() -> None:
     found = run(NeighbourEvaluation("valid", floors=["pca"]), Features()).scalars
     assert list(found) == ["features", "floor/pca"]
-    with pytest.raises(Mistake, match=r"needs a model that has encode\(\); Features has none"):
+    with pytest.raises(UserError, match=r"needs a model that has encode\(\); Features has none"):
         NeighbourEvaluation(codes=["encode"]).check(Features(), DIGITS)
 
 
@@ -151,13 +151,13 @@ def test_what_it_cannot_judge_is_said_in_one_line() -> None:
             return {"x": batch["x"], **labels}
 
     model = classifier()
-    with pytest.raises(Mistake, match="NeighbourEvaluation needs 'y' in the data; Unlabelled has only: x"):
+    with pytest.raises(UserError, match="NeighbourEvaluation needs 'y' in the data; Unlabelled has only: x"):
         NeighbourEvaluation().check(model, Unlabelled())
     with pytest.raises(NoNumber, match="all 1297 labels are 7: one class"):
         run(NeighbourEvaluation(), model, OneClass())
     with pytest.raises(NoNumber, match="all 1297 codes are equal: the encoder has collapsed"):
         run(NeighbourEvaluation(floors=["pixels"]), Constant())
-    with pytest.raises(Mistake, match="predicts 'y', which Conditional is given"):
+    with pytest.raises(UserError, match="predicts 'y', which Conditional is given"):
         NeighbourEvaluation().check(Conditional(), DIGITS)
     with torch.no_grad():
         model.encoder.head.linear.weight.fill_(torch.nan)  # type: ignore[union-attr, operator]
@@ -173,7 +173,7 @@ def test_words_and_numbers_out_of_range_are_named() -> None:
         "no code 'encoder': did you mean 'encode'": {"codes": ["encoder"]},
         "no metric 'l2'": {"metric": "l2"},
     }.items():
-        with pytest.raises(Mistake, match=match):
+        with pytest.raises(UserError, match=match):
             NeighbourEvaluation(**arguments)  # type: ignore[arg-type]
 
 
@@ -237,9 +237,9 @@ def test_untrained_refuses_a_parameter_that_nobody_can_reset_but_only_if_it_matt
         return model.encode(x).mean
 
     x = torch.rand(2, 1, 8, 8)
-    with pytest.raises(Mistake, match=r"Two has no untrained copy: give the module of weight a method reset_param"):
+    with pytest.raises(UserError, match=r"Two has no untrained copy: give the module of weight a method reset_param"):
         untrained(Two())
-    with pytest.raises(Mistake, match="module of weight"):
+    with pytest.raises(UserError, match="module of weight"):
         untrained(Two(), features)
     untrained(Two(), code)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from frame.common.errors import NoNumber, UserError
 from frame.data.augment import Noise, Shuffle, Uniform
 from frame.data.base import DataSet, Source, whole_batch
 from frame.data.digits import Digits
@@ -14,7 +15,6 @@ from frame.data.memory import InMemory
 from frame.evaluation.changed import Changed, fitted
 from frame.evaluation.ood import OODEvaluation
 from frame.measures.distributions import Delta
-from frame.mistakes import Mistake, NoNumber
 
 
 class Halves(DataSet):
@@ -96,13 +96,13 @@ def test_others_become_pictures_of_the_model() -> None:
 
 
 def test_what_cannot_be_measured_is_one_line() -> None:
-    with pytest.raises(Mistake, match="needs a model that has predict, log_likelihood_bound or encode"):
+    with pytest.raises(UserError, match="needs a model that has predict, log_likelihood_bound or encode"):
         OODEvaluation({"noise": Uniform()}).check(nn.Linear(2, 2), Halves())
-    with pytest.raises(Mistake, match="has no score of .'elbo'."):
+    with pytest.raises(UserError, match="has no score of .'elbo'."):
         OODEvaluation({"noise": Uniform()}, scores=["elbo"]).check(Encodes(), Halves())
-    with pytest.raises(Mistake, match=r"Vectors has rows \[5\], the model takes \[1, 8, 8\]"):
+    with pytest.raises(UserError, match=r"Vectors has rows \[5\], the model takes \[1, 8, 8\]"):
         OODEvaluation({"vectors": Vectors()}).check(Knows(), Halves())
-    with pytest.raises(Mistake, match="int is no data set"):
+    with pytest.raises(UserError, match="int is no data set"):
         OODEvaluation({"wrong": 3}).check(Knows(), Halves())
     with pytest.raises(NoNumber, match="codes are equal"):
         OODEvaluation({"noise": Uniform()}).evaluate(Encodes(), Halves())
@@ -115,11 +115,11 @@ def test_what_cannot_be_measured_is_one_line() -> None:
         OODEvaluation({"noise": Uniform()}).evaluate(Broken(), Halves())
     conditional = Knows()
     conditional.inputs = ("x", "y")  # type: ignore[assignment]
-    with pytest.raises(Mistake, match="gives a model x alone; Knows takes x, y"):
+    with pytest.raises(UserError, match="gives a model x alone; Knows takes x, y"):
         OODEvaluation({"noise": Uniform()}).check(conditional, Halves())
     wrong: dict[str, Any]
     for wrong in ({"scores": ["softmax"]}, {"n_neighbours": 0}, {"n_samples": 0}, {"n_bank": 0}):
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             OODEvaluation({"noise": Uniform()}, **wrong)
-    with pytest.raises(Mistake, match="name one data set"):
+    with pytest.raises(UserError, match="name one data set"):
         OODEvaluation({})

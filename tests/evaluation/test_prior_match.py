@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from frame.common.errors import UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.evaluation.base import evaluating
 from frame.evaluation.prior_match import PriorMatchEvaluation
 from frame.measures.mmd import imq, mmd
-from frame.mistakes import Mistake
 from frame.models.base import Delta
 
 
@@ -73,9 +73,9 @@ def test_fewer_pictures_than_a_block_make_one_block() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="block=1: it must be at least 2"):
+    with pytest.raises(UserError, match="block=1: it must be at least 2"):
         PriorMatchEvaluation(block=1)
-    with pytest.raises(Mistake, match=r"needs a model that has sample_prior\(\); Identity has none"):
+    with pytest.raises(UserError, match=r"needs a model that has sample_prior\(\); Identity has none"):
 
         class Identity(nn.Module):
             def encode(self, x: Tensor) -> Distribution:

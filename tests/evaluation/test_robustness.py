@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from frame.common.errors import NoNumber, UserError
 from frame.data.augment import Drop, Noise
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
 from frame.evaluation.robustness import RobustnessEvaluation
 from frame.measures.distributions import Delta
-from frame.mistakes import Mistake, NoNumber
 
 
 class Sides(DataSet):
@@ -104,7 +104,7 @@ def test_the_probe_comes_with_its_floors_on_the_same_pictures(monkeypatch: pytes
     assert [len(row) for row in entry.tables["strengths"][1]] == [6, 6]
     without = RobustnessEvaluation(DROP, cs=[1.0], floors=[]).evaluate(Half(), Sides())
     assert not any("floor" in key for key in without.scalars)
-    with pytest.raises(Mistake, match="floor"):
+    with pytest.raises(UserError, match="floor"):
         RobustnessEvaluation(DROP, floors=["noise"])
 
 
@@ -114,11 +114,11 @@ def test_the_same_noise_each_time() -> None:
 
 
 def test_what_cannot_be_measured_is_one_line() -> None:
-    with pytest.raises(Mistake, match="needs a model that has predict or encode"):
+    with pytest.raises(UserError, match="needs a model that has predict or encode"):
         RobustnessEvaluation(DROP).check(nn.Linear(2, 2), Sides())
-    with pytest.raises(Mistake, match="predict or features"):
+    with pytest.raises(UserError, match="predict or features"):
         RobustnessEvaluation(DROP, layer="features").check(Half(), Sides())
-    with pytest.raises(Mistake, match="needs 'y' in the data"):
+    with pytest.raises(UserError, match="needs 'y' in the data"):
         RobustnessEvaluation(DROP, "unlabelled").check(Pixel(), Sides())
 
     class Constant(Half):
@@ -129,8 +129,8 @@ def test_what_cannot_be_measured_is_one_line() -> None:
         RobustnessEvaluation(DROP).evaluate(Constant(), Sides())
     wrong: Any
     for wrong in ({"drop": {"change": Drop}}, {"drop": {"change": Drop(0.5), "strengths": []}}, {}):
-        with pytest.raises(Mistake, match="perturbation"):
+        with pytest.raises(UserError, match="perturbation"):
             RobustnessEvaluation(wrong)
     for wrong in ({"layer": "means"}, {"n_samples": 0}, {"n_train_samples": 0}):
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             RobustnessEvaluation(DROP, **wrong)

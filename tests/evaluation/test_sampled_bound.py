@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from frame.architectures.base import diagonal_normal
+from frame.common.errors import UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.evaluation.active_units import ActiveUnitsEvaluation
 from frame.evaluation.base import Evaluation, LogEntry, evaluating
 from frame.evaluation.likelihood import ROWS, IWAEBoundEvaluation
-from frame.mistakes import Mistake
 from tests.models.test_VAE import linear_vae, log_p
 
 
@@ -110,16 +110,16 @@ def test_active_units_follow_the_picture() -> None:
 
 
 def test_a_model_without_the_capability_is_refused() -> None:
-    with pytest.raises(Mistake, match=r"IWAEBoundEvaluation needs a model that has log_weights\(\); Posterior"):
+    with pytest.raises(UserError, match=r"IWAEBoundEvaluation needs a model that has log_weights\(\); Posterior"):
         IWAEBoundEvaluation().check(Posterior(), Toy())
-    with pytest.raises(Mistake, match=r"ActiveUnitsEvaluation needs a model that has encode\(\); Ramp"):
+    with pytest.raises(UserError, match=r"ActiveUnitsEvaluation needs a model that has encode\(\); Ramp"):
         ActiveUnitsEvaluation().check(Ramp(), Toy())
 
 
 def test_numbers_out_of_range_are_named() -> None:
-    with pytest.raises(Mistake, match="n_posterior_samples=0"):
+    with pytest.raises(UserError, match="n_posterior_samples=0"):
         IWAEBoundEvaluation("valid", 10, 0)
-    with pytest.raises(Mistake, match="n_samples=0"):
+    with pytest.raises(UserError, match="n_samples=0"):
         IWAEBoundEvaluation("valid", 0)
-    with pytest.raises(Mistake, match="n_samples=0"):
+    with pytest.raises(UserError, match="n_samples=0"):
         ActiveUnitsEvaluation("valid", 0)

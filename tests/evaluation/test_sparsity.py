@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from frame.common.errors import UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.evaluation.sparsity import SparsityEvaluation
-from frame.mistakes import Mistake
 from frame.models.base import Delta
 
 CODES = torch.tensor([[1.0, 0, 0, 0, 0], [2, -1, 0, 0, 0], [0, 3, 0, 0.5, 0], [0, 0, 0, 0, 0]])
@@ -42,5 +42,5 @@ def test_counts() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="n_samples=0"):
+    with pytest.raises(UserError, match="n_samples=0"):
         SparsityEvaluation(n_samples=0)

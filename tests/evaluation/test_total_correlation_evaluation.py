@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from frame.architectures.base import diagonal_normal
+from frame.common.errors import NoNumber, TooFew, UserError
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
 from frame.evaluation.base import LogEntry, evaluating
 from frame.evaluation.total_correlation import TotalCorrelationEvaluation
-from frame.mistakes import Mistake, NoNumber, TooFew
 
 
 class Codes(DataSet):
@@ -63,7 +63,7 @@ def test_codes_without_a_covariance_give_no_number() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(Mistake, match="n_samples=0"):
+    with pytest.raises(UserError, match="n_samples=0"):
         TotalCorrelationEvaluation(n_samples=0)
-    with pytest.raises(Mistake, match="needs a model that has encode"):
+    with pytest.raises(UserError, match="needs a model that has encode"):
         TotalCorrelationEvaluation().check(nn.Identity(), Codes())

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from frame.common.errors import NoNumber, UserError
 from frame.data.base import DataSet, Source
 from frame.data.digits import Digits
 from frame.data.memory import InMemory
 from frame.evaluation.linear_probe import LinearProbeEvaluation
 from frame.evaluation.transfer import TransferEvaluation
 from frame.measures.distributions import Delta
-from frame.mistakes import Mistake, NoNumber
 
 
 class Noise(DataSet):
@@ -56,11 +56,11 @@ def test_the_same_data_give_the_probe() -> None:
 
 
 def test_what_cannot_be_measured_is_one_line() -> None:
-    with pytest.raises(Mistake, match=r"Rows has rows \[4\], the model takes \[1, 12, 12\]"):
+    with pytest.raises(UserError, match=r"Rows has rows \[4\], the model takes \[1, 12, 12\]"):
         TransferEvaluation(Rows()).check(Flat(), Noise())
-    with pytest.raises(Mistake, match="needs 'y' in the data"):
+    with pytest.raises(UserError, match="needs 'y' in the data"):
         TransferEvaluation(Noise()).check(Flat(), Noise())
-    with pytest.raises(Mistake, match="str is no data set"):
+    with pytest.raises(UserError, match="str is no data set"):
         TransferEvaluation("digits").check(Flat(), Noise())
     with pytest.raises(NoNumber, match="codes are equal"):
         TransferEvaluation(Digits(), floors=()).evaluate(Constant(), Noise())

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from frame.compose import compose
+from frame.common.errors import UserError
+from frame.composition.compose import compose
+from frame.composition.settings import check_parts
 from frame.loggers.files import FilesLogger
 from frame.loggers.kept import KEEP, Shown, stride
-from frame.mistakes import Mistake
-from frame.settings import check_parts
 from tests.processes import only_run, train
 
 DOT = np.zeros((1, 1, 3), dtype=np.uint8)
@@ -80,7 +80,7 @@ def test_killed_and_gone_on_it_ends_with_the_same_pictures(killed_at: int, back:
 
 @pytest.mark.parametrize("keep", ["1", "0", "-3", "2.5", "many", "true"])
 def test_a_rule_that_keeps_nothing_is_refused(keep: str) -> None:
-    with pytest.raises(Mistake, match=r"pictures\.keep"):
+    with pytest.raises(UserError, match=r"pictures\.keep"):
         check_parts(compose(["+experiment=digits_VAE", f"pictures.keep={keep}"]))
 
 

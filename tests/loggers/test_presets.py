@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from frame.build import build
-from frame.compose import compose, config_folder
-from frame.mistakes import Mistake
-from frame.stored import resolved
+from frame.common.errors import UserError
+from frame.composition.compose import compose, config_folder
+from frame.composition.instantiate import build
+from frame.composition.stored import resolved
 
 DEVICE_KEYS = {"data_root", "big_data_root", "experiments_root", "download_files", "num_workers", "gpus"}
 
@@ -47,7 +47,7 @@ def test_a_loggers_keys_can_be_set() -> None:
 
 
 def test_an_unknown_logger_is_a_mistake_that_names_the_valid_ones() -> None:
-    with pytest.raises(Mistake, match="'tensorbord': did you mean 'tensorboard'.*csv, tensorboard, wandb"):
+    with pytest.raises(UserError, match="'tensorbord': did you mean 'tensorboard'.*csv, tensorboard, wandb"):
         compose(["experiment=digits_VAE", "logging=tensorbord"])
 
 
@@ -97,7 +97,7 @@ def test_the_local_device_needs_nothing_and_honours_the_data_root(monkeypatch: p
 
 def test_an_unknown_device_is_a_mistake_that_names_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVICE_NAME", "workstatoin")
-    with pytest.raises(Mistake, match="'workstatoin': did you mean 'workstation'.*local, workstation"):
+    with pytest.raises(UserError, match="'workstatoin': did you mean 'workstation'.*local, workstation"):
         compose(["experiment=digits_VAE"])
 
 
@@ -111,7 +111,7 @@ def test_a_debug_preset_wins_over_the_experiment_wherever_it_is_typed(preset: st
 
 def test_composing_imports_no_logger() -> None:
     code = (
-        "import sys; from frame.compose import compose; compose(['experiment=digits_VAE'])\n"
+        "import sys; from frame.composition.compose import compose; compose(['experiment=digits_VAE'])\n"
         "print([m for m in ('torch', 'lightning', 'wandb', 'tensorboard', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=config_folder().parent)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from frame.compose import compose, config_folder
+from frame.composition.compose import compose, config_folder
 from tests import wandb_tools
 
 SWEEPS = config_folder().parent / "sweeps"

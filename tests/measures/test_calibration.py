@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from frame.common.errors import NoNumber, TooFew, UserError
 from frame.measures.calibration import (
     LIMITS,
     at_temperature,
@@ -18,7 +19,6 @@ from frame.measures.calibration import (
     negative_log_likelihoods,
     reliability,
 )
-from frame.mistakes import Mistake, NoNumber, TooFew
 
 
 def drawn(n: int = 2000, sharper: float = 1.0, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -97,9 +97,9 @@ def test_what_gives_no_number_says_why() -> None:
             (NoNumber, broken, y, "NaN"),
             (NoNumber, log_p + 1, y, "do not sum to 1"),
             (TooFew, log_p[:0], y[:0], "no rows"),
-            (Mistake, log_p, y - 1, "classes 0 to 4"),
-            (Mistake, log_p, y + 1, "classes 0 to 4"),
-            (Mistake, log_p, y[:3], "give .N, K. and .N."),
+            (UserError, log_p, y - 1, "classes 0 to 4"),
+            (UserError, log_p, y + 1, "classes 0 to 4"),
+            (UserError, log_p, y[:3], "give .N, K. and .N."),
         ):
             with pytest.raises(kind, match=words):
                 measure(p, labels)
@@ -107,5 +107,5 @@ def test_what_gives_no_number_says_why() -> None:
         reliability(log_p, y, 50)
     with pytest.raises(NoNumber, match="1 labels have probability 0"):
         negative_log_likelihoods(torch.tensor([[0.0, -math.inf]]), torch.tensor([1]))
-    with pytest.raises(Mistake, match="positive"):
+    with pytest.raises(UserError, match="positive"):
         at_temperature(log_p, 0.0)

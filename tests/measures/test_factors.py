@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from frame.common.errors import TooFew, UserError
 from frame.measures import factors as measures
 from frame.measures.factor_scores import beta_vae_score, factor_vae_score, rows_in_common
-from frame.mistakes import Mistake, TooFew
 from tests.reference import factors as reference
 
 SIZES = (3, 6, 40, 32, 32)  # dSprites'
@@ -209,7 +209,7 @@ def test_codes_that_hardly_vary_take_no_part() -> None:
     factors = drawn(3000, (4, 4))
     codes = torch.cat([factors.float(), 1e-3 * noise(3000, 1)], 1)
     assert factor_vae_score(codes, factors, n_fit=200, n_test=100) == 1.0
-    with pytest.raises(Mistake, match="posterior has collapsed"):
+    with pytest.raises(UserError, match="posterior has collapsed"):
         factor_vae_score(1e-3 * noise(3000, 3), factors)
 
 
@@ -227,15 +227,15 @@ def test_codes_that_hardly_vary_take_no_part() -> None:
 )
 def test_bad_input_gives_a_line_and_no_number(measure: Callable[..., Any]) -> None:
     codes, factors = noise(200, 3), drawn(200, (2, 3))
-    with pytest.raises(Mistake, match="NaN"):
+    with pytest.raises(UserError, match="NaN"):
         measure(codes.index_fill(1, torch.tensor([1]), math.nan), factors)
-    with pytest.raises(Mistake, match="one value only"):
+    with pytest.raises(UserError, match="one value only"):
         measure(codes, factors * torch.tensor([1, 0]))
-    with pytest.raises(Mistake, match="constant"):
+    with pytest.raises(UserError, match="constant"):
         measure(torch.zeros(200, 3), factors)
     with pytest.raises(TooFew, match="too few"):
         measure(codes[:4], drawn(4, (2, 3)))
-    with pytest.raises(Mistake, match=r"give \[N, D\] and \[N, K\]"):
+    with pytest.raises(UserError, match=r"give \[N, D\] and \[N, K\]"):
         measure(codes, factors[:, 0])
-    with pytest.raises(Mistake, match="continuous"):
+    with pytest.raises(UserError, match="continuous"):
         measure(codes, factors.float())

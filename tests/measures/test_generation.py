@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from frame.common.errors import NoNumber, TooFew, UserError
 from frame.measures import generation
 from frame.measures.generation import density_coverage, fid, in_balls, kid, precision_recall
-from frame.mistakes import Mistake, NoNumber, TooFew
 from tests.reference import generation as reference
 
 
@@ -135,8 +135,8 @@ def test_bad_features_give_a_line_and_no_number(measure: Callable[[Tensor, Tenso
     x = rows(40, 3)
     for bad, kind, match in (
         (torch.full_like(x, math.nan), NoNumber, "NaN or infinite"),
-        (rows(40, 4), Mistake, r"\[40, 3\] and \[40, 4\]"),
-        (torch.zeros(40), Mistake, "give rows of both"),
+        (rows(40, 4), UserError, r"\[40, 3\] and \[40, 4\]"),
+        (torch.zeros(40), UserError, "give rows of both"),
         (x[:1], TooFew, "at least 2 rows"),
     ):
         with pytest.raises(kind, match=match):
@@ -151,11 +151,11 @@ def test_numbers_out_of_range_are_named() -> None:
     x = rows(40, 3)
     with pytest.raises(TooFew, match="40 rows are too few for subsets of 1000"):
         kid(x, x)
-    with pytest.raises(Mistake, match="subset_size=1"):
+    with pytest.raises(UserError, match="subset_size=1"):
         kid(x, x, 1, 1)
-    with pytest.raises(Mistake, match="n_subsets=0"):
+    with pytest.raises(UserError, match="n_subsets=0"):
         kid(x, x, 0, 10)
-    with pytest.raises(Mistake, match="k=0"):
+    with pytest.raises(UserError, match="k=0"):
         precision_recall(x, x, 0)
     with pytest.raises(TooFew, match="no full covariance"):
         fid(x[:3], x)

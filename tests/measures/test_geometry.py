@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from frame.common.errors import TooFew, UserError
 from frame.measures.geometry import alignment, dead_units, effective_rank, rankme, uniformity
 from frame.measures.similarity import cka, mutual_knn
-from frame.mistakes import Mistake, TooFew
 from tests.reference import similarity as reference
 
 
@@ -99,25 +99,25 @@ def test_mutual_neighbours() -> None:
 
 @pytest.mark.parametrize("measure", [uniformity, rankme, effective_rank, dead_units])
 def test_bad_codes_give_a_line_and_no_number(measure: Callable[[Tensor], float]) -> None:
-    with pytest.raises(Mistake, match="NaN"):
+    with pytest.raises(UserError, match="NaN"):
         measure(torch.full((5, 2), math.nan))
-    with pytest.raises(Mistake, match=r"give rows of codes"):
+    with pytest.raises(UserError, match=r"give rows of codes"):
         measure(torch.zeros(5))
 
 
 def test_bad_pairs_and_collapsed_codes() -> None:
     x = noise(20, 3)
-    with pytest.raises(Mistake, match="0: the encoder is dead"):
+    with pytest.raises(UserError, match="0: the encoder is dead"):
         rankme(torch.zeros(5, 3))
-    with pytest.raises(Mistake, match="collapsed"):
+    with pytest.raises(UserError, match="collapsed"):
         effective_rank(torch.ones(5, 3))
-    with pytest.raises(Mistake, match="collapsed"):
+    with pytest.raises(UserError, match="collapsed"):
         cka(x, torch.ones(20, 3))
-    with pytest.raises(Mistake, match="same rows"):
+    with pytest.raises(UserError, match="same rows"):
         cka(x, x[:10])
     with pytest.raises(TooFew):
         mutual_knn(x[:5], x[:5])
-    with pytest.raises(Mistake, match="both views"):
+    with pytest.raises(UserError, match="both views"):
         alignment(x, x[:3])
 
 

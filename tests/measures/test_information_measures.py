@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from frame.common.errors import NoNumber, TooFew, UserError
 from frame.measures import information as info
 from frame.measures.classifier import fit_classifier
-from frame.mistakes import Mistake, NoNumber, TooFew
 
 # The correlations of Poole et al. 2019 (1905.06922) and Song & Ermon 2020 (1910.06222), in 20 dimensions
 CORRELATIONS = {2: 0.4258, 4: 0.5742, 6: 0.6717, 8: 0.7421, 10: 0.7951}
@@ -266,7 +266,7 @@ def test_a_classifier_of_codes_is_a_lower_bound_near_the_truth() -> None:
     assert best - 0.03 < found <= best + 0.01
     linear = fit_classifier(train[0] ** 2, train[1], valid[0] ** 2, valid[1], 4, hidden=0)
     assert len(list(linear.parameters())) == 2
-    with pytest.raises(Mistake, match="classes 0 .. 2"):
+    with pytest.raises(UserError, match="classes 0 .. 2"):
         fit_classifier(train[0], train[1], valid[0], valid[1], 3)
     with pytest.raises(NoNumber, match="equal"):
         fit_classifier(torch.ones(9, 2), torch.arange(9) % 3, torch.ones(9, 2), torch.arange(9) % 3, 3)

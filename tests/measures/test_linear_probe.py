@@ -11,10 +11,10 @@ from sklearn.metrics import confusion_matrix
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from frame.common.errors import NoNumber, TooFew, UserError
 from frame.data.base import whole_batch
 from frame.data.digits import Digits
 from frame.measures.linear_probe import best, confusion, logistic_regression, sgd_probes
-from frame.mistakes import Mistake, NoNumber, TooFew
 
 
 def digits(split: str) -> tuple[Tensor, Tensor]:
@@ -112,13 +112,13 @@ def test_what_gives_no_number_says_why(train: Any) -> None:
         (NoNumber, codes, torch.zeros_like(y), "one class"),
         (TooFew, codes[:4], torch.arange(4) % 3, "4 labelled rows of 3 classes"),
         (TooFew, codes[:0], y[:0], "0 labelled rows"),
-        (Mistake, codes, y - 1, "no -1 for labels that are missing"),
-        (Mistake, codes, y[:5], "give .N, D. and .N."),
-        (Mistake, codes, y.float(), "give integers"),
+        (UserError, codes, y - 1, "no -1 for labels that are missing"),
+        (UserError, codes, y[:5], "give .N, D. and .N."),
+        (UserError, codes, y.float(), "give integers"),
     ):
         with pytest.raises(kind, match=words):
             train(wrong, labels)
-    with pytest.raises(Mistake, match="positive"):
+    with pytest.raises(UserError, match="positive"):
         train(codes, y, [0.0])
     (probe,) = train(codes, y, [0.1])
     with pytest.raises(NoNumber, match="judged codes have NaN"):

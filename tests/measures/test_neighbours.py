@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError
 from frame.measures import neighbours
 from frame.measures.neighbours import nearest_neighbour_accuracy, neighbours_vote
 from frame.measures.pca import PCA
-from frame.mistakes import Mistake
 
 
 def clouds(n: int, seed: int = 0, dim: int = 5) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ def test_bad_input_is_named_in_one_line() -> None:
     }
     for match, change in changes.items():
         given = {"codes_train": bank, "y_train": y, "codes_test": bank, "y_test": y, **change}
-        with pytest.raises(Mistake, match=match) as mistake:
+        with pytest.raises(UserError, match=match) as mistake:
             nearest_neighbour_accuracy(**given)
         assert "\n" not in str(mistake.value)
 
@@ -122,5 +122,5 @@ def test_principal_components_are_fitted_on_other_rows_than_they_are_asked_for()
 
 def test_no_more_components_than_numbers() -> None:
     assert PCA(torch.randn(10, 4), 7)(torch.randn(3, 4)).shape == (3, 4)
-    with pytest.raises(Mistake, match="n_components=0"):
+    with pytest.raises(UserError, match="n_components=0"):
         PCA(torch.randn(10, 4), 0)

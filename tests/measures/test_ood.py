@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from frame.common.errors import NoNumber, TooFew, UserError
 from frame.measures.ood import auroc, fpr_at_tpr, knn_scores
-from frame.mistakes import Mistake, NoNumber, TooFew
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -58,11 +58,11 @@ def test_what_gives_no_number_says_why() -> None:
             (some, broken, NoNumber, "NaN"),
             (torch.ones(3), torch.ones(2), NoNumber, "all scores are equal"),
             (some, none, TooFew, "5 rows inside and 0 outside"),
-            (some.view(1, 5), some, Mistake, "give .N. and .M."),
+            (some.view(1, 5), some, UserError, "give .N. and .M."),
         ):
             with pytest.raises(kind, match=words):
                 measure(inside, outside)
-    with pytest.raises(Mistake, match="tpr=0"):
+    with pytest.raises(UserError, match="tpr=0"):
         fpr_at_tpr(some, some, 0)
     with pytest.raises(NoNumber, match="NaN or infinite"):
         knn_scores(broken.view(1, 2), torch.ones(3, 2))

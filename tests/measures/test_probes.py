@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from frame.common.errors import NoNumber, TooFew, UserError
 from frame.measures.probes import few_label_probe
-from frame.mistakes import Mistake, NoNumber, TooFew
 
 GENERATOR = torch.Generator().manual_seed(0)
 Y, Y_TEST = torch.arange(400) % 10, torch.arange(200) % 10
@@ -77,5 +77,5 @@ def test_what_gives_no_number_says_why() -> None:
 
 def test_mistakes_are_named() -> None:
     for wrong in ({"labels_per_class": 0}, {"n_draws": 0}):
-        with pytest.raises(Mistake, match=f"{next(iter(wrong))}=0"):
+        with pytest.raises(UserError, match=f"{next(iter(wrong))}=0"):
             few_label_probe(coded(Y), Y, coded(Y_TEST), Y_TEST, **wrong)

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from frame.common.errors import TooFew, UserError
 from frame.measures.statistics import accuracy, mean_and_standard_error, t_interval
-from frame.mistakes import Mistake, TooFew
 
 
 def test_mean_and_standard_error() -> None:
@@ -40,5 +40,5 @@ def test_t_intervals_hold_the_mean_as_often_as_they_say() -> None:
     assert (low, high) == pytest.approx((2 - 4.30265 / 3**0.5, 2 + 4.30265 / 3**0.5), abs=1e-4)
     with pytest.raises(TooFew, match="1 values have no interval"):
         t_interval(torch.ones(1))
-    with pytest.raises(Mistake, match="level=95"):
+    with pytest.raises(UserError, match="level=95"):
         t_interval(torch.ones(3), 95)

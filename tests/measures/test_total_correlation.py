@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError
 from frame.measures.total_correlation import gaussian_total_correlation
-from frame.mistakes import Mistake
 
 
 def normals(n: int, n_dims: int, seed: int = 0) -> Tensor:
@@ -70,14 +70,14 @@ def test_codes_without_a_covariance_are_refused() -> None:
     for value in (math.nan, math.inf):
         broken = z.clone()
         broken[3, 1] = value
-        with pytest.raises(Mistake, match="NaN or infinite"):
+        with pytest.raises(UserError, match="NaN or infinite"):
             gaussian_total_correlation(broken)
-    with pytest.raises(Mistake, match="dimension 1 of the codes is constant"):
+    with pytest.raises(UserError, match="dimension 1 of the codes is constant"):
         gaussian_total_correlation(z * torch.tensor([1.0, 0.0, 1.0]) + 0.1)
     for again in (z[:, :1], -2 * z[:, :1] + 1):
-        with pytest.raises(Mistake, match="combination of the others"):
+        with pytest.raises(UserError, match="combination of the others"):
             gaussian_total_correlation(torch.cat([z, again], 1))
-    with pytest.raises(Mistake, match="3 codes of 3 dimensions"):
+    with pytest.raises(UserError, match="3 codes of 3 dimensions"):
         gaussian_total_correlation(z[:3])
-    with pytest.raises(Mistake, match=r"shape \[50\]"):
+    with pytest.raises(UserError, match=r"shape \[50\]"):
         gaussian_total_correlation(z[:, 0])

@@ -11,7 +11,7 @@ from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.critics import MLPCritic
 from frame.architectures.priors import MixturePrior
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 from frame.models.AAE import AAE
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -87,5 +87,5 @@ def test_codes_may_be_sampled_and_the_prior_a_mixture() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="weight=-1: it must be at least 0"):
+    with pytest.raises(UserError, match="weight=-1: it must be at least 0"):
         small(-1)

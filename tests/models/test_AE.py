@@ -6,8 +6,8 @@ from torch.distributions import Normal
 
 from frame.architectures import digits
 from frame.architectures.base import NormalPicture
+from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, HasFeatures, Reconstructs, Samples
-from frame.mistakes import Mistake
 from frame.models.AE import AE
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -47,5 +47,5 @@ def test_capabilities() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match=r"z_dim differs \(encoder 3, decoder 4\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, decoder 4\)"):
         AE(digits.Encoder(3, [8]), digits.Decoder(4, [8]))

@@ -5,8 +5,8 @@ import torch
 
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
-from frame.coefficients import Coefficient, Linear
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
+from frame.common.schedules import Coefficient, Linear
 from frame.models.AnnealedVAE import AnnealedVAE
 from frame.models.VAE import VAE
 
@@ -52,7 +52,7 @@ def test_a_schedule_drives_the_capacity() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="gamma=-1: it must be at least 0"):
+    with pytest.raises(UserError, match="gamma=-1: it must be at least 0"):
         small(-1, 0.0)
-    with pytest.raises(Mistake, match="capacity=-2: it must be at least 0"):
+    with pytest.raises(UserError, match="capacity=-2: it must be at least 0"):
         small(1.0, Linear(5.0, -2.0, over="3 epochs"))

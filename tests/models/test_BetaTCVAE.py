@@ -10,7 +10,7 @@ from torch.distributions import Independent
 
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution, Delta
 from frame.models.BetaTCVAE import BetaTCVAE
 
@@ -135,11 +135,11 @@ def test_the_weighted_estimate_measures_nothing() -> None:
 
 def test_mistakes_are_named() -> None:
     for name in ("alpha", "beta", "gamma"):
-        with pytest.raises(Mistake, match=f"{name}=-1"):
+        with pytest.raises(UserError, match=f"{name}=-1"):
             model(**{name: -1})  # type: ignore[arg-type]
-    with pytest.raises(Mistake, match="n_data=0: it must be at least 1"):
+    with pytest.raises(UserError, match="n_data=0: it must be at least 1"):
         model(n_data=0)
-    with pytest.raises(Mistake, match="no estimator 'stratifed': did you mean 'stratified'"):
+    with pytest.raises(UserError, match="no estimator 'stratifed': did you mean 'stratified'"):
         model(estimator="stratifed")
 
     class Deterministic(digits.Encoder):
@@ -147,5 +147,5 @@ def test_mistakes_are_named() -> None:
             return Delta(super().forward(*given).mean)
 
     tc = BetaTCVAE(Deterministic(3, [8]), digits.Decoder(3, [8]), DiagonalNormal(3), 1, 1, 1, 50)
-    with pytest.raises(Mistake, match="diagonal Gaussians"):
+    with pytest.raises(UserError, match="diagonal Gaussians"):
         tc(BATCH)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from frame.architectures import digits
 from frame.architectures.base import UniformCube
 from frame.architectures.critics import MLPCritic
+from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Encodes, HasFeatures, Reconstructs, Samples
-from frame.mistakes import Mistake
 from frame.models.BiGAN import BiGAN
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
@@ -95,5 +95,5 @@ def test_capabilities() -> None:
 def test_mistakes_are_named() -> None:
     encoder = digits.Encoder(4, [8], deterministic=True)
     generator = digits.Generator(3, [8])
-    with pytest.raises(Mistake, match=r"z_dim differs \(encoder 4, generator 3, prior 3\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(encoder 4, generator 3, prior 3\)"):
         BiGAN(encoder, generator, MLPCritic(67, [8]), UniformCube(3))

@@ -12,10 +12,11 @@ from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
 from frame.architectures.conditional import Decoder, Encoder
 from frame.architectures.priors import ClassNormal, FlowPrior, MixturePrior, VampPrior
+from frame.common.errors import UserError
 from frame.data.base import DataSet, Source
 from frame.data.digits import Digits
 from frame.data.memory import InMemory
-from frame.dry_run import Head
+from frame.engine.dry_run import Head
 from frame.evaluation.active_units import ActiveUnitsEvaluation
 from frame.evaluation.base import Evaluation, evaluating
 from frame.evaluation.elbo import ELBOEvaluation
@@ -26,7 +27,6 @@ from frame.evaluation.reconstruction import ImageReconstructionQualitativeEvalua
 from frame.evaluation.reconstruction_error import ReconstructionErrorEvaluation
 from frame.evaluation.samples import ImageSampleEvaluation
 from frame.evaluation.traversals import LatentTraversalEvaluation
-from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution
 from frame.models.ConditionalVAE import ConditionalVAE
 from frame.models.VAE import VAE
@@ -169,27 +169,27 @@ def test_evaluations_serve_it_where_there_are_labels_and_refuse_it_elsewhere(eva
     assert entry.scalars or entry.images or entry.figures
     assert all(np.isfinite(scalar.value) for scalar in entry.scalars.values())
     if not isinstance(evaluation, ImageSampleEvaluation):
-        with pytest.raises(Mistake, match=r"needs 'y' in the data; NoLabels has only"):
+        with pytest.raises(UserError, match=r"needs 'y' in the data; NoLabels has only"):
             evaluation.check(model, NoLabels())
 
 
 @pytest.mark.parametrize("evaluation", [NeighbourEvaluation(), FewLabelsEvaluation()], ids=["neighbours", "few labels"])
 def test_a_label_that_the_model_is_given_is_not_predicted_from_its_code(evaluation: Evaluation) -> None:
-    with pytest.raises(Mistake, match=r"predicts 'y', which ConditionalVAE is given"):
+    with pytest.raises(UserError, match=r"predicts 'y', which ConditionalVAE is given"):
         evaluation.check(small(), Digits())
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="n_classes=0"):
+    with pytest.raises(UserError, match="n_classes=0"):
         ConditionalVAE(Encoder((4,), 10, 3, []), Decoder((4,), 10, 3, []), DiagonalNormal(3), 1, 0)
-    with pytest.raises(Mistake, match=r"n_classes differs \(encoder 10, decoder 9, prior 10, model 10\)"):
+    with pytest.raises(UserError, match=r"n_classes differs \(encoder 10, decoder 9, prior 10, model 10\)"):
         ConditionalVAE(Encoder((4,), 10, 3, []), Decoder((4,), 9, 3, []), ClassNormal(3, 10), 1)
-    with pytest.raises(Mistake, match="beta=-1"):
+    with pytest.raises(UserError, match="beta=-1"):
         small(beta=-1)
-    with pytest.raises(Mistake, match=r"z_dim differs \(encoder 3, decoder 3, prior 2\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, decoder 3, prior 2\)"):
         small(ClassNormal(2, 10))
-    with pytest.raises(Mistake, match="a VampPrior has no class"):
+    with pytest.raises(UserError, match="a VampPrior has no class"):
         small(VampPrior(3, 2, (1, 8, 8)))({"x": torch.rand(2, 1, 8, 8), "y": torch.arange(2)})
     for network in (Encoder, Decoder):
-        with pytest.raises(Mistake, match="n_classes=0"):
+        with pytest.raises(UserError, match="n_classes=0"):
             network((4,), 0, 3, [])

@@ -9,7 +9,7 @@ from torch.distributions import Independent
 
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution
 from frame.models.DIPVAE import DIPVAE, squares
 from frame.models.VAE import VAE
@@ -118,9 +118,9 @@ def test_loss_adds_both_with_their_weights_and_without_them_is_the_vae() -> None
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="no codes 'means': did you mean 'mean'"):
+    with pytest.raises(UserError, match="no codes 'means': did you mean 'mean'"):
         model("means", [1.0])
-    with pytest.raises(Mistake, match="lambda_od=-1"):
+    with pytest.raises(UserError, match="lambda_od=-1"):
         model("mean", [1.0], lambda_od=-1)
-    with pytest.raises(Mistake, match="lambda_d=-1"):
+    with pytest.raises(UserError, match="lambda_d=-1"):
         model("mean", [1.0], lambda_d=-1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures.base import MLPDecoder
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution, Delta
 from frame.models.FSQ import FSQ
 
@@ -98,7 +98,7 @@ def test_the_loss_is_the_distortion_alone() -> None:
 
 def test_mistakes_are_named() -> None:
     for levels in ([], [1, 5], [5, 0]):
-        with pytest.raises(Mistake, match="levels="):
+        with pytest.raises(UserError, match="levels="):
             FSQ(Given(), Given(), levels)
-    with pytest.raises(Mistake, match=r"z_dim differs \(decoder 3, codes 2\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(decoder 3, codes 2\)"):
         FSQ(Given(), MLPDecoder((1, 2, 2), 3, []), [5, 5])

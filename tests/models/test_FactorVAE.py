@@ -11,7 +11,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
 from frame.architectures.critics import MLPCritic
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 from frame.models.base import AdversarialModel, ConditionalDistribution
 from frame.models.FactorVAE import FactorVAE, permuted
 from frame.models.VAE import VAE
@@ -140,8 +140,8 @@ def test_the_best_discriminator_gives_the_total_correlation() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="gamma=-1"):
+    with pytest.raises(UserError, match="gamma=-1"):
         FactorVAE(*networks(), MLPCritic(3, [4]), -1)
     encoder, decoder, _ = networks()
-    with pytest.raises(Mistake, match="z_dim differs"):
+    with pytest.raises(UserError, match="z_dim differs"):
         FactorVAE(encoder, decoder, DiagonalNormal(4), MLPCritic(3, [4]), 1)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, UniformCube
 from frame.architectures.critics import MLPCritic
+from frame.common.errors import UserError
 from frame.evaluation.base import Decodes, Encodes, Samples
-from frame.mistakes import Mistake
 from frame.models.GAN import GAN
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
@@ -92,7 +92,7 @@ def test_the_uniform_prior_fills_its_cube() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match=r"z_dim differs \(generator 3, prior 4\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(generator 3, prior 4\)"):
         GAN(generator(), MLPCritic(64, [8]), DiagonalNormal(4))
-    with pytest.raises(Mistake, match="z_dim=0"):
+    with pytest.raises(UserError, match="z_dim=0"):
         UniformCube(0)

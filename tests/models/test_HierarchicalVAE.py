@@ -11,8 +11,8 @@ from torch.distributions import Distribution, Independent, Normal
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
 from frame.architectures.latents import GaussianMLP
+from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, Reconstructs, Samples, WeighsSamples
-from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution
 from frame.models.HierarchicalVAE import HierarchicalVAE
 from frame.models.VAE import VAE
@@ -188,11 +188,11 @@ def test_the_prior_is_of_the_layer_that_is_encoded() -> None:
 
 def test_mistakes_are_named() -> None:
     encoder, decoder = digits.Encoder(3, []), digits.Decoder(3, [])
-    with pytest.raises(Mistake, match=r"z_dim differs \(encoder 3, decoder_2 4, decoder 3\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, decoder_2 4, decoder 3\)"):
         HierarchicalVAE(encoder, GaussianMLP(3, 2, []), GaussianMLP(2, 4, []), decoder, DiagonalNormal(2), 1)
-    with pytest.raises(Mistake, match=r"z_dim differs \(encoder_2 2, prior 3\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(encoder_2 2, prior 3\)"):
         HierarchicalVAE(encoder, GaussianMLP(3, 2, []), GaussianMLP(2, 3, []), decoder, DiagonalNormal(3), 1)
-    with pytest.raises(Mistake, match="beta=-1"):
+    with pytest.raises(UserError, match="beta=-1"):
         small(-1)
-    with pytest.raises(Mistake, match="n_in=0"):
+    with pytest.raises(UserError, match="n_in=0"):
         GaussianMLP(0, 2, [])

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
+from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, Reconstructs, Samples, WeighsSamples
 from frame.measures.likelihood import iwae_bound
-from frame.mistakes import Mistake
 from frame.models.base import LatentVariableModel
 from frame.models.CIWAE import CIWAE
 from frame.models.IWAE import IWAE
@@ -162,12 +162,12 @@ def test_capabilities() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="n_samples=0: it must be at least 1"):
+    with pytest.raises(UserError, match="n_samples=0: it must be at least 1"):
         IWAE(*networks(), n_samples=0)
     for kind in (MIWAE, PIWAE):
-        with pytest.raises(Mistake, match="n_bounds=0: it must be at least 1"):
+        with pytest.raises(UserError, match="n_bounds=0: it must be at least 1"):
             kind(*networks(), n_bounds=0, n_samples=1)
-    with pytest.raises(Mistake, match="beta=2: it is a share, at most 1"):
+    with pytest.raises(UserError, match="beta=2: it is a share, at most 1"):
         CIWAE(*networks(), beta=2.0, n_samples=1)
-    with pytest.raises(Mistake, match="beta=-1"):
+    with pytest.raises(UserError, match="beta=-1"):
         CIWAE(*networks(), beta=-1.0, n_samples=1)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, DiagonalNormalHead
 from frame.architectures.critics import MLPCritic
+from frame.common.errors import UserError
 from frame.evaluation.base import HasFeatures, Samples
 from frame.evaluation.categories import HasCategories
-from frame.mistakes import Mistake
 from frame.models.InfoGAN import InfoGAN
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
@@ -126,9 +126,9 @@ def test_categories_and_their_pictures() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match=r"z_dim=15 of the generator.*\[4, 10, 2\]"):
+    with pytest.raises(UserError, match=r"z_dim=15 of the generator.*\[4, 10, 2\]"):
         model(15)
-    with pytest.raises(Mistake, match="n_categories=1"):
+    with pytest.raises(UserError, match="n_categories=1"):
         model(n_categories=1)
-    with pytest.raises(Mistake, match="categorical_weight=-1"):
+    with pytest.raises(UserError, match="categorical_weight=-1"):
         model(categorical_weight=-1)

@@ -9,9 +9,9 @@ import torch
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.priors import MixturePrior
-from frame.coefficients import Linear
+from frame.common.errors import UserError
+from frame.common.schedules import Linear
 from frame.measures.mmd import imq, mmd, rbf
-from frame.mistakes import Mistake
 from frame.models.base import rsample
 from frame.models.InfoVAE import InfoVAE
 from frame.models.VAE import VAE
@@ -85,13 +85,13 @@ def test_a_prior_that_is_a_mixture_is_sampled() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="alpha=1.5: it must be at most 1"):
+    with pytest.raises(UserError, match="alpha=1.5: it must be at most 1"):
         small(1.5, 1.0)
-    with pytest.raises(Mistake, match="lambda_=0.5: it must be at least 1 - alpha = 1"):
+    with pytest.raises(UserError, match="lambda_=0.5: it must be at least 1 - alpha = 1"):
         small(0.0, 0.5)
-    with pytest.raises(Mistake, match="lambda_=1: it must be at least 1 - alpha = 2"):
+    with pytest.raises(UserError, match="lambda_=1: it must be at least 1 - alpha = 2"):
         small(Linear(-1.0, 1.0, over="3 epochs"), 1.0)
-    with pytest.raises(Mistake, match="no kernel 'rfb': did you mean 'rbf'"):
+    with pytest.raises(UserError, match="no kernel 'rfb': did you mean 'rbf'"):
         small(1.0, 1.0, kernel="rfb")
-    with pytest.raises(Mistake, match="kernel_scale=0: it must be above 0"):
+    with pytest.raises(UserError, match="kernel_scale=0: it must be above 0"):
         small(1.0, 1.0, kernel_scale=0)

@@ -11,17 +11,17 @@ from torch.distributions import Independent
 from frame.architectures import digits
 from frame.architectures.base import diagonal_normal
 from frame.architectures.information import CLUB, JSD, GaussianConditional, InfoNCE, JointCritic
-from frame.build import build
-from frame.coefficients import Exponential
-from frame.compose import compose
+from frame.common.errors import UserError
+from frame.common.schedules import Exponential
+from frame.composition.compose import compose
+from frame.composition.instantiate import build
+from frame.composition.stored import resolved
 from frame.evaluation.base import BoundsLikelihood, Encodes, HasFeatures
-from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution, InformationEstimator, Model
 from frame.models.InfoMax import InfoMax
 from frame.models.InformationEstimation import InformationEstimation
 from frame.models.MIB import MIB
 from frame.models.MVInfoMax import MVInfoMax
-from frame.stored import resolved
 
 X, V1, V2 = torch.rand(3, 6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 BATCH = {"x": X, "views": [V1, V2]}
@@ -143,9 +143,9 @@ def test_mistakes_are_named() -> None:
     upper = CLUB(GaussianConditional(3, 3, [8]))
     makers = (lambda e: MIB(encoder, e, 1.0), lambda e: MVInfoMax(encoder, e), lambda e: InfoMax(encoder, e))
     for make in makers:
-        with pytest.raises(Mistake, match="CLUB is an upper bound.*take a lower bound"):
+        with pytest.raises(UserError, match="CLUB is an upper bound.*take a lower bound"):
             make(upper)
-    with pytest.raises(Mistake, match="beta=-1"):
+    with pytest.raises(UserError, match="beta=-1"):
         MIB(encoder, estimator, -1)
     models: list[Model] = [
         MIB(encoder, estimator, 1.0),
@@ -154,5 +154,5 @@ def test_mistakes_are_named() -> None:
     ]
     for model in models:
         for views in ([V1], [V1, V2, X]):
-            with pytest.raises(Mistake, match=f"each batch has {len(views)}: set data.n_views=2"):
+            with pytest.raises(UserError, match=f"each batch has {len(views)}: set data.n_views=2"):
                 model({"x": X, "views": views})

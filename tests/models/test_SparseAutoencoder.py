@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from frame.common.errors import UserError
 from frame.evaluation.base import Encodes, Reconstructs
-from frame.mistakes import Mistake
 from frame.models.SparseAutoencoder import SparseAutoencoder
 
 X = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -138,9 +138,9 @@ def test_capabilities_and_mistakes() -> None:
     model = small()
     assert isinstance(model, Encodes) and isinstance(model, Reconstructs)
     assert model.reconstruct(X).shape == X.shape
-    with pytest.raises(Mistake, match="k=0: it must be at least 1"):
+    with pytest.raises(UserError, match="k=0: it must be at least 1"):
         small(k=0)
-    with pytest.raises(Mistake, match="k=25 and k_aux=4 of n_units=24: there are not as many"):
+    with pytest.raises(UserError, match="k=25 and k_aux=4 of n_units=24: there are not as many"):
         small(k=25)
-    with pytest.raises(Mistake, match="aux_weight=-1"):
+    with pytest.raises(UserError, match="aux_weight=-1"):
         small(aux_weight=-1)

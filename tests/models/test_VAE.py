@@ -7,8 +7,8 @@ from torch.distributions import Independent, Laplace, LowRankMultivariateNormal,
 
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, Reconstructs, Samples
-from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution, kl_divergence, rsample
 from frame.models.VAE import VAE
 
@@ -121,11 +121,11 @@ def test_it_has_the_capabilities_of_a_generative_model() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="beta=-0.1: it must be at least 0"):
+    with pytest.raises(UserError, match="beta=-0.1: it must be at least 0"):
         small_vae(-0.1)
-    with pytest.raises(Mistake, match="beta=nan"):
+    with pytest.raises(UserError, match="beta=nan"):
         small_vae(float("nan"))
-    with pytest.raises(Mistake, match=r"z_dim differs \(encoder 3, decoder 4, prior 3\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, decoder 4, prior 3\)"):
         VAE(digits.Encoder(3, [8]), digits.Decoder(4, [8]), DiagonalNormal(3), 1.0)
 
 

@@ -7,8 +7,8 @@ from torch.distributions import Independent
 
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Encodes, Predicts
-from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution
 from frame.models.Classifier import Classifier
 from frame.models.VIB import VIB
@@ -91,9 +91,9 @@ def test_capabilities() -> None:
 
 def test_mistakes_are_named() -> None:
     encoder, predictor = networks()
-    with pytest.raises(Mistake, match="beta=-1"):
+    with pytest.raises(UserError, match="beta=-1"):
         VIB(encoder, predictor, DiagonalNormal(3), -1)
-    with pytest.raises(Mistake, match="n_samples=0: it must be at least 1"):
+    with pytest.raises(UserError, match="n_samples=0: it must be at least 1"):
         VIB(encoder, predictor, DiagonalNormal(3), 1, n_samples=0)
-    with pytest.raises(Mistake, match=r"z_dim differs \(encoder 3, predictor 4\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, predictor 4\)"):
         Classifier(encoder, digits.Predictor(4))

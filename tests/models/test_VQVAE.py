@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures.base import MLPDecoder, NormalPicture
+from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.evaluation.base import BoundsLikelihood, Encodes, HasFeatures, Reconstructs
 from frame.evaluation.codebook import Quantises
-from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution, Delta, straight_through
 from frame.models.FSQ import FSQ
 from frame.models.VQVAE import VQVAE
@@ -242,10 +242,10 @@ def test_mistakes_are_named() -> None:
         ({"revive_below": 1.5}, "revive_below=1.5"),
         ({"revive_below": 0.1, "decay": None}, "is 0 where decay is null"),
     ):
-        with pytest.raises(Mistake, match=words):
+        with pytest.raises(UserError, match=words):
             model_of(**options)
     decoder = MLPDecoder((1, 2, 2), 3, [])
-    with pytest.raises(Mistake, match=r"z_dim differs \(decoder 3, codes 4\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(decoder 3, codes 4\)"):
         VQVAE(Doubled(), decoder, n_codes=K, z_dim=D, commitment=0.25)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.critics import MLPCritic
-from frame.mistakes import Mistake
+from frame.common.errors import UserError
 from frame.models.WGAN_GP import WGAN_GP, between, slopes
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
@@ -106,5 +106,5 @@ def test_interpolates_lie_between() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(Mistake, match="penalty_weight=-1"):
+    with pytest.raises(UserError, match="penalty_weight=-1"):
         model(MLPCritic(64, []), penalty_weight=-1)

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from frame.build import build
+from frame.composition.instantiate import build
+from frame.composition.stored import resolved
 from frame.models.base import AdversarialModel
 from frame.optimization.adversarial import AdversarialOptimization
 from frame.optimization.base import Player
-from frame.stored import resolved
 from tests.models.test_every_model import CASES, USED, composed, model_class, rows
 from tests.optimization.fitting import fit
 

@@ -10,10 +10,10 @@ from torch.distributions import Independent
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
 from frame.architectures.priors import ClassNormal
+from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.evaluation.base import BoundsLikelihood, Encodes, Predicts
 from frame.measures.information import mixture_information
-from frame.mistakes import Mistake
 from frame.models.base import ConditionalDistribution, Delta
 from frame.models.CEB import CEB
 from frame.models.NonlinearIB import NonlinearIB, pairwise_kl
@@ -147,7 +147,7 @@ def test_an_encoder_without_scales_is_refused() -> None:
         def forward(self, *given: Tensor) -> Delta:
             return Delta(given[0].flatten(1)[:, :3])
 
-    with pytest.raises(Mistake, match=r"an encoder whose q\(z\|x\) is a diagonal Gaussian, not a Delta"):
+    with pytest.raises(UserError, match=r"an encoder whose q\(z\|x\) is a diagonal Gaussian, not a Delta"):
         losses(NonlinearIB(Certain(), networks()[1], beta=1.0))
 
 
@@ -161,11 +161,11 @@ def test_capabilities_and_mistakes() -> None:
         assert not isinstance(model, BoundsLikelihood)
         assert model.needs == ("x", "y")
         torch.testing.assert_close(model.predict(BATCH["x"]).exp().sum(1), torch.ones(6))
-    with pytest.raises(Mistake, match="beta=-1"):
+    with pytest.raises(UserError, match="beta=-1"):
         CEB(encoder, predictor, ClassNormal(3), -1)
-    with pytest.raises(Mistake, match="beta=-1"):
+    with pytest.raises(UserError, match="beta=-1"):
         NonlinearIB(encoder, predictor, -1)
-    with pytest.raises(Mistake, match=r"z_dim differs \(encoder 3, backward_encoder 4\)"):
+    with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, backward_encoder 4\)"):
         CEB(encoder, predictor, ClassNormal(4), 1)
-    with pytest.raises(Mistake, match="n_classes=1"):
+    with pytest.raises(UserError, match="n_classes=1"):
         ClassNormal(3, n_classes=1)

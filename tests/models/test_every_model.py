@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import frame.models
-from frame.build import build as build_node
-from frame.compose import compose, config_folder
+from frame.composition.compose import compose, config_folder
+from frame.composition.instantiate import build as build_node
+from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.data.CIFAR10 import CIFAR10
 from frame.data.MNIST import MNIST
 from frame.data.sprites import Sprites
-from frame.dry_run import Rows
+from frame.engine.dry_run import Rows
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
-from frame.stored import resolved
 from tests.optimization.fitting import fit
 
 EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))

@@ -6,10 +6,10 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from frame.callbacks.duration import TrainDuration
+from frame.common.durations import Duration
 from frame.data.base import Source
 from frame.data.loader import Loader
 from frame.optimization.base import Optimization
-from frame.units import Duration
 
 
 def fit(optimization: Optimization, source: Source, iterations: int, tmp_path: Path, **options: Any) -> Trainer:

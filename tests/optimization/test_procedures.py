@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
-from frame.coefficients import Coefficient, Cosine, Cyclic, Exponential, Linear, coefficient
+from frame.common.errors import UserError
+from frame.common.schedules import Coefficient, Cosine, Cyclic, Exponential, Linear, coefficient
 from frame.data.base import Batch
 from frame.data.memory import InMemory
-from frame.mistakes import Mistake
 from frame.models.base import AdversarialModel, Model
 from frame.models.Classifier import Classifier
 from frame.models.Joint import Joint
@@ -117,9 +117,9 @@ def test_steps_and_clips_are_those_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_model_without_an_adversary_is_refused() -> None:
-    with pytest.raises(Mistake, match="has no adversary"):
+    with pytest.raises(UserError, match="has no adversary"):
         AdversarialOptimization(Flat(), adam, adam, 8)
-    with pytest.raises(Mistake, match="has an adversary"):
+    with pytest.raises(UserError, match="has an adversary"):
         BatchOptimization(Duel(4), adam, 8)
 
 
@@ -176,11 +176,11 @@ def test_each_model_has_its_optimizer_and_schedule() -> None:
     assert isinstance(players["classifier"].optimizer, torch.optim.Adam) and players["classifier"].schedule is not None
     sizes = [sum(p.numel() for p in player.parameters) for player in players.values()]
     assert sum(sizes) == sum(p.numel() for p in joint.parameters()) and min(sizes) > 0
-    with pytest.raises(Mistake, match="did you mean 'vae'"):
+    with pytest.raises(UserError, match="did you mean 'vae'"):
         JointOptimization(joint, adam, 8, optimizers={"vea": sgd})
-    with pytest.raises(Mistake, match="holds no models"):
+    with pytest.raises(UserError, match="holds no models"):
         JointOptimization(vae, adam, 8)
-    with pytest.raises(Mistake, match="has an adversary"):
+    with pytest.raises(UserError, match="has an adversary"):
         Joint({"duel": Duel(4)})
 
 
@@ -232,13 +232,13 @@ def test_the_weight_of_a_step_belongs_to_what_is_behind_it(tmp_path: Path) -> No
 
 
 def test_a_coefficient_is_checked_where_it_is_written() -> None:
-    with pytest.raises(Mistake, match="weight=-1: it must be at least 0"):
+    with pytest.raises(UserError, match="weight=-1: it must be at least 0"):
         coefficient("weight", Linear(1.0, -1.0, "5 epochs"))
-    with pytest.raises(Mistake, match="no duration"):
+    with pytest.raises(UserError, match="no duration"):
         Linear(0.0, 1.0, "5")
-    with pytest.raises(Mistake, match="different units"):
+    with pytest.raises(UserError, match="different units"):
         Linear(0.0, 1.0, "5 epochs", after="3 iterations")
-    with pytest.raises(Mistake, match="no unit 'epoks': did you mean 'epochs'"):
+    with pytest.raises(UserError, match="no unit 'epoks': did you mean 'epochs'"):
         BatchOptimization(Weighted(Linear(0.0, 1.0, "5 epoks")), sgd, 8).advance_coefficients()
 
 

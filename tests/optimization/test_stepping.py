@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.compose import compose
+from frame.common.errors import UserError
+from frame.composition.compose import compose
 from frame.data.base import Batch
 from frame.data.loader import Loader
 from frame.data.memory import InMemory
-from frame.mistakes import Mistake
 from frame.models.base import Model
 from frame.optimization import schedules
 from frame.optimization.base import Diverged
@@ -158,7 +158,7 @@ def test_schedules_step_with_the_optimizer(schedule: Any, expected: list[float],
 
 def test_stages_that_do_not_fit_are_named() -> None:
     for ends, factors in (([2, 3], [1.0, 0.5]), ([3, 2], [1.0, 0.5, 0.1])):
-        with pytest.raises(Mistake, match="give rising ends and one factor more"):
+        with pytest.raises(UserError, match="give rising ends and one factor more"):
             schedules.stages(torch.optim.SGD([torch.zeros(1)], lr=1.0), ends, factors)
 
 
@@ -186,7 +186,7 @@ def test_a_broken_loss_is_named_with_its_iteration() -> None:
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     (name,) = wrong
-    with pytest.raises(Mistake, match=f"optimization.{name}="):
+    with pytest.raises(UserError, match=f"optimization.{name}="):
         BatchOptimization(Line(), sgd, **{"batch_size": 4, **wrong})
 
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from frame.callbacks import checkpoints
 from frame.callbacks.base import Context
+from frame.common.errors import NoNumber
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar
-from frame.mistakes import NoNumber
 from frame.models.base import AdversarialModel
 from frame.models.VAE import VAE
 

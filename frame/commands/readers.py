@@ -1,0 +1,108 @@
+"""How the value behind a name is read on the command line; each reader raises UserError with what to write instead."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from frame.common.errors import UserError, choices
+
+Reader = Callable[[str, str], Any]  # of a name and what stands behind it
+MOST = 1_000_000_000  # above it a count is a slip of the keyboard
+
+
+def text(name: str, value: str) -> str:
+    return value
+
+
+def names(name: str, value: str) -> list[str]:
+    """'[a,b]' or 'a,b', with something in it."""
+    found = any_names(name, value)
+    if not found:
+        raise UserError(f"{name}={value}: the list is empty: leave {name} out, or name something")
+    return found
+
+
+def any_names(name: str, value: str) -> list[str]:
+    """'[a,b]' or 'a,b'; '[]' is none."""
+    if value.startswith("[") != value.endswith("]"):
+        raise UserError(f"{name}={value}: write {name}=[a,b], in quotes where a name has spaces")
+    return list(dict.fromkeys(listed(value)))
+
+
+def truth(name: str, value: str) -> bool:
+    return one_of("true", "false")(name, value.lower()) == "true"
+
+
+def whole(name: str, value: str) -> int:
+    """A whole number of at least 1."""
+    if not re.fullmatch(r"[0-9]{1,20}", value) or not 1 <= int(value) <= MOST:
+        raise UserError(f"{name}={value}: write a whole number, at least 1")
+    return int(value)
+
+
+def above_zero(name: str, value: str) -> float:
+    try:
+        number = float(value) if value.isascii() else math.nan
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise UserError(f"{name}={value}: {name} is a number above 0, such as 1e-4")
+    return number
+
+
+def seeds(name: str, value: str) -> tuple[int, ...]:
+    """'5' is 1 to 5, '[0,7]' these two."""
+    if re.fullmatch(r"[0-9]{1,20}", value) and 1 <= int(value) <= 100_000:
+        return tuple(range(1, int(value) + 1))
+    found = listed(value)
+    if not value.startswith("[") and len(found) < 2 or not all(re.fullmatch(r"[0-9]{1,18}", seed) for seed in found):
+        raise UserError(f"{name}={value}: write how many, such as {name}=5, or which, such as {name}=[1,2,3]")
+    if not found or len(set(map(int, found))) < len(found):
+        raise UserError(f"{name}={value}: " + ("a seed stands there twice" if found else "there is no seed in it"))
+    return tuple(map(int, found))
+
+
+def one_of(*valid: str) -> Reader:
+    def read(name: str, value: str) -> str:
+        if value not in valid:
+            raise UserError(choices(value, valid, kind=name))
+        return value
+
+    return read
+
+
+def folder(name: str, value: str) -> Path:
+    """A folder that is there or can be made; not looked for beyond the nearest one that is there."""
+    path = Path(value).expanduser()
+    above = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
+    if not above.is_dir():
+        raise UserError(f"{name}={value}: {above} is no folder")
+    return path
+
+
+def file(what: str, *endings: str) -> Reader:
+    """A file to write, whose name ends in one of these and whose folder is there or can be made."""
+
+    def read(name: str, value: str) -> Path:
+        path = Path(value).expanduser()
+        if path.suffix not in endings:
+            raise UserError(f"{name}={value}: {what} {', '.join(endings)}")
+        if path.is_dir():
+            raise UserError(f"{name}={value} is a folder: name a file")
+        folder(name, str(path.parent))
+        return path
+
+    return read
+
+
+def device(name: str, value: str) -> str:
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", value):
+        raise UserError(f"{name}={value}: write {name}=cpu, cuda or cuda:1")
+    return value
+
+
+def listed(text: str) -> list[str]:
+    """'[a,b]' or 'a,b' as a list of names."""
+    return [name.strip() for name in text.strip("[]").split(",") if name.strip()]

@@ -1,0 +1,279 @@
+"""From what was typed to one config. Nothing here imports torch: mistakes of composition answer at once."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from frame.common.errors import UserError, choices
+from frame.composition.config_files import StrictFiles, check_name
+from frame.composition.settings import PARTS, check_value, keys, unread
+
+
+def config_folder() -> Path:
+    """Our own config: beside the package in a clone, inside it in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "config"
+    return beside if (beside / "config.yaml").is_file() else package / "config"
+
+
+class OwnFolder(SearchPathPlugin):
+    """Puts the user's own `config/` before ours, so that a file of theirs wins over ours of the same name."""
+
+    folder: Path | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            search_path.prepend(provider="own", path=f"file://{self.folder}")
+
+
+def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
+    """Lets `folder` (by default ./config, where there is one) join the search path, and its parent hold modules.
+
+    For a command that only looks at runs (`trains=False`), the parent of a folder that was named holds modules, and the
+    working folder does not: it may be a stranger's.
+    """
+    own = (folder or Path("config")).resolve()
+    if folder is not None and not own.is_dir():
+        raise UserError(f"--config-dir: there is no folder {own}")
+    is_own = own.is_dir() and own != config_folder()
+    OwnFolder.folder = own if is_own else None
+    if is_own and (trains or folder is not None) and str(own.parent) not in sys.path:
+        sys.path.insert(0, str(own.parent))
+    elif trains and not is_own and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # behind all that is installed
+
+
+def ready() -> None:
+    """Hydra reads files strictly, and in the user's own folder first."""
+    Plugins.instance().register(OwnFolder)
+    SourcesRegistry.instance().types["file"] = StrictFiles
+
+
+def normalise(overrides: Sequence[str]) -> list[str]:
+    """Both spellings of the documents become one: the plus of `+experiment=`, of `+trainer.x=` and of debug.
+
+    `debug` is moved to the end, because what is appended last wins over the experiment.
+    """
+    bare = {text.lstrip("+").split("=")[0] for text in overrides}
+    ordinary, debug = [], []
+    for text in overrides:
+        key = text.lstrip("+").split("=")[0]
+        if key == "debug":
+            debug.append("+" + text.lstrip("+"))
+        elif key == "experiment" or (key in PARTS and "experiment" not in bare):
+            ordinary.append("+" + text.lstrip("+"))
+        elif key.startswith("trainer."):
+            ordinary.append("++" + text.lstrip("+"))
+        else:
+            ordinary.append(text)
+    return ordinary + debug
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """One config from our defaults, the experiment and the overrides, as on the command line.
+
+    Raises:
+        UserError: an unknown option, group or key, or a value of another type than the experiment's.
+    """
+    normal = normalise(overrides)
+    parsed = _parse(normal)
+    values = [o for o in parsed if not _is_group(o)]
+    for override in values:
+        group = override.key_or_group
+        if group in groups() and not override.is_delete() and not _is_value(override):
+            raise UserError(
+                f"{group}={str(override.value())[:60]}: name a file of config/{group}/: {', '.join(options(group))}"
+            )
+    # Composed without the values that were typed, the config says which keys there are, and of which type.
+    before = _compose([o.input_line or "" for o in parsed if _is_group(o)])
+    for override in values:
+        check_value(override, before)
+    config = _compose(normal) if values else before
+    exchanged = any(o.key_or_group == "experiment" for o in parsed) and any(o.key_or_group in PARTS for o in parsed)
+    if exchanged or values:
+        _drop(config, parsed, before)
+    with open_dict(config):
+        experiments = [str(o.value()) for o in parsed if o.key_or_group == "experiment"]
+        if config.get("experiment_name") is None:
+            config.experiment_name = experiments[-1] if experiments else "run"
+    return config
+
+
+def _drop(config: DictConfig, parsed: Sequence[Override], before: DictConfig) -> None:
+    """Takes out what only those read that were exchanged: parameters of another model, or of a replaced argument."""
+    groups_typed = [o for o in parsed if _is_group(o)]
+    if any(o.key_or_group == "experiment" for o in groups_typed):
+        kept = [o for o in groups_typed if o.key_or_group not in PARTS]
+        before = before if len(kept) == len(groups_typed) else _compose([o.input_line or "" for o in kept])
+    former = set(unread(_plain(before)))
+    typed = [o.key_or_group for o in parsed if not _is_group(o)]
+    left = former | {k for k in unread(_plain(config)) if any(k == t or t.startswith(f"{k}.") for t in typed)}
+    with open_dict(config):
+        while gone := set(unread(_plain(config))) - left:  # a network that goes leaves parameters unread
+            for key in gone:
+                above, _, name = key.rpartition(".")
+                del (OmegaConf.select(config, above) if above else config)[name]
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return plain
+
+
+def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequence[str]) -> DictConfig:
+    """A stored config with what was typed behind `resume=`, read, judged and applied as for a new run.
+
+    Args:
+        config: as it is stored; it stays as it is.
+        overrides: what was typed.
+        changeable: the keys that may change; 'device.' stands for all that begin so.
+
+    Raises:
+        UserError: a key that is not there or may not change, or a value of another type.
+    """
+    parsed = _parse(normalise(overrides))
+    there = keys(OmegaConf.to_container(config, resolve=False))
+    may = [
+        key for key in there if any(key == name or name.endswith(".") and key.startswith(name) for name in changeable)
+    ]
+    for override in parsed:
+        key = override.key_or_group
+        if key not in may:
+            if key in there or key in groups():
+                names = ", ".join(name + "*" if name.endswith(".") else name for name in changeable)
+                raise UserError(f"{key}: a resumed run keeps its config; only {names} may change")
+            raise UserError(choices(key, may, kind="key"))
+        if override.is_delete():
+            raise UserError(f"~{key}: a resumed run keeps its keys: write {key}=null or another value")
+        check_value(override, config)
+    changed = config.copy()
+    typed = {override.key_or_group for override in parsed}
+    limits = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+    if typed & {"train_for", *limits}:  # the newest limit replaces the former, whichever form it has
+        for limit in limits:
+            OmegaConf.update(changed, limit, None, force_add=True)
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config(parsed, changed)
+    except (ConfigCompositionException, OmegaConfBaseException) as error:
+        raise UserError(_composition(error)) from None
+    return changed
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as error:
+        raise UserError(f"cannot read '{error.override}': write key=value, and quote a value that has spaces") from None
+    except HydraException as error:
+        raise UserError(_first_line(error)) from None
+
+
+def _is_group(override: Override) -> bool:
+    key = override.key_or_group
+    if override.is_delete():
+        return False
+    return (
+        key == "experiment"
+        or "@" in str(override.input_line)
+        or any((root / key).is_dir() for root in config_folders())
+        and (not isinstance(override.value(), dict) and override.value() is not None)
+    )
+
+
+def _is_value(override: Override) -> bool:
+    """Whether a group's name is followed by values, which replace or join those of its file."""
+    return isinstance(override.value(), dict) and (override.is_add() or override.is_force_add())
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    ready()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+            return hydra_compose("config", overrides=overrides)
+    except MissingConfigException as error:
+        raise UserError(_missing(error)) from None
+    except (ConfigCompositionException, HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(_composition(error)) from None
+    except RecursionError:
+        raise UserError("the defaults of a config file name one another in a circle") from None
+
+
+def _missing(error: MissingConfigException) -> str:
+    wanted = error.missing_cfg_file
+    name = wanted[0] if isinstance(wanted, (list, tuple)) and wanted else str(wanted)
+    group, _, option = str(name).lstrip("/").rpartition("/")
+    if not group:
+        return choices(option, groups(), kind="group of options")
+    check_name(config_folders(), group, option)
+    return choices(option, options(group), kind=group)
+
+
+def config_folders() -> list[Path]:
+    """Ours, and the user's own where there is one."""
+    return [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
+
+
+def groups() -> list[str]:
+    return sorted({entry.name for root in config_folders() for entry in root.iterdir() if entry.is_dir()})
+
+
+def options(group: str) -> list[str]:
+    """The names that `group=` takes: files in our config and in the user's own."""
+    return sorted({file.stem for root in config_folders() for file in (root / group).glob("*.yaml")})
+
+
+def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:
+    """config/evaluation/<name>.yaml, with the arguments that were typed as `<name>.<argument>=value`.
+
+    Raises:
+        UserError: there is no such file, or it has no such argument.
+    """
+    if name not in options("evaluation"):
+        raise UserError(choices(name, options("evaluation"), kind="evaluation"))
+    file = next(file for root in config_folders()[::-1] if (file := root / "evaluation" / f"{name}.yaml").is_file())
+    found: Any = OmegaConf.to_container(OmegaConf.load(file))
+    for key, text in arguments.items():
+        owner, _, argument = key.partition(".")
+        if owner == name:
+            if argument not in found:
+                raise UserError(choices(argument, set(found) - {"_target_"}, kind=f"argument of {name}"))
+            found[argument] = _parse([f"value={text}"])[0].value()
+    assert isinstance(found, dict)
+    return found
+
+
+def _composition(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    could_not = re.search(r"Could not override '([^']+)'", text)
+    inside = re.match(r"In '([^']+)': ", text)
+    if could_not and inside:
+        group = could_not[1].split("@")[0]
+        return f"config/{inside[1]}.yaml: there is no {group} to override: write `- /{group}: NAME` without override"
+    if could_not:
+        key = could_not.group(1)
+        if key in PARTS:
+            return f"'{key}={key}' needs an experiment, or all three of {', '.join(f'{part}=' for part in PARTS)}"
+        return f"no group of options '{key}'. There are: {', '.join(groups())}"
+    missing = re.search(r"Interpolation key '([^']+)' not found.*full_key: (\S+)", text)
+    if missing:
+        return f"{missing.group(2)} refers to '{missing.group(1)}', which is not set: add {missing.group(1)}=..."
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

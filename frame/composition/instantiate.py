@@ -1,0 +1,100 @@
+"""Objects from plain values: `_target_` says what, the other keys are its arguments. Nothing is resolved here.
+
+A node may have `_args_` (a list of positional arguments), `_partial_: true` (a function that waits for the rest of its
+arguments) and `_recursive_: false` (its arguments stay plain). Lists and mappings without a `_target_` stay what they
+are, with what they hold built.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from frame.common.errors import UserError, choices
+
+OWN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+
+
+def build(node: Any, path: str = "", /, **given: Any) -> Any:
+    """What a node of plain values describes.
+
+    Args:
+        node: the node.
+        path: where it stands in the config, for messages.
+        given: arguments that are passed as they are, in place of the node's own of these names.
+
+    Raises:
+        UserError: a `_target_` is not there, or its constructor refuses its arguments.
+    """
+    return construct(node, path, locate, given)
+
+
+def construct(node: Any, path: str, find: Callable[[str, str], Any], given: dict[str, Any] | None = None) -> Any:
+    """`build`, with `find` in place of `locate`: it returns what a `_target_` stands for, or raises UserError."""
+    if isinstance(node, list):
+        return [construct(inner, f"{path}.{i}", find) for i, inner in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    if "_target_" not in node:
+        return {key: construct(inner, _below(path, key), find) for key, inner in node.items()}
+    target = find(str(node["_target_"]), path)
+    partial, recursive = _flag(node, "_partial_", False, path), _flag(node, "_recursive_", True, path)
+    arguments: dict[str, Any] = dict.fromkeys(key for key in node if key not in OWN_KEYS)
+    for key in arguments:
+        if given and key in given:
+            continue
+        if isinstance(node[key], str) and node[key] == "???" and not partial:
+            raise UserError(f"{_below(path, key)}: {node['_target_']} needs a value: add {_below(path, key)}=...")
+        arguments[key] = construct(node[key], _below(path, key), find) if recursive else node[key]
+    positional = node.get("_args_", [])
+    if not isinstance(positional, list):
+        raise UserError(f"{path}._args_ has to be a list, and is {positional!r}")
+    positional = construct(positional, f"{path}._args_", find) if recursive else positional
+    arguments |= given or {}
+    if partial:
+        return functools.partial(target, *positional, **arguments)
+    try:
+        return target(*positional, **arguments)
+    except UserError:
+        raise
+    except Exception as error:  # a constructor may refuse in any way
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{path or node['_target_']} cannot be built: {reason}") from error
+
+
+def _flag(node: dict[str, Any], key: str, default: bool, path: str) -> bool:
+    value = node.get(key, default)
+    if not isinstance(value, bool):
+        raise UserError(f"{path}.{key} has to be true or false, and is {value!r}")
+    return value
+
+
+def _below(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def locate(name: str, path: str) -> Any:
+    """The object that a `_target_` names.
+
+    Raises:
+        UserError: there is no such module or no such name in it.
+    """
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and not (module_name + ".").startswith(error.name + "."):
+                raise UserError(f"{path}: {name} needs the package '{error.name}', which is not installed") from None
+            continue
+        except ImportError as error:
+            raise UserError(f"{path}: {name} cannot be imported: {error}") from None
+        for part in parts[cut:]:
+            if not hasattr(found, part):
+                public = [n for n in vars(found) if not n.startswith("_")] if hasattr(found, "__dict__") else []
+                near = choices(part, public, kind=f"name in {module_name}").split(" There are")[0]
+                raise UserError(f"{path}: {near.rstrip('.')} (_target_: {name})")
+            found = getattr(found, part)
+        return found
+    raise UserError(f"{path}: there is no module '{parts[0]}' for _target_: {name}; is its folder where you started?")

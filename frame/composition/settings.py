@@ -1,0 +1,300 @@
+"""A composed config against what every run reads: its own keys, their types and ranges, and keys that nothing reads.
+
+What a `_target_` takes is checked in `checks.py`, what Lightning's Trainer takes in `trainer_settings.py`.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from frame.common.durations import limits_of, save_interval
+from frame.common.errors import UserError, choices
+from frame.composition.trainer_settings import check_trainer
+
+PARTS = ("model", "data", "optimization")  # chosen by an experiment; without one they are added by hand
+# keys that frame reads itself; below the others stand constructors' arguments, or what only references read
+OWN = {
+    "checkpoint": ("every", "best", "mode"),
+    "pictures": ("keep",),
+    "seeds": ("init", "data", "noise"),
+    "device": ("data_root", "big_data_root", "experiments_root", "download_files", "num_workers", "gpus"),
+}
+OPEN = ("trainer", "callbacks", "architectures", "logging")  # what is added below is checked against constructors
+BUILT = ("callbacks", "logging", "doctor", *PARTS)
+SPLITS = ("train", "valid", "test")  # data may be a data set for each
+SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test")
+FREE = ("params", "architectures")  # whatever something refers to
+TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer")
+NEEDED = (*OWN, *SINGLE, "trainer")
+Check = Callable[[str, Any], None]
+
+
+def check_parts(config: DictConfig) -> None:
+    """Raises UserError where a run's parts or settings are missing or cannot be read; torch is not needed yet."""
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    for key in NEEDED:
+        if key not in raw:
+            raise UserError(f"{key} is missing: give it a value, or null, and do not remove it")
+    for part in PARTS:
+        if not raw.get(part):
+            raise UserError(f"no {part}: choose an experiment (+experiment=digits_VAE), or add {part}=...")
+    _check_form(raw)
+    for key, check in VALUES.items():
+        check(key, _value(config, key))
+    _check_finite(raw)
+    check_trainer(raw["trainer"])
+    limits_of(config)
+    save_interval(config)
+
+
+def _check_form(raw: dict[str, Any]) -> None:
+    """Sections are mappings, and what is built says of which class."""
+    for key in (*OWN, "trainer"):
+        if not isinstance(raw[key], dict):
+            raise UserError(f"{key}={_short(raw[key])}: it has keys below it: {key}.<key>=value")
+    for key in FREE:
+        if not isinstance(raw.get(key) or {}, dict):
+            raise UserError(f"{key}={raw[key]}: it has keys below it: {key}.<key>=value")
+    data = raw["data"]
+    splits = data.items() if isinstance(data, dict) and data.keys() <= {*SPLITS} else ()
+    nodes: list[tuple[str, Any]] = [(part, raw[part]) for part in PARTS if part != "data" or not splits]
+    nodes += [(f"data.{split}", node) for split, node in splits if node is not None]
+    nodes += [("doctor", raw["doctor"])] if raw.get("doctor") is not None else []
+    for group in ("callbacks", "logging"):
+        section = raw.get(group)
+        if section is None:
+            continue
+        if not isinstance(section, (dict, list)):
+            raise UserError(f"{group}={section}: it has names below it, each with a _target_; null removes all")
+        nodes += [(f"{group}.{name}", node) for name, node in _items(section) if node is not None]
+    for path, node in nodes:
+        if isinstance(node, str) and "${" in node:
+            continue
+        if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+            raise UserError(f"{path} has no _target_, which says of what class it is: {_short(node)}")
+
+
+def check_read(config: DictConfig) -> None:
+    """Raises UserError where a composed config has a key that is none of ours, no argument, and not referred to."""
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    words = references(raw)
+    for key in unread(raw, words):
+        root, _, rest = key.partition(".")
+        if root not in TOP:
+            raise UserError(choices(root, TOP, kind="key"))
+        if root in OWN:
+            raise UserError(f"{key}: {choices(rest, OWN[root], kind=f'key of {root}')}")
+        others = [word for word in words if word.startswith(f"{root}.") and word != key]
+        near = difflib.get_close_matches(key, others, n=1, cutoff=0.8)
+        hint = f": did you mean {near[0]}?" if near else f": nothing says ${{{key}}};"
+        raise UserError(f"{key} is read by nothing{hint} {key}=null takes it out")
+
+
+def unread(raw: dict[str, Any], words: set[str] | None = None) -> Iterator[str]:
+    """Keys that neither frame nor a reference (`${params.lr}`) reads; those that are null are not meant to be."""
+    words = references(raw) if words is None else words
+    for root, node in raw.items():
+        if root in BUILT or root in SINGLE or root == "trainer":
+            continue
+        if root in OWN:
+            known = OWN[root]
+            candidates = [f"{root}.{key}" for key in (node if isinstance(node, dict) else ()) if key not in known]
+        elif root == "architectures":
+            candidates = [f"{root}.{key}" for key, value in _items(node) if value is not None]
+        else:
+            candidates = list(_leaves(node, root))
+        for key in candidates:
+            if not any(key == word or key.startswith(f"{word}.") or word.startswith(f"{key}.") for word in words):
+                yield key
+
+
+def _items(node: Any) -> list[tuple[Any, Any]]:
+    return list(node.items()) if isinstance(node, dict) else list(enumerate(node)) if isinstance(node, list) else []
+
+
+def _leaves(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, dict) and "_target_" not in node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}")
+    elif node is not None:
+        yield path
+
+
+def references(node: Any, path: str = "") -> set[str]:
+    """All dotted keys that stand inside `${...}`, relative ones with their place filled in."""
+    if isinstance(node, dict):
+        return set().union(*(references(value, f"{path}.{key}") for key, value in node.items()))
+    if isinstance(node, list):
+        return set().union(*(references(value, f"{path}.{number}") for number, value in enumerate(node)))
+    if not isinstance(node, str) or "${" not in node:
+        return set()
+    plain = re.sub(r"[\[\]'\"]+", ".", node)
+    found = set()
+    for dots, word in re.findall(r"(\.*)([\w-]+(?:\.[\w-]+)*)", plain[plain.index("${") :]):
+        above = path.split(".")[1:]
+        found.add(word)
+        if dots:
+            found.add(".".join([*above[: len(above) - len(dots)], word]))
+    return found
+
+
+# The values of our own keys
+
+
+def _seed(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise UserError(f"{key}={value}: a seed is a whole number from 0 to 2^63 - 1")
+
+
+def _count(least: int, most: int, *others: Any) -> Check:
+    def check(key: str, value: Any) -> None:
+        if any(value is other or value == other and not isinstance(value, bool) for other in others):
+            return
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            said = "".join(f", or {'null' if other is None else other}" for other in others)
+            raise UserError(f"{key}={value}: write a whole number from {least} to {most}{said}")
+
+    return check
+
+
+def _choice(*valid: str | None) -> Check:
+    def check(key: str, value: Any) -> None:
+        if value not in valid:
+            raise UserError(f"{key}: {choices(str(value), [word for word in valid if word], kind='choice')}")
+
+    return check
+
+
+def _truth(key: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise UserError(f"{key}={value}: write true or false")
+
+
+def _folder(key: str, value: Any) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{key}={value}: write the path of a folder")
+    if any(ord(sign) < 32 for sign in value):
+        raise UserError(f"{key}={value!r}: a path without line breaks")
+
+
+def _name(key: str, value: Any) -> None:
+    """It becomes a folder."""
+    text = str(value)
+    if value is None or not text.strip() or text in (".", "..") or len(text.encode()) > 200:
+        raise UserError(f"{key}={text[:60]!r}: it names the run's folder: write some letters, at most 200")
+    if "/" in text or "\\" in text or any(ord(sign) < 32 for sign in text):
+        raise UserError(
+            f"{key}={text!r}: it names one folder, without '/' or line breaks; device.experiments_root=... moves it"
+        )
+
+
+def _text(key: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise UserError(f"{key}={value}: write the name of a measurement, such as ELBO/Validation, or null")
+
+
+VALUES: dict[str, Check] = {
+    "experiment_name": _name,
+    "seed": _seed,
+    **{f"seeds.{key}": _seed for key in OWN["seeds"]},
+    "data_rows": _count(1, 10**12, None),
+    "weights": _choice("average", "raw"),
+    "allow_test": _truth,
+    "checkpoint.best": _text,
+    "pictures.keep": _count(2, 10**9, None),
+    "checkpoint.mode": _choice("max", "min", None),
+    "device.experiments_root": _folder,
+    "device.num_workers": _count(0, 512),
+    "device.download_files": _truth,
+    "device.gpus": _count(0, 1024, "auto"),
+}
+
+
+def _value(config: DictConfig, key: str) -> Any:
+    try:
+        return OmegaConf.select(config, key, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key} cannot be filled in: {str(error).splitlines()[0]}") from None
+
+
+def _check_finite(node: Any, path: str = "") -> None:
+    if isinstance(node, float) and not math.isfinite(node):
+        raise UserError(f"{path}={node}: write a finite number; null stands for no limit")
+    if isinstance(node, int) and abs(node) >= 2**63:
+        raise UserError(f"{path}={node}: write a whole number below 2^63")
+    for key, value in _items(node):
+        _check_finite(value, f"{path}.{key}" if path else str(key))
+
+
+def _short(node: Any) -> str:
+    text = "null" if node is None else " ".join(str(node).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# What is typed
+
+
+def keys(plain: Any, prefix: str = "") -> list[str]:
+    """All dotted keys of nested mappings."""
+    if not isinstance(plain, dict):
+        return []
+    return [dotted for key, node in plain.items() for dotted in (f"{prefix}{key}", *keys(node, f"{prefix}{key}."))]
+
+
+def check_value(override: Override, before: DictConfig) -> None:
+    """One typed value: its key is there, and its type is the experiment's."""
+    key = override.key_or_group
+    root = key.split(".")[0]
+    if root in ("hydra", "_target_") or root.startswith("hydra/"):
+        if key != "hydra.searchpath":
+            raise UserError(f"{key}: Hydra only composes here, and of its own settings hydra.searchpath alone is read")
+        return
+    there = keys(OmegaConf.to_container(before, resolve=False))
+    parent = key.rpartition(".")[0]
+    if key not in there and (override.is_add() or override.is_force_add()):
+        if root in OPEN or _inside_a_target(key, there):
+            return
+        if root == "params" and (not before.get("params") or f"${{{key}}}" in OmegaConf.to_yaml(before)):
+            return  # without an experiment these are the first; an exchanged model refers to params of its own
+    if key not in there:
+        siblings = [k for k in there if k.rpartition(".")[0] == parent and not k.rpartition(".")[2].startswith("_")]
+        # keys of this level first; else the whole config, for a key typed without its section
+        near = choices(key, siblings or there, kind="key")
+        if f"{parent}._target_" in there:
+            near += f"; another argument of its constructor is added by +{key}=..."
+        raise UserError(near if siblings else near.split(" There are")[0])
+    if override.is_delete():
+        return
+    try:
+        old = OmegaConf.select(before, key, throw_on_missing=False)
+    except OmegaConfBaseException:  # it refers to what is not there, which may be why it is replaced
+        old = None
+    new = override.value()
+    if isinstance(new, dict) and "_target_" in new:
+        return  # a schedule in a number's place: the constructors are checked later
+    if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):
+        raise UserError(f"{key}={new}: wants a {_kind(old)}, such as {old}")
+
+
+def _inside_a_target(key: str, there: list[str]) -> bool:
+    parts = key.split(".")
+    return any(".".join(parts[:cut]) + "._target_" in there for cut in range(1, len(parts)))
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case bool():
+            return "truth"
+        case int() | float():
+            return "number"
+        case None:
+            return "null"
+        case str():
+            return "interpolation" if "${" in value else "text"
+    return "list" if OmegaConf.is_list(value) or isinstance(value, (list, tuple)) else "mapping"

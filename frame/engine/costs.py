@@ -1,0 +1,116 @@
+"""What a run costs and how large its model is: counted once, before it starts."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from frame.common.output import say
+from frame.data.base import Batch, whole_batch
+from frame.data.loader import Loader
+from frame.evaluation.base import seeded
+from frame.optimization.base import Optimization
+
+
+def facts(optimization: Optimization, loader: Loader) -> dict[str, Any]:
+    """Numbers by which a run's costs are worked out.
+
+    'parameters' that are trained, those of the encoder where the model has one; 'flops_per_iteration' of one process:
+    the floating-point operations of matrix products and convolutions, forward and backward, all else is left out, as
+    is usual; 'batch_rows' that it has, and 'processes'; the same of an epoch's last batch where it is shorter
+    ('short_flops', 'short_rows'); and 'flops_per_sample', a mean over an epoch.
+
+    They are counted while the procedure itself takes a step, on a copy, with the run's own batches: this takes as long
+    as a step for each kind of iteration (two where an adversary steps more often) and of batch, and its memory. Where
+    the procedure cannot step without its trainer, nothing is counted, which is said.
+
+    Args:
+        optimization: stays as it is, and so do the model and all random state.
+        loader: of the run; its source's first rows are taken.
+    """
+    encoder = getattr(optimization.model, "encoder", None)
+    found: dict[str, Any] = {
+        "parameters": _count(optimization.model),
+        "encoder_parameters": _count(encoder) if isinstance(encoder, nn.Module) else None,
+        "batch_size": optimization.batch_size,
+        "processes": loader.world,
+    }
+    n_full, rows, short = _batches(loader)
+    try:
+        with _as_it_was():
+            full_flops = _flops(optimization, loader, rows)
+            short_flops = _flops(optimization, loader, short) if short else 0.0
+    except Exception as error:  # of anybody's procedure or model; what it costs is no reason not to train
+        say(f"FLOPs are not counted, {type(optimization).__name__} cannot step by itself: {error}".splitlines()[0])
+        return found
+    an_epoch = (n_full * full_flops + short_flops) / (n_full * rows + short)
+    found |= {"batch_rows": rows, "flops_per_iteration": full_flops, "flops_per_sample": an_epoch}
+    return found | ({"short_rows": short, "short_flops": short_flops} if short else {})
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _batches(loader: Loader) -> tuple[int, int, int]:
+    """Full batches of an epoch, their rows, and those of the last one where it is shorter, on one process."""
+    n = len(loader.source) // loader.world
+    if n < loader.batch_size:
+        return 1, n, 0
+    n_full = min(n // loader.batch_size, len(loader))
+    return n_full, loader.batch_size, n % loader.batch_size if len(loader) > n_full else 0
+
+
+def _flops(optimization: Optimization, loader: Loader, rows: int) -> float:
+    """Of an iteration, a mean over the kinds of them."""
+    copy = deepcopy(optimization).to(loader.device)
+    copy.players = copy.make_players()
+    copy.manual_backward = _backward  # type: ignore[method-assign]  # no trainer is there
+    copy.rows = rows
+    batch: Batch = whole_batch(loader.source, torch.arange(rows), device=loader.device)
+    total = 0.0
+    for updates, share in copy.kinds():
+        copy.counters["updates"] = updates
+        copy.advance_coefficients()
+        with Counter() as counter:
+            copy.step(batch)  # none is accumulated yet: no optimizer steps
+        total += share * counter.total
+    return total
+
+
+def _backward(loss: Tensor, *args: Any, **more: Any) -> None:
+    loss.backward(*args, **more)
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Puts all random state back."""
+    python, numbers = random.getstate(), np.random.get_state()
+    try:
+        with seeded(0), torch.enable_grad():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)
+
+
+class Counter(TorchDispatchMode):
+    """Adds up what torch says of its operations; unlike torch's own counter it follows a gradient of a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out

@@ -1,0 +1,225 @@
+"""One tiny batch through everything, before a run's folder is made."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from frame.callbacks.base import Monitor
+from frame.callbacks.evaluation import EvaluationCallback
+from frame.common import selection
+from frame.common.errors import NoNumber, UserError, choices
+from frame.common.output import say
+from frame.composition.compose import compose, config_folder
+from frame.composition.instantiate import build
+from frame.composition.stored import resolved
+from frame.data.base import Batch, DataSet, Source, Wrapped, whole_batch
+from frame.evaluation.base import Predicts, evaluating, given
+from frame.models.base import AdversarialModel, Model
+from frame.optimization.base import Optimization, Player
+from frame.runs.names import Taken, check_column
+
+ROWS = 4
+
+
+class Head(Wrapped):
+    """The first rows of every split of another data set, which is compared and checked as a whole."""
+
+    def __init__(self, data: DataSet, n_rows: int) -> None:
+        super().__init__(data)
+        self.n_rows = n_rows
+
+    def load(self, split: str) -> Source:
+        return Rows(self.data.split(split), self.n_rows)
+
+    def training(self) -> Source:
+        return Rows(self.data.training(), self.n_rows)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["data"], name)
+
+
+class Rows:
+    """The first rows of a source."""
+
+    def __init__(self, source: Source, n_rows: int) -> None:
+        self.source, self.n_rows = source, min(n_rows, len(source))
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def batch(self, indices: Tensor) -> Batch:
+        return self.source.batch(indices)
+
+    def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return self.source.transform(batch, generator)
+
+
+def dry_run(
+    model: Model, optimization: Optimization, callbacks: Sequence[Callback], data: DataSet, config: DictConfig
+) -> None:
+    """Loss and evaluations on a few rows; model and random state stay as they were.
+
+    Raises:
+        UserError: shapes that do not fit, a key or a capability that is missing, a measurement that nobody takes.
+    """
+    train = data.training()
+    if len(train) == 0:
+        raise UserError(f"{type(data).__name__} has no rows to train on")
+    batch = whole_batch(train, torch.arange(min(ROWS, len(train))))
+    for key in getattr(model, "needs", ()):
+        if key not in batch:
+            there, others = ", ".join(sorted(batch)), ", ".join(having(key)) or "none of frame's own"
+            raise UserError(
+                f"{type(model).__name__} needs '{key}' in each batch; {type(data).__name__} has: {there}. "
+                f"Data sets with '{key}': {others}"
+            )
+    n_data = getattr(model, "n_data", None)
+    if n_data is not None and n_data != len(train) and config.get("data_rows") is None:
+        raise UserError(f"n_data={n_data}: {type(data).__name__} has {len(train)} rows to train on: set params.n_data")
+    n_classes = getattr(model, "n_classes", None)
+    if n_classes is not None and data.n_classes is not None and n_classes < data.n_classes:
+        raise UserError(
+            f"n_classes={n_classes}: {type(data).__name__} has {data.n_classes} classes: set params.n_classes"
+        )
+    # on a copy, since a loss may write buffers and an evaluation may fail halfway
+    copy = deepcopy(model)
+    if "y" in getattr(model, "needs", ()):
+        _limit_labels(copy, batch, data)
+    with evaluating(copy), naming_shapes(copy, batch), torch.enable_grad():
+        losses = copy(batch)
+        if isinstance(copy, AdversarialModel):
+            copy.compute_adversarial_loss(batch)
+    if "loss" not in losses or losses["loss"].shape != ():
+        raise UserError(f"{type(model).__name__} has to return a scalar 'loss'; it returned: {', '.join(losses)}")
+    optimization.advance_coefficients()
+    players = _try_optimizers(optimization)
+    few = Head(data, ROWS)
+    taken = names_in_training(model, optimization, losses, list(players))
+    measured: dict[str, str] = {}  # their splits
+    unseen: dict[str, str] = {}  # evaluations without a number on so few rows: what they will find is not known yet
+    for callback in callbacks:
+        if isinstance(callback, EvaluationCallback):
+            if callback.every is not None:
+                callback.every.check(optimization.counters, key=f"evaluate_every of {callback.name}")
+            callback.evaluator.check(copy, data)
+            try:
+                with evaluating(copy), naming_shapes(copy, batch, f"{callback.name}: "):
+                    entry = callback.evaluator.evaluate(copy, few)
+            except NoNumber:  # of four rows
+                unseen[callback.name] = str(callback.evaluator.evaluate_on)
+                continue
+            taken.add(entry.names(callback.name), f"evaluation '{callback.name}'")
+            measured |= {record["name"]: record["split"] for record in entry.records(callback.name, 0, 0, "")}
+    for callback in callbacks:
+        if isinstance(callback, Monitor):
+            callback.check(players)
+    _check_monitors(callbacks, config, measured, unseen)
+
+
+def _check_monitors(
+    callbacks: Sequence[Callback], config: DictConfig, measured: Mapping[str, str], unseen: Mapping[str, str]
+) -> None:
+    """Raises UserError where a monitor waits for what nobody measures, or would choose on test; names have splits."""
+    monitors = [(type(c).__name__, c.monitor) for c in callbacks if isinstance(c, Monitor)]
+    if config.checkpoint.best is not None:
+        monitors.append(("checkpoint.best", str(config.checkpoint.best)))
+    for who, name in monitors:
+        splits = [measured[name]] if name in measured else [unseen[key] for key in unseen if name.startswith(key)]
+        if not splits:
+            raise UserError(f"{who}: {choices(name, measured, kind='measurement')}")
+        allowed = bool(config.get(selection.ALLOW))
+        if note := selection.check(who, name, [{"split": split} for split in splits], allowed):
+            say(note)
+
+
+def _limit_labels(model: Model, batch: Batch, data: DataSet) -> None:
+    """Labels beyond what the model tells apart end here, or where their row is read."""
+    n_classes = getattr(model, "n_classes", None)
+    if n_classes is None and isinstance(model, Predicts):
+        with evaluating(model), naming_shapes(model, batch), torch.no_grad():
+            n_classes = model.predict(*given(model, batch)).shape[1]
+    if n_classes is not None:
+        data.limit_labels(int(n_classes))
+
+
+def _try_optimizers(optimization: Optimization) -> dict[str, Player]:
+    """Makes the optimizers and takes a step without gradients, on a copy: what they refuse is found here."""
+    try:
+        players = deepcopy(optimization).make_players()
+        for player in players.values():
+            for parameter in player.parameters:
+                parameter.grad = torch.zeros_like(parameter)
+            player.update()
+    except Exception as error:  # whatever an optimizer raises, it is about its arguments
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"optimization: {reason[0]}") from error
+    return players
+
+
+def names_in_training(model: Model, optimization: Optimization, losses: Iterable[str], players: list[str]) -> Taken:
+    """What is logged beside evaluations; raises UserError where two of these names are one, or one is a column's."""
+    taken, owner = Taken(), f"the losses of {type(model).__name__}"
+    for name in losses:
+        check_column(name, owner)
+    taken.add(losses, owner)
+    taken.add(["lr"] if len(players) == 1 else [f"lr/{name}" for name in players], "the learning rate")
+    taken.add(optimization.coefficients(), "the schedules of coefficients")
+    return taken
+
+
+def having(key: str) -> list[str]:
+    """The names in config/data whose data sets have this key in their batches."""
+    return [file.stem for file in sorted((config_folder() / "data").glob("*.yaml")) if key in _keys(file)]
+
+
+def _keys(file: Path) -> tuple[str, ...]:
+    """What the batches of a data set have, by its config and without reading it; () where only its files tell."""
+    module, _, name = str(OmegaConf.select(OmegaConf.load(file), "_target_")).rpartition(".")
+    keys = getattr(getattr(import_module(module), name), "keys", DataSet.keys)
+    if isinstance(keys, property) and keys is not DataSet.keys:  # it depends on what the data set is made of
+        try:
+            made: DataSet = build(resolved(compose([f"data={file.stem}"]).data))
+            return made.keys
+        except UserError:  # its files are not here
+            return ()
+    return keys if isinstance(keys, tuple) else ()
+
+
+@contextmanager
+def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[None]:
+    """Turns torch's complaint about shapes into a UserError that names the network where it arose."""
+    entered: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
+    handles = []
+    for name, module in model.named_modules():
+        if name:
+
+            def enter(module: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
+                entered.append((name, module, args))
+
+            def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+                entered.pop()
+
+            handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        shape = list(batch["x"].shape) if isinstance(batch["x"], Tensor) else "x"
+        if not entered:
+            raise UserError(f"{prefix}{type(model).__name__} fails on a batch {shape}: {reason}") from error
+        name, module, args = entered[-1]
+        shapes = " and ".join(str(list(a.shape)) for a in args if isinstance(a, Tensor))
+        raise UserError(
+            f"{prefix}model.{name} ({type(module).__name__}) does not fit its input {shapes}: {reason} (x is {shape})"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,308 @@
+"""The one path that every run takes: compose, check, instantiate, fit, record.
+
+It has over 300 lines because the path is told in one place.
+"""
+
+import inspect
+import os
+import random
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers.logger import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from frame.callbacks.base import Binds, Context
+from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from frame.callbacks.duration import TrainDuration
+from frame.callbacks.losses import LossLog
+from frame.callbacks.progress import ProgressBar
+from frame.callbacks.stopping import Signals, StopOnSignal
+from frame.common.confidential import refuse_secrets
+from frame.common.durations import Duration, limits_of, save_interval
+from frame.common.errors import UserError
+from frame.common.output import UNWRITABLE
+from frame.composition import checks
+from frame.composition.compose import changed_by
+from frame.composition.instantiate import build as build_node
+from frame.composition.instantiate import locate
+from frame.composition.plain import as_config
+from frame.composition.settings import check_parts
+from frame.composition.stored import all_filled, resolved, stored
+from frame.data.base import DataSet, described
+from frame.data.loader import Loader
+from frame.data.per_sample import as_data_set
+from frame.engine.costs import facts
+from frame.engine.dry_run import Head, dry_run
+from frame.engine.ending import failed, finish, stopped
+from frame.engine.trainer import make_trainer, quiet, translate
+from frame.loggers.base import RunLogger
+from frame.loggers.files import FilesLogger
+from frame.models.base import Model
+from frame.optimization.base import Diverged, Optimization
+from frame.runs import checkpoints, metrics, names
+from frame.runs.exported import Export
+from frame.runs.folder import RunFolder
+
+# what `frame` itself passes to a constructor that the config names
+GIVEN = {"optimization": ("model",), "logging": ("folder", "config")}
+# what a resumed run may change: how long it trains, where it runs, and that it may choose on test
+LIMITS = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+CHANGEABLE = (*LIMITS, "device.", "checkpoint.every", "allow_test")
+
+
+@dataclass
+class Experiment:
+    """Everything of a run, built and checked, before anything is written.
+
+    `plain` is what was built, all references filled in; `config` the same with attributes.
+    """
+
+    plain: dict[str, Any]
+    config: DictConfig
+    data: DataSet
+    model: Model
+    optimization: Optimization
+    callbacks: list[Callback]
+    limits: list[Duration]
+    save_every: Duration | None
+    trainer: Trainer
+    loader: Loader
+
+
+def train(config: DictConfig, overrides: Sequence[str]) -> int:
+    """Trains a composed config, of which `overrides` were typed, in a new folder; returns the exit code.
+
+    Raises:
+        UserError: nothing was trained and no folder was made.
+    """
+    experiment = build(config)
+    trainer, optimization = experiment.trainer, experiment.optimization
+    with Signals(trainer, optimization):  # before there is a folder, so that its status is written
+        if trainer.global_rank > 0:
+            return fit(experiment, None)
+        data = described(experiment.data)
+        written = stored(config, experiment.plain)
+        refuse_secrets(written)
+        costs = facts(optimization, experiment.loader)
+        root = Path(str(experiment.config.device.experiments_root))
+        run = RunFolder.create(root, str(experiment.config.experiment_name))
+        try:
+            run.write_facts(costs)
+            run.write_data(data)
+            run.describe(written, overrides)
+        except OSError as error:
+            run.discard()
+            raise UserError(
+                f"runs cannot be written below {root} ({error.strerror}): set device.experiments_root=..."
+            ) from None
+        return fit(experiment, run)
+
+
+def resume(folder: Path, overrides: Sequence[str]) -> int:
+    """Goes on from the last checkpoint in `folder`, with the limits that `overrides` set; returns the exit code.
+
+    Raises:
+        UserError: there is no run, another process trains in it, the overrides change what it is, or its
+            data have changed.
+    """
+    run = RunFolder.existing(folder)
+    if Export.at(run.path) is not None:
+        raise UserError(
+            f"{folder} is an export, which has no state to go on from: its README.md says how to train it again"
+        )
+    kept: Any = OmegaConf.to_container(changed_by(OmegaConf.create(run.stored), overrides, CHANGEABLE))
+    plain = all_filled(kept)  # whoever goes on with a run trusts it
+    config = as_config(plain)
+    stamp = checkpoints.stamp(run.path)
+    state = run.checkpoint()
+    if _is_finished(run, config, state, overrides):
+        print(
+            f"{folder} is finished ({run.standing.get('reason', '')}): nothing to do. "
+            "To go on: train_for=..., above what is done"
+        )
+        return 0
+    experiment = build(plain, run)
+    with Signals(experiment.trainer, experiment.optimization):
+        if experiment.trainer.global_rank > 0:
+            return fit(experiment, None, state)
+        run.lock()
+        if checkpoints.stamp(run.path) != stamp:
+            run.unlock()
+            raise UserError(f"another process has just trained in {folder}: give the command again")
+        run.write_config(kept)
+        return fit(experiment, run, state)
+
+
+def _is_finished(run: RunFolder, config: DictConfig, state: dict[str, Any] | None, overrides: Sequence[str]) -> bool:
+    """Whether there is nothing left to do: the status says so, and what it says is the state that is on disk.
+
+    Raises:
+        UserError: the status says so, and there is no checkpoint.
+    """
+    status = run.standing
+    if status.get("state") != "finished":
+        return False
+    if state is None:
+        raise UserError(f"{run.path} is finished and its checkpoints are gone: train it again, in a new folder")
+    counters = state["counters"]
+    if counters["iterations"] < status.get("counters", {}).get("iterations", 0):
+        return False
+    return not overrides or any(limit.counter in counters and limit.reached(counters) for limit in limits_of(config))
+
+
+def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> Experiment:
+    """Builds everything and tries it on a few rows; writes nothing.
+
+    Args:
+        config: as it was composed; or plain values, which are built as they are.
+        run: the one that goes on, whose data these have to be.
+
+    Raises:
+        UserError: names what is wrong and what to do.
+    """
+    quiet()
+    if isinstance(config, dict):
+        plain = written = config
+    else:
+        written = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+        plain = resolved(config)
+    config = as_config(plain)
+    check_parts(config)
+    checks.check(plain, written, GIVEN)
+    names.check_config(plain)
+    limits, save_every = limits_of(config), save_interval(config)
+    seed = config.seeds
+    random.seed(int(seed.init))
+    np.random.seed(int(seed.init) % 2**32)
+    torch.manual_seed(int(seed.init))
+    data = as_data_set(build_node(plain["data"], "data"))
+    if run is not None:
+        data.expect(run.data, str(run.path))
+    if config.get("data_rows") is not None:
+        data = Head(data, int(config.data_rows))
+    model = build_node(plain["model"], "model")
+    translated, settings = translate(config)
+    optimization = build_node(plain["optimization"], "optimization", model=model, **translated)
+    if not isinstance(optimization, Optimization):
+        raise UserError(f"optimization: {config.optimization._target_} is no frame.optimization.base.Optimization")
+    for limit in limits:
+        limit.check(optimization.counters, key="train_for")
+    if save_every is not None:
+        save_every.check(optimization.counters, key="checkpoint.every")
+    callbacks = [build_node(node, f"callbacks.{name}") for name, node in named(plain.get("callbacks"))]
+    if plain.get("doctor") is not None:
+        callbacks.append(build_node(plain["doctor"], "doctor"))
+    trainer = make_trainer(config, settings, optimization)
+    dry_run(model, optimization, callbacks, data, config)
+    device = trainer.strategy.root_device
+    loader = Loader(
+        data.training(),
+        optimization.batch_size,
+        int(seed.data),
+        rank=trainer.global_rank,
+        world=trainer.world_size,
+        num_workers=int(config.device.num_workers),
+        limit=config.trainer.get("limit_train_batches"),
+        device=device,
+    )
+    return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
+
+
+def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | None = None) -> int:
+    """Trains into the folder, from `state` on; returns the exit code. Ranks above 0 have none: they write nothing."""
+    with Signals(experiment.trainer, experiment.optimization) as signals:
+        try:
+            return _fit(experiment, run, signals, state) or finish(
+                experiment.trainer, experiment.config, experiment.limits, run
+            )
+        finally:
+            if run is not None:
+                run.unlock()
+
+
+def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state: dict[str, Any] | None) -> int:
+    """Trains to the end, 0, or until something fails, 1."""
+    trainer, optimization = experiment.trainer, experiment.optimization
+    trainer.callbacks = engine(experiment, run, signals, state)  # type: ignore[attr-defined]
+    try:
+        if run is not None:
+            checkpoints.clear(run.path)
+            run.set_status("running", reason="", pid=os.getpid())
+            trainer.loggers = make_loggers(experiment.plain, run.path)
+            _cut(run, trainer, int(state["counters"]["iterations"]) if state is not None else -1)
+        if state is not None:
+            experiment.loader.load_state_dict(state["loader"])
+            trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch  # trainer.current_epoch
+        trainer.fit(optimization, experiment.loader)
+    except (Diverged, UserError) as error:
+        return failed(run, trainer, str(error))
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            failed(run, trainer, traceback.format_exc())
+            raise
+        return stopped(run, trainer, error)
+    except (KeyboardInterrupt, SystemExit):  # of somebody's own: ours are noted
+        if run is not None:
+            run.set_status("stopped", reason="interrupted")
+        raise
+    except BaseException:
+        failed(run, trainer, traceback.format_exc())
+        raise
+    return 0
+
+
+def engine(
+    experiment: Experiment, run: RunFolder | None, signals: Signals, state: dict[str, Any] | None
+) -> list[Callback]:
+    """The experiment's callbacks among our own, in the order in which they have to act."""
+    config, trainer = experiment.config, experiment.trainer
+    folder = run.path / "checkpoints" if run is not None else Path()
+    duration = TrainDuration(experiment.limits)
+    losses = LossLog(int(trainer.log_every_n_steps))  # type: ignore[attr-defined]
+    callbacks: list[Callback] = [signals, duration, *experiment.callbacks, StopOnSignal(), losses]
+    if run is not None:
+        callbacks.append(ProgressBar(str(config.experiment_name), duration, losses))
+    if config.checkpoint.best is not None:
+        callbacks.append(BestCheckpoint(folder, str(config.checkpoint.best), config.checkpoint.mode))
+    context = Context(experiment.data, run, str(config.weights))
+    for callback in experiment.callbacks:
+        if isinstance(callback, Binds):
+            callback.bind(context)
+    return [*callbacks, LastCheckpoint(folder, experiment.save_every, state, experiment.limits)]
+
+
+def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
+    """Takes back what was written after `iteration` by the run that goes on; nothing in a new folder."""
+    run.cut(iteration)
+    if any((run.path / name).exists() for name in (metrics.FILE, metrics.TABLE, "images", "tables")):
+        for logger in trainer.loggers:
+            if hasattr(logger, "cut"):
+                logger.cut(iteration)
+
+
+def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:
+    """The run's own files, always, and the windows on them that `logging` names."""
+    loggers: list[Logger] = [FilesLogger(folder)]
+    for name, node in named(plain.get("logging")):
+        takes = inspect.signature(locate(str(node["_target_"]), f"logging.{name}")).parameters
+        given = {key: value for key, value in (("folder", folder), ("config", plain)) if key in takes}
+        loggers.append(build_node(node, f"logging.{name}", **given))
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.keep = plain["pictures"]["keep"]
+    return loggers
+
+
+def named(nodes: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Callbacks and loggers with their names; a list is numbered; a name set to null is left out."""
+    if nodes is None:
+        return []
+    items = nodes.items() if isinstance(nodes, Mapping) else enumerate(nodes)
+    return [(str(name), node) for name, node in items if node is not None]

@@ -1,0 +1,282 @@
+"""A run, opened to look at. What its config names is built only if it computes and comes from a trusted package."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.distributions import Distribution
+from torch.utils.data import Dataset
+
+from frame.common.errors import UserError, choices
+from frame.composition.checks import targets
+from frame.composition.instantiate import construct
+from frame.composition.stored import is_data_root
+from frame.data.base import DataSet, Source
+from frame.evaluation.base import Evaluation
+from frame.runs.exported import Export
+from frame.runs.folder import RunFolder
+from frame.runs.metrics import columns
+
+if TYPE_CHECKING:
+    import pandas
+
+# where the classes lie that a run may name, and what they may be: the rest of frame and torch starts processes, reads
+# code and writes files
+TRUSTED = (
+    "frame.models",
+    "frame.architectures",
+    "frame.data",
+    "frame.probability",
+    "frame.evaluation",
+    "frame.common.schedules",
+    "torch.nn",
+    "torch.distributions",
+)
+DEFINED = (*TRUSTED[:-2], "torch.nn.modules", "torch.distributions")  # torch.nn has classes that start processes
+NAME = re.compile(r"[A-Za-z_]\w{0,99}(\.\w{1,99}){1,19}", re.ASCII)
+BUILDABLE: tuple[type, ...] = (nn.Module, Distribution, DataSet, Dataset, Evaluation)
+
+
+def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None) -> dict[str, type]:
+    """The classes that plain values name, by `_target_`, each of which computes and comes from a trusted place.
+
+    A name is judged before its module is imported, and again by where its class was defined. What came along with an
+    export is named, and trusted no more than the rest.
+
+    Raises:
+        UserError: a `_target_` is anything else.
+    """
+    found: dict[str, type] = {}
+    for path, node in targets(plain):
+        name = str(node["_target_"])
+        if not NAME.fullmatch(name):
+            raise UserError(f"{path} names {' '.join(name.split())[:80]!r}, which is no class of a module: not built")
+        came = export.manifest["modules"].get(name.rpartition(".")[0]) if export is not None else None
+        if export is not None and came is not None and not _below(name, packages):
+            raise UserError(
+                f"{path} names {name}, whose source came along and is not trusted: read {export.path / came}, "
+                f"then pass trust_source=True; or packages=['{name.split('.')[0]}'] where it is installed"
+            )
+        if not _below(name, (*TRUSTED, *packages)):
+            package = name.split(".")[0]
+            own = package in ("frame", "torch")
+            raise UserError(
+                f"{path} names {name}, which is not trusted"
+                + ("" if own else f": if you trust it, pass packages=['{package}']")
+            )
+        kind = _find(name, path)
+        defined = _below(getattr(kind, "__module__", ""), (*DEFINED, *packages))
+        if not (inspect.isclass(kind) and issubclass(kind, BUILDABLE) and defined):
+            raise UserError(f"{path} names {name}, which is no module, distribution, data set or evaluation: not built")
+        found[name] = kind
+    return found
+
+
+def build_model(folder: RunFolder, packages: Sequence[str] = (), export: Export | None = None) -> nn.Module:
+    """The run's model with untrained weights."""
+    model: nn.Module = _build(folder.filled("model"), "model", packages, nn.Module, export)
+    return model
+
+
+def build_data(folder: RunFolder, packages: Sequence[str] = (), export: Export | None = None) -> DataSet:
+    """The run's data set."""
+    from frame.data.per_sample import as_data_set
+
+    return as_data_set(_build(folder.filled("data"), "data", packages, object, export))
+
+
+def build_evaluation(node: Mapping[str, Any] | DictConfig, packages: Sequence[str] = ()) -> Evaluation:
+    """One evaluator of a run's callbacks, or one that was chosen."""
+    plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
+    evaluation: Evaluation = _build(plain, "evaluator", packages, Evaluation)
+    return evaluation
+
+
+def _build(plain: Any, key: str, packages: Sequence[str], kind: type, export: Export | None = None) -> Any:
+    """Builds the very values that were judged, of the very classes."""
+    plain = _without_downloads(plain)
+    classes = guard({key: plain}, packages, export)
+    built = construct(plain, key, lambda name, path: classes[name])
+    if not isinstance(built, kind):
+        raise UserError(f"{key} is a {type(built).__name__}, and no {kind.__name__}: not built")
+    return built
+
+
+def _without_downloads(plain: Any) -> Any:
+    """The same, but that files are fetched only to a place for data of this machine: who looks at a run writes nowhere
+    that the run names."""
+    if isinstance(plain, list):
+        return [_without_downloads(inner) for inner in plain]
+    if not isinstance(plain, dict):
+        return plain
+    node = {key: _without_downloads(inner) for key, inner in plain.items()}
+    if node.get("download_files") and not is_data_root(str(node.get("data_root"))):
+        node["download_files"] = False
+    return node
+
+
+def _below(name: str, packages: Sequence[str]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def _find(name: str, path: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return vars(importlib.import_module(module)).get(attribute)
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"{path} names {name}, which is not built: {error}; a module of your own has to lie on sys.path"
+        ) from None
+
+
+class Run:
+    """A run, finished or not, or an export, opened to look at: `.model`, `.config`, `.data('test')`, `.results`."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        packages: Sequence[str] = (),
+        device: str = "cpu",
+        weights: str | None = None,
+        checkpoint: str = "last",
+        trust_source: bool = False,
+    ) -> None:
+        self.folder, self.packages, self.device, self.checkpoint = folder, tuple(packages), device, checkpoint
+        self.export = Export.at(folder.path)
+        if self.export is not None:
+            self.export.verify()
+            self.checkpoint, weights = self.export.check(checkpoint, weights)
+            if trust_source:
+                self.packages += self.export.trust()
+        elif trust_source:
+            raise UserError(f"{folder.path} is no export: a run's classes are trusted by packages=[...]")
+        self.config = folder.config
+        self.weights = weights or str(self.config.get("weights", "average"))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.folder.status
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """What the checkpoint holds, read once: a run that trains puts another in its place.
+
+        Raises:
+            UserError: there is none yet, or it cannot be read.
+        """
+        state = self.folder.checkpoint(self.checkpoint)
+        if state is None:
+            raise UserError(f"{self.folder.path} has no {self.checkpoint} checkpoint yet")
+        return state
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained model in eval mode; averaged weights where the run kept them, unless `weights='raw'`.
+
+        Raises:
+            UserError: there is no checkpoint yet, the config names what may not be built, or the weights do not fit.
+        """
+        state = self.state
+        model = build_model(self.folder, self.packages, self.export)
+        weights = state["model"]
+        if self.weights == "average" and state["average"] is not None:
+            # the averaged copy keeps its weights below `module`, beside a count
+            weights = {k.removeprefix("module."): v for k, v in state["average"].items() if k.startswith("module.")}
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            difference = str(error).splitlines()[1].strip()[:120] if "\n" in str(error) else str(error)
+            raise UserError(
+                f"the weights in {self.folder.path} do not fit its model as the code is now ({difference} ...): "
+                "open it with the version that code.json names"
+            ) from None
+        return model.to(self.device).eval()
+
+    @cached_property
+    def data_set(self) -> DataSet:
+        """The run's data, whole.
+
+        Raises:
+            UserError: the config names what may not be built; or files are missing, or the data are not those that the
+                run was trained on, some of it when a split is read.
+        """
+        return self.of_this_run(build_data(self.folder, self.packages, self.export))
+
+    def of_this_run(self, data: DataSet) -> DataSet:
+        """`data`, which have to be those that the run was trained on.
+
+        Raises:
+            DataChanged: they are others, as far as this is known before a split is read.
+        """
+        data.expect(self.folder.data, str(self.folder.path))
+        return data
+
+    def data(self, split: str) -> Source:
+        """One split of the run's data."""
+        return self.data_set.split(split)
+
+    @property
+    def results(self) -> "pandas.DataFrame":
+        """All that was measured, one row a number: name, value, unit, split, n_samples, estimator, iteration ..."""
+        import pandas
+
+        return pandas.DataFrame(self.folder.records)
+
+    @property
+    def metrics(self) -> "pandas.DataFrame":
+        """What was logged over time, as in metrics.csv: a column a name, with iteration, seconds and epochs.
+
+        Raises:
+            UserError: its file cannot be read.
+        """
+        import numpy
+        import pandas
+
+        return pandas.DataFrame({name: numpy.asarray(column) for name, column in columns(self.folder.path).items()})
+
+
+def open(
+    folder: str | Path,
+    *,
+    packages: Sequence[str] = (),
+    device: str = "cpu",
+    weights: str | None = None,
+    checkpoint: str = "last",
+    trust_source: bool = False,
+) -> Run:
+    """Opens a run's folder or an export, anywhere the packages that its config names can be imported.
+
+    Args:
+        folder: the run or the export.
+        packages: besides `frame`, `torch.nn` and `torch.distributions`, whose classes the config may build.
+        device: where the model goes.
+        weights: 'average' or 'raw'; None takes what the run's config says.
+        checkpoint: 'last' or 'best'; an export has one.
+        trust_source: run the source that came along with an export. Read it first: it can do all that you can.
+
+    Raises:
+        UserError: there is no run in the folder, or a file of an export is not what was exported.
+    """
+    return Run(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source)
+
+
+def load(folder: str | Path, part: str = "model", **options: Any) -> nn.Module:
+    """A run's trained model, or a part of it such as 'model.encoder', in eval mode; options as for `open`.
+
+    Raises:
+        UserError: there is no run, no checkpoint, or no such part.
+    """
+    run = open(folder, **options)
+    root, _, inner = part.partition(".")
+    if root != "model":
+        raise UserError(f"load takes 'model' or a part of it such as 'model.encoder', not '{part}'")
+    try:
+        return run.model.get_submodule(inner)
+    except AttributeError:
+        raise UserError(choices(inner, (n for n, _ in run.model.named_children()), kind="part of the model")) from None

@@ -1,0 +1,300 @@
+"""Finished runs, evaluated again: other measures, another split or checkpoint; nothing is trained."""
+
+import json
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from frame.common.errors import UserError
+from frame.common.interrupts import Interrupted, Interrupts
+from frame.composition.stored import literal
+from frame.data.base import DataSet
+from frame.data.identity import DataChanged
+from frame.engine.experiment import named
+from frame.engine.opening import Run, build_evaluation
+from frame.engine.opening import open as open_run
+from frame.engine.recording import Book, recordable
+from frame.evaluation.base import Evaluation, evaluating
+from frame.evaluation.codes import caching
+from frame.evaluation.similarity import Other, opening
+from frame.runs.notes import Busy, Notes, evaluating_alone, key_of
+
+WAIT_SECONDS = 600.0  # for another process that evaluates the same run, since it recorded something last
+TITLES = {"train": "Train", "valid": "Validation", "test": "Test"}
+
+
+class Outcome(NamedTuple):
+    """What became of a run: how many evaluations were measured now, and why others could not be."""
+
+    measured: int
+    refused: dict[str, str]
+
+
+def evaluate_runs(
+    folders: Sequence[Path], *, chosen: Mapping[str, dict[str, Any]] | None = None, again: bool = False, **options: Any
+) -> int:
+    """Evaluates one run after the other, and says how long the rest will take. Returns the exit code.
+
+    A run that cannot be evaluated is named at the end. A signal leaves what was measured. Runs that follow one
+    another on the same data read it once.
+
+    Args:
+        folders: the runs.
+        chosen: evaluators by name, as `evaluate_run` takes them.
+        again: also what is there already.
+        options: as `evaluate_run` takes them.
+
+    Raises:
+        UserError: the only run cannot be evaluated.
+    """
+    failed: dict[str, str] = {}
+    took: list[float] = []  # by runs that were measured, not by those that were there already
+    shared: dict[str, DataSet] = {}
+    interrupted, code, number, n_runs = "", 0, 0, len(folders)
+    # those that another process evaluates now are left to it, and looked at again at the end
+    queue = [(folder, 0.0 if n_runs > 1 else WAIT_SECONDS) for folder in folders]
+    try:  # all of the loop: Ctrl-C may come between two runs
+        with Interrupts() as interrupts:
+            for folder, patience in queue:
+                if n_runs > 1:
+                    number += patience == 0
+                    print(f"[{number}/{n_runs}] {_left(took, n_runs - number + 1)}", end="", flush=True)
+                started = time.monotonic()
+                try:
+                    with interrupts.counted():
+                        measured, refused = evaluate_run(
+                            folder, chosen=chosen, again=again, shared=shared, patience=patience, **options
+                        )
+                    failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
+                    took += [time.monotonic() - started] if measured else []
+                except Exception as error:
+                    if isinstance(error, Busy) and patience == 0:
+                        print(f"{folder} is evaluated by another process now: looked at again at the end", flush=True)
+                        queue.append((folder, WAIT_SECONDS))
+                        continue
+                    if n_runs == 1:
+                        raise
+                    failed[str(folder)] = str(error)
+                    print("not evaluated" if isinstance(error, UserError) else "failed", flush=True)
+                    if not isinstance(error, UserError):
+                        failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
+                        traceback.print_exc()
+    except KeyboardInterrupt as signalled:
+        code = signalled.code if isinstance(signalled, Interrupted) else 130
+        there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
+        interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
+    for reason in dict.fromkeys(failed.values()):  # a study's runs often fail for one
+        what, *others = [name for name, found in failed.items() if found == reason]
+        were = f"and {len(others)} more were" if others else "was"
+        print(f"frame: {what} {were} not evaluated: {reason}")
+    if interrupted:
+        print(f"\n{interrupted}", flush=True)
+        return code
+    return 1 if failed else 0
+
+
+def _left(took: Sequence[float], n_runs: int) -> str:
+    """'about 3 min left: ', where it is known what a run takes; what is there already takes less."""
+    if len(took) < 2:  # the first run reads the data for all
+        return ""
+    seconds = n_runs * statistics.median_low(took)
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"about {round(seconds / size)} {unit} left: "
+    return f"about {max(1, round(seconds))} s left: "
+
+
+def evaluate_run(
+    folder: Path,
+    *,
+    chosen: Mapping[str, dict[str, Any]] | None = None,
+    again: bool = False,
+    evaluate_on: str | None = None,
+    checkpoint: str = "last",
+    weights: str | None = None,
+    device: str = "cpu",
+    packages: Sequence[str] = (),
+    shared: dict[str, DataSet] | None = None,
+    patience: float = WAIT_SECONDS,
+) -> Outcome:
+    """Runs evaluations on a run, records what they find in the run's folder, and prints it.
+
+    Returns the evaluations that the model or the data cannot serve, with the reason, where others could be done.
+
+    What was found for the same evaluator, split, checkpoint and weights is not measured again. Each evaluation is
+    recorded when it is complete, so that an interrupted command goes on where it stopped. Codes are kept in the
+    run's `cache/`.
+
+    Args:
+        folder: the run.
+        chosen: evaluators by name, each a `_target_` and its arguments; None takes those of the run's callbacks.
+        again: measure also what is there already.
+        evaluate_on: the split; None leaves each evaluation on its own.
+        checkpoint: 'last' or 'best'.
+        weights: 'average' or 'raw'; None takes what the run's config says.
+        device: where the model is evaluated.
+        packages: see `frame.open`.
+        shared: the data of the run before, taken where this run has the same, and put in its place else.
+        patience: seconds to wait for another process that evaluates this run and records nothing.
+
+    Raises:
+        Busy: another process evaluates this run, and patience is 0.
+        UserError: no run, no checkpoint, no evaluation, a split that the data does not have, none that the model and
+            the data can serve, or data that are not those that the run was trained on.
+    """
+    notes = Notes(folder)
+    before = len(notes.lines)
+    seen = notes.opened(checkpoint)
+    if seen is not None and chosen and not again:  # without reading the config, which takes most of the time
+        identity = {"checkpoint": checkpoint, "iteration": seen[0], "weights": weights or seen[1]}
+        wanted = dict(_on(evaluate_on, chosen))
+        if all(_key(node, identity) in notes.done() for node in wanted.values()):
+            return _nothing_left(folder, identity, len(wanted))
+    stamp = notes.stamp(checkpoint)
+    run = open_run(folder, packages=packages, device=device, weights=weights, checkpoint=checkpoint)
+    evaluators = dict(_on(evaluate_on, chosen if chosen is not None else _own(run)))
+    if not evaluators:
+        raise UserError(f"the config of {folder} names no evaluations: choose some, evaluation=[...]")
+    iteration = int(run.state["counters"]["iterations"])
+    with suppress(OSError):  # said below
+        notes.note_opened(stamp, run.checkpoint, iteration, str(run.config.get("weights", "average")))
+    identity = {"checkpoint": run.checkpoint, "iteration": iteration, "weights": run.weights}
+    keys = {name: _key(node, identity) for name, node in evaluators.items()}
+
+    def waiting() -> None:
+        print(f"{run.folder.path} is evaluated by another process: waiting for it", flush=True)
+
+    with evaluating_alone(run.folder.path, patience, waiting if patience else lambda: None) as trouble:
+        recordable(run.folder.path, trouble)
+        notes.refresh()
+        recorded = {} if trouble or again else {notes.next(key): (key, name) for name, key in keys.items()}
+        for evaluation in recorded.keys() & run.folder.recorded():  # its process was killed before it could note it
+            key, name = recorded[evaluation]
+            with suppress(OSError):  # else it is measured again
+                notes.add(key=key, name=name, **identity)
+        # of a process that measured again what we were asked to measure again, we take the numbers
+        done = notes.done(before if again else 0)
+        left = {name: node for name, node in evaluators.items() if keys[name] not in done}
+        if not left:
+            return _nothing_left(run.folder.path, identity, len(evaluators))
+        n_done = len(evaluators) - len(left)
+        skipped = f", {n_done} of {len(evaluators)} there already" if n_done else ""
+        print(f"{run.folder.path}, {run.checkpoint} checkpoint at iteration {iteration}{skipped}", flush=True)
+        if shared is not None:
+            _share(run, shared)
+        evaluations = {name: build_evaluation(node, packages) for name, node in left.items()}
+        book = Book(run, notes, identity, keys, recorded=trouble is None)
+        try:
+            opener = _opener(packages, device) if chosen is not None else None  # a run's own config opens no other
+            return _measure(run, evaluations, opener, book, len(evaluators))
+        finally:
+            book.close()
+
+
+def _measure(
+    run: Run, evaluations: Mapping[str, Evaluation], opener: Callable[[str], Other] | None, book: Book, n_asked: int
+) -> Outcome:
+    refused: dict[str, str] = {}
+    for name, evaluation in evaluations.items():
+        try:
+            with opening(opener):
+                evaluation.check(run.model, run.data_set)
+        except DataChanged:
+            raise
+        except UserError as mistake:
+            refused[name] = str(mistake)
+    if refused and len(refused) == n_asked:
+        raise UserError(next(iter(refused.values())))
+    measured = 0
+    with caching(run.folder.path / "cache"):
+        for name, evaluation in evaluations.items():
+            if name in refused:
+                continue
+            started = time.monotonic()
+            try:
+                with evaluating(run.model), opening(opener):
+                    entry = evaluation.evaluate(run.model, run.data_set)
+                entry.check()
+            except DataChanged:
+                raise
+            except UserError as mistake:  # collapsed codes, too few rows: this one has no number, the others may
+                refused[name] = str(mistake)
+                continue
+            took = time.monotonic() - started
+            records = book.records(entry, name, took)
+            trouble = book.write(entry, name, records, took)
+            if trouble:
+                refused[name] = trouble
+            measured += not trouble
+            book.say(entry, name, records, took)
+    return Outcome(measured, refused)
+
+
+def _own(run: Run) -> dict[str, dict[str, Any]]:
+    """The evaluators of the run's callbacks, by the names under which they were logged."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, node in named(run.folder.stored.get("callbacks")):  # others may want what this machine does not have
+        if isinstance(node, dict) and isinstance(node.get("evaluator"), dict):
+            found.setdefault(str(literal(node.get("name"))), run.folder.filled("callbacks", key, "evaluator"))
+    return found
+
+
+def _on(split: str | None, evaluators: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The evaluators on a split, under the names of that split; some, such as samples, need none."""
+    for name, node in evaluators.items():
+        if split is not None and "evaluate_on" in node:
+            yield retitled(name, split), {**node, "evaluate_on": split}
+        elif "/" not in name and "evaluate_on" in node:  # chosen by its file's name
+            yield retitled(name, node["evaluate_on"]), node
+        else:
+            yield name, node
+
+
+def retitled(name: str, split: str) -> str:
+    """'ELBO/Validation' on the split 'test' is 'ELBO/Test'."""
+    stem, _, last = name.rpartition("/")
+    title = TITLES.get(split, split)
+    return f"{stem}/{title}" if stem and last in TITLES.values() else f"{name}/{title}"
+
+
+def _key(node: Mapping[str, Any], identity: dict[str, Any]) -> str:
+    other = node.get("other")  # another run, which may be trained on
+    beside = {"other": Notes(Path(other)).stamp("last")} if isinstance(other, str) else {}
+    return key_of({"evaluator": node, **identity, **beside})
+
+
+def _nothing_left(folder: Path, identity: dict[str, Any], n: int) -> Outcome:
+    at = f"{identity['checkpoint']} checkpoint at iteration {identity['iteration']}"
+    print(f"{folder}, {at}, {n} of {n} there already", flush=True)
+    return Outcome(0, {})
+
+
+def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
+    """Opens another run, once, by the last checkpoint and with the same trust; its name are its last two folders."""
+    found: dict[str, Other] = {}
+
+    def opened(folder: str) -> Other:
+        if folder not in found:
+            run = open_run(folder, packages=packages, device=device)
+            name = "/".join(run.folder.path.resolve().parts[-2:])
+            found[folder] = Other(run.model, run.data_set, name, int(run.state["counters"]["iterations"]))
+        return found[folder]
+
+    return opened
+
+
+def _share(run: Run, shared: dict[str, DataSet]) -> None:
+    """Takes the data of the run before where the config asks for the same; only the last is kept."""
+    try:
+        key = json.dumps(run.folder.filled("data"), sort_keys=True, default=str)
+    except UserError:  # a reference that cannot be filled in: said where it is built
+        return
+    if key not in shared:
+        built = run.data_set
+        shared.clear()
+        shared[key] = built
+    run.data_set = run.of_this_run(shared[key])

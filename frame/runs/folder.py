@@ -1,0 +1,375 @@
+"""A run's folder: what is in it, and how it is opened again.
+
+config.yaml  overrides.yaml  code.json  code.diff  environment.json  facts.json  data.json  status.json
+metrics.jsonl  metrics.csv  records.jsonl  doctor.jsonl  evaluated.jsonl  images/  tables/
+checkpoints/last.ckpt  previous.ckpt  best.ckpt
+
+It has over 300 lines because reading and writing a folder's files have to agree.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from frame import __version__
+from frame.runs import checkpoints
+from frame.common import inside
+from frame.runs.exported import Export
+from frame.common.files import must_wait, write_text
+from frame.runs.journal import DIAGNOSES, RECORDS, Journal
+from frame.common.errors import Damaged, UserError
+from frame.composition.plain import as_config, as_yaml, parse_yaml
+from frame.runs.provenance import describe_code, environment
+from frame.runs.reading import (
+    CODE,
+    DATA,
+    FACTS,
+    STATUS,
+    content,
+    damaged,
+    in_training,
+    is_diagnosis,
+    is_record,
+    mapping,
+    words,
+)
+from frame.composition.stored import filled as fill
+from frame.composition.stored import literal
+
+FORMAT = 2
+
+
+class RunFolder:
+    """One run on disk. Whoever trains in it holds its lock, which the system gives back when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+        self._records, self._diagnoses = Journal(path / RECORDS), Journal(path / DIAGNOSES)
+
+    @classmethod
+    def create(cls, root: Path, name: str) -> "RunFolder":
+        """A new folder below `root`/`name`, exclusively ours.
+
+        Raises:
+            UserError: the root cannot be written.
+        """
+        parent = root.expanduser() / name
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            for number in range(1000):
+                path = parent / (stamp if number == 0 else f"{stamp}_{number + 1}")
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                run = cls(path)
+                try:
+                    run.lock()
+                    (path / "checkpoints").mkdir()
+                except OSError:
+                    run.discard()
+                    raise
+                return run
+        except OSError as error:
+            raise UserError(
+                f"runs cannot be written below {root} ({error.strerror}): set device.experiments_root=..."
+            ) from None
+        raise UserError(f"{parent} holds a thousand runs of this second")
+
+    @classmethod
+    def existing(cls, path: str | Path) -> "RunFolder":
+        """The run in a folder that is there.
+
+        Raises:
+            UserError: there is none, another version of frame wrote it, or there are links in it.
+        """
+        run = cls(Path(path).expanduser())
+        if not (run.path / "config.yaml").is_file():
+            raise UserError(f"no run in {path}: there is no config.yaml in it")
+        inside.check(run.path)
+        run.check_format()
+        return run
+
+    def check_format(self) -> None:
+        """Raises UserError where another version of frame wrote the run."""
+        written = self.standing.get("format", FORMAT)
+        if written == 1:
+            raise UserError(f"{self.path} was written by frame 0.1.0 (format 1): open it with that version")
+        if written != FORMAT:
+            raise UserError(
+                f"{self.path} has format {written}, and frame {__version__} reads format {FORMAT}: "
+                "open it with the version that its code.json names"
+            )
+
+    def lock(self) -> None:
+        """Raises UserError where another process trains in this folder."""
+        try:
+            # held until the process ends
+            self._lock = os.fdopen(inside.opened(self.path / "lock", os.O_WRONLY | os.O_CREAT), "w")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be locked ({error.strerror})") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is training in {self.path}: wait for it or stop it") from None
+
+    def is_locked(self) -> bool:
+        """Whether a process trains in this folder now, on this machine."""
+        return must_wait(self.path / "lock", fcntl.LOCK_SH)
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def discard(self) -> None:
+        """Removes a folder that was made just now and cannot be used."""
+        self.unlock()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    # What a run is
+
+    def describe(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
+        """Writes what is run (`frame.composition.stored.stored`), by which code, where; config.yaml, by which it is found, last."""
+        write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        warning = describe_code(self.path, config)
+        if warning:
+            print(f"frame: {warning}", file=sys.stderr)
+        write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        self.write_config(config)
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_text(self.path / "config.yaml", as_yaml(config))
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """config.yaml as it is written: `device` and what refers to it are not filled in, and a `${` is escaped.
+
+        Raises:
+            Damaged: it is no config, has aliases or tags, or is too deep.
+        """
+        file = self.path / "config.yaml"
+        try:
+            found = parse_yaml(content(file) or "")
+        except (yaml.YAMLError, ValueError) as error:
+            raise damaged(file, f"cannot be read ({' '.join(str(error).split())[:200]})") from None
+        if not isinstance(found, dict):
+            raise damaged(file, "has no keys")
+        return found
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The config to look at, in plain values; `${device.x}` stays as it is written. Reads nothing else."""
+        found: dict[str, Any] = literal(self.stored)
+        return found
+
+    def filled(self, *keys: str) -> Any:
+        """A part of the config to build from: plain values, with `${device.x}` as it is on this machine.
+
+        Args:
+            keys: lead to it, one below the other; a number where it lies in a list.
+
+        Raises:
+            UserError: `device` lacks what is referred to, or asks for a variable of the environment that is not set or
+                that a run may not read.
+        """
+        stored = self.stored
+        node: Any = stored
+        for key in keys:
+            node = node[int(key)] if isinstance(node, list) else node.get(key)
+        try:
+            return fill(stored, "${device}" if keys == ("device",) else node)
+        except UserError as mistake:
+            raise UserError(f"{'.'.join(keys)} cannot be filled in: {mistake}") from None
+
+    @property
+    def config(self) -> DictConfig:
+        """The config with attributes, `config.params.beta`; what cannot be filled in here stays as it is written."""
+        stored = self.stored
+        found = {}
+        for key, value in stored.items():
+            try:
+                found[key] = fill(stored, "${device}" if key == "device" else value)
+            except UserError:
+                found[key] = literal(value)
+        return as_config(found)
+
+    @property
+    def overrides(self) -> list[str]:
+        """The words that were typed; none where they are not known.
+
+        Raises:
+            Damaged: the file is no list of words.
+        """
+        return words(self.path / "overrides.yaml")
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """What is known of the model before training: its size and what an iteration costs."""
+        write_text(self.path / "facts.json", json.dumps(dict(facts), indent=2) + "\n")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `write_facts` wrote; nothing where an older version made the run."""
+        return mapping(self.path / "facts.json", FACTS)
+
+    def write_data(self, described: Mapping[str, Any]) -> None:
+        """What `frame.data.base.described` says of the data that the run is trained on."""
+        write_text(self.path / "data.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What `write_data` wrote; nothing where it did not.
+
+        Raises:
+            Damaged: the file is something else.
+        """
+        file = self.path / "data.json"
+        found = mapping(file, DATA)
+        parts, names = (found.get("splits") or {}).values(), found.get("classes") or []
+        if not all(isinstance(part, dict) for part in parts) or not all(isinstance(name, str) for name in names):
+            raise damaged(file, "is not what a run writes")
+        return found
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """What `describe` wrote of the code; nothing where it did not."""
+        return mapping(self.path / "code.json", CODE)
+
+    # Where it stands
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What `set_status` wrote last; nothing where it did not.
+
+        Raises:
+            Damaged: the file is no status.
+        """
+        return mapping(self.path / "status.json", STATUS)
+
+    def set_status(self, state: str, **more: Any) -> bool:
+        """`state` is running, finished, stopped or failed; whether it is on disk, which may be full."""
+        status = {
+            **self.standing,
+            "format": FORMAT,
+            "state": state,
+            "at": datetime.now().isoformat(timespec="seconds"),
+        }
+        try:
+            write_text(self.path / "status.json", json.dumps({**status, **more}, indent=2, default=str) + "\n")
+        except OSError:
+            return False
+        return True
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """The status; nothing where it is broken, for whoever finds out from the checkpoints and writes it anew."""
+        try:
+            return self.status
+        except Damaged:
+            return {}
+
+    def trouble(self, name: str, text: str) -> None:
+        status = self.standing
+        troubles = {**(status.get("troubles") or {}), name: text}
+        self.set_status(status.get("state") or "running", troubles=troubles)
+
+    def record(self, records: Sequence[dict[str, Any]]) -> None:
+        """Appends measurements; what a full disk refuses waits, and is written with the next ones or by `save`."""
+        with suppress(OSError):  # the files logger has said that the disk is full
+            self._records.keep(*records)
+
+    def diagnose(self, entry: Mapping[str, Any]) -> None:
+        """Appends what the doctor said, as `record` does."""
+        with suppress(OSError):
+            self._diagnoses.keep(entry)
+
+    def save(self) -> bool:
+        """Whether all that was measured is on disk, after another try."""
+        try:
+            self._records.sync()
+            self._diagnoses.sync()
+        except OSError:
+            return False
+        return True
+
+    def record_again(self, records: Sequence[dict[str, Any]], evaluation: str) -> None:
+        """Appends what a later evaluation found; what a killed one left under the same name gives way to it.
+
+        Raises:
+            OSError: they could not be written, and nothing was.
+        """
+        if any(record.get("evaluation") == evaluation for record in self.records):
+            self._records.cut(lambda line: line.get("evaluation") != evaluation)
+        mark = {"evaluation": evaluation, "together": len(records)}
+        self._records.append(*({**record, **mark} for record in records), sync=True)
+
+    def recorded(self) -> set[str]:
+        """The names under which `record_again` has written all that it was given."""
+        found = Counter(
+            (record["evaluation"], record.get("together")) for record in self.records if "evaluation" in record
+        )
+        return {evaluation for (evaluation, together), n in found.items() if n == together}
+
+    def cut(self, iteration: int) -> None:
+        """Takes back what the run itself measured after `iteration`, before it goes on from there.
+
+        What `frame evaluate` found stays: it was measured on a checkpoint that was there, and says of which iteration.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written.
+        """
+        self._records.cut(lambda line: is_record(line) and (line["iteration"] <= iteration or not in_training(line)))
+        self._diagnoses.cut(lambda line: is_diagnosis(line) and line["iteration"] <= iteration)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """All that was measured, the oldest first.
+
+        Raises:
+            UserError: the file is there and cannot be read; single broken lines are left out and named on stderr.
+        """
+        return self._records.read(is_record)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last reading of the records left no line out."""
+        return not self._records.broken
+
+    @property
+    def diagnoses(self) -> list[dict[str, Any]]:
+        """What the doctor said: name, text ('over' where it ended), iteration, seconds and the signs of it."""
+        return self._diagnoses.read(is_diagnosis)
+
+    @property
+    def newest_pictures(self) -> list[Path]:
+        """The newest picture of each folder below images/."""
+        root = self.path / "images"
+        if root.is_symlink():
+            return []
+        found = (filter(inside.is_file, folder.glob("*.png")) for folder in sorted(root.glob("*")))
+        return [max(pictures) for some in found if (pictures := [*some])]
+
+    def checkpoint(self, name: str = "last") -> dict[str, Any] | None:
+        """The newest whole checkpoint called `name`, or None where there is none yet; an export's one and only.
+
+        Raises:
+            UserError: a file is there, but none is whole, or it has another format.
+        """
+        export = Export.at(self.path)
+        if export is not None:
+            export.check(name, None)
+            return export.state()
+        return checkpoints.load(self.path, name)

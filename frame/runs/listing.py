@@ -1,0 +1,240 @@
+"""Runs beside one another: found, filtered, sorted, shown; none of it needs torch."""
+
+import glob
+import math
+import operator
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from frame.runs.index import Index, stamp
+from frame.common.errors import UserError, choices
+from frame.runs.folder import RunFolder
+from frame.runs.summary import PARTS, Summary, as_number, told
+from frame.common.shell import remarks
+
+if TYPE_CHECKING:
+    import pandas
+
+T = TypeVar("T")
+MARKS = {"config.yaml", "overrides.yaml", "status.json"}  # a folder that has two of these is a run, if a broken one
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+}
+CONDITION = re.compile(r"([\w./@-]+)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
+
+
+def find(patterns: Sequence[str | Path]) -> list[RunFolder]:
+    """The runs in these folders, at any depth below them. Sorted by path, each once; none of their files is read.
+
+    What is there is taken as it is called; where there is nothing of that name, `*`, `?` and `[...]` are patterns.
+
+    Raises:
+        UserError: one of them leads to no run.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        runs = [run for place in _places(str(pattern)) for run in _below(place)]
+        if not runs:
+            raise UserError(f"no run in {pattern}: give a run's folder, one that holds runs, or a pattern in quotes")
+        found.update(runs)
+    return [RunFolder(path) for path in sorted(found)]
+
+
+def _places(pattern: str) -> list[Path]:
+    for literal in (pattern, os.path.expanduser(pattern)):
+        if os.path.lexists(literal):
+            return [Path(literal)]
+    return [Path(place) for place in sorted(glob.glob(os.path.expanduser(pattern), recursive=True))]
+
+
+def _below(place: Path) -> list[Path]:
+    runs = []
+    for folder, below, files in os.walk(place):
+        if len(MARKS & {*files, *below}) > 1:
+            runs.append(Path(folder))
+            below.clear()  # nothing inside a run is another run
+    return sorted(runs)
+
+
+def each(runs: Iterable[RunFolder], do: Callable[[RunFolder], T]) -> list[T]:
+    """What `do` makes of each run; a run that is damaged is named in a line on stderr and left out.
+
+    Raises:
+        UserError: all of them are damaged; says why the first is.
+    """
+    found: list[T] = []
+    broken: list[str] = []
+    for run in runs:
+        try:
+            found.append(do(run))
+        except UserError as mistake:
+            broken.append(str(mistake))
+    if broken and not found:
+        raise UserError(broken[0] + (f" ({len(broken) - 1} more runs cannot be read either)" if broken[1:] else ""))
+    for line in broken:
+        print(f"frame: left out: {line}", file=sys.stderr)
+    return found
+
+
+def summaries(runs: Sequence[RunFolder] | Sequence[Summary]) -> list[Summary]:
+    """What each run says, from the index where its files have not changed; see `each`. Summaries stay what they are.
+
+    Raises:
+        UserError: all of them are damaged.
+    """
+    index = Index(run.path for run in runs if isinstance(run, RunFolder))
+
+    def read(run: RunFolder) -> Summary:
+        now = stamp(run.path)
+        found = index.get(run.path, now)
+        if found is None:
+            found = told(run)
+            if run.is_whole:  # else it is read, and its broken lines named, each time
+                index.put(run.path, now, found)
+        return Summary(run, found)
+
+    folders = [run for run in runs if isinstance(run, RunFolder)]
+    found = each(folders, read) if folders else []
+    index.save()
+    return [*found, *(run for run in runs if isinstance(run, Summary))]
+
+
+def select(summaries: Sequence[Summary], conditions: Sequence[str], sort: str | None = None) -> list[Summary]:
+    """The runs for which all conditions hold ('params.beta>0.1', 'state=finished'); `sort` by a key, '-key' downwards.
+
+    Raises:
+        UserError: a condition cannot be read, or no run has its key.
+    """
+    chosen = list(summaries)
+    for condition in conditions:
+        match = CONDITION.fullmatch(condition)
+        if match is None:
+            raise UserError(f"cannot read '{condition}': write key=value, 'key>value' and the like, in quotes")
+        key, sign, wanted = match.groups()
+        _known(summaries, key)
+        chosen = [summary for summary in chosen if _holds(summary.get(key), sign, wanted)]
+    if sort is not None:
+        key = sort.removeprefix("-")
+        _known(summaries, key)
+        there = [s for s in chosen if s.get(key) is not None]
+        there.sort(key=lambda s: _order(s.get(key)), reverse=sort.startswith("-"))
+        chosen = there + [s for s in chosen if s.get(key) is None]
+    return chosen
+
+
+def _known(summaries: Sequence[Summary], key: str) -> None:
+    if summaries and all(summary.get(key) is None for summary in summaries):
+        known = {key for summary in summaries for key in summary.keys()}
+        raise UserError(choices(key, known, kind="key or result of these runs"))
+
+
+def _order(value: Any) -> tuple[bool, Any]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (False, value) if number else (True, str(value))
+
+
+def _holds(value: Any, sign: str, wanted: str) -> bool:
+    if value is None:
+        return sign == "!="
+    number, limit = as_number(value), as_number(wanted)
+    if number is not None and limit is not None:
+        return OPERATORS[sign](number, limit)
+    return OPERATORS[sign](str(value).lower(), wanted.lower())
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Aligned columns for a terminal; numbers to the right, short."""
+    cells = [[shown(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(column), *(len(line[i]) for line in cells), 0) for i, column in enumerate(columns)]
+    right = [
+        all(as_number(row.get(column)) is not None or row.get(column) is None for row in rows) for column in columns
+    ]
+    lines = [list(columns), *cells]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return "NaN"
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4g}"
+
+
+def varying(summaries: Sequence[Summary]) -> list[str]:
+    """The parameters, and the seed, in which the runs differ."""
+    keys = ["seed", *dict.fromkeys(key for summary in summaries for key in summary.params)]
+    return [key for key in keys if len({str(summary.get(key)) for summary in summaries}) > 1]
+
+
+def results(pattern: str | Path | Sequence[str | Path]) -> "pandas.DataFrame":
+    """All records of the runs below a folder or pattern: a row a number, with `run`, `experiment`, `model`, `data`,
+    `state`, `seed` and the parameters (`params.beta` ...) beside it.
+
+    Raises:
+        UserError: there is no run.
+    """
+    import pandas
+
+    rows = []
+    for summary in summaries(find([pattern] if isinstance(pattern, (str, Path)) else pattern)):
+        facts = {key: value for key, value in summary.facts.items() if key != "iteration"}
+        params = {key: summary.get(key) for key in summary.params}
+        beside = {**facts, "seed": summary.get("seed"), **params}
+        rows += [{**record, **beside} for record in summary.run.records]
+    return pandas.DataFrame(rows)
+
+
+def show(run: RunFolder) -> str:
+    """What a run is: its composition, where it stands, its results and its pictures.
+
+    Raises:
+        UserError: one of its files is damaged.
+    """
+    summary = Summary(run)
+    config, status = summary.config, summary.status
+    lines = [str(run.path), ""]
+    named = {**{part: config.get(part) for part in PARTS}, **(config.get("architectures") or {})}
+    lines += [
+        f"  {name:<13} {node['_target_']}"
+        for name, node in named.items()
+        if isinstance(node, dict) and "_target_" in node
+    ]
+    lines += [f"  {key.removeprefix('params.'):<13} {summary.get(key)}" for key in summary.params]
+    lines += [f"  {'seed':<13} {summary.get('seed')}"]
+    why = f": {status['reason'].strip().splitlines()[-1]}" if (status.get("reason") or "").strip() else ""
+    lines += ["", f"  {summary.state}{why}, at {status.get('at', '?')}"]
+    lines += [f"  {name} {text}" for name, text in (status.get("troubles") or {}).items()]
+    for said in run.diagnoses:
+        lines.append(f"  doctor, iteration {said['iteration']}: {said['name']}: {said['text']}")
+    if summary.newest:
+        columns = ["name", "value", "±", "unit", "split", "n_samples", "checkpoint", "estimator"]
+        rows = [
+            {
+                **record,
+                "±": record.get("standard_error"),
+                "estimator": (record.get("estimator") or "") + remarks(record),
+            }
+            for record in summary.newest.values()
+        ]
+        lines += ["", table(rows, columns)]
+    pictures = [f"  picture  {picture}" for picture in run.newest_pictures]
+    lines += ["", *pictures] if pictures else []
+    return "\n".join(lines)

@@ -1,0 +1,99 @@
+"""Names under which numbers are logged: each is a column, a folder of pictures, and what a comparison asks for."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from frame.runs.metrics import COUNTERS
+from frame.common.errors import UserError
+
+LISTED: tuple[str, ...] = (
+    "run",
+    "experiment",
+    "variant",
+    "model",
+    "data",
+    "optimization",
+    "state",
+    "seed",
+    "parameters",
+)
+LISTED += ("encoder_parameters", "flops_per_sample", "flops")  # what `frame list` and `compare` know of every run
+WINDOWS = ("_step", "_runtime", "_timestamp", "_wandb")  # W&B's own
+LONGEST = 200  # bytes
+PART = re.compile(r"[\w(%][\w .+()%:&-]*(?<! )")
+
+
+def alike(name: str) -> str:
+    """The same for names that a file system or a window on the run may not tell apart: 'A/B', 'a_b' and 'A b'."""
+    return re.sub(r"[^\w.+-]", "_", unicodedata.normalize("NFC", name).casefold())
+
+
+def check_measurement(name: object, where: str) -> None:
+    """Raises UserError where an evaluation cannot be called so."""
+    check_column(name, where)
+    text = unicodedata.normalize("NFC", str(name))
+    if not all(PART.fullmatch(part) for part in text.split("/")):
+        raise UserError(
+            f"{where}: {text!r} is no name: between slashes stand letters, digits, spaces and . + - ( ) % : &, "
+            "and no dot or space in front"
+        )
+    if alike(text) in map(alike, LISTED) or text.startswith("params."):
+        raise UserError(f"{where}: '{text}' is what `frame list` calls something else of a run: choose another name")
+
+
+def check_column(name: object, where: str) -> None:
+    """Raises UserError where a column of metrics.csv cannot be called so."""
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise UserError(f"{where}: {name!r} is no name: it needs letters that can be printed, in one line")
+    if len(name.encode(errors="replace")) > LONGEST:
+        raise UserError(f"{where}: '{name[:40]}...' has {len(name)} letters: a name takes at most {LONGEST} bytes")
+    if alike(name) in map(alike, (*COUNTERS, *WINDOWS)):
+        raise UserError(f"{where}: '{name}' is the name of a column that each run has: choose another")
+
+
+class Taken:
+    """Names and whose they are, so that no two are logged as one."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, tuple[str, str]] = {}
+
+    def add(self, names: Iterable[str], owner: str) -> None:
+        """Takes names for `owner`.
+
+        Raises:
+            UserError: another has one of them, or one that a file system does not tell from it.
+        """
+        for name in names:
+            other, whose = self._owners.setdefault(alike(name), (name, owner))
+            if whose != owner:
+                same = f"'{name}'" if name == other else f"'{name}' and '{other}', which are one on some systems"
+                raise UserError(f"{owner} and {whose} both log {same}: give one of them another name")
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raises UserError where evaluations have names that cannot be used or told apart, or two loggers write as one."""
+    taken = Taken()
+    for key, node in _nodes(config.get("callbacks")):
+        if "evaluator" in node:
+            check_measurement(node.get("name"), f"callbacks.{key}.name")
+            taken.add([str(node["name"])], f"callbacks.{key}")
+    windows: dict[str, str] = {}
+    for key, node in _nodes(config.get("logging")):
+        target = str(node.get("_target_"))
+        if target.startswith("frame.loggers.") and target in windows:
+            raise UserError(f"logging.{windows[target]} and logging.{key} would write to one place: remove one of them")
+        windows[target] = key
+
+
+def _nodes(nodes: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    items = nodes.items() if isinstance(nodes, Mapping) else enumerate(nodes or ())
+    return [(str(key), node) for key, node in items if isinstance(node, Mapping)]
+
+
+def apart(name: str, taken: Iterable[str]) -> str:
+    """The name, or one like it that is not taken."""
+    while name in taken:
+        name = f"loss/{name}"
+    return name

@@ -1,0 +1,102 @@
+"""Which code made a run, and where: the commit and the difference from it, fingerprints, packages and machine."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from frame import __version__
+from frame.composition.checks import targets
+from frame.runs.code_diff import difference
+from frame.composition.compose import config_folders
+from frame.common.files import write_text, write_whole
+
+NAMES = 100  # of untracked and of ignored files that are kept
+
+
+def describe_code(folder: Path, config: Mapping[str, Any]) -> str:
+    """Writes code.json, and code.diff for its owner alone; returns a line where the latter does not say it all.
+
+    `restores` in code.json says whether `git apply code.diff` on the commit, in the top folder of a clone, gives the
+    tracked files byte for byte; `left_out` names those that it does not give, with the reasons.
+    """
+    found = difference(Path.cwd(), {*_sources(config), *_configs()})
+    in_git = found.commit is not None or bool(found.patch or found.trouble)
+    version = {
+        "frame": __version__,
+        "commit": found.commit,
+        "dirty": found.dirty,
+        "restores": not (found.left_out or found.trouble) if in_git else None,
+        "left_out": found.left_out,
+        "untracked": found.untracked[:NAMES],
+        "n_untracked": len(found.untracked),
+        "ignored": found.ignored[:NAMES],
+        "trouble": found.trouble,
+        **fingerprints(config),
+    }
+    write_text(folder / "code.json", json.dumps(version, indent=2) + "\n")
+    write_whole(folder / "code.diff", lambda stream: stream.write(found.patch), mode=0o600)
+    if found.trouble:
+        return f"code.diff does not put the code back: {found.trouble}"
+    named = [f"{path} ({why})" for path, why in list(found.left_out.items())[:3]]
+    more = f" and {len(found.left_out) - 3} more, see code.json" if len(found.left_out) > 3 else ""
+    return f"code.diff does not put back {', '.join(named)}{more}" if named else ""
+
+
+def fingerprints(config: Mapping[str, Any]) -> dict[str, str]:
+    """'sources': a hash of our modules and of the user's own that the config names; 'configs': of the config files."""
+    return {"sources": _hash(_sources(config)), "configs": _hash(_configs())}
+
+
+def _sources(config: Mapping[str, Any]) -> set[Path]:
+    roots = {str(node["_target_"]).split(".")[0] for _, node in targets(config)}
+    return {file for name in sorted({*roots, "frame"}) for file in _modules(name)}
+
+
+def _configs() -> set[Path]:
+    return {file for folder in config_folders() for file in folder.rglob("*.yaml")}
+
+
+def own_sources() -> str:
+    """A hash of this package's modules as they lie on disk now."""
+    return _hash(set(_modules("frame")))
+
+
+def _modules(name: str) -> list[Path]:
+    """The files of a package that is the user's own or this one; libraries are told by their versions."""
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or spec.origin is None and not spec.submodule_search_locations:
+        return []
+    places = [Path(place) for place in spec.submodule_search_locations or [str(spec.origin)]]
+    if name != "frame" and any("site-packages" in place.parts for place in places):
+        return []
+    return [file for place in places for file in (place.rglob("*.py") if place.is_dir() else [place])]
+
+
+def _hash(files: set[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def environment() -> dict[str, Any]:
+    import torch
+
+    packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+    }

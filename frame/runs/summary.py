@@ -1,0 +1,286 @@
+"""What is known of one run without opening its weights, slim enough that thousands of runs fit into memory.
+
+`told` reads a run's files once and says all that lists, tables and figures ask for; a Summary answers from that.
+"""
+
+import json
+import math
+import re
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple
+
+from frame.common.errors import UserError
+from frame.runs.reading import CONFIG, judge
+from frame.runs.folder import RunFolder
+
+PARTS = ("model", "data", "optimization")
+FILES = ("config.yaml", "overrides.yaml", "status.json", "records.jsonl", "facts.json")  # what `told` reads
+AGAIN = ("last", "best")  # checkpoints of which `frame evaluate` records, apart from training
+Record = dict[str, Any]
+
+
+class Told(NamedTuple):
+    """A run in JSON: `head` is small and read for each, the others are packed until somebody asks."""
+
+    head: str
+    config: bytes
+    newest: bytes  # the newest record under each name
+    courses: bytes  # all records, see `courses`
+
+
+def told(run: RunFolder) -> Told:
+    """What a run's files say.
+
+    Raises:
+        UserError: one of them is damaged.
+    """
+    run.check_format()
+    config, status, facts, records = run.plain, run.status, run.facts, run.records
+    typed = [word.split("=", 1)[1] for word in run.overrides if word.lstrip("+").startswith("experiment=")]
+    judge(config, CONFIG, run.path / "config.yaml")
+    newest = {record["name"]: record for record in records}
+    iteration = max((record["iteration"] for record in newest.values()), default=None)
+    variant = re.search(r"(?:^|,)variant=([^,]+)", str(config.get("experiment_name")))
+    head = {
+        "name": config.get("experiment_name"),
+        "typed": typed[-1] if typed else None,
+        "variant": variant[1] if variant else None,
+        "parts": {part: str(config[part].get("_target_")).split(".")[-1] for part in PARTS if config.get(part)},
+        "status": {key: value for key, value in status.items() if key != "metrics"},
+        "iteration": iteration,
+        "params": config.get("params") or {},
+        "seed": config.get("seed"),
+        "costs": costs(facts, status.get("counters") or {}),
+        "batch_size": facts.get("batch_size"),
+    }
+    return Told(json.dumps(head), _packed(config), _packed(newest), _packed(courses(records)))
+
+
+def costs(facts: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, float | None]:
+    """Size and cost of the model; 'flops' of the whole training, 'seconds' of it; None where they are not known."""
+    return {
+        **{key: facts.get(key) for key in ("parameters", "encoder_parameters", "flops_per_sample")},
+        "flops": _flops(facts, counters),
+        **{key: counters.get(key) for key in ("epochs", "seconds")},
+    }
+
+
+def _flops(facts: Mapping[str, Any], counters: Mapping[str, Any]) -> float | None:
+    """Of all iterations: full batches and short ones cost what was counted for them, in each process."""
+    iterations, samples = counters.get("iterations"), counters.get("samples")
+    each, short = facts.get("flops_per_iteration"), facts.get("short_rows")
+    if each is None or iterations is None or samples is None:
+        known: list[float | None] = [iterations, facts.get("batch_size"), facts.get("flops_per_sample")]
+        return None if None in known else math.prod(number or 0 for number in known)
+    n_processes, rows = facts.get("processes", 1), facts.get("batch_rows", 0)
+    n_short = (iterations * rows - samples / n_processes) / (rows - short) if short else 0
+    return float(n_processes * ((iterations - n_short) * each + n_short * facts.get("short_flops", 0)))
+
+
+def courses(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """By name, what all its records share, and lists of what they do not: a tenth of their size."""
+    by_name: dict[str, list[Record]] = {}
+    for record in records:
+        by_name.setdefault(record["name"], []).append(record)
+    found = {}
+    for name, several in by_name.items():
+        keys = dict.fromkeys(chain.from_iterable(several))
+        if len({*map(tuple, several)}) == 1:  # as nearly always, and quicker
+            columns = dict(
+                zip(keys, map(list, zip(*(record.values() for record in several), strict=True)), strict=True)
+            )
+        else:
+            columns = {key: [record.get(key, _ABSENT) for record in several] for key in keys}
+        same = {key: values[0] for key, values in columns.items() if _are_one(values)}
+        each = {key: values for key, values in columns.items() if key not in same}
+        found[name] = {"n": len(several), "same": same, "keys": [*each], "each": [*each.values()]}
+    return found
+
+
+_ABSENT = {"absent": True}  # what no record has
+
+
+def _are_one(values: Sequence[Any]) -> bool:
+    return len({*map(type, values)}) == 1 and values.count(values[0]) == len(values)
+
+
+def _course(packed: Mapping[str, Any]) -> list[Record]:
+    found = []
+    for i in range(packed["n"]):
+        own = {key: values[i] for key, values in zip(packed["keys"], packed["each"], strict=True)}
+        found.append(packed["same"] | {key: value for key, value in own.items() if value != _ABSENT})
+    return found
+
+
+def _packed(value: Any) -> bytes:
+    return zlib.compress(json.dumps(value).encode(), 1)
+
+
+def _unpacked(packed: bytes) -> Any:
+    return json.loads(zlib.decompress(packed))
+
+
+class Summary:
+    """One run: any key of its config, where it stands, its results.
+
+    Args:
+        run: the folder.
+        found: what was read from it; None: it is read when it is asked for.
+    """
+
+    def __init__(self, run: RunFolder, found: Told | None = None) -> None:
+        self.run = run
+        if found is not None:
+            self.told = found
+
+    @cached_property
+    def told(self) -> Told:
+        return told(self.run)
+
+    @cached_property
+    def head(self) -> dict[str, Any]:
+        head: dict[str, Any] = json.loads(self.told.head)
+        return head
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Plain values, in which nothing is looked up."""
+        config: dict[str, Any] = _unpacked(self.told.config)
+        return config
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """All of it but the last measurements."""
+        status: dict[str, Any] = self.head["status"]
+        return status
+
+    @cached_property
+    def newest(self) -> dict[str, Record]:
+        """The newest record under each name."""
+        found: dict[str, Record] = _unpacked(self.told.newest)
+        # many thousands of records say the same words
+        return {sys.intern(name): _interned(record) for name, record in found.items()}
+
+    @property
+    def courses(self) -> dict[str, list[Record]]:
+        """All records, the oldest first, by their names; unpacked whenever they are asked for."""
+        return {name: _course(packed) for name, packed in _unpacked(self.told.courses).items()}
+
+    def course(self, name: str) -> list[Record]:
+        """The records of a name that were measured in training, the oldest first."""
+        packed = _unpacked(self.told.courses).get(name) if name in self.newest else None
+        return [record for record in _course(packed) if record.get("checkpoint") not in AGAIN] if packed else []
+
+    def record(self, metric: str) -> Record | None:
+        """The newest record of a name; of 'name@5000' that at an iteration, of 'name@90s' the last until then.
+
+        Raises:
+            UserError: no number stands behind the @.
+        """
+        name, _, at = metric.partition("@")
+        if not at:
+            return self.newest.get(name)
+        limit = as_number(at.removesuffix("s"))
+        if limit is None:
+            raise UserError(f"{metric}: behind @ stands an iteration, or seconds of training, such as @5000 or @90s")
+        found = self.course(name)
+        key = "seconds" if at.endswith("s") else "iteration"
+        there = [r for r in found if key in r and (r[key] <= limit if key == "seconds" else r[key] == limit)]
+        return there[-1] if there else None
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        return {
+            "run": str(self.run.path),
+            "experiment": self.experiment,
+            **({"variant": self.variant} if self.variant else {}),
+            **self.head["parts"],
+            "state": self.state,
+            "iteration": self.head["iteration"],
+        }
+
+    @property
+    def typed_experiment(self) -> str | None:
+        """The experiment that was typed; None where the parts were."""
+        typed: str | None = self.head["typed"]
+        return typed
+
+    @property
+    def variant(self) -> str | None:
+        """Of a sweep file that names variants; the cell says it."""
+        variant: str | None = self.head["variant"]
+        return variant
+
+    @property
+    def experiment(self) -> str | None:
+        """The experiment that was typed; the run's name where none was."""
+        return self.typed_experiment or self.head["name"]
+
+    @property
+    def costs(self) -> dict[str, float | None]:
+        """See `costs`."""
+        found: dict[str, float | None] = self.head["costs"]
+        return found
+
+    @cached_property
+    def state(self) -> str:
+        """running, finished, stopped or failed; 'killed' where it says running and nobody holds its lock."""
+        state = str(self.status.get("state") or "unknown")
+        return "killed" if state == "running" and not self.run.is_locked() else state
+
+    def get(self, key: str) -> Any:
+        """A fact, a result by its name, or a key of the config; None where there is none."""
+        if key in self.facts:
+            return self.facts[key]
+        if key in self.costs:
+            return self.costs[key]
+        if key == "seed":
+            return self.head["seed"]
+        if key.startswith("params."):
+            return _shown(_at(self.head["params"], key.split(".")[1:]))
+        if key in self.newest or "@" in key:
+            record = self.record(key)
+            return record["value"] if record is not None else None
+        return _shown(_at(self.config, key.split(".")))
+
+    def keys(self) -> list[str]:
+        """All that `get` answers: facts, results, parameters."""
+        return [*self.facts, *self.newest, *self.params]
+
+    @property
+    def params(self) -> list[str]:
+        """The keys of its parameters, 'params.beta' ..."""
+        return [f"params.{key}" for key in self.head["params"]]
+
+
+def _at(node: Any, parts: Sequence[str]) -> Any:
+    for part in parts:
+        if isinstance(node, dict):
+            node = node.get(part)
+        elif isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            return None
+    return node
+
+
+def _shown(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def _interned(record: Record) -> Record:
+    return {sys.intern(key): sys.intern(value) if isinstance(value, str) else value for key, value in record.items()}
+
+
+def as_number(value: Any) -> float | None:
+    """A number, also one that is written as text; None for all else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,178 @@
+"""Where a cell runs: here, on a SLURM cluster, or on a Ray cluster; each cell is its own process."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver, parent_process, resource_tracker
+from pathlib import Path
+from typing import Protocol
+
+from omegaconf import DictConfig
+
+from frame.common.errors import UserError, choices
+from frame.runs.provenance import own_sources
+from frame.sweeps.clusters import Ray, Submitit
+from frame.sweeps.handles import TERMINAL, Handle, Started, not_for_children
+from frame.sweeps.workers import holding
+
+LAUNCHERS = ("local", "submitit", "submitit_local", "ray")
+PRELOADED = ["frame.engine.experiment"]
+
+
+class Launcher(Protocol):
+    def prepare(self) -> None:
+        """What may take seconds before the first launch, and may be interrupted."""
+        ...
+
+    def launch(self, words: Sequence[str], log: Path) -> Handle:
+        """Starts `frame train` with these words; what it prints is added to `log`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def make_launcher(
+    name: str, options: Mapping[str, str], *, jobs: int, program: str, forks: bool, folder: Path, worker: Path
+) -> Launcher:
+    """The launcher of that name.
+
+    Args:
+        name: one of LAUNCHERS.
+        options: of the launcher, as they were typed: SLURM's `timeout_min`, `slurm_partition`; Ray's `num_cpus`.
+        jobs: cells at a time.
+        program: the sweep file's.
+        forks: a cell needs one process alone, so that it may be forked from one that has torch loaded.
+        folder: for the launcher's own files.
+        worker: our sign of life, without which a job that waited in a queue does not begin.
+
+    Raises:
+        UserError: an unknown launcher, or its package is not installed.
+    """
+    if name not in LAUNCHERS:
+        raise UserError(choices(name, LAUNCHERS, kind="launcher"))
+    if name == "local":
+        if options:
+            raise UserError(f"launcher.{next(iter(options))}: launcher=local takes no options")
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        fresh = Processes(command(program), threads)
+        return Forks(threads, fresh) if forks and _is_ours(program) else fresh
+    if name == "ray":
+        return Ray(command(program), options, worker)
+    return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder, worker)
+
+
+def is_one_process(config: DictConfig) -> bool:
+    """Whether a cell is one process: no further ranks that start by themselves."""
+    trainer = config.get("trainer") or {}
+    gpus = config.device.get("gpus")
+    devices = trainer.get("devices", gpus if gpus is not None else 1)
+    return devices in (None, 0, 1, "1", "auto") and "ddp" not in str(trainer.get("strategy") or "")
+
+
+def _is_ours(program: str) -> bool:
+    """Whether the program does what `frame train` does, and nothing else."""
+    ours = Path(__file__).parents[2] / "train.py"
+    return Path(program).name == "train.py" and (
+        not Path(program).is_file() or ours.is_file() and Path(program).read_bytes() == ours.read_bytes()
+    )
+
+
+def command(program: str) -> list[str]:
+    """What starts a run: the sweep file's own program where it is here, `frame train` otherwise."""
+    if Path(program).is_file():
+        return [sys.executable, str(Path(program).resolve())]
+    beside = Path(sys.executable).parent / "frame"
+    if Path(program).name != "train.py":
+        raise UserError(f"program: there is no {program} in {Path.cwd()}")
+    return [sys.executable, str(beside), "train"]
+
+
+class Processes:
+    """A fresh interpreter for each cell."""
+
+    def __init__(self, argv: Sequence[str], threads: int) -> None:
+        self.argv = list(argv)
+        self.environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+    def prepare(self) -> None: ...
+
+    def launch(self, words: Sequence[str], log: Path) -> Handle:
+        with holding(log) as stream:
+            # its own group: Ctrl-C reaches it once, through us
+            process = subprocess.Popen(
+                [*self.argv, *words], stdout=stream, stderr=stream, env=self.environment, start_new_session=True
+            )
+        return Started(process.poll, process.terminate)
+
+    def close(self) -> None: ...
+
+
+class Forks:
+    """Cells forked from one process that has torch and Lightning loaded, which saves seconds a cell.
+
+    Once our files have changed, what is loaded there is old: the next cells are `fresh`.
+    """
+
+    def __init__(self, threads: int, fresh: Launcher) -> None:
+        self.fresh, self.loaded = fresh, own_sources()
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(PRELOADED)
+        self.ready = False
+
+    def prepare(self) -> None:
+        """Starts the process and waits until it has loaded; Ctrl-C in the terminal is not for it, nor for its forks."""
+        if self.ready:
+            return
+        resource_tracker.ensure_running()  # before the next line, since it takes the mask away
+        with not_for_children():
+            forkserver.ensure_running()
+        first = self.context.Process(target=_nothing)
+        first.start()
+        first.join()
+        self.ready = True
+
+    def launch(self, words: Sequence[str], log: Path) -> Handle:
+        if own_sources() != self.loaded:
+            return self.fresh.launch(words, log)
+        process = self.context.Process(target=_train, args=(list(words), str(Path.cwd()), str(log), sys.argv[0]))
+        process.start()
+
+        def poll() -> int | None:
+            process.join(0)
+            return process.exitcode
+
+        return Started(poll, process.terminate)
+
+    def close(self) -> None: ...
+
+
+def _nothing() -> None: ...
+
+
+def _train(words: list[str], cwd: str, log: str, program: str) -> None:
+    os.setsid()
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # forgets what was for the whole terminal
+    signal.signal(signal.SIGHUP, hangup)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL)
+    stream = holding(Path(log))
+    worker = parent_process()
+    if worker is None or not worker.is_alive():  # it was killed just now: the cell is for others
+        return
+    for standard in (1, 2):
+        os.dup2(stream.fileno(), standard)
+    os.chdir(cwd)
+    sys.argv = [program, *words]
+    import torch
+
+    from frame.commands.main import main
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    code = main(["train", *words])
+    sys.stdout.flush()
+    sys.exit(code)

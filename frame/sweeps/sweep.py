@@ -1,0 +1,300 @@
+"""`frame sweep`: the cells of a study, claimed, run and settled, by as many workers as share its folder."""
+
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean as mean
+
+from omegaconf import DictConfig
+
+from frame.common import selection
+from frame.common.errors import UserError
+from frame.common.files import write_text
+from frame.common.interrupts import Interrupts
+from frame.common.shell import pasted
+from frame.composition.stored import resolved
+from frame.runs.folder import RunFolder
+from frame.runs.provenance import fingerprints
+from frame.sweeps.cells import DONE, Cell, Study
+from frame.sweeps.changes import changed
+from frame.sweeps.goal import first_config, on_test
+from frame.sweeps.launchers import Handle, Launcher, is_one_process, make_launcher
+from frame.sweeps.progress import StatusLine, best, duration, last, last_line, percent, values
+from frame.sweeps.sweep_file import SweepFile, load, typed
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is typed behind the file.
+
+    Args:
+        seeds: of each point; none: the config's own.
+        jobs: cells at a time, here.
+        run_cap: replaces the file's.
+        folder: of the study; None: studies/<file's name> in `device.experiments_root`.
+        launcher: local, submitit, submitit_local or ray.
+        launcher_options: of submitit or ray.
+        retry: cells that failed are tried again.
+        again: finished cells whose code or config has changed are run again.
+        overrides: added to each cell's.
+        config_dir: the user's own config, where it was named.
+    """
+
+    seeds: tuple[int, ...] = ()
+    jobs: int = 1
+    run_cap: int | None = None
+    folder: Path | None = None
+    launcher: str = "local"
+    launcher_options: Mapping[str, str] = field(default_factory=dict)
+    retry: bool = False
+    again: bool = False
+    overrides: tuple[str, ...] = ()
+    config_dir: Path | None = None
+
+
+def sweep(file: Path, options: Options) -> int:
+    """Runs what is missing of a study; returns the exit code, 1 where cells failed.
+
+    Args:
+        file: the sweep file, or a study's folder, which is gone on with.
+
+    Raises:
+        UserError: the file, the options or the config of a cell say something that cannot be done.
+    """
+    source = file / "sweep.yaml" if file.is_dir() else file
+    described = load(source)
+    if options.run_cap is not None:
+        described = SweepFile(**{**vars(described), "run_cap": options.run_cap})
+    described.check_size(len(options.seeds) or 1)
+    config = first_config(described, options.overrides, options.seeds)
+    folder = options.folder or (
+        file if file.is_dir() else Path(str(config.device.experiments_root)) / "studies" / source.stem
+    )
+    study = Study(folder.expanduser().resolve(), described, options.seeds or (None,))
+    with closing(study.worker):
+        if source.resolve() != study.folder / "sweep.yaml":
+            write_text(study.folder / "sweep.yaml", source.read_text())
+        launcher = make_launcher(
+            options.launcher,
+            options.launcher_options,
+            jobs=options.jobs,
+            program=described.program,
+            forks=is_one_process(config),
+            folder=study.folder,
+            worker=study.worker.file,
+        )
+        with closing(launcher):
+            return Sweep(study, launcher, options, config).run()
+
+
+@dataclass
+class Running:
+    """A cell under way here."""
+
+    cell: Cell
+    claim: int
+    handle: Handle
+    since: float
+    judged: int = 0  # the last rung at which it was
+    early: str = ""  # why it was told to end
+
+
+class Sweep:
+    """One worker's share of a study."""
+
+    def __init__(self, study: Study, launcher: Launcher, options: Options, config: DictConfig) -> None:
+        self.study, self.launcher, self.options = study, launcher, options
+        self.sweep, self.logs = study.sweep, study.logs
+        self.logs.mkdir(exist_ok=True)
+        self.interrupts = Interrupts()
+        self.running: list[Running] = []
+        self.given_up: dict[str, str] = {}  # what ended badly in this command, and why
+        self.took: list[float] = []
+        self.line = StatusLine()
+        self.next_claim = 0.0
+        self.retry = self._retried(config)
+        self.allow_test = bool(config.get(selection.ALLOW))
+        self.chosen_on_test = bool(self.sweep.metric and on_test([config], self.sweep.metric))
+
+    def run(self) -> int:
+        print(f"study {self.study.folder}", flush=True)
+        if not self.study.exhausted() and self.sweep.run_cap is None:
+            print("  no run_cap: it goes on until Ctrl-C; run_cap=20 ends it after 20 points", flush=True)
+        with self.interrupts:
+            try:
+                while self._step():
+                    time.sleep(0.3)
+            except KeyboardInterrupt:
+                self._stop()
+                print("frame: stopped; the same command goes on from here", file=sys.stderr)
+                return 130
+            except UserError:  # what runs here is measured on test
+                self._stop()
+                raise
+        self.line.clear()
+        return self._last_words()
+
+    def _step(self) -> bool:
+        """Settles, judges and starts what there is; False once nothing is left to do."""
+        for one in list(self.running):
+            code = one.handle.poll()
+            if code is not None:
+                with self.interrupts.held():
+                    self.running.remove(one)
+                    self._settle(one, code)
+            elif self.sweep.early_terminate is not None:
+                self._judge(one)
+        while len(self.running) < self.options.jobs and time.monotonic() >= self.next_claim:
+            with self.interrupts.held():
+                found = self.study.claim(self.retry, self.given_up)
+            if found is None:
+                self.next_claim = time.monotonic() + 2  # spares a shared folder
+                continue
+            self.launcher.prepare()
+            with self.interrupts.held():
+                self._start(*found)
+        self.line.show(self._progress)
+        if self.running or time.monotonic() >= self.next_claim:
+            return True
+        others = [cell for cell in self.study.cells() if self.study.state(cell) == "running"]
+        if others:
+            time.sleep(1)  # another worker's: should it die, its cells are ours
+        return bool(others)
+
+    def _start(self, cell: Cell, claim: int) -> None:
+        again = self.retry.pop(cell.name, None) is not None
+        run = self.study.run(cell)
+        # a run without a checkpoint starts again in its own folder
+        words = [f"resume={run.path}"] if run is not None and not again else self._overrides(cell)
+        (log := self.logs / f"{cell.name}.log").touch()
+        own = [f"--config-dir={self.options.config_dir.resolve()}"] if self.options.config_dir else []
+        handle = self.launcher.launch([*words, *own], log)
+        self.running.append(Running(cell, claim, handle, time.monotonic()))
+
+    def _overrides(self, cell: Cell) -> list[str]:
+        seed = [] if cell.seed is None else [f"seed={cell.seed}"]
+        place = [
+            f"experiment_name={typed(cell.name)}",
+            f"device.experiments_root={typed(str(self.study.folder / 'runs'))}",
+        ]
+        return [*self.sweep.overrides(dict(cell.point)), *self.options.overrides, *seed, *place]
+
+    def _values(self, run: RunFolder) -> list[float]:
+        return values(run, self.sweep.metric, self.allow_test)
+
+    def _settle(self, one: Running, code: int) -> None:
+        """Takes down how a cell ended."""
+        cell, run = one.cell, self.study.run(one.cell)
+        if run is not None and one.early and code in (128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL):
+            run.set_status("ended early", reason=one.early)
+        if run is not None and run.standing.get("state") in DONE:
+            self.took.append(time.monotonic() - one.since)
+            value = last(self._values(run))
+            self.study.tell(one.claim, value)
+            shown = "" if value is None else f"  {self.sweep.metric} {value:.5g}"
+            self.line.say(f"  {cell.name}{shown}  {one.early or f'{self.took[-1]:.0f} s'}")
+            return
+        ended_by_signal = code < 0 or code in (128 + number for number in Interrupts.NUMBERS)
+        # one that could not save says so in its status, and still 'running' where not even that could be written
+        unsaved = code == 1 and run is not None and run.standing.get("state") in ("stopped", "running")
+        goes_on = ended_by_signal or unsaved
+        reason = last_line(self.logs / f"{cell.name}.log") or f"exit code {code}"
+        if ended_by_signal:
+            reason = f"was killed ({signal.Signals(abs(code) % 128).name}); the same command resumes it"
+        self.given_up[cell.name] = reason
+        self.study.tell(one.claim, None, failed="" if goes_on else reason)
+        self.line.say(f"  {cell.name}  {'' if goes_on else 'failed: '}{reason}")
+
+    def _judge(self, one: Running) -> None:
+        """Ends a run that has fallen behind; see `Hyperband`."""
+        rule, run = self.sweep.early_terminate, self.study.run(one.cell)
+        if rule is None or run is None or one.early:
+            return
+        measured = self._values(run)
+        reached = sum(rung <= len(measured) for rung in rule.rungs)
+        if reached <= one.judged:
+            return
+        one.judged = reached
+        others = [self.study.run(cell) for cell in self.study.cells() if cell != one.cell]
+        theirs = [self._values(other) for other in others if other is not None]
+        rung = rule.ends(measured, theirs, self.sweep.maximize)
+        if rung is not None:
+            one.early = f"ended early by Hyperband after {rung} measurements"
+            one.handle.stop()
+
+    def _stop(self) -> None:
+        """Lets runs save and end, and gives their cells back."""
+        self.line.say(f"  stopping {len(self.running)} runs; they save first")
+        for one in self.running:
+            one.handle.stop()
+        until = time.monotonic() + 60
+        while self.running and time.monotonic() < until:
+            for one in list(self.running):
+                if one.handle.poll() is not None:
+                    self.running.remove(one)
+                    self.study.tell(one.claim, None)
+            time.sleep(0.1)
+
+    def _retried(self, config: DictConfig) -> dict[str, str]:
+        """Cells that are run though a run of theirs has failed or finished, and that run; says what has changed."""
+        failed: dict[str, str] = {}
+        different: dict[str, str] = {}
+        runs: dict[str, str] = {}
+        today = fingerprints(resolved(config))
+        for cell in self.study.cells():
+            state, run = self.study.state(cell), self.study.run(cell)
+            runs[cell.name] = run.path.name if run is not None else ""
+            if state == "failed":
+                failed[cell.name] = "failed before"
+            elif state in DONE and run is not None and (what := changed(run, self._overrides(cell), today)):
+                different[cell.name] = what
+        if different:
+            kept = "" if self.options.again else ", and are kept; again=true runs them again"
+            print(f"{len(different)} finished runs would differ today{kept}:")
+            for what in dict.fromkeys(different.values()):
+                named = [name for name, found in different.items() if found == what]
+                print(f"  {named[0]}" + (f" and {len(named) - 1} more" if len(named) > 1 else "") + f": {what}")
+        if failed and not self.options.retry:
+            print(f"{len(failed)} failed before; retry=true tries them again")
+            self.given_up |= failed
+        retried = [*(failed if self.options.retry else ()), *(different if self.options.again else ())]
+        return {name: runs[name] for name in retried}
+
+    def _progress(self) -> str:
+        states = [self.study.state(cell) for cell in self.study.cells()]
+        done = sum(state in DONE for state in states)
+        total = len(states)
+        if not self.study.exhausted():
+            cap = self.sweep.run_cap
+            total = cap * len(self.study.seeds) if cap is not None else 0
+        words = [f"{done}/{total}" if total else f"{done} done", f"{states.count('running')} running"]
+        if self.given_up:
+            words.append(f"{len(self.given_up)} failed")
+        if self.took and total:
+            left = (total - done - len(self.given_up)) * mean(self.took) / max(1, states.count("running"))
+            words.append(f"about {duration(left)} left")
+        found = best(self.study, self.allow_test)
+        if found is not None:
+            words.append(f"best {found[1]:.5g} ({found[0]})")
+        words += [f"{one.cell.name} {percent(self.logs / f'{one.cell.name}.log')}" for one in self.running]
+        return " · ".join(words)
+
+    def _last_words(self) -> int:
+        states = [self.study.state(cell) for cell in self.study.cells()]
+        early = states.count("ended early")
+        print(
+            f"\n{states.count('finished')} of {len(states)} runs finished" + (f", {early} ended early" if early else "")
+        )
+        for name, reason in self.given_up.items():
+            print(f"failed   {name}: {reason}" + ("" if reason == "failed before" else f" ({self.logs / name}.log)"))
+        found = best(self.study, self.allow_test)
+        if found is not None:
+            over = f", mean of {found[2]} seeds" if found[2] > 1 else ""
+            by = ", chosen on test" if self.chosen_on_test else ""
+            print(f"best     {self.sweep.metric} {found[1]:.5g}{over}{by}: {found[0]}")
+        print(f"runs     frame list {pasted(self.study.folder)}")
+        return 1 if self.given_up else 0

@@ -1,0 +1,252 @@
+"""A sweep file of W&B's form: what is searched, how, and by which command. Nothing here needs torch or W&B."""
+
+import itertools
+import math
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frame.common.errors import UserError, at_least, choices
+from frame.composition import config_files
+from frame.sweeps.hyperband import Hyperband
+from frame.sweeps.search_space import Distribution, distribution, number
+
+KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
+OURS = ("variants",)  # which W&B does not have
+ELSEWHERE = (
+    "project",
+    "entity",
+    "controller",
+    "settings",
+    "imageuri",
+    "image_uri",
+    "job",
+    "launch",
+)  # W&B's own server
+METHODS = ("grid", "random", "bayes")
+ARGUMENTS = ("args", "args_no_hyphens", "args_no_equals", "args_append_hydra", "args_override_hydra")
+VARIANT = "variant"  # the parameter that `variants` makes
+MOST_CELLS = 100_000
+Point = dict[str, Any]  # a value for each parameter
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """What a sweep file says.
+
+    Args:
+        words: what is typed behind the program at each point, besides the parameters.
+        plus: '+' or '++' before each parameter, where the file's command says so.
+        variants: what is typed for each value of the parameter 'variant', such as two methods with their settings.
+        method: grid, random or bayes.
+        parameters: by dotted key.
+        metric: the name under which it is recorded; '' where there is none.
+        maximize: whether more of it is better.
+        target: a value at which the search ends; None for none.
+        run_cap: points that are tried at most; None for all, or no end.
+        early_terminate: Hyperband, or None.
+        program: the file's own, `train.py` here.
+    """
+
+    words: tuple[str, ...]
+    method: str
+    parameters: dict[str, Distribution]
+    metric: str = ""
+    maximize: bool = False
+    target: float | None = None
+    run_cap: int | None = None
+    early_terminate: Hyperband | None = None
+    program: str = "train.py"
+    plus: str = ""
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def points(self, seed: int = 0) -> Iterator[Point]:
+        """The points of grid and random search, in their order; the latter has no end."""
+        if self.method != "grid":
+            yield from (self.point(number, seed) for number in itertools.count())
+        for values in itertools.product(*(of.values or () for of in self.parameters.values())):
+            yield dict(zip(self.parameters, values, strict=True))
+
+    def point(self, number: int, seed: int = 0) -> Point:
+        """One point of random search, which does not depend on how many were drawn before."""
+        draw = np.random.default_rng((seed, number))
+        return {key: of.at(float(draw.random())) for key, of in self.parameters.items()}
+
+    def check_size(self, n_seeds: int) -> None:
+        """Raises UserError where there are more cells than a folder holds; a grid is counted and not built."""
+        points = math.prod(len(of.values or ()) for of in self.parameters.values()) if self.method == "grid" else 1
+        points = points if self.run_cap is None else min(points, self.run_cap)
+        if points * n_seeds > MOST_CELLS:
+            raise UserError(
+                f"a grid of {points:,} points with {n_seeds} seeds is more than {MOST_CELLS:,} runs: "
+                "run_cap=... takes the first points, and method: random draws some"
+            )
+
+    def overrides(self, point: Point) -> list[str]:
+        """What is typed for a point, as Hydra reads it."""
+        mine = self.variants.get(str(point.get(VARIANT)), ())
+        rest = {key: value for key, value in point.items() if not (key == VARIANT and self.variants)}
+        return [*self.words, *mine, *(f"{self.plus}{key}={typed(value)}" for key, value in rest.items())]
+
+
+def typed(value: Any) -> str:
+    """A value as Hydra's command line takes it: null for None, quotes where a text has more than letters."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ",".join(typed(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{typed(item)}" for key, item in value.items()) + "}"
+    text = str(value)
+    if re.fullmatch(r"[\w./@+:-]+", text) or text.startswith("${"):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def load(file: Path) -> SweepFile:
+    """Reads and checks a sweep file.
+
+    Raises:
+        UserError: it is not there, or says something that cannot be done; names the key.
+    """
+    if not file.is_file():
+        beside = [path.name for path in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
+        raise UserError(f"no sweep file {file}: {choices(file.name, beside, kind='file')}")
+    plain = config_files.load(file)
+    try:
+        return parse(plain)
+    except UserError as mistake:
+        raise UserError(f"{file}: {mistake}") from None
+
+
+def parse(plain: Mapping[str, Any]) -> SweepFile:
+    """What `load` does, from the mapping that the file holds."""
+    for key in plain:
+        if key not in (*KEYS, *OURS, *ELSEWHERE):
+            raise UserError(choices(str(key), (*KEYS, *OURS), kind="key"))
+    method = str(plain.get("method"))
+    if method not in METHODS:
+        raise UserError(choices(method, METHODS, kind="method") if "method" in plain else "method is missing")
+    variants = _variants(plain.get("variants") or {})
+    if not isinstance(plain.get("parameters") or {}, dict):
+        raise UserError("parameters holds names, each with what it may be, such as params.beta: {values: [1, 2]}")
+    if not variants and (not isinstance(plain.get("parameters"), dict) or not plain["parameters"]):
+        raise UserError("parameters is missing, or has nothing in it")
+    parameters = {VARIANT: distribution(VARIANT, {"values": [*variants]})} if variants else {}
+    parameters |= dict(_parameters(plain.get("parameters") or {}))
+    if method == "grid":
+        for key, of in parameters.items():
+            if of.values is None:
+                raise UserError(f"{key}: a grid needs values, not a continuous distribution; or method: random")
+    metric = _metric(plain.get("metric"))
+    ends = plain.get("early_terminate")
+    if ends is not None and not isinstance(ends, dict):
+        raise UserError(f"early_terminate: {ends}: write its keys below it, such as type: hyperband")
+    if not metric.get("name") and (method == "bayes" or ends):
+        raise UserError(
+            f"{'method bayes' if method == 'bayes' else 'early_terminate'} needs metric, with name and goal"
+        )
+    cap = plain.get("run_cap")
+    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool)):
+        raise UserError(f"run_cap={cap} has to be a number of runs")
+    at_least(1, run_cap=cap)
+    program = plain.get("program") or "train.py"
+    if not isinstance(program, str):
+        raise UserError(f"program: {program} is no file's name")
+    words, plus = _command(plain.get("command"))
+    return SweepFile(
+        words=tuple(words),
+        method=method,
+        parameters=parameters,
+        metric=str(metric.get("name") or ""),
+        maximize=metric.get("goal") == "maximize",
+        target=metric.get("target"),
+        run_cap=cap,
+        early_terminate=None if not ends else Hyperband.parse(ends),
+        program=program,
+        plus=plus,
+        variants=variants,
+    )
+
+
+def _variants(plain: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(plain, dict) or not all(isinstance(text, str) for text in plain.values()):
+        raise UserError("variants: write a name and what is typed for each, such as `vae: experiment=digits_VAE`")
+    for name, text in plain.items():
+        if not re.fullmatch(r"[\w.+-]+", str(name)):
+            raise UserError(f"variants: '{name}' becomes a folder's name: letters, digits, '.', '_', '+' and '-' only")
+        if wrong := [word for word in _split(f"variants: {name}", text) if "=" not in word]:
+            raise UserError(f"variants: {name}: write key=value, not '{wrong[0]}'")
+    return {str(name): tuple(shlex.split(text)) for name, text in plain.items()}
+
+
+def _split(where: str, text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"{where}: {text}: {error}") from None
+
+
+def _parameters(nodes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Distribution]]:
+    """By dotted key; W&B nests them below another `parameters`."""
+    for key, spec in nodes.items():
+        name = f"{prefix}{key}"
+        if not isinstance(spec, dict):
+            raise UserError(f"{name}: write what it may be, such as value: {spec}")
+        if "parameters" in spec:
+            if not isinstance(spec["parameters"], dict) or not spec["parameters"] or len(spec) > 1:
+                raise UserError(f"{name}: parameters holds names, each with what it may be, and stands alone")
+            yield from _parameters(spec["parameters"], f"{name}.")
+        else:
+            yield name, distribution(name, spec)
+
+
+def _metric(plain: Any) -> dict[str, Any]:
+    if plain is None:
+        return {}
+    if not isinstance(plain, dict):
+        raise UserError(f"metric: {plain}: write its name and goal below it, such as name: ELBO/Validation")
+    for key in plain:
+        if key not in ("name", "goal", "target", "impute", "impute_strategy"):
+            raise UserError(f"metric: {choices(str(key), ('name', 'goal', 'target'), kind='key')}")
+    goal, target, name = str(plain.get("goal", "minimize")), plain.get("target"), plain.get("name")
+    if goal not in ("minimize", "maximize"):
+        raise UserError(f"metric: {choices(goal, ('minimize', 'maximize'), kind='goal')}")
+    if name is not None and not isinstance(name, str):
+        raise UserError(f"metric: name: {name} is no measurement's name")
+    if target is not None:
+        target = number("metric", "target", target)
+    return {"name": name, "goal": goal, "target": target}
+
+
+def _command(command: Any) -> tuple[list[str], str]:
+    """The words behind the program, and what stands before a parameter.
+
+    W&B's `${env}`, `${interpreter}` and `${program}` are what starts a run here, too; the hyphens of `${args}` are left
+    out, since a config knows none.
+    """
+    words, plus = [], ""
+    if not isinstance(command or [], list) or any(isinstance(item, (dict, list)) for item in command or []):
+        raise UserError("command: write a list of words, such as - ${program}")
+    for item in command or []:
+        text = re.sub(r"\$\{envvar:(\w+)\}", lambda match: os.environ.get(match[1], match[1]), str(item))
+        if text in ("${env}", "${interpreter}", "${program}"):
+            continue
+        macro = re.fullmatch(r"\$\{(args\w*)\}", text)
+        if macro is None:
+            words += [text] if "=" in text else _split("command", text)
+        elif macro[1] not in ARGUMENTS:
+            raise UserError(f"command: {choices(macro[1], ARGUMENTS, kind='macro')}")
+        else:
+            plus = {"args_append_hydra": "+", "args_override_hydra": "++"}.get(macro[1], "")
+    return words, plus

@@ -1,0 +1,191 @@
+"""Each trouble is provoked in a tiny training and said once; healthy trainings are silent, and nothing changes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from frame.callbacks.checkpoints import read
+from frame.callbacks.doctor import Doctor, fewest_directions, moves
+from frame.common.errors import UserError
+from frame.evaluation.vital_signs import nearest_distance, vital_signs
+from frame.runs.folder import RunFolder
+from tests.processes import Process, only_run, train
+from tests.system.test_resume import same
+
+SHORT = [
+    "callbacks=null",
+    "logging=[csv]",
+    "checkpoint.every=null",
+    "doctor.share=1",
+    "doctor.check_every=50 iterations",
+]
+SMALL = ["params.encoder_channels=[8,8]", "params.decoder_channels=[8,8]", "params.residual_channels=[8]"]
+
+
+def trained(experiment: str, cwd: Path, words: Sequence[str], iterations: int) -> tuple[list[Any], str]:
+    """What the doctor said of a short training, and the command's output."""
+    code, output = train([f"experiment={experiment}", *SHORT, f"train_for={iterations} iterations", *words], cwd)
+    assert code == 0, output
+    return RunFolder.existing(only_run(cwd)).diagnoses, output
+
+
+# how it is provoked, iterations, and a part of what is said
+TROUBLES: dict[str, tuple[str, list[str], int, str]] = {
+    "posterior collapse": ("digits_VAE", ["params.beta=100"], 300, "a smaller weight of the KL"),
+    "dimensional collapse": ("digits_AE", ["params.encoder_layers=[1]"], 200, "lie in 1.0 directions"),
+    "mode collapse": ("digits_GAN", ["params.adversary_lr=0", "params.lr=2e-3"], 500, "samples are all alike"),
+    "dead codebook": ("digits_VQVAE", ["params.revive_below=0", "params.commitment=0", *SMALL], 200, "of 240 codes"),
+    "the adversary has won": ("digits_GAN", ["params.lr=0"], 550, "adversary_optimizer.lr"),
+    "loss does not move": ("digits_Classifier", ["params.lr=0"], 550, "larger learning rate"),
+}
+# at the default pace: a codebook takes some 200 iterations to come to life
+HEALTHY: dict[str, list[str]] = {
+    "digits_VAE": [],
+    "digits_Classifier": [],
+    "digits_GAN": ["params.generator_layers=[64]", "params.discriminator_layers=[64]"],
+    "digits_VQVAE": SMALL,
+    "digits_MIB": ["params.encoder_layers=[64]", "params.critic_layers=[64]"],
+}
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_each_trouble_is_said_once_in_the_terminal_and_in_the_folder(name: str, tmp_path: Path) -> None:
+    experiment, words, iterations, advice = TROUBLES[name]
+    said, output = trained(experiment, tmp_path, words, iterations)
+    mine = [entry for entry in said if entry["name"] == name]
+    assert len(mine) == 1, said
+    assert advice in mine[0]["text"] and mine[0]["signs"]
+    assert output.count(f"{name}: {mine[0]['text']}") == 1, output
+    process = Process(["show", str(only_run(tmp_path))], tmp_path)
+    assert process.wait() == 0 and mine[0]["text"] in process.output
+
+
+@pytest.mark.parametrize("experiment", HEALTHY)
+def test_a_healthy_run_is_silent(experiment: str, tmp_path: Path) -> None:
+    said, output = trained(experiment, tmp_path, [*HEALTHY[experiment], "doctor.check_every=200 iterations"], 650)
+    assert not said and "doctor, iteration" not in output
+
+
+WATCHED: dict[str, list[str]] = {
+    "tiny": [],
+    "digits_VQVAE": SMALL,
+    "digits_GAN": [],
+}  # dropout; buffers written in the loss; two players
+
+
+def test_what_is_over_is_said_once(tmp_path: Path) -> None:
+    falls = "params.beta={_target_: frame.common.schedules.Linear, start: 100, end: 0.1, over: 300 iterations}"
+    said, output = trained("digits_VAE", tmp_path, [falls], 700)
+    assert [entry["name"] for entry in said] == ["posterior collapse"] * 2 and said[1]["text"] == "over"
+    assert output.count("no longer: posterior collapse") == 1
+
+
+def test_watched_each_iteration_or_not_at_all_the_weights_are_the_same(tmp_path: Path) -> None:
+    states: dict[tuple[str, str], Any] = {}
+    for experiment, words in WATCHED.items():
+        for doctor in (["doctor.check_every=1 iteration", "doctor.share=1"], ["doctor=null"]):
+            cwd = tmp_path / f"{experiment}{len(states)}"
+            cwd.mkdir()
+            short = [f"experiment={experiment}", "logging=[csv]", "callbacks=null", "train_for=10 iterations"]
+            code, output = train([*short, *words, *doctor], cwd)
+            assert code == 0, output
+            states[experiment, doctor[0]] = read(only_run(cwd) / "checkpoints" / "last.ckpt")
+        watched, alone = (state for (name, _), state in states.items() if name == experiment)
+        for key in ("model", "average", "players"):
+            assert same(watched[key], alone[key])
+
+
+def test_a_whole_run_ends_in_the_same_bits_with_a_doctor_and_without(tmp_path: Path) -> None:
+    """Evaluations, checkpoints and the doctor at its own pace, from the first iteration to the last."""
+    ends = []
+    for doctor in ("doctor.share=1", "doctor=null"):
+        cwd = tmp_path / doctor
+        cwd.mkdir()
+        code, output = train(
+            ["experiment=tiny", "train_for=450 iterations", "checkpoint.every=100 iterations", doctor], cwd
+        )
+        assert code == 0, output
+        ends.append(read(only_run(cwd) / "checkpoints" / "last.ckpt"))
+    assert [end["counters"]["iterations"] for end in ends] == [450, 450]
+    unequal = {key for key in ends[0] if not same(ends[0][key], ends[1][key])}
+    assert unequal <= {"callbacks", "counters", "events"}, unequal  # what the doctor remembers, and seconds
+    values = [{name: event["values"] for name, event in end["events"].items()} for end in ends]
+    assert values[0] == values[1] and values[0]
+
+
+def test_a_resumed_run_repeats_nothing(tmp_path: Path) -> None:
+    words = ["experiment=tiny", "params.beta=1000", "doctor.check_every=5 iterations", "doctor.share=1"]
+    words += ["train_for=100 iterations", "+callbacks.breaker={_target_: toys.Breaker}"]
+    code, output = train(words, tmp_path, BREAK="SIGKILL 93")
+    assert code == -9 and output.count("posterior collapse") == 1, output
+    code, output = train([f"resume={only_run(tmp_path)}"], tmp_path)
+    assert code == 0 and "posterior collapse" not in output
+    assert [entry["name"] for entry in RunFolder.existing(only_run(tmp_path)).diagnoses] == ["posterior collapse"]
+
+
+@pytest.mark.parametrize(
+    ("history", "answer"),
+    [
+        ([2.3] * 10, False),
+        ([2.30, 2.31, 2.29, 2.30, 2.32, 2.30, 2.29, 2.31, 2.30, 2.30], False),
+        ([2.3, 1.5, 1.2, 1.1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True),  # a quick fall, then converged
+        ([2.3 - 0.001 * i for i in range(10)], True),  # a slow one
+        ([5.0, *[1.0, 1.1, 0.9, 1.0, 1.05, 0.95, 1.0, 1.1, 0.9]], True),  # all within the first window
+        ([1.0 + 0.1 * i for i in range(10)], True),  # a coefficient rises
+    ],
+)
+def test_a_loss_moves_or_does_not(history: list[float], answer: bool) -> None:
+    assert moves(history) == answer
+
+
+def test_noise_alone_is_no_movement() -> None:
+    torch.manual_seed(0)
+    said = sum(moves(torch.randn(10).tolist()) for _ in range(1000))
+    assert said < 100  # of a thousand
+
+
+class Code(torch.nn.Module):
+    """Means with the standard deviations `spreads` over rows, and noise of 1."""
+
+    def __init__(self, spreads: Sequence[float]) -> None:
+        super().__init__()
+        self.spreads = torch.tensor(spreads)
+
+    def encode(self, x: torch.Tensor) -> torch.distributions.Distribution:
+        generator = torch.Generator().manual_seed(0)
+        mean = torch.linalg.qr(torch.randn(len(x), len(self.spreads), generator=generator)).Q * len(x) ** 0.5
+        return torch.distributions.Independent(torch.distributions.Normal(mean * self.spreads, 1.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "directions", "collapsed"),
+    [
+        ([30.0, 1.0, *[0.01] * 62], 2, False),  # a wide direction, as many networks have it at first, and one more
+        ([30.0, 0.1, *[0.01] * 62], 1, True),
+        ([1.0, 1.0, 1.0, 0.0, 0.0, 0.0], 3, False),
+        ([1.0, 0.01], 1, False),  # a small code of which noise has switched off a latent
+    ],
+)
+def test_a_noisy_code_has_the_directions_that_tell_something(
+    spreads: list[float], directions: int, collapsed: bool
+) -> None:
+    signs = vital_signs(Code(spreads), {"x": torch.zeros(256, 1)})
+    assert signs["directions"] == directions
+    assert (signs["directions"] < fewest_directions(signs)) == collapsed
+
+
+def test_nearest_distance() -> None:
+    x = torch.tensor([[0.0], [1.0], [3.0], [7.0]])  # nearest: 1, 1, 2, 4
+    assert nearest_distance(x) == 1.0  # the lower median
+
+
+def test_mistakes() -> None:
+    with pytest.raises(UserError, match="n_samples=8"):
+        Doctor(n_samples=8)
+    with pytest.raises(UserError, match="share=0"):
+        Doctor(share=0)
+    with pytest.raises(UserError, match="check_every"):
+        Doctor(check_every="often")

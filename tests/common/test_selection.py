@@ -1,0 +1,116 @@
+"""Nothing is chosen on test unless a person has written so: in training, in sweeps; compare has its own test."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from torch import nn
+
+from frame.common import selection
+from frame.common.errors import UserError
+from frame.data.base import DataSet
+from frame.evaluation.base import Evaluation, LogEntry, Scalar
+from frame.runs.folder import RunFolder
+from tests.processes import OWN, Process, only_run, train
+
+CALLBACK = "_target_: frame.callbacks.EvaluationCallback, name: Final, evaluate_every: 1 iterations"
+ELBO = "_target_: frame.evaluation.elbo.ELBOEvaluation, n_samples: 20"
+WRITTEN = f"++callbacks.final={{{CALLBACK}, evaluator: {{{ELBO}, evaluate_on: test}}}}"
+# a class whose split is test where none is written
+BY_DEFAULT = f"++callbacks.final={{{CALLBACK}, evaluator: {{_target_: tests.common.test_selection.Final}}}}"
+TINY = ["experiment=tiny", "train_for=4 iterations", "logging=csv"]
+
+
+class Final(Evaluation):
+    """Says in no config on which split it is."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        return LogEntry("test", {"": Scalar(1.0)})
+
+
+@pytest.mark.parametrize(
+    ("record", "is_test"),
+    [
+        ({"name": "Final", "split": "test"}, True),
+        ({"name": "ELBO/Test", "split": "valid"}, False),
+        ({"name": "ELBO/Validation", "split": "test"}, True),
+        ({"name": "ELBO/Test"}, True),
+        ({"name": "ELBO/Test/rate", "split": None}, True),
+        ({"name": "ELBO/Testing"}, False),
+    ],
+)
+def test_the_split_decides_and_the_name_only_where_there_is_none(record: dict[str, Any], is_test: bool) -> None:
+    assert selection.on_test(record) is is_test
+
+
+def test_the_mistake_says_what_to_write() -> None:
+    with pytest.raises(UserError, match=r"select=A: it is measured on test.*or write allow_test=true"):
+        selection.check("select", "A", [{"split": "valid"}, {"split": "test"}], allowed=False)
+    assert selection.check("select", "A", [{"split": "valid"}], allowed=False) == ""
+    assert selection.check("select", "A", [{"split": "test"}], allowed=True).startswith("chosen on test")
+
+
+@pytest.mark.parametrize("measure", [WRITTEN, BY_DEFAULT])
+@pytest.mark.parametrize(
+    "chooser",
+    [
+        "checkpoint.best=Final",
+        "++callbacks.stop={_target_: frame.callbacks.EarlyStopping, monitor: Final}",
+        "++callbacks.slower={_target_: frame.callbacks.ReduceOnPlateau, monitor: Final}",
+    ],
+)
+def test_training_chooses_on_test_only_with_the_word(tmp_path: Path, measure: str, chooser: str) -> None:
+    code, output = train([*TINY, measure, chooser], tmp_path)
+    assert code == 2 and output.count("\n") == 1 and not (tmp_path / "runs").exists()
+    assert "measured on test" in output and "allow_test=true" in output
+    code, output = train([*TINY, measure, chooser, "allow_test=true"], tmp_path)
+    assert code == 0 and "chosen on test" in output
+    assert RunFolder(only_run(tmp_path)).config.allow_test is True
+
+
+def test_a_name_that_says_test_on_valid_may_choose(tmp_path: Path) -> None:
+    named = WRITTEN.replace("name: Final", "name: A/Test").replace("evaluate_on: test", "evaluate_on: valid")
+    code, output = train([*TINY, named, "checkpoint.best=A/Test"], tmp_path)
+    assert code == 0, output
+
+
+def sweep(cwd: Path, method: str, *words: str, **more: Any) -> tuple[int, str]:
+    plain = {
+        "program": "train.py",
+        "command": ["${env}", "${interpreter}", "${program}", *TINY, *words[:1], "${args_no_hyphens}"],
+        "method": method,
+        "metric": {"name": "Final", "goal": "maximize"},
+        "parameters": {"params.beta": {"values": [0.5]}},
+        **more,
+    }
+    (cwd / "s.yml").write_text(yaml.safe_dump(plain))
+    process = Process(["sweep", "s.yml", "folder=study", "--config-dir", str(OWN / "config"), *words[1:]], cwd)
+    return process.wait(), process.output
+
+
+@pytest.mark.parametrize("measure", [WRITTEN, BY_DEFAULT])
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("grid", {}),
+        ("bayes", {"run_cap": 1}),
+        ("random", {"run_cap": 1, "early_terminate": {"type": "hyperband", "min_iter": 1}}),
+    ],
+)
+def test_a_sweep_searches_on_test_only_with_the_word(
+    tmp_path: Path, method: str, more: dict[str, Any], measure: str
+) -> None:
+    code, output = sweep(tmp_path, method, measure, **more)
+    assert code == 2 and output.count("\n") == 1 and not (tmp_path / "study").exists()
+    assert "metric=Final: it is measured on test" in output
+
+
+def test_a_sweep_with_the_word_says_so_and_its_runs_keep_it(tmp_path: Path) -> None:
+    code, output = sweep(tmp_path, "grid", WRITTEN, "allow_test=true")
+    assert code == 0 and "chosen on test: metric=Final" in output and ", chosen on test: beta=0.5" in output
+    (config,) = (tmp_path / "study" / "runs").glob("*/*/config.yaml")
+    assert RunFolder(config.parent).config.allow_test is True

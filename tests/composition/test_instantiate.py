@@ -1,0 +1,71 @@
+"""Objects are built from plain values, and from nothing else."""
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from frame.common.errors import UserError
+from frame.composition.compose import compose, options
+from frame.composition.instantiate import build
+from frame.composition.stored import resolved
+
+
+def linear(n: int, **more: Any) -> dict[str, Any]:
+    return {"_target_": "torch.nn.Linear", "in_features": n, "out_features": 2, **more}
+
+
+def test_a_node_is_built_with_what_lies_below_it() -> None:
+    node = {"_target_": "torch.nn.Sequential", "_args_": [linear(3), {"_target_": "torch.nn.Tanh"}]}
+    model = build(node)
+    assert model(torch.zeros(4, 3)).shape == (4, 2) and node["_args_"][0] == linear(3)
+    assert build({"a": [1, linear(2), "x"], "b": None})["a"][1].in_features == 2
+    kept = build({"_target_": "builtins.dict", "a": [1, {"b": (2, 3)}], "_convert_": "all"})
+    assert kept == {"a": [1, {"b": (2, 3)}]} and type(kept["a"]) is list and type(kept["a"][1]) is dict
+
+
+def test_partials_and_given_arguments() -> None:
+    made = build({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5})
+    assert isinstance(made, functools.partial) and made.keywords == {"lr": 0.5}
+    assert build(linear(3, out_features="replaced"), out_features=7).out_features == 7
+    assert build({"_target_": "builtins.dict", "_recursive_": False, "a": linear(3)}) == {"a": linear(3)}
+    assert build({"_target_": "builtins.dict", "a": 1}, config={"_target_": "os.system"}) == {
+        "a": 1,
+        "config": {"_target_": "os.system"},
+    }
+
+
+def test_a_text_that_looks_like_a_reference_stays_a_text() -> None:
+    texts = ["${oc.env:HOME}", "\\${x}", "${oc.create:{_target_:os.getcwd}}", "???"]
+    assert build({"_target_": "builtins.list", "_args_": [texts]}) == texts
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (linear(3, bia=True), r"^model cannot be built: .*unexpected keyword argument 'bia'$"),
+        ({"a": {"b": linear(-1)}}, r"^model\.a\.b cannot be built: "),
+        ({"_target_": "torch.nn.Liner"}, r"^model: no name in torch\.nn 'Liner': did you mean 'Linear'\?"),
+        (linear(3, _partial_="yes"), r"_partial_ has to be true or false, and is 'yes'$"),
+        (linear(3, _args_={"a": 1}), r"_args_ has to be a list"),
+        (linear(3, bias="???"), r"^model\.bias: torch\.nn\.Linear needs a value: add model\.bias=\.\.\.$"),
+    ],
+)
+def test_what_cannot_be_built_is_named_with_its_place(node: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        build(node, "model")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [n for n in options("experiment") if n.startswith("digits_")][::6])
+def test_first_weights_are_those_that_hydra_built(name: str) -> None:
+    config = compose([f"experiment={name}"])
+    torch.manual_seed(3)
+    theirs: nn.Module = instantiate(config.model)
+    torch.manual_seed(3)
+    ours: nn.Module = build(resolved(config)["model"])
+    assert theirs.state_dict().keys() == ours.state_dict().keys()
+    assert all(torch.equal(value, ours.state_dict()[key]) for key, value in theirs.state_dict().items())

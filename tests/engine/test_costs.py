@@ -1,0 +1,157 @@
+"""Sizes and costs of models, against counts by hand: what a run's own steps cost, with its own batches."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from frame.composition.compose import compose, options
+from frame.composition.instantiate import build
+from frame.composition.stored import resolved
+from frame.data.base import whole_batch
+from frame.data.loader import Loader
+from frame.engine.costs import facts
+from frame.optimization.base import Optimization
+from frame.runs.summary import costs
+from tests.processes import only_run, train
+
+
+def made(experiment: str, *overrides: str, limit: int | None = None) -> tuple[Optimization, Loader]:
+    config = compose([f"experiment={experiment}", *overrides])
+    model = build(resolved(config.model))
+    optimization: Optimization = build(resolved(config.optimization), model=model)
+    data = build(resolved(config.data))
+    return optimization, Loader(data.training(), optimization.batch_size, limit=limit)
+
+
+def of(experiment: str, *overrides: str, limit: int | None = None) -> dict[str, float]:
+    return facts(*made(experiment, *overrides, limit=limit))
+
+
+def layer(rows: int, n_in: int, n_out: int, first: bool = False) -> int:
+    """A product and its gradients, of weights and of inputs; the first layer's inputs need none."""
+    return 2 * rows * n_in * n_out * (2 if first else 3)
+
+
+def test_a_vae_by_hand() -> None:
+    found = of("digits_VAE")
+    encoder = [(64, 128), (128, 16)]
+    layers = [*encoder, (8, 128), (128, 128)]  # location and scale of 64 pixels
+    assert found["encoder_parameters"] == sum((i + 1) * o for i, o in encoder)
+    assert found["parameters"] == sum((i + 1) * o for i, o in layers)
+    # 2 i o forward, twice that backward, but no gradient of the pictures
+    a_row = sum(6 * i * o for i, o in layers) - 2 * 64 * 128
+    assert found["flops_per_sample"] == a_row and found["flops_per_iteration"] == 64 * a_row
+    assert (found["short_rows"], found["short_flops"]) == (1297 % 64, 1297 % 64 * a_row)
+
+
+def test_pseudo_inputs_are_encoded_once_a_batch_and_not_once_a_row() -> None:
+    """The VampPrior's K pseudo-inputs go through the encoder whatever the batch has."""
+    plain, vamp = of("digits_VAE"), of("digits_VampVAE")
+    optimization, _ = made("digits_VampVAE")
+    model: Any = optimization.model
+    k = next(p.shape[0] for name, p in model.named_parameters() if "pseudo" in name or "inputs" in name)
+    of_inputs = sum(layer(k, i, o) for i, o in [(64, 128), (128, 16)])  # pictures that are learned have a gradient
+    for rows, key in ((64, "flops_per_iteration"), (1297 % 64, "short_flops")):
+        # the density of the mixture: z and z^2 against each component's mean and precision
+        assert vamp[key] - plain[key] == of_inputs + 2 * layer(rows, 8, k)
+
+
+@pytest.mark.parametrize("experiment", ["digits_VAE", "digits_IWAE", "digits_Classifier", "digits_MIB"])
+def test_it_is_what_torch_counts_of_a_step(experiment: str) -> None:
+    optimization, loader = made(experiment)
+    found = facts(optimization, loader)
+    batch = whole_batch(loader.source, torch.arange(optimization.batch_size))
+    with FlopCounterMode(display=False) as counter:
+        optimization.model(batch)["loss"].backward()
+    assert found["flops_per_iteration"] == counter.get_total_flops()
+
+
+def test_players_get_their_own_gradients_alone() -> None:
+    """What the other player owns is frozen: its weights get no gradient, its inputs do where something lies below."""
+    optimization, loader = made("digits_AAE")
+    model: Any = optimization.model
+    found = facts(optimization, loader)
+    rows = optimization.batch_size
+
+    def sizes(module: torch.nn.Module) -> list[tuple[int, int]]:
+        return [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, torch.nn.Linear)]
+
+    encoder, decoder, adversary = sizes(model.encoder), sizes(model.decoder), sizes(model.adversary)
+    # its own step: codes and draws of the prior go through it, the codes carry no gradient
+    own = sum(2 * rows * i * o for i, o in encoder)
+    own += sum(layer(2 * rows, i, o, first=number == 0) for number, (i, o) in enumerate(adversary))
+    # the others' step: through a frozen adversary goes the gradient of its inputs
+    others = sum(layer(rows, i, o, first=number == 0) for number, (i, o) in enumerate(encoder))
+    others += sum(layer(rows, i, o) for i, o in decoder) + sum(4 * rows * i * o for i, o in adversary)
+    assert found["flops_per_iteration"] == own + others
+
+
+def test_an_adversary_costs_more_the_more_often_it_steps() -> None:
+    counted = {n: of("digits_WGAN_GP", f"params.n_adversary_steps={n}") for n in (1, 2, 5)}
+    each = {n: found["flops_per_iteration"] for n, found in counted.items()}
+    critic = 2 * each[2] - each[1]  # of two iterations one has both steps
+    assert 0 < critic < each[1] and each[5] == pytest.approx((4 * critic + each[1]) / 5)
+    assert of("digits_GAN")["encoder_parameters"] is None
+
+
+def test_a_run_is_charged_for_the_rows_that_it_has_trained() -> None:
+    found = of("digits_VAE")
+    a_row = found["flops_per_sample"]
+    for epochs, iterations, samples in ((1, 21, 1297), (2, 42, 2594), (0, 5, 320)):
+        counters = {"iterations": iterations, "samples": samples, "epochs": epochs}
+        assert costs(found, counters)["flops"] == pytest.approx(samples * a_row)
+    assert "short_rows" not in of("digits_VAE", limit=20)  # the short one is never reached
+    assert of("digits_VAE", "params.batch_size=1297")["batch_rows"] == 1297
+    few = of("digits_VAE", "params.batch_size=2000")
+    assert few["batch_rows"] == 1297 and few["flops_per_sample"] == a_row and "short_rows" not in few
+    shared = {**found, "processes": 2}
+    assert costs(shared, {"iterations": 10, "samples": 1280})["flops"] == pytest.approx(1280 * a_row)
+
+
+@pytest.mark.parametrize("experiment", [name for name in options("experiment") if name.startswith("digits_")])
+def test_every_method_has_them_and_stays_as_it_is(experiment: str) -> None:
+    torch.manual_seed(0)
+    optimization, loader = made(experiment)
+    before = {key: value.clone() for key, value in optimization.state_dict().items()}
+    state, python, numbers = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
+    found = facts(optimization, loader)
+    assert found["parameters"] > 0 and found["flops_per_sample"] > 0
+    assert torch.equal(state, torch.get_rng_state()) and python == random.getstate()
+    assert numbers == str(np.random.get_state())
+    assert all(torch.equal(value, before[key]) for key, value in optimization.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in optimization.model.parameters())
+    assert optimization.counters["updates"] == 0 and not optimization.players
+
+
+class Attached(Optimization):
+    """A procedure of somebody's that asks its trainer."""
+
+    def step(self, batch: Any) -> Any:
+        return {"loss": self.trainer.current_epoch}
+
+    def make_players(self) -> Any:
+        return {}
+
+
+def test_a_procedure_that_cannot_step_by_itself_is_said_and_trains_without(capsys: pytest.CaptureFixture[str]) -> None:
+    optimization, loader = made("digits_VAE")
+    found = facts(Attached(optimization.model, 64), loader)
+    assert found["parameters"] > 0 and "flops_per_iteration" not in found
+    error = capsys.readouterr().err
+    assert "FLOPs are not counted, Attached cannot step by itself" in error and error.count("\n") == 1
+    assert costs(found, {"iterations": 3, "samples": 192})["flops"] is None
+
+
+def test_a_run_keeps_them(tmp_path: Any) -> None:
+    from frame.runs.folder import RunFolder
+    from frame.runs.listing import Summary
+
+    code, output = train(["experiment=tiny", "train_for=1 epoch", "callbacks=null"], tmp_path)
+    assert code == 0, output
+    summary = Summary(RunFolder(only_run(tmp_path)))
+    counters = summary.status["counters"]
+    assert summary.get("flops") == pytest.approx(counters["samples"] * summary.get("flops_per_sample"))

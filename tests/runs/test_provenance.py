@@ -1,0 +1,47 @@
+"""What a run's folder says of the code that made it."""
+
+import json
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from frame.runs.provenance import describe_code, own_sources
+
+
+def commit(folder: Path, *files: str) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "-f", *files], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], cwd=folder, check=True, capture_output=True)
+
+
+def test_what_cannot_be_put_back_is_said_in_one_line_and_in_code_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (tmp_path / ".gitignore").write_text("run\n")
+    (tmp_path / ".env").write_text("A=1\n")
+    (tmp_path / "mine.py").write_text("one = 1\n")
+    commit(tmp_path, ".env", "mine.py")
+    monkeypatch.chdir(tmp_path)
+    assert describe_code(run, {}) == ""
+    code = json.loads((run / "code.json").read_text())
+    assert code["restores"] is True and code["dirty"] is False and code["untracked"] == [".gitignore"]
+    assert code["sources"] == own_sources()  # a config that names nothing of the user's
+    (tmp_path / ".env").write_text("WANDB_API_KEY=hunter2\n")
+    (tmp_path / "mine.py").write_text("one = 2\n\n")
+    said = describe_code(run, {})
+    assert said == "code.diff does not put back .env (may hold secrets)"
+    code = json.loads((run / "code.json").read_text())
+    assert code["restores"] is False and code["dirty"] and code["left_out"] == {".env": "may hold secrets"}
+    assert "hunter2" not in (run / "code.diff").read_text()
+    assert stat.S_IMODE((run / "code.diff").stat().st_mode) == 0o600
+
+
+def test_without_git_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert describe_code(tmp_path, {}) == ""
+    code = json.loads((tmp_path / "code.json").read_text())
+    assert code["commit"] is None and code["restores"] is None and (tmp_path / "code.diff").read_bytes() == b""

@@ -1,0 +1,360 @@
+"""Sweeps as commands: cells are run once each, by one worker or several, killed or not; then they are skipped."""
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from frame.composition.stored import resolved, stored
+from frame.runs.folder import RunFolder
+from frame.runs.listing import find
+from frame.sweeps.handles import run_here
+from frame.sweeps.workers import Lock, Worker, lives
+from tests.processes import OWN, Process
+
+FAKE = Path(__file__).parents[1] / "analysis/fake.py"
+CLONE = Path(__file__).parents[2]
+GRID: dict[str, Any] = {
+    "program": str(FAKE),
+    "command": ["${env}", "${interpreter}", "${program}", "+experiment=tiny", "${args_no_hyphens}"],
+    "method": "grid",
+    "metric": {"name": "ELBO/Validation", "goal": "maximize"},
+    "parameters": {"params.beta": {"values": [0.5, 1.0, 2.0]}},
+}
+
+
+def write(cwd: Path, **changes: Any) -> Path:
+    file = cwd / "sweep.yml"
+    file.write_text(yaml.safe_dump({**GRID, **changes}))
+    return file
+
+
+def start(cwd: Path, *words: str, **environment: str) -> Process:
+    given = {"FAKE_STARTS": str(cwd / "starts"), "PYTHONPATH": str(CLONE), **environment}
+    return Process(["sweep", "sweep.yml", "folder=study", "--config-dir", str(OWN / "config"), *words], cwd, **given)
+
+
+def sweep(cwd: Path, *words: str, **environment: str) -> tuple[int, str]:
+    process = start(cwd, *words, **environment)
+    return process.wait(), process.output
+
+
+def starts(cwd: Path) -> list[tuple[str, str]]:
+    """What was started: the cell's name where it was anew, the second one where a run was resumed."""
+    found = []
+    for line in (cwd / "starts").read_text().splitlines():
+        match = re.search(r"experiment_name='?([^' ]+)|resume=\S+/runs/([^/]+)/", line)
+        assert match is not None
+        found.append((match[1] or "", match[2] or ""))
+    return found
+
+
+def names(cwd: Path) -> Counter[str]:
+    return Counter(name or resumed for name, resumed in starts(cwd))
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_every_point_with_every_seed_once_then_never_again(tmp_path: Path) -> None:
+    write(tmp_path)
+    code, output = sweep(tmp_path, "seeds=2", "jobs=2")
+    assert code == 0, output
+    cells = {f"beta={beta},seed={seed}" for beta in (0.5, 1.0, 2.0) for seed in (1, 2)}
+    assert set(names(tmp_path)) == cells and set(names(tmp_path).values()) == {1}
+    assert "6 of 6 runs finished" in output and "best     ELBO/Validation -0.2, mean of 2 seeds: beta=1.0" in output
+    assert {run.path.parent.name for run in find([tmp_path / "study"])} == cells
+    code, output = sweep(tmp_path, "seeds=2")
+    assert code == 0 and len(starts(tmp_path)) == 6, output
+    # more seeds and values are more cells
+    write(tmp_path, parameters={"params.beta": {"values": [0.5, 1.0, 2.0, 4.0]}})
+    code, output = sweep(tmp_path, "seeds=3")
+    assert code == 0 and len(starts(tmp_path)) == 12 and set(names(tmp_path).values()) == {1}, output
+
+
+def test_a_run_that_fails_is_one_line_and_the_others_go_on(tmp_path: Path) -> None:
+    write(tmp_path, parameters={"params.beta": {"values": [13, 1.0]}})
+    code, output = sweep(tmp_path)
+    assert code == 1
+    assert "failed   beta=13: the loss is NaN: an unlucky number" in output and "1 of 2 runs finished" in output
+    code, output = sweep(tmp_path)
+    assert code == 1 and "1 failed before; retry=true tries them again" in output
+    assert names(tmp_path)["beta=13"] == 1
+    sweep(tmp_path, "retry=true")
+    assert names(tmp_path) == Counter({"beta=13": 2, "beta=1.0": 1})
+
+
+def test_a_run_that_is_killed_is_resumed_by_the_next_command(tmp_path: Path) -> None:
+    write(tmp_path, parameters={"params.beta": {"values": [9, 1.0]}})
+    code, output = sweep(tmp_path)
+    assert code == 1 and "beta=9: was killed (SIGKILL); the same command resumes it" in output
+    (run,) = find([tmp_path / "study/runs/beta=9"])
+    (run.path / "config.yaml").write_text("params: {beta: 3.0}\n")
+    (run.path / "checkpoints/last.ckpt").touch()
+    code, output = sweep(tmp_path)
+    assert code == 0 and starts(tmp_path)[-1] == ("", "beta=9"), output
+    assert len(find([tmp_path / "study/runs/beta=9"])) == 1
+
+
+def test_several_workers_share_the_cells_and_the_work_of_one_that_is_killed_is_taken_over(tmp_path: Path) -> None:
+    write(tmp_path, parameters={"params.beta": {"values": [round(0.1 * n, 1) for n in range(1, 9)]}})
+    first = start(tmp_path, FAKE_SLEEP="0.3")
+    wait_for(lambda: (tmp_path / "starts").exists())
+    assert first.process.pid is not None
+    os.kill(first.process.pid, signal.SIGKILL)
+    others = [start(tmp_path, FAKE_SLEEP="0.1") for _ in range(3)]
+    assert [worker.wait() for worker in others] == [0, 0, 0]
+    assert "8 of 8 runs finished" in others[-1].output
+    finished = [run for run in find([tmp_path / "study"]) if run.status["state"] == "finished"]
+    assert len(finished) == 8
+    # the run outlived its worker: nobody started it again
+    assert set(names(tmp_path).values()) == {1} and len(names(tmp_path)) == 8
+
+
+def test_a_cell_whose_worker_was_killed_before_it_has_a_folder_is_not_started_again(tmp_path: Path) -> None:
+    write(tmp_path)
+    first = start(tmp_path, FAKE_IMPORTS="2")
+    wait_for(lambda: (tmp_path / "starts").exists())
+    assert first.process.pid is not None
+    os.kill(first.process.pid, signal.SIGKILL)
+    code, output = sweep(tmp_path)
+    assert code == 0 and "3 of 3 runs finished" in output, output
+    assert set(names(tmp_path).values()) == {1} and len(names(tmp_path)) == 3
+
+
+def test_a_lock_of_a_worker_that_was_killed_is_taken_and_that_of_one_that_lives_is_not(tmp_path: Path) -> None:
+    worker, other = Worker(tmp_path / "workers"), Worker(tmp_path / "workers")
+    file = tmp_path / "claims.lock"
+    file.symlink_to(f"{other.name}x")  # nobody's
+    Lock(file, worker).acquire()
+    assert os.readlink(file) == worker.name
+    waits = threading.Thread(target=Lock(file, other).acquire)
+    waits.start()
+    time.sleep(1.5)
+    assert os.readlink(file) == worker.name
+    Lock(file, worker).release()
+    waits.join(10)
+    assert os.readlink(file) == other.name
+    other.close()  # as a death does
+    Lock(file, worker).acquire()
+    worker.close()
+
+
+def test_a_job_whose_worker_died_in_the_queue_does_not_begin(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    made = [sys.executable, "-c", "open('made', 'w').close()"]
+    assert run_here(made, str(tmp_path), str(tmp_path / "log"), str(worker.file)) == 0
+    (tmp_path / "made").unlink()
+    worker.close()
+    assert run_here(made, str(tmp_path), str(tmp_path / "log"), str(worker.file)) < 0
+    elsewhere = tmp_path / "another.machine-1-abc"
+    elsewhere.touch()
+    assert lives(elsewhere)
+    os.utime(elsewhere, (time.time() - 100,) * 2)
+    assert not lives(elsewhere) and not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])  # submitit_local's way to cancel a job, and Ray's
+def test_a_job_that_is_cancelled_lets_its_run_save(tmp_path: Path, number: int) -> None:
+    worker = Worker(tmp_path)
+    run = "import signal, sys, time, pathlib; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(3)));"
+    run += "signal.signal(signal.SIGINT, signal.SIG_IGN); pathlib.Path('runs').touch(); time.sleep(60)"
+    given = ([sys.executable, "-c", run], str(tmp_path), str(tmp_path / "log"), str(worker.file), True)
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += f"from frame.sweeps.handles import run_here; raise SystemExit(run_here(*{given}))"
+    job = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(CLONE)})
+    wait_for(lambda: (tmp_path / "runs").exists())
+    job.send_signal(number)
+    assert job.wait(30) == 3 and (tmp_path / "log").read_text() == ""
+    worker.close()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.5])
+def test_ctrl_c_in_a_terminal_while_the_first_run_loads_is_one_line(tmp_path: Path, seconds: float) -> None:
+    """The terminal sends it to all that we have started."""
+    write(tmp_path, program="train.py")
+    words = ["sweep", "sweep.yml", "folder=study", f"--config-dir={OWN / 'config'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+         f"from frame.__main__ import main; raise SystemExit(main({words}))"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(CLONE)}, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline().startswith("study ")
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)  # until the last process has closed it
+    assert process.returncode == 130
+    assert errors == "frame: stopped; the same command goes on from here\n"
+    assert not list((tmp_path / "study").glob("runs/*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_saves_the_runs_and_the_same_command_resumes_them(tmp_path: Path, number: int) -> None:
+    write(tmp_path)
+    process = start(tmp_path, "jobs=2", FAKE_SLEEP="0.5")
+    wait_for(lambda: (tmp_path / "starts").exists() and len(starts(tmp_path)) == 2)
+    wait_for(lambda: all(run.records for run in find([tmp_path / "study"])))
+    assert process.process.pid is not None
+    os.kill(process.process.pid, number)
+    assert process.wait() == 130
+    assert "the same command goes on from here" in process.output
+    assert {run.status["state"] for run in find([tmp_path / "study"])} == {"stopped"}
+    code, output = sweep(tmp_path)
+    assert code == 0, output
+    assert sum(bool(resumed) for _, resumed in starts(tmp_path)) == 2 and len(find([tmp_path / "study"])) == 3
+
+
+def test_runs_that_fall_behind_are_ended_early_and_not_run_again(tmp_path: Path) -> None:
+    ends = {"type": "hyperband", "min_iter": 2, "eta": 2}
+    write(tmp_path, early_terminate=ends, parameters={"params.beta": {"values": [1.0, 4.0]}})
+    code, output = sweep(tmp_path, FAKE_SLEEP="0.4")
+    assert code == 0, output
+    assert "beta=4.0" in output and "ended early by Hyperband after 2 measurements" in output
+    (run,) = find([tmp_path / "study/runs/beta=4.0"])
+    assert run.status["state"] == "ended early" and 2 <= len(run.records) < 5
+    sweep(tmp_path)
+    assert len(starts(tmp_path)) == 2
+
+
+def test_random_search_ends_at_its_cap_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    write(tmp_path, method="random", parameters={"params.beta": {"min": 0.1, "max": 2.0}})
+    sweep(tmp_path, "run_cap=2", "seeds=2")
+    drawn = list(names(tmp_path))
+    code, output = sweep(tmp_path, "run_cap=4", "seeds=2", "jobs=2")
+    assert code == 0 and "8 of 8 runs finished" in output
+    assert len(names(tmp_path)) == 8 and list(names(tmp_path))[:4] == drawn and set(names(tmp_path).values()) == {1}
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other", method="random", parameters={"params.beta": {"min": 0.1, "max": 2.0}})
+    sweep(tmp_path / "other", "run_cap=4", "seeds=2")
+    assert set(names(tmp_path / "other")) == set(names(tmp_path))  # the same points anywhere
+
+
+def test_bayes_comes_closer_than_random_search(tmp_path: Path) -> None:
+    wide = {"params.beta": {"distribution": "log_uniform_values", "min": 1e-3, "max": 1e3}}
+    found = {}
+    for method in ("random", "bayes"):
+        (tmp_path / method).mkdir()
+        write(tmp_path / method, method=method, parameters=wide)
+        code, output = sweep(tmp_path / method, "run_cap=30", "jobs=2")
+        assert code == 0 and "30 of 30 runs finished" in output, output
+        values = [run.records[-1]["value"] for run in find([tmp_path / method / "study"])]
+        found[method] = sorted(values)[-10:][0]  # the tenth best: a lucky draw is no search
+    assert found["bayes"] > found["random"]
+
+
+def test_what_has_changed_since_is_named_and_run_again_when_asked(tmp_path: Path) -> None:
+    write(tmp_path, parameters={"params.beta": {"values": [1.0]}})
+    sweep(tmp_path)
+    run = find([tmp_path / "study"])[0]
+    from frame.composition.compose import compose, use_own_folder
+
+    use_own_folder(OWN / "config")
+    words = yaml.safe_load((run.path / "overrides.yaml").read_text())
+    config = compose(words)
+    run.describe(stored(config, resolved(config)), words)
+    code, output = sweep(tmp_path)
+    assert "would differ" not in output, output
+    config.params.lr = 0.25
+    run.describe(stored(config, resolved(config)), [*words, "params.lr=0.25"])
+    code, output = sweep(tmp_path)
+    assert "1 finished runs would differ today, and are kept; again=true runs them again" in output
+    assert "beta=1.0: params.lr 0.25, now 0.001" in output and len(starts(tmp_path)) == 1
+    version = run.path / "code.json"
+    version.write_text(version.read_text().replace(run.code["sources"], "0" * 16))
+    code, output = sweep(tmp_path, "again=true")
+    assert "now 0.001, the code" in output and len(starts(tmp_path)) == 2
+    code, output = sweep(tmp_path, "again=true")
+    assert len(find([tmp_path / "study"])) >= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "said"),
+    [
+        ({"parameters": {"params.beta": {"distribution": "log"}, "x": {"value": 1}}}, (), "no distribution 'log'"),
+        ({"parameters": {"params.bta": {"values": [1]}}}, (), "no key 'params.bta'"),
+        ({"metric": {"name": "ELBO/Valid"}}, (), "metric: no evaluation of this experiment 'ELBO/Valid'"),
+        ({"program": "mine.py"}, (), "program: there is no mine.py"),
+        ({}, ("jobs=0",), "jobs=0: write a whole number"),
+        ({}, ("launcher=slurm",), "no launcher 'slurm'"),
+        ({}, ("params.zdim=3",), "no key 'params.zdim'"),
+        ({}, ("retry=maybe",), "no retry 'maybe'"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_started(
+    changes: dict[str, Any], words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    write(tmp_path, **changes)
+    code, output = sweep(tmp_path, *words)
+    assert code == 2 and said in output, output
+    assert output.startswith("frame: ") and output.count("\n") == 1
+    assert not (tmp_path / "starts").exists()
+
+
+def test_a_study_folder_goes_on_by_itself_and_its_goal_stays(tmp_path: Path) -> None:
+    write(tmp_path)
+    sweep(tmp_path)
+    process = Process(
+        ["sweep", "study", "seeds=1", "--config-dir", str(OWN / "config")],
+        tmp_path,
+        FAKE_STARTS=str(tmp_path / "starts"),
+    )
+    assert process.wait() == 0, process.output
+    assert len(starts(tmp_path)) == 6
+    write(tmp_path, metric={"name": "ELBO/Validation", "goal": "minimize"})
+    code, output = sweep(tmp_path)
+    assert code == 2 and "wants to maximize: set another folder" in output
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("launcher=submitit_local", "launcher.timeout_min=5"), ("launcher=ray", "launcher.num_cpus=1")]
+)
+def test_real_training_here_and_on_clusters_of_this_machine(tmp_path: Path, words: tuple[str, ...]) -> None:
+    if "launcher=ray" in words:
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    write(tmp_path, program="train.py", parameters={"params.beta": {"values": [0.5, 1.0]}})
+    process = start(tmp_path, "jobs=2", "train_for='20 iterations'", *words)
+    assert process.wait(180) == 0, process.output
+    runs = find([tmp_path / "study"])
+    assert [run.status["state"] for run in runs] == ["finished"] * 2
+    assert [run.config.params.beta for run in runs] == [0.5, 1.0]
+    assert all(isinstance(run, RunFolder) and run.records[-1]["iteration"] == 20 for run in runs)
+
+
+def test_a_terminal_shows_how_far_the_study_is(tmp_path: Path) -> None:
+    write(tmp_path)
+    main, terminal = pty.openpty()
+    words = ["sweep", "sweep.yml", "folder=study", "jobs=2", f"--config-dir={OWN / 'config'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from frame.commands.main import main; raise SystemExit(main({words}))"],
+        cwd=tmp_path,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "FAKE_STARTS": str(tmp_path / "starts"), "FAKE_SLEEP": "0.4", "PYTHONPATH": str(CLONE)},
+    )
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone when the command is
+        while part := os.read(main, 4096):
+            shown += part
+    os.close(main)
+    assert process.wait() == 0, shown.decode()
+    lines = [line.strip() for line in re.split(r"[\r\n]+", shown.decode()) if line.strip()]
+    assert any(re.match(r"0/3 · 2 running · .*beta=0.5 starts", line) for line in lines), lines
+    assert any(re.match(r"2/3 · 1 running · about \d+ s left · best -0.2", line) for line in lines), lines
+    assert lines[-1].startswith("runs     frame list")

@@ -1,0 +1,151 @@
+"""Two processes on the CPU: shards do not overlap, clocks are rank 0's, nothing hangs, the ranks end equal."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from frame.callbacks.checkpoints import read
+from tests.processes import OWN, only_run, train
+
+ROOT = Path(__file__).parents[2]
+TWO = ["device.gpus=0", "+trainer.devices=2", "+trainer.strategy=ddp"]
+
+
+def launch(
+    words: list[str], cwd: Path, launcher: tuple[str, ...] = (sys.executable,), **environment: str
+) -> tuple[int, str]:
+    # a hung rank survives SIGTERM: timeout -k kills the launcher, and the process group dies with it
+    command = ["timeout", "-k", "5", "100", *launcher, str(ROOT / "train.py")]
+    command += ["--config-dir", str(OWN / "config"), *words]
+    clean = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_PORT")}
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env={**clean, "OMP_NUM_THREADS": "1", **environment}
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def witnesses(file: Path) -> tuple[list[str], list[float], list[list[int]]]:
+    lines = [Path(f"{file}.{rank}").read_text().splitlines() for rank in (0, 1)]
+    return [x[0] for x in lines], [float(x[1]) for x in lines], [[int(i) for i in x[2].split()] for x in lines]
+
+
+SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("duel", "pair", "codes")]
+
+
+@pytest.mark.parametrize("experiment", ["tiny", *SLOWLY])
+def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
+    witness = f"+callbacks.witness={{_target_: toys.Witness, file: {tmp_path / 'witness'}}}"
+    score = (
+        "+callbacks.score={_target_: frame.callbacks.EvaluationCallback, name: Score, evaluate_every: 0.2 seconds,"
+        " evaluator: {_target_: toys.Scripted, values: [1, 2]}}"
+    )
+    stop = "+callbacks.stop={_target_: frame.callbacks.EarlyStopping, monitor: Score, patience: 500}"
+    plateau = "+callbacks.plateau={_target_: frame.callbacks.ReduceOnPlateau, monitor: Score, patience: 1, factor: 0.9}"
+    words = [f"experiment={experiment}", *TWO, witness, score, stop, "checkpoint.best=Score"]
+    words += [plateau] if experiment != "pair" else []  # it has a schedule, which would contradict
+    words += ["train_for=3 epochs", "optimization.average=0.9"]
+    code, output = launch(words, tmp_path)
+    assert code == 0, output
+    run = only_run(tmp_path)  # one folder
+    hashes, seconds, rows = witnesses(tmp_path / "witness")
+    assert hashes[0] == hashes[1]
+    assert seconds[0] == seconds[1] > 0
+    # 1,297 rows: each rank 648 an epoch in 11 batches of 64, the last of 8
+    assert len(rows[0]) == len(rows[1]) == 3 * 648
+    for epoch in range(3):
+        first, second = (set(r[epoch * 648 : (epoch + 1) * 648]) for r in rows)
+        assert not first & second and len(first | second) == 1296
+    counters = read(run / "checkpoints" / "last.ckpt")["counters"]
+    assert counters["iterations"] == 33 and counters["epochs"] == 3 and counters["samples"] == 3 * 1296
+
+
+CLASSIFIER = (
+    "{{_target_: frame.models.Classifier.Classifier,"
+    " predictor: {{_target_: frame.architectures.digits.Predictor, z_dim: 8}},"
+    " encoder: {{_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [{}]}}}}"
+)
+# models without noise of their own (no sampling of z, no dropout): a gradient is the mean over all rows
+NOISELESS = {
+    "batch": ["+architectures.encoder={_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [32]}"]
+    + ["+architectures.predictor={_target_: frame.architectures.digits.Predictor, z_dim: 8}", "model=Classifier"],
+    "joint": ["model=Joint", f"model.models={{a: {CLASSIFIER.format(8)}, b: {CLASSIFIER.format(32)}}}"],
+    "adversarial": ["model=Contest", "+params.adversary_lr=0.1", "+params.n_adversary_steps=2"]
+    + ["+params.adam_betas=[0.9, 0.999]", "~optimization.optimizer.betas", "~optimization.adversary_optimizer.betas"]
+    + ["optimization.adversary_optimizer._target_=torch.optim.SGD"],
+}
+
+
+@pytest.mark.parametrize(
+    "procedure", ["batch", *[pytest.param(p, marks=pytest.mark.slow) for p in ("joint", "adversarial")]]
+)
+def of_two_and_of_one(plain: list[str], lr: str, tmp_path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights that two ranks with 32 rows each end with, and those of one process with 64."""
+    two, one = tmp_path / "two", tmp_path / "one"
+    two.mkdir()
+    one.mkdir()
+    plain = [
+        *plain,
+        "train_for=15 iterations",
+    ]  # within one epoch: its ragged last batch may lose a row to equal shares
+    plain += ["optimization.optimizer._target_=torch.optim.SGD"]  # Adam blows rounding up where a gradient is near 0
+    code, output = launch([*plain, f"++params={{lr: {lr}, batch_size: 32}}", *TWO], two)
+    assert code == 0, output
+    code, output = train([*plain, f"++params={{lr: {lr}, batch_size: 64}}"], one)
+    assert code == 0, output
+    ours, theirs = (read(only_run(cwd) / "checkpoints" / "last.ckpt")["model"] for cwd in (two, one))
+    return ours, theirs
+
+
+def test_two_ranks_agree_with_one_process_of_twice_the_batch(tmp_path: Path) -> None:
+    # without noise of its own (no sampling of z, no dropout) a classifier's gradient is the mean over all rows
+    plain = [
+        "model=Classifier",
+        "data=digits",
+        "optimization=batch_ADAM",
+        "logging=csv",
+        "+architectures.encoder={_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [32]}",
+        "+architectures.predictor={_target_: frame.architectures.digits.Predictor, z_dim: 8}",
+    ]
+    ours, theirs = of_two_and_of_one(plain, "0.1", tmp_path)
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_averages_over_a_batch_are_those_of_all_ranks(accumulate: int, tmp_path: Path) -> None:
+    # a codebook moves to the means of the vectors of both ranks, and of all batches of an accumulation
+    plain = ["experiment=codes", "params.revive_below=0", f"optimization.accumulate={accumulate}"]
+    ours, theirs = of_two_and_of_one(plain, "1e-4", tmp_path)
+    assert (theirs["N"] > 1).any()
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_ranks_that_are_started_from_outside_share_one_folder(tmp_path: Path) -> None:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    code, output = launch(["experiment=tiny", *TWO], tmp_path, torchrun)
+    assert code == 0, output
+    assert read(only_run(tmp_path) / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 50
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_two_ranks_resumes(tmp_path: Path) -> None:
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    straight.mkdir()
+    broken.mkdir()
+    code, output = launch(["experiment=tiny", *TWO], straight)
+    assert code == 0, output
+    code, output = launch(["experiment=tiny", *TWO], broken, BREAK="SIGTERM 12")
+    assert code == 143, output
+    run = only_run(broken)
+    code, output = launch([f"resume={run}"], broken)
+    assert code == 0, output
+    ours, theirs = (read(folder / "checkpoints" / "last.ckpt") for folder in (run, only_run(straight)))
+    assert all(torch.equal(ours["model"][k], theirs["model"][k]) for k in theirs["model"])

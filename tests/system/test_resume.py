@@ -1,0 +1,147 @@
+"""Kill it anywhere, go on, and end in the same weights: real processes, real kills."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from frame.callbacks.checkpoints import read
+from tests.processes import only_run, train
+
+EXPERIMENTS = ("tiny", "duel", "pair", "codes")
+QUICK = [*[(name, "SIGKILL 23") for name in EXPERIMENTS[1:]], ("tiny", "SIGKILL 17"), ("tiny", "save 4")]
+# inside an epoch (21 batches), on its last batch, on its first, inside an accumulation, on a checkpoint, in a save
+SLOW = [
+    (experiment, point)
+    for experiment in EXPERIMENTS
+    for point in ("SIGKILL 1", "SIGKILL 5", "SIGKILL 6", "SIGKILL 20", "SIGKILL 21", "SIGKILL 22", "SIGKILL 30")
+    + ("SIGKILL 42", "SIGKILL 43", "SIGKILL 49", "SIGKILL 50", "save 1", "save 2", "save 7", "save 10")
+]
+OPTIONS = ["optimization.accumulate=3", "optimization.average=0.9"]
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    runs = {}
+    for experiment in EXPERIMENTS:
+        cwd = tmp_path_factory.mktemp(experiment)
+        code, output = train([f"experiment={experiment}", *OPTIONS], cwd)
+        assert code == 0, output
+        runs[experiment] = only_run(cwd)
+    return runs
+
+
+def assert_same_end(run: Path, reference: Path) -> None:
+    ours, theirs = (read(folder / "checkpoints" / "last.ckpt") for folder in (run, reference))
+    assert ours["counters"]["iterations"] == 50
+    for key in ("model", "average", "players", "loader"):
+        assert same(ours[key], theirs[key]), key
+    mine, other = (pd.read_csv(folder / "metrics.csv").drop(columns="seconds") for folder in (run, reference))
+    pd.testing.assert_frame_equal(mine, other)
+    assert not list((run / "checkpoints").glob(".*")), "a half-written file was left behind"
+
+
+def kill_and_resume(experiment: str, point: str, cwd: Path, reference: Path) -> None:
+    code, output = train([f"experiment={experiment}", *OPTIONS], cwd, BREAK=point)
+    assert code == -9, output
+    run = only_run(cwd)
+    code, output = train([f"resume={run}"], cwd)
+    assert code == 0, output
+    assert_same_end(run, reference)
+
+
+@pytest.mark.parametrize(("experiment", "point"), QUICK)
+def test_killed_and_resumed_ends_in_the_same_bits(
+    experiment: str, point: str, tmp_path: Path, uninterrupted: dict[str, Path]
+) -> None:
+    kill_and_resume(experiment, point, tmp_path, uninterrupted[experiment])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("experiment", "point"), SLOW)
+def test_killed_anywhere(experiment: str, point: str, tmp_path: Path, uninterrupted: dict[str, Path]) -> None:
+    kill_and_resume(experiment, point, tmp_path, uninterrupted[experiment])
+
+
+def test_killed_between_its_last_step_and_its_end_a_run_only_ends(tmp_path: Path) -> None:
+    ends = []
+    for name in ("killed", "straight"):
+        cwd = tmp_path / name
+        cwd.mkdir()
+        code, output = train(["experiment=tiny"], cwd, BREAK="end" if name == "killed" else "")
+        run = only_run(cwd)
+        if name == "killed":
+            assert code == -9
+            assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 50
+            code, output = train([f"resume={run}"], cwd)
+        assert code == 0, output
+        ends.append(run)
+    assert_same_end(*ends)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_saves_and_stops_on_an_optimizer_step(
+    name: str, tmp_path: Path, uninterrupted: dict[str, Path]
+) -> None:
+    code, output = train(["experiment=tiny", *OPTIONS], tmp_path, BREAK=f"{name} 16")
+    assert code == {"SIGTERM": 143, "SIGINT": 130}[name], output
+    run = only_run(tmp_path)
+    assert '"state": "stopped"' in (run / "status.json").read_text()
+    assert f"resume={run.relative_to(tmp_path)}" in output
+    assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 18  # a multiple of 3
+    code, output = train([f"resume={run}"], tmp_path)
+    assert code == 0, output
+    assert_same_end(run, uninterrupted["tiny"])
+
+
+def test_a_finished_run_says_so_and_can_be_extended(tmp_path: Path) -> None:
+    code, output = train(["experiment=tiny", "train_for=20 iterations"], tmp_path)
+    assert code == 0, output
+    run = only_run(tmp_path)
+    code, output = train([f"resume={run}"], tmp_path)
+    assert code == 0 and "is finished" in output and "Traceback" not in output
+    code, output = train([f"resume={run}", "train_for=50 iterations"], tmp_path)
+    assert code == 0, output
+    straight = tmp_path / "straight"
+    straight.mkdir()
+    code, output = train(["experiment=tiny"], straight)
+    assert code == 0, output
+    ours, theirs = (read(folder / "checkpoints" / "last.ckpt") for folder in (run, only_run(straight)))
+    assert same(ours["model"], theirs["model"]) and same(ours["players"], theirs["players"])
+
+
+def test_a_resumed_run_keeps_its_config(tmp_path: Path) -> None:
+    code, output = train(["experiment=tiny", "train_for=6 iterations"], tmp_path)
+    assert code == 0, output
+    run = only_run(tmp_path)
+    code, output = train([f"resume={run}", "params.lr=1"], tmp_path)
+    assert code == 2 and "params.lr" in output and "Traceback" not in output
+    code, output = train([f"resume={tmp_path}"], tmp_path)
+    assert code == 2 and "no run in" in output
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    from frame.common.errors import UserError
+    from frame.runs.folder import RunFolder
+
+    code, output = train(["experiment=tiny", "train_for=6 iterations"], tmp_path)
+    assert code == 0, output
+    run = RunFolder(only_run(tmp_path))
+    run.lock()
+    code, output = train([f"resume={run.path}", "train_for=10 iterations"], tmp_path)
+    assert code == 2 and "another process is training" in output
+    run.unlock()
+    with pytest.raises(UserError):
+        RunFolder.existing(tmp_path)

@@ -1,0 +1,55 @@
+"""The sweep files that ship: each point composes; the leaderboard's commands at small size."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from frame.composition.compose import compose
+from frame.composition.settings import check_parts
+from frame.sweeps.sweep_file import load
+from tests.processes import Process
+
+CLONE = Path(__file__).parents[2]
+FILES = sorted(
+    [*(CLONE / "sweeps").glob("*.y*ml"), *(CLONE / "studies").glob("*.yml"), *CLONE.glob("benchmarks/pairs/*")]
+)
+
+
+@pytest.mark.parametrize("file", FILES, ids=[f"{file.parent.name}/{file.name}" for file in FILES])
+def test_each_point_composes(file: Path) -> None:
+    sweep = load(file)
+    for point in (
+        list(sweep.points()) if sweep.method == "grid" else [{key: of.at(0.5) for key, of in sweep.parameters.items()}]
+    ):
+        check_parts(compose(sweep.overrides(point)))
+
+
+def test_the_leaderboard_at_small_size(tmp_path: Path) -> None:
+    def frame(*words: str) -> str:
+        process = Process(list(words), tmp_path, PYTHONPATH=str(CLONE))
+        assert process.wait(180) == 0, process.output
+        return process.output
+
+    frame(
+        "sweep",
+        str(CLONE / "studies/leaderboard.yml"),
+        "seeds=2",
+        "jobs=2",
+        "run_cap=2",
+        "folder=board",
+        "train_for='1 epoch'",
+    )
+    frame("evaluate", "board", "evaluation=[linear_probe,nearest_neighbour,few_labels]", "few_labels.n_draws=2")
+    page, pictures = tmp_path / "page.md", tmp_path / "pictures"
+    pictures.mkdir()
+    page.write_text(
+        "before\n<!-- leaderboard: make leaderboard writes this -->\n<!-- end of the leaderboard -->\nafter\n"
+    )
+    board = runpy.run_path(str(CLONE / "studies/leaderboard.py"))
+    for _ in range(2):  # the second time the first table is replaced
+        board["main"](str(tmp_path / "board"), str(page))
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and text.count("| AE | none | none |") == 1
+    assert "| *pixels* |" in text and "over 2 seeds" in text
+    assert (pictures / "leaderboard.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,226 @@
+"""The rules that keep it a house: imports go one way, config/ mirrors frame/, files stay short, start is quick."""
+
+import ast
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+    for file in sorted((ROOT / "frame").rglob("*.py"))
+}
+WORDS = (
+    "frame.common.errors",
+    "frame.common.durations",
+    "frame.common.files",
+    "frame.common.inside",
+    "frame.common.escaping",
+    "frame.common.schedules",
+    "frame.common.output",
+    "frame.runs.checkpoints",
+    "frame.runs.journal",
+    "frame.runs.metrics",
+    "frame.runs.names",
+)  # anybody may use them, and they use only one another
+LOWER = ("models", "architectures", "data", "measures")
+UPPER = ("optimization", "evaluation", "callbacks", "loggers")
+# what a folder may import from beside itself and WORDS
+MAY_IMPORT = {
+    "models": ("frame.data.base", "frame.measures"),
+    "architectures": ("frame.models.base", "frame.measures"),
+    "data": ("frame.measures",),
+    "measures": (),
+    "optimization": ("frame.models.base", "frame.data.base"),
+    "evaluation": ("frame.models.base", "frame.data.base", "frame.measures"),
+    "callbacks": ("frame.models.base", "frame.data.base", "frame.evaluation", "frame.optimization", "frame.loggers"),
+    "loggers": (),
+}
+
+
+def imported(tree: ast.AST, *, lazily: bool = True) -> set[str]:
+    """Modules of frame that a file imports; `lazily`: inside functions too."""
+    found: set[str] = set()
+    nodes = ast.walk(tree) if lazily else ast.iter_child_nodes(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here: one name for one module"
+            # `from frame import checks` imports a module, `from frame.composition.checks import check` a name in one
+            found |= {m if (m := f"{node.module}.{a.name}") in MODULES else str(node.module) for a in node.names}
+    return {name for name in found if name.split(".")[0] == "frame"}
+
+
+def folder_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and (ROOT / "frame" / parts[1]).is_dir() else ""
+
+
+def below(module: str, allowed: tuple[str, ...]) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in allowed)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    uses = imported(ast.parse(MODULES[module].read_text()))
+    folder = folder_of(module)
+    if module in WORDS:
+        assert uses <= set(WORDS)
+    elif folder in MAY_IMPORT:
+        allowed = (*WORDS, f"frame.{folder}", *MAY_IMPORT[folder])
+        assert not {name for name in uses if not below(name, allowed)}, f"{folder}/ may import {allowed}"
+    elif folder:
+        # studies and whatever comes above the engine
+        assert folder not in {*LOWER, *UPPER}
+
+
+def test_no_folder_is_forgotten() -> None:
+    folders = {path.parent.name for path in (ROOT / "frame").glob("*/__init__.py")}
+    assert folders - {"studies"} == set(MAY_IMPORT) == {*LOWER, *UPPER}
+
+
+def test_no_two_modules_import_each_other() -> None:
+    graph = {name: imported(ast.parse(file.read_text()), lazily=False) for name, file in MODULES.items()}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError with the cycle
+
+
+def test_below_the_engine_nobody_imports_it() -> None:
+    engine = {name for name in MODULES if not folder_of(name) and name not in WORDS and name != "frame"}
+    for name, file in MODULES.items():
+        if folder_of(name) in MAY_IMPORT:
+            assert not imported(ast.parse(file.read_text())) & engine, name
+
+
+def methods() -> set[str]:
+    """Names of the classes in models/, base.py left out."""
+    files = [file for file in (ROOT / "frame" / "models").glob("*.py") if file.stem not in ("base", "__init__")]
+    trees = [ast.parse(file.read_text()) for file in files]
+    return {node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def test_procedures_and_evaluations_name_no_method() -> None:
+    names = methods()
+    assert {"VAE", "VIB", "Classifier"} <= names
+    for folder in ("optimization", "evaluation", "callbacks"):
+        for file in (ROOT / "frame" / folder).glob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                named = {
+                    ast.Name: "id",
+                    ast.Attribute: "attr",
+                    ast.Constant: "value",  # getattr(models, "VAE") and type(model).__name__ == "VAE"
+                }.get(type(node))
+                assert named is None or getattr(node, named) not in names, f"{file}, line {node.lineno}"  # type: ignore[attr-defined]
+
+
+# config/ and frame/
+
+FOLDERS = {"model": "models", "data": "data", "optimization": "optimization"}
+CONFIGS = [file for group in FOLDERS for file in sorted((ROOT / "config" / group).glob("*.yaml"))]
+CONFIGS = [file for file in CONFIGS if "_target_" in file.read_text()]
+
+
+def arguments(target: str, given: tuple[str, ...] = ()) -> set[str]:
+    """What a constructor takes, without what frame passes itself."""
+    module, name = target.rsplit(".", 1)
+    return set(inspect.signature(getattr(importlib.import_module(module), name)).parameters) - set(given)
+
+
+def plain(file: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(file.read_text()))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_config_mirrors_the_package(file: Path) -> None:
+    config = plain(file)
+    module, _, _ = config["_target_"].rpartition(".")
+    assert module.rpartition(".")[0] == f"frame.{FOLDERS[file.parent.name]}"
+    # batch_ADAM.yaml is batch.py with Adam
+    assert re.fullmatch(rf"{module.rpartition('.')[2]}(_\w+)?", file.stem)
+    given = ("model",) if file.parent.name == "optimization" else ()
+    keys = set(config) - {"_target_", "defaults"}
+    assert keys == arguments(config["_target_"], given), "YAML keys are the constructor's arguments"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config" / "evaluation").glob("*.yaml")), ids=lambda file: file.stem)
+def test_evaluations_take_what_their_config_says(file: Path) -> None:
+    config = plain(file)
+    module, name = config["_target_"].rsplit(".", 1)
+    assert module.startswith("frame.evaluation.")
+    keys = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    assert list(config)[1:] == list(keys), "YAML keys are the constructor's arguments, in their order"
+    head = " ".join(line[2:] for line in file.read_text().split("_target_")[0].splitlines() if line.startswith("# "))
+    assert re.search(r"\d m?s\b|\d min", head), "the first line says what it measures, its unit, and what it costs"
+
+
+def test_every_evaluation_has_its_config() -> None:
+    targets = {plain(file)["_target_"] for file in (ROOT / "config" / "evaluation").glob("*.yaml")}
+    found = set()
+    for file in (ROOT / "frame" / "evaluation").glob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Evaluation") and node.name != "Evaluation":
+                found.add(f"frame.evaluation.{file.stem}.{node.name}")
+    assert len(found) > 25
+    of_others = {"frame.evaluation.factors.FactorsEvaluation", "frame.evaluation.part.PartEvaluation"}
+    assert found - targets == of_others
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config" / "logging").glob("*.yaml")), ids=lambda file: file.stem)
+def test_loggers_take_what_their_config_says(file: Path) -> None:
+    for logger in (yaml.safe_load(file.read_text()) or {}).values():
+        assert set(logger) - {"_target_"} <= arguments(logger["_target_"], ("folder", "config"))
+
+
+def test_every_method_has_its_config() -> None:
+    files = {f.stem for f in (ROOT / "frame" / "models").glob("*.py")} - {"base", "__init__"}
+    assert files == {f.stem for f in (ROOT / "config" / "model").glob("*.yaml")}
+
+
+def test_files_are_short() -> None:
+    for module, file in MODULES.items():
+        text = file.read_text()
+        length = len(text.splitlines())
+        if module.startswith("frame.models.") and file.stem != "base":
+            assert length <= 120, f"{file}: a method fits on two screens"
+        if length > 300:
+            assert re.search(r"over 300 lines because \w+", text), f"{file}: {length} lines, and no line says why"
+
+
+# The start
+
+HEAVY = ("torch", "lightning", "pytorch_lightning", "wandb", "tensorboard", "sklearn", "matplotlib", "pandas")
+WATCH = f"""
+import atexit, sys
+atexit.register(lambda: print("heavy:", *[m for m in {HEAVY} if m in sys.modules], file=sys.stderr))
+from frame.commands.main import main
+sys.argv[0] = "frame"
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "words, line, answer",
+    [
+        (["train", "--help"], "", "digits_VAE"),
+        (["train", "--cfg", "job", "+experiment=digits_VAE"], "", "_target_: frame.models.VAE.VAE"),
+        (["-sc", "query=bash"], "frame train +experiment=dig", "+experiment=digits_VAE"),
+        (["-sc", "query=bash"], "frame tr", "train"),
+    ],
+    ids=["help", "cfg", "complete", "complete-command"],
+)
+def test_answers_import_nothing_heavy(words: list[str], line: str, answer: str) -> None:
+    environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    command = [sys.executable, "-c", WATCH, *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert answer in done.stdout
+    assert done.stderr.splitlines()[-1].split() == ["heavy:"]
