@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, Uniform
 
-from frame.architectures.distributions import CategoricalLevels, DiscretisedLogistic
 from frame.architectures.layers import mlp, start
 from frame.common.errors import UserError, at_least
-from frame.models.base import ConditionalDistribution, Delta
+from frame.models.base import ConditionalDistribution
+from frame.probability.distributions import CategoricalLevels, Delta, DiscretisedLogistic
 
 
 def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:

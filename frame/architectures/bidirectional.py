@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from frame.architectures.layers import BatchNorm, check_widths
 from frame.common.errors import at_least
-from frame.models.base import ConditionalDistribution, Delta
+from frame.models.base import ConditionalDistribution
+from frame.probability.distributions import Delta
 
 
 class Normalised(nn.Module):

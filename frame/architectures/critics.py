@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from frame.architectures.base import MLPEncoder
 from frame.architectures.convolutional import smallest
 from frame.architectures.layers import batch_normalised, halving, mlp
 from frame.common.errors import at_least
+from frame.probability.estimators import Conditional
 
 
 class MLPCritic(nn.Module):
@@ -37,6 +39,54 @@ class MLPCritic(nn.Module):
         joined = torch.cat([x.flatten(start_dim=1) for x in inputs], dim=-1)
         logits = self.linear(self.hidden(joined)).float()  # float32 also under autocast
         return logits.squeeze(-1) if self.n_out == 1 else logits
+
+
+class JointCritic(MLPCritic):
+    """f(x, y), an MLP on both, side by side: [B, ...] and [B, ...] -> [B].
+
+    Args:
+        n_x, n_y: numbers in a row of each.
+        layers: widths of the hidden layers.
+        activation: after each hidden layer, ReLU by default.
+
+    Raises:
+        UserError: a number or a width is not positive.
+    """
+
+    def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
+        at_least(1, n_x=n_x, n_y=n_y)
+        super().__init__(n_x + n_y, layers, activation)
+
+
+class SeparableCritic(nn.Module):
+    """f(x, y) = g(x) . h(y), two MLPs: all B^2 pairs cost 2 B rows.
+
+    Args:
+        n_x, n_y: numbers in a row of each.
+        layers: widths of the hidden layers of g, and of h.
+        n_embedding: size of g(x) and of h(y).
+        activation: after each hidden layer, ReLU by default.
+
+    Raises:
+        UserError: a number or a width is not positive.
+    """
+
+    def __init__(
+        self, n_x: int, n_y: int, layers: Sequence[int], n_embedding: int = 32, activation: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        at_least(1, n_x=n_x, n_y=n_y, n_embedding=n_embedding)
+        self.g = nn.Sequential(mlp(n_x, layers, activation), nn.Linear([n_x, *layers][-1], n_embedding))
+        self.h = nn.Sequential(mlp(n_y, layers, activation), nn.Linear([n_y, *layers][-1], n_embedding))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return (self.g(x.flatten(1)).float() * self.h(y.flatten(1)).float()).sum(-1)
+
+    def matrix(self, x: Tensor, y: Tensor) -> Tensor:
+        """[B, B]: row i has f(x_i, y_j) for all j."""
+        g, h = self.g(x.flatten(1)).float(), self.h(y.flatten(1)).float()
+        with torch.autocast(x.device.type, enabled=False):  # or the product is bfloat16, and so are losses and e^f
+            return g @ h.T
 
 
 class ConvCritic(nn.Module):
@@ -74,3 +124,20 @@ class ConvCritic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.critic(self.convolutions(2 * x - 1))
         return logits
+
+
+class GaussianConditional(Conditional):
+    """log q(y|x) of N(mu(x), diag(sigma(x)^2)), an MLP.
+
+    Args:
+        n_x, n_y: numbers in a row of each.
+        layers: widths of the hidden layers.
+        activation: after each hidden layer, ReLU by default.
+
+    Raises:
+        UserError: a number or a width is not positive.
+    """
+
+    def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
+        at_least(1, n_x=n_x, n_y=n_y)
+        super().__init__(MLPEncoder((n_x,), n_y, layers, activation))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from frame.architectures.base import MLPDecoder, PictureDistribution
 from frame.architectures.convolutional import ConvDecoder
 from frame.architectures.layers import batch_normalised, he
-from frame.models.base import Delta
+from frame.probability.distributions import Delta
 
 
 class DeterministicPicture(PictureDistribution):

@@ -16,48 +16,7 @@ from frame.architectures.base import DiagonalNormalHead, diagonal_normal
 from frame.architectures.layers import mlp, one_hot
 from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
-
-
-class NormalMixture(Distribution):
-    """Sum over k of w_k N(loc_k, diag(scale_k^2)): batch_shape (), event_shape (z_dim,).
-
-    Args:
-        logits: [K], log w_k up to a constant.
-        loc, scale: [K, z_dim].
-    """
-
-    arg_constraints: dict[str, Any] = {}
-
-    def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
-        self.log_w = logits.log_softmax(-1)
-        self.loc, self.scale = loc, scale
-        super().__init__(event_shape=loc.shape[-1:], validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """z [..., z_dim] -> [...], nats."""
-        # sum over d of ((z - loc) / scale)^2 as matrix products, without the [..., K, z_dim] differences. Its squares
-        # cancel, so it is counted in float64: the products are small beside the networks
-        z, loc, precision = value.double(), self.loc.double(), self.scale.double().pow(-2)  # [..., D], [K, D], [K, D]
-        squares = z.square() @ precision.T - 2 * z @ (loc * precision).T + (loc.square() * precision).sum(-1)
-        log_det = self.scale.log().sum(-1) + 0.5 * self.loc.shape[-1] * math.log(2 * math.pi)
-        # log p(z) = logsumexp over k of log w_k + log N(z | loc_k, scale_k)
-        return (self.log_w - log_det - 0.5 * squares.to(value.dtype)).logsumexp(-1)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.log_w.exp() @ self.loc
-
-    @property
-    def variance(self) -> Tensor:
-        return self.log_w.exp() @ (self.scale.square() + self.loc.square()) - self.mean.square()
-
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        with torch.no_grad():
-            # k by inversion: torch.multinomial cannot be vectorised with the same noise
-            below = torch.rand(math.prod(sample_shape), 1, device=self.loc.device) > self.log_w.exp().cumsum(0)
-            k = below.sum(1).clamp(max=len(self.log_w) - 1)  # [S]
-            z = self.loc[k] + self.scale[k] * torch.randn_like(self.loc[k])
-            return z.view(*sample_shape, *self.event_shape)
+from frame.probability.distributions import NormalMixture
 
 
 class VampPrior(ConditionalDistribution):

@@ -13,7 +13,8 @@ from torch.distributions import Independent
 from frame.architectures import base
 from frame.architectures.layers import check_widths, doubling, halving
 from frame.common.errors import UserError, at_least
-from frame.models.base import ConditionalDistribution, Delta
+from frame.models.base import ConditionalDistribution
+from frame.probability.distributions import Delta
 
 
 class ResidualBlock(nn.Module):

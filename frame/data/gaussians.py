@@ -5,7 +5,7 @@ from torch import Tensor
 
 from frame.common.errors import UserError, at_least
 from frame.data.base import Batch, DataSet, Source
-from frame.measures.information import gaussian_correlation, gaussian_information
+from frame.probability.mutual_information import gaussian_correlation, gaussian_information
 
 
 class Gaussians(DataSet):

@@ -13,7 +13,9 @@ from frame.data.base import DataSet
 from frame.evaluation.base import BoundsLikelihood, Encodes, Evaluation, LogEntry, Scalar, given
 from frame.evaluation.codes import codes_of
 from frame.measures.classifier import fit_classifier
-from frame.measures.information import (
+from frame.measures.statistics import mean_and_standard_error
+from frame.probability.distributions import Delta, rsample
+from frame.probability.mutual_information import (
     classifier_information,
     gaussian_log_probs,
     infonce,
@@ -22,8 +24,6 @@ from frame.measures.information import (
     label_entropy,
     leave_one_out,
 )
-from frame.measures.statistics import mean_and_standard_error
-from frame.models.base import Delta, rsample
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from frame.common.errors import UserError, choices
 from frame.common.files import write_whole
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Encodes, HasFeatures, batches, evaluating, given
-from frame.models.base import rsample
+from frame.probability.distributions import rsample
 
 
 @dataclass(frozen=True)

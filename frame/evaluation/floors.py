@@ -12,8 +12,8 @@ from frame.common.errors import UserError, choices
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import batches, evaluating, seeded
 from frame.evaluation.codes import LAYERS
-from frame.measures.distributions import Delta
 from frame.measures.pca import PCA
+from frame.probability.distributions import Delta
 
 FLOORS = ("pixels", "pca", "untrained")
 Rows = tuple[Tensor, Tensor]  # codes [N, D] and classes [N]

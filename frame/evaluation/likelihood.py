@@ -9,8 +9,8 @@ from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar, WeighsSamples, given
 from frame.evaluation.levels import bits, levels_of
-from frame.measures.likelihood import streamed_iwae_bound
 from frame.measures.statistics import mean_and_standard_error
+from frame.probability.importance import streamed_iwae_bound
 
 ROWS = 1024  # (picture, sample) pairs in one pass through the decoder: small enough for the processor's caches
 

@@ -9,8 +9,8 @@ from torch import nn
 from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, HasPrior, LogEntry, Scalar, given
-from frame.measures.mmd import imq, mmd
 from frame.measures.statistics import mean_and_standard_error
+from frame.probability.divergences import imq, mmd
 
 
 @runtime_checkable

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.models.base import AdversarialModel, ConditionalDistribution, LatentVariableModel, discriminate, rsample
+from frame.models.base import AdversarialModel, ConditionalDistribution, LatentVariableModel, discriminate
+from frame.probability.distributions import rsample
 
 
 class AAE(LatentVariableModel, AdversarialModel):

@@ -13,7 +13,8 @@ from torch.distributions import Distribution, Independent, Normal
 from frame.common.errors import UserError, at_least, choices
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, LatentVariableModel, rsample
+from frame.models.base import ConditionalDistribution, LatentVariableModel
+from frame.probability.distributions import rsample
 
 ESTIMATORS = ("weighted", "stratified")
 

@@ -12,8 +12,8 @@ from frame.models.base import (
     GenerativeAdversarialModel,
     check_z_dim,
     discriminate,
-    rsample,
 )
+from frame.probability.distributions import rsample
 
 
 class BiGAN(GenerativeAdversarialModel, EncoderModel):

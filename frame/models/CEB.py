@@ -9,7 +9,8 @@ from torch import Tensor
 
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, StochasticClassifier, check_z_dim, kl_divergence
+from frame.models.base import ConditionalDistribution, StochasticClassifier, check_z_dim
+from frame.probability.divergences import kl_divergence
 
 
 class CEB(StochasticClassifier):

@@ -9,8 +9,8 @@ from torch import Tensor
 from frame.common.errors import UserError, at_least
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.measures.likelihood import iwae_bound
 from frame.models.base import ConditionalDistribution, LatentVariableModel
+from frame.probability.importance import iwae_bound
 
 
 class CIWAE(LatentVariableModel):

@@ -4,7 +4,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, Delta, EncoderModel, check_z_dim
+from frame.models.base import ConditionalDistribution, EncoderModel, check_z_dim
+from frame.probability.distributions import Delta
 
 
 class Classifier(EncoderModel):

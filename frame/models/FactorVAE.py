@@ -8,14 +8,9 @@ from torch import Tensor, nn
 
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.models.base import (
-    AdversarialModel,
-    ConditionalDistribution,
-    LatentVariableModel,
-    discriminate,
-    kl_divergence,
-    rsample,
-)
+from frame.models.base import AdversarialModel, ConditionalDistribution, LatentVariableModel, discriminate
+from frame.probability.distributions import rsample
+from frame.probability.divergences import kl_divergence
 
 
 class FactorVAE(LatentVariableModel, AdversarialModel):

@@ -10,7 +10,9 @@ from torch.distributions import Distribution
 
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, LatentVariableModel, Model, check_z_dim, kl_divergence, rsample
+from frame.models.base import ConditionalDistribution, LatentVariableModel, Model, check_z_dim
+from frame.probability.distributions import rsample
+from frame.probability.divergences import kl_divergence
 
 
 class HierarchicalVAE(LatentVariableModel):

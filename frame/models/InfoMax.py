@@ -8,13 +8,9 @@ et al. 2019, "Learning deep representations by mutual information estimation and
 from torch import Tensor
 
 from frame.data.base import Batch
-from frame.models.base import (
-    ConditionalDistribution,
-    EncoderModel,
-    InformationEstimator,
-    check_maximised,
-    rsample,
-)
+from frame.models.base import ConditionalDistribution, EncoderModel
+from frame.probability.distributions import rsample
+from frame.probability.estimators import InformationEstimator, check_maximised
 
 
 class InfoMax(EncoderModel):

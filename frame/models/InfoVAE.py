@@ -13,8 +13,9 @@ from torch import Tensor
 from frame.common.errors import UserError, choices
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.measures.mmd import imq, mmd, rbf
-from frame.models.base import ConditionalDistribution, LatentVariableModel, kl_divergence, rsample
+from frame.models.base import ConditionalDistribution, LatentVariableModel
+from frame.probability.distributions import rsample
+from frame.probability.divergences import imq, kl_divergence, mmd, rbf
 
 KERNELS = {"rbf": rbf, "imq": imq}
 

@@ -6,7 +6,8 @@ Poole et al. 2019, "On variational bounds of mutual information" (1905.06922), c
 from torch import Tensor
 
 from frame.data.base import Batch
-from frame.models.base import InformationEstimator, Model, two_views
+from frame.models.base import Model, two_views
+from frame.probability.estimators import InformationEstimator
 
 
 class InformationEstimation(Model):

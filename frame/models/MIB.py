@@ -8,15 +8,10 @@ from torch import Tensor
 
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.models.base import (
-    ConditionalDistribution,
-    EncoderModel,
-    InformationEstimator,
-    check_maximised,
-    kl_divergence,
-    rsample,
-    two_views,
-)
+from frame.models.base import ConditionalDistribution, EncoderModel, two_views
+from frame.probability.distributions import rsample
+from frame.probability.divergences import kl_divergence
+from frame.probability.estimators import InformationEstimator, check_maximised
 
 
 class MIB(EncoderModel):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from frame.common.errors import at_least
 from frame.data.base import Batch
-from frame.measures.likelihood import iwae_bound
 from frame.models.base import ConditionalDistribution, LatentVariableModel
+from frame.probability.importance import iwae_bound
 
 
 class MIWAE(LatentVariableModel):

@@ -7,14 +7,9 @@ Federici et al. 2020 (2002.07017): their multi-view information bottleneck witho
 from torch import Tensor
 
 from frame.data.base import Batch
-from frame.models.base import (
-    ConditionalDistribution,
-    EncoderModel,
-    InformationEstimator,
-    check_maximised,
-    rsample,
-    two_views,
-)
+from frame.models.base import ConditionalDistribution, EncoderModel, two_views
+from frame.probability.distributions import rsample
+from frame.probability.estimators import InformationEstimator, check_maximised
 
 
 class MVInfoMax(EncoderModel):

@@ -11,8 +11,8 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 from frame.common.errors import UserError
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.measures.information import mixture_information
 from frame.models.base import ConditionalDistribution, StochasticClassifier
+from frame.probability.mutual_information import mixture_information
 
 
 class NonlinearIB(StochasticClassifier):

@@ -13,8 +13,9 @@ from torch.func import functional_call
 
 from frame.common.errors import at_least
 from frame.data.base import Batch
-from frame.measures.likelihood import iwae_bound
-from frame.models.base import ConditionalDistribution, LatentVariableModel, rsample
+from frame.models.base import ConditionalDistribution, LatentVariableModel
+from frame.probability.distributions import rsample
+from frame.probability.importance import iwae_bound
 
 
 class PIWAE(LatentVariableModel):

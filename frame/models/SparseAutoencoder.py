@@ -12,7 +12,8 @@ from torch.distributions import Distribution
 from frame.common.errors import UserError, at_least
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.models.base import Delta, Model, sum_over_ranks
+from frame.models.base import Model, sum_over_ranks
+from frame.probability.distributions import Delta
 
 
 class SparseAutoencoder(Model):

@@ -13,9 +13,8 @@ from torch.distributions import Distribution
 
 from frame.common.errors import UserError, at_least
 from frame.data.base import Batch
-from frame.measures.distributions import Delta as Delta
-from frame.measures.distributions import kl_divergence as kl_divergence
-from frame.measures.distributions import rsample as rsample
+from frame.probability.distributions import Delta, rsample
+from frame.probability.divergences import kl_divergence
 
 
 class Model(nn.Module):
@@ -110,30 +109,6 @@ class EncoderModel(Model):
     def features(self, x: Tensor, *given: Tensor) -> Tensor:
         """The encoder's layer before its output, [B, n]."""
         return features(self.encoder, x, *given)
-
-
-class InformationEstimator(nn.Module):
-    """An estimate of the mutual information of paired rows, with the critic that it needs."""
-
-    # 'lower', 'upper' or 'neither', in expectation: 'lower' holds for any critic, 'upper' for the true q(y|x)
-    bound: str
-
-    def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """x [B, D1], y [B, D2] -> 'information' in nats, and 'loss', whose descent fits the estimator."""
-        raise NotImplementedError
-
-    def limit(self, n: int) -> float:
-        """What no estimate from n rows exceeds, in nats."""
-        return math.inf
-
-
-def check_maximised(estimator: InformationEstimator) -> None:
-    """Raises UserError where an estimator is to be maximised that bounds the information from above."""
-    if estimator.bound == "upper":
-        raise UserError(
-            f"estimator: {type(estimator).__name__} is an upper bound, and maximising it says nothing of the "
-            "information: take a lower bound, such as frame.architectures.information.JSD"
-        )
 
 
 def two_views(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from frame.architectures import MNIST, digits
 from frame.architectures.layers import he
-from frame.models.base import Delta
+from frame.probability.distributions import Delta
 
 GENERATORS = [
     (digits.Generator(3, [16, 16]), (1, 8, 8)),

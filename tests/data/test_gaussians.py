@@ -11,7 +11,7 @@ from frame.data.base import whole_batch
 from frame.data.gaussians import Gaussians
 from frame.data.loader import Loader
 from frame.evaluation.information import InformationEvaluation
-from tests.architectures.test_information import Best
+from tests.probability.test_estimators import Best
 
 
 def test_moments_are_those_of_correlated_standard_normal_numbers() -> None:

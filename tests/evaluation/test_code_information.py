@@ -11,7 +11,8 @@ from frame.common.errors import NoNumber, TooFew
 from frame.data.digits import Digits
 from frame.evaluation.base import LogEntry, evaluating
 from frame.evaluation.code_information import CodeInformationEvaluation, LabelInformationEvaluation
-from frame.models.base import Delta, Model
+from frame.models.base import Model
+from frame.probability.distributions import Delta
 
 
 class Noisy(Model):

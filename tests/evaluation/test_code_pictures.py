@@ -26,7 +26,7 @@ from frame.evaluation.pictures import GAP
 from frame.evaluation.scatter import PCAScatterEvaluation, UMAPScatterEvaluation
 from frame.evaluation.traversals import LatentTraversalEvaluation
 from frame.loggers.base import pixels
-from frame.models.base import Delta
+from frame.probability.distributions import Delta
 from tests.evaluation.test_generation_evaluation import Unlabelled
 
 DIGITS = Digits()

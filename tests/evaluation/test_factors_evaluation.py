@@ -11,7 +11,8 @@ from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
 from frame.engine.dry_run import Head
 from frame.evaluation.base import Evaluation, evaluating
-from frame.models.base import Delta, Model
+from frame.models.base import Model
+from frame.probability.distributions import Delta
 
 NAMES = ("mig", "modularity", "sap", "dci", "factor_vae_score", "beta_vae_score")
 

@@ -11,7 +11,8 @@ from frame.data.views import Views
 from frame.evaluation.base import evaluating
 from frame.evaluation.geometry import GeometryEvaluation
 from frame.measures.geometry import dead_units, rankme, uniformity
-from frame.models.base import Delta, Model
+from frame.models.base import Model
+from frame.probability.distributions import Delta
 
 
 class Pixels(Model):

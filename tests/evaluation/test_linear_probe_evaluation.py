@@ -13,7 +13,7 @@ from frame.data.memory import InMemory
 from frame.evaluation.base import LogEntry
 from frame.evaluation.confusion import confusion_figure
 from frame.evaluation.linear_probe import LinearProbeEvaluation, SGDProbeEvaluation
-from frame.measures.distributions import Delta
+from frame.probability.distributions import Delta
 
 SIZES = {"train": 90, "valid": 45, "test": 60}
 

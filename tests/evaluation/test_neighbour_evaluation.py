@@ -21,8 +21,8 @@ from frame.evaluation.neighbours import NeighbourEvaluation
 from frame.measures.neighbours import nearest_neighbour_accuracy
 from frame.measures.pca import PCA
 from frame.models.AE import AE
-from frame.models.base import Delta
 from frame.models.Classifier import Classifier
+from frame.probability.distributions import Delta
 from tests.models.test_every_model import USED, build
 
 DIGITS = Digits()

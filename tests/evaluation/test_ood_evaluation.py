@@ -14,7 +14,7 @@ from frame.data.digits import Digits
 from frame.data.memory import InMemory
 from frame.evaluation.changed import Changed, fitted
 from frame.evaluation.ood import OODEvaluation
-from frame.measures.distributions import Delta
+from frame.probability.distributions import Delta
 
 
 class Halves(DataSet):

@@ -12,8 +12,8 @@ from frame.common.errors import UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.evaluation.base import evaluating
 from frame.evaluation.prior_match import PriorMatchEvaluation
-from frame.measures.mmd import imq, mmd
-from frame.models.base import Delta
+from frame.probability.distributions import Delta
+from frame.probability.divergences import imq, mmd
 
 
 class Gaussians(DataSet):

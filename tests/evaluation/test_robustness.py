@@ -13,7 +13,7 @@ from frame.data.augment import Drop, Noise
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
 from frame.evaluation.robustness import RobustnessEvaluation
-from frame.measures.distributions import Delta
+from frame.probability.distributions import Delta
 
 
 class Sides(DataSet):

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 from frame.common.errors import UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.evaluation.sparsity import SparsityEvaluation
-from frame.models.base import Delta
+from frame.probability.distributions import Delta
 
 CODES = torch.tensor([[1.0, 0, 0, 0, 0], [2, -1, 0, 0, 0], [0, 3, 0, 0.5, 0], [0, 0, 0, 0, 0]])
 

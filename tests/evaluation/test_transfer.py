@@ -11,7 +11,7 @@ from frame.data.digits import Digits
 from frame.data.memory import InMemory
 from frame.evaluation.linear_probe import LinearProbeEvaluation
 from frame.evaluation.transfer import TransferEvaluation
-from frame.measures.distributions import Delta
+from frame.probability.distributions import Delta
 
 
 class Noise(DataSet):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from frame.measures.likelihood import active_units, iwae_bound, streamed_iwae_bound
+from frame.measures.likelihood import active_units
+from frame.probability.importance import iwae_bound, streamed_iwae_bound
 
 
 def test_iwae_bound_is_the_log_of_the_mean_weight() -> None:

@@ -11,8 +11,9 @@ from torch.distributions import Independent
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
 from frame.common.errors import UserError
-from frame.models.base import ConditionalDistribution, Delta
+from frame.models.base import ConditionalDistribution
 from frame.models.BetaTCVAE import BetaTCVAE
+from frame.probability.distributions import Delta
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 

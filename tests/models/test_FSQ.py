@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from frame.architectures.base import MLPDecoder
 from frame.common.errors import UserError
-from frame.models.base import ConditionalDistribution, Delta
+from frame.models.base import ConditionalDistribution
 from frame.models.FSQ import FSQ
+from frame.probability.distributions import Delta
 
 LEVELS = [[2, 3], [4, 5], [8, 6, 5], [7], [3, 3, 2, 2]]
 

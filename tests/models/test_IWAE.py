@@ -11,12 +11,12 @@ from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, Reconstructs, Samples, WeighsSamples
-from frame.measures.likelihood import iwae_bound
 from frame.models.base import LatentVariableModel
 from frame.models.CIWAE import CIWAE
 from frame.models.IWAE import IWAE
 from frame.models.MIWAE import MIWAE
 from frame.models.PIWAE import PIWAE
+from frame.probability.importance import iwae_bound
 from tests.models.test_VAE import LinearDecoder, TruePosterior, linear_vae, log_p
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))

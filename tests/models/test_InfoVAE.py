@@ -11,10 +11,10 @@ from frame.architectures.base import DiagonalNormal
 from frame.architectures.priors import MixturePrior
 from frame.common.errors import UserError
 from frame.common.schedules import Linear
-from frame.measures.mmd import imq, mmd, rbf
-from frame.models.base import rsample
 from frame.models.InfoVAE import InfoVAE
 from frame.models.VAE import VAE
+from frame.probability.distributions import rsample
+from frame.probability.divergences import imq, mmd, rbf
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 

@@ -10,18 +10,19 @@ from torch.distributions import Independent
 
 from frame.architectures import digits
 from frame.architectures.base import diagonal_normal
-from frame.architectures.information import CLUB, JSD, GaussianConditional, InfoNCE, JointCritic
+from frame.architectures.critics import GaussianConditional, JointCritic
 from frame.common.errors import UserError
 from frame.common.schedules import Exponential
 from frame.composition.compose import compose
 from frame.composition.instantiate import build
 from frame.composition.stored import resolved
 from frame.evaluation.base import BoundsLikelihood, Encodes, HasFeatures
-from frame.models.base import ConditionalDistribution, InformationEstimator, Model
+from frame.models.base import ConditionalDistribution, Model
 from frame.models.InfoMax import InfoMax
 from frame.models.InformationEstimation import InformationEstimation
 from frame.models.MIB import MIB
 from frame.models.MVInfoMax import MVInfoMax
+from frame.probability.estimators import CLUB, JSD, InfoNCE, InformationEstimator
 
 X, V1, V2 = torch.rand(3, 6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 BATCH = {"x": X, "views": [V1, V2]}

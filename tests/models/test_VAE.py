@@ -9,8 +9,10 @@ from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, diagonal_normal
 from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, Reconstructs, Samples
-from frame.models.base import ConditionalDistribution, kl_divergence, rsample
+from frame.models.base import ConditionalDistribution
 from frame.models.VAE import VAE
+from frame.probability.distributions import rsample
+from frame.probability.divergences import kl_divergence
 
 
 class LinearDecoder(ConditionalDistribution):

@@ -12,9 +12,10 @@ from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.evaluation.base import BoundsLikelihood, Encodes, HasFeatures, Reconstructs
 from frame.evaluation.codebook import Quantises
-from frame.models.base import ConditionalDistribution, Delta, straight_through
+from frame.models.base import ConditionalDistribution, straight_through
 from frame.models.FSQ import FSQ
 from frame.models.VQVAE import VQVAE
+from frame.probability.distributions import Delta
 
 SHAPES = {"flat": (), "row": (5,), "map": (2, 3)}
 K, D = 7, 4

@@ -13,11 +13,12 @@ from frame.architectures.priors import ClassNormal
 from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.evaluation.base import BoundsLikelihood, Encodes, Predicts
-from frame.measures.information import mixture_information
-from frame.models.base import ConditionalDistribution, Delta
+from frame.models.base import ConditionalDistribution
 from frame.models.CEB import CEB
 from frame.models.NonlinearIB import NonlinearIB, pairwise_kl
 from frame.models.VIB import VIB
+from frame.probability.distributions import Delta
+from frame.probability.mutual_information import mixture_information
 
 BATCH: Batch = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), "y": torch.arange(6) % 3}
 

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, LatentVariableModel, kl_divergence, rsample
+from frame.models.base import ConditionalDistribution, LatentVariableModel
+from frame.probability.distributions import rsample
+from frame.probability.divergences import kl_divergence
 
 
 class Mine(LatentVariableModel):

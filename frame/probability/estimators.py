@@ -1,71 +1,43 @@
-"""Estimators of mutual information, each with its critic, and critics of pairs.
+"""Estimators of mutual information, each with its critic.
 
 Scores of pairs that do not belong together come from the batch itself: `pairs: all` scores each x with each other y
 (B^2 rows through a joint critic), `pairs: rolled` each y with the x of the row before (B rows).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from frame.architectures.base import MLPEncoder
-from frame.architectures.critics import MLPCritic
-from frame.architectures.layers import mlp
-from frame.common.errors import UserError, at_least, choices
-from frame.measures import information
-from frame.models.base import ConditionalDistribution, InformationEstimator
+from frame.common.errors import UserError, choices
+from frame.probability import mutual_information as information
 
 PAIRS = ("all", "rolled")
 
 
-class JointCritic(MLPCritic):
-    """f(x, y), an MLP on both, side by side: [B, ...] and [B, ...] -> [B].
+class InformationEstimator(nn.Module):
+    """An estimate of the mutual information of paired rows, with the critic that it needs."""
 
-    Args:
-        n_x, n_y: numbers in a row of each.
-        layers: widths of the hidden layers.
-        activation: after each hidden layer, ReLU by default.
+    # 'lower', 'upper' or 'neither', in expectation: 'lower' holds for any critic, 'upper' for the true q(y|x)
+    bound: str
 
-    Raises:
-        UserError: a number or a width is not positive.
-    """
+    def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """x [B, D1], y [B, D2] -> 'information' in nats, and 'loss', whose descent fits the estimator."""
+        raise NotImplementedError
 
-    def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
-        at_least(1, n_x=n_x, n_y=n_y)
-        super().__init__(n_x + n_y, layers, activation)
+    def limit(self, n: int) -> float:
+        """What no estimate from n rows exceeds, in nats."""
+        return math.inf
 
 
-class SeparableCritic(nn.Module):
-    """f(x, y) = g(x) . h(y), two MLPs: all B^2 pairs cost 2 B rows.
-
-    Args:
-        n_x, n_y: numbers in a row of each.
-        layers: widths of the hidden layers of g, and of h.
-        n_embedding: size of g(x) and of h(y).
-        activation: after each hidden layer, ReLU by default.
-
-    Raises:
-        UserError: a number or a width is not positive.
-    """
-
-    def __init__(
-        self, n_x: int, n_y: int, layers: Sequence[int], n_embedding: int = 32, activation: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        at_least(1, n_x=n_x, n_y=n_y, n_embedding=n_embedding)
-        self.g = nn.Sequential(mlp(n_x, layers, activation), nn.Linear([n_x, *layers][-1], n_embedding))
-        self.h = nn.Sequential(mlp(n_y, layers, activation), nn.Linear([n_y, *layers][-1], n_embedding))
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return (self.g(x.flatten(1)).float() * self.h(y.flatten(1)).float()).sum(-1)
-
-    def matrix(self, x: Tensor, y: Tensor) -> Tensor:
-        """[B, B]: row i has f(x_i, y_j) for all j."""
-        g, h = self.g(x.flatten(1)).float(), self.h(y.flatten(1)).float()
-        with torch.autocast(x.device.type, enabled=False):  # or the product is bfloat16, and so are losses and e^f
-            return g @ h.T
+def check_maximised(estimator: InformationEstimator) -> None:
+    """Raises UserError where an estimator is to be maximised that bounds the information from above."""
+    if estimator.bound == "upper":
+        raise UserError(
+            f"estimator: {type(estimator).__name__} is an upper bound, and maximising it says nothing of the "
+            "information: take a lower bound, such as frame.probability.estimators.JSD"
+        )
 
 
 def score_matrix(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -115,7 +87,7 @@ class FromScores(InformationEstimator):
 
 
 class InfoNCE(InformationEstimator):
-    """Which y of the batch belongs to x; see `frame.measures.information.infonce`. At most log B nats.
+    """Which y of the batch belongs to x; see `mutual_information.infonce`. At most log B nats.
 
     Args:
         critic: f(x, y), [B, ...] and [B, ...] -> [B]; it scores all pairs.
@@ -136,7 +108,7 @@ class InfoNCE(InformationEstimator):
 
 
 class NWJ(FromScores):
-    """The f-GAN bound on KL; see `frame.measures.information.nwj`. Varies as e^I does.
+    """The f-GAN bound on KL; see `mutual_information.nwj`. Varies as e^I does.
 
     The critic is taken as f - 1, so that it is the log density ratio here as in the other estimators.
     """
@@ -149,7 +121,7 @@ class NWJ(FromScores):
 
 
 class JSD(FromScores):
-    """The critic is fitted by `frame.measures.information.jsd`, which is steady; the information is NWJ's of 1 + f.
+    """The critic is fitted by `mutual_information.jsd`, which is steady; the information is NWJ's of 1 + f.
 
     Source: Hjelm et al. 2019 (1808.06670), eq. 4; its critic in NWJ's bound: Poole et al. 2019 (1905.06922).
     """
@@ -233,7 +205,7 @@ class Conditional(nn.Module):
         q: q(y|x), a distribution of y [B, n_y].
     """
 
-    def __init__(self, q: ConditionalDistribution) -> None:
+    def __init__(self, q: nn.Module) -> None:
         super().__init__()
         self.q = q
 
@@ -243,23 +215,6 @@ class Conditional(nn.Module):
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """[B, B]: row i has log q(y_j|x_i) for all j."""
         return self.q(x).log_prob(y.unsqueeze(1)).T
-
-
-class GaussianConditional(Conditional):
-    """The same of q(y|x) = N(mu(x), diag(sigma(x)^2)), an MLP.
-
-    Args:
-        n_x, n_y: numbers in a row of each.
-        layers: widths of the hidden layers.
-        activation: after each hidden layer, ReLU by default.
-
-    Raises:
-        UserError: a number or a width is not positive.
-    """
-
-    def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
-        at_least(1, n_x=n_x, n_y=n_y)
-        super().__init__(MLPEncoder((n_x,), n_y, layers, activation))
 
 
 class CLUB(FromScores):

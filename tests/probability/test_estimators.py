@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import information as parts
+from frame.architectures import critics
 from frame.architectures.base import MLPEncoder
 from frame.common.errors import UserError
-from frame.measures import information as info
-from frame.models.base import InformationEstimator
+from frame.probability import estimators as parts
+from frame.probability import mutual_information as info
+from frame.probability.estimators import InformationEstimator
 
 ESTIMATORS: dict[str, type[InformationEstimator]] = {
     name: found
@@ -31,9 +32,9 @@ BOUNDS = {
 X, Y = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
 
 
-def critic(n: int = 3) -> parts.JointCritic:
+def critic(n: int = 3) -> critics.JointCritic:
     torch.manual_seed(0)
-    return parts.JointCritic(n, n, [8])
+    return critics.JointCritic(n, n, [8])
 
 
 class Best(nn.Module):
@@ -66,8 +67,8 @@ def test_all_six_are_labelled() -> None:
     "make",
     [
         critic,
-        lambda: parts.SeparableCritic(3, 3, [8], n_embedding=4),
-        lambda: parts.GaussianConditional(3, 3, [8]),
+        lambda: critics.SeparableCritic(3, 3, [8], n_embedding=4),
+        lambda: critics.GaussianConditional(3, 3, [8]),
         lambda: parts.Conditional(MLPEncoder((3,), 3, [8])),
     ],
     ids=["joint", "separable", "gaussian", "conditional"],
@@ -82,9 +83,9 @@ def test_the_matrix_has_each_pair_s_score(make: Callable[[], nn.Module]) -> None
 
 
 def test_separable_critic_is_a_product_and_a_gaussian_conditional_its_formula() -> None:
-    f = parts.SeparableCritic(3, 3, [8], n_embedding=4)
+    f = critics.SeparableCritic(3, 3, [8], n_embedding=4)
     torch.testing.assert_close(f(X, Y), torch.stack([a @ b for a, b in zip(f.g(X), f.h(Y), strict=True)]))
-    g = parts.GaussianConditional(3, 3, [8])
+    g = critics.GaussianConditional(3, 3, [8])
     q = g.q(X)
     expected = (-((Y - q.mean) ** 2) / (2 * q.variance) - q.variance.log() / 2 - math.log(2 * math.pi) / 2).sum(1)
     torch.testing.assert_close(g(X, Y), expected)
@@ -190,11 +191,11 @@ def test_a_little_training_finds_two_nats(name: str) -> None:
     """Two dimensions, 2 nats, fresh pairs; CLUB's own value is 2 rho^2 / (1 - rho^2) = e^2 - 1 above."""
     torch.manual_seed(0)
     rho = info.gaussian_correlation(2, 2)
-    f: nn.Module = parts.JointCritic(2, 2, [32, 32])
+    f: nn.Module = critics.JointCritic(2, 2, [32, 32])
     if name == "CLUB":
-        f = parts.GaussianConditional(2, 2, [32])
+        f = critics.GaussianConditional(2, 2, [32])
     elif name == "InfoNCE":
-        f = parts.SeparableCritic(2, 2, [32, 32], n_embedding=16)
+        f = critics.SeparableCritic(2, 2, [32, 32], n_embedding=16)
     estimator = ESTIMATORS[name](f, **({} if name == "InfoNCE" else {"pairs": "rolled"}))
     n = 128 if name == "InfoNCE" else 512
     optimizer = torch.optim.Adam(estimator.parameters(), 3e-3)
@@ -242,6 +243,6 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="tau=0"):
         parts.SMILE(critic(), tau=0)
     with pytest.raises(UserError, match="n_y=0"):
-        parts.JointCritic(3, 0, [8])
+        critics.JointCritic(3, 0, [8])
     with pytest.raises(UserError, match="n_embedding=0"):
-        parts.SeparableCritic(3, 3, [8], n_embedding=0)
+        critics.SeparableCritic(3, 3, [8], n_embedding=0)

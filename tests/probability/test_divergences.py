@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError
-from frame.measures.mmd import Kernel, imq, mmd, rbf
+from frame.probability.divergences import Kernel, imq, mmd, rbf
 
 WIDTH = 3.0
 KERNELS: list[tuple[Kernel, Callable[[float], float]]] = [

@@ -7,8 +7,8 @@ import torch
 from torch.distributions import Distribution, Independent, Normal
 
 from frame.architectures import base
-from frame.architectures.distributions import CategoricalLevels, DiscretisedLogistic
 from frame.common.errors import UserError
+from frame.probability.distributions import CategoricalLevels, DiscretisedLogistic
 
 LOCATIONS = torch.tensor([-0.4, 0.0, 0.31, 0.5, 1.0, 1.7])
 

@@ -1,16 +1,32 @@
-"""Maximum mean discrepancy of two samples.
+"""Divergences of distributions: Kullback-Leibler's, and the maximum mean discrepancy of two samples.
 
-Gretton et al. 2012, "A kernel two-sample test" (JMLR 13): eq. 3 (unbiased) and eq. 5 (biased). The kernels are those of
-Tolstikhin et al. 2018, "Wasserstein auto-encoders" (1711.01558), section 4.
+MMD: Gretton et al. 2012, "A kernel two-sample test" (JMLR 13), eq. 3 (unbiased) and eq. 5 (biased). The kernels are
+those of Tolstikhin et al. 2018, "Wasserstein auto-encoders" (1711.01558), section 4.
 """
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
 
 from frame.common.errors import UserError
 
 Kernel = Callable[[Tensor], Tensor]  # of squared distances, with the value 1 at 0
+
+
+def kl_divergence(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+    """KL(q || p) in nats, the shape of q.log_prob(z) or broadcastable with it; z is a sample of q.
+
+    Analytic where both are diagonal Gaussians, else the one-sample estimate log q(z) - log p(z).
+    """
+    if _is_diagonal_normal(q) and _is_diagonal_normal(p):
+        return torch.distributions.kl_divergence(q, p)
+    return q.log_prob(z) - p.log_prob(z)
+
+
+def _is_diagonal_normal(distribution: Distribution) -> bool:
+    return isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
 
 
 def rbf(squared_distance: Tensor, width: float) -> Tensor:

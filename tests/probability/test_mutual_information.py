@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from frame.common.errors import NoNumber, TooFew, UserError
-from frame.measures import information as info
 from frame.measures.classifier import fit_classifier
+from frame.probability import mutual_information as info
 
 # The correlations of Poole et al. 2019 (1905.06922) and Song & Ermon 2020 (1910.06222), in 20 dimensions
 CORRELATIONS = {2: 0.4258, 4: 0.5742, 6: 0.6717, 8: 0.7421, 10: 0.7951}

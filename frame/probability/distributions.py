@@ -1,9 +1,52 @@
-"""Distributions over pictures whose values are levels: 0, 1/(L-1), ..., 1. Their log-probabilities are likelihoods."""
+"""Distributions that torch lacks, and samples that can be vectorised.
+
+Those over pictures have values that are levels, 0, 1/(L-1), ..., 1: their log-probabilities are likelihoods.
+"""
+
+import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, constraints
+from torch.distributions import Categorical, Distribution, Independent, Normal, constraints
+
+
+class Delta(Distribution):
+    """All mass at `loc` [B, *event]: what a deterministic encoder returns."""
+
+    arg_constraints: dict[str, Any] = {}
+    has_rsample = True
+
+    def __init__(self, loc: Tensor) -> None:
+        self.loc = loc
+        super().__init__(loc.shape[:1], loc.shape[1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.zeros_like(self.loc)
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        return self.loc.expand(*sample_shape, *self.loc.shape)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "Delta":
+        return Delta(self.loc.expand(*batch_shape, *self.event_shape))
+
+
+def rsample(distribution: Distribution, sample_shape: tuple[int, ...] = ()) -> Tensor:
+    """A reparametrised sample, shape sample_shape + batch_shape + event_shape.
+
+    Gaussian noise is drawn by `randn_like`, because the in-place noise inside `Normal.rsample` cannot be vectorised.
+    """
+    base = distribution.base_dist if isinstance(distribution, Independent) else distribution
+    if isinstance(base, Normal):
+        # z = mu + sigma * eps
+        return base.loc + base.scale * torch.randn_like(base.loc.expand(*sample_shape, *base.loc.shape))
+    return distribution.rsample(sample_shape)
 
 
 class DiscretisedLogistic(Distribution):
@@ -84,3 +127,45 @@ class CategoricalLevels(Distribution):
         with torch.no_grad():
             level = Categorical(logits=self.logits, validate_args=False).sample(torch.Size(sample_shape))
             return level / (self.levels - 1)
+
+
+class NormalMixture(Distribution):
+    """Sum over k of w_k N(loc_k, diag(scale_k^2)): batch_shape (), event_shape (z_dim,).
+
+    Args:
+        logits: [K], log w_k up to a constant.
+        loc, scale: [K, z_dim].
+    """
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor) -> None:
+        self.log_w = logits.log_softmax(-1)
+        self.loc, self.scale = loc, scale
+        super().__init__(event_shape=loc.shape[-1:], validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """z [..., z_dim] -> [...], nats."""
+        # sum over d of ((z - loc) / scale)^2 as matrix products, without the [..., K, z_dim] differences. Its squares
+        # cancel, so it is counted in float64: the products are small beside the networks
+        z, loc, precision = value.double(), self.loc.double(), self.scale.double().pow(-2)  # [..., D], [K, D], [K, D]
+        squares = z.square() @ precision.T - 2 * z @ (loc * precision).T + (loc.square() * precision).sum(-1)
+        log_det = self.scale.log().sum(-1) + 0.5 * self.loc.shape[-1] * math.log(2 * math.pi)
+        # log p(z) = logsumexp over k of log w_k + log N(z | loc_k, scale_k)
+        return (self.log_w - log_det - 0.5 * squares.to(value.dtype)).logsumexp(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_w.exp() @ self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return self.log_w.exp() @ (self.scale.square() + self.loc.square()) - self.mean.square()
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        with torch.no_grad():
+            # k by inversion: torch.multinomial cannot be vectorised with the same noise
+            below = torch.rand(math.prod(sample_shape), 1, device=self.loc.device) > self.log_w.exp().cumsum(0)
+            k = below.sum(1).clamp(max=len(self.log_w) - 1)  # [S]
+            z = self.loc[k] + self.scale[k] * torch.randn_like(self.loc[k])
+            return z.view(*sample_shape, *self.event_shape)
