@@ -9,10 +9,13 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from frame.commands.parser import COMMANDS, parse
 from frame.common.errors import UserError, choices
+from frame.common.files import writing
 from frame.common.shell import pasted
 from frame.composition.compose import config_folder, options, use_own_folder
 
@@ -204,3 +207,11 @@ def _test_command(test: Path, place: Place) -> str:
 def _shown(path: Path) -> str:
     """Relative where it lies below the current folder."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def run(words: Sequence[str]) -> int:
+    """`frame new model MyVAE`."""
+    typed = parse(COMMANDS["new"], words)
+    with writing(Path.cwd()):
+        print(new(typed.places[0], typed.places[1], typed.config_dir))
+    return 0

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver, parent_process, resource_tracker
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from frame.sweeps.workers import holding
 
 LAUNCHERS = ("local", "submitit", "submitit_local", "ray")
 PRELOADED = ["frame.engine.experiment"]
+Train = Callable[[Sequence[str]], int]
 
 
 class Launcher(Protocol):
@@ -35,7 +36,15 @@ class Launcher(Protocol):
 
 
 def make_launcher(
-    name: str, options: Mapping[str, str], *, jobs: int, program: str, forks: bool, folder: Path, worker: Path
+    name: str,
+    options: Mapping[str, str],
+    *,
+    jobs: int,
+    program: str,
+    forks: bool,
+    folder: Path,
+    worker: Path,
+    train: Train,
 ) -> Launcher:
     """The launcher of that name.
 
@@ -47,6 +56,7 @@ def make_launcher(
         forks: a cell needs one process alone, so that it may be forked from one that has torch loaded.
         folder: for the launcher's own files.
         worker: our sign of life, without which a job that waited in a queue does not begin.
+        train: `frame train` in a process that has been forked; it returns the exit code.
 
     Raises:
         UserError: an unknown launcher, or its package is not installed.
@@ -58,7 +68,7 @@ def make_launcher(
             raise UserError(f"launcher.{next(iter(options))}: launcher=local takes no options")
         threads = max(1, (os.cpu_count() or 1) // jobs)
         fresh = Processes(command(program), threads)
-        return Forks(threads, fresh) if forks and _is_ours(program) else fresh
+        return Forks(threads, fresh, train) if forks and _is_ours(program) else fresh
     if name == "ray":
         return Ray(command(program), options, worker)
     return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder, worker)
@@ -116,8 +126,8 @@ class Forks:
     Once our files have changed, what is loaded there is old: the next cells are `fresh`.
     """
 
-    def __init__(self, threads: int, fresh: Launcher) -> None:
-        self.fresh, self.loaded = fresh, own_sources()
+    def __init__(self, threads: int, fresh: Launcher, train: Train) -> None:
+        self.fresh, self.train, self.loaded = fresh, train, own_sources()
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOADED)
@@ -138,7 +148,9 @@ class Forks:
     def launch(self, words: Sequence[str], log: Path) -> Handle:
         if own_sources() != self.loaded:
             return self.fresh.launch(words, log)
-        process = self.context.Process(target=_train, args=(list(words), str(Path.cwd()), str(log), sys.argv[0]))
+        process = self.context.Process(
+            target=_train, args=(self.train, list(words), str(Path.cwd()), str(log), sys.argv[0])
+        )
         process.start()
 
         def poll() -> int | None:
@@ -153,7 +165,7 @@ class Forks:
 def _nothing() -> None: ...
 
 
-def _train(words: list[str], cwd: str, log: str, program: str) -> None:
+def _train(train: Train, words: list[str], cwd: str, log: str, program: str) -> None:
     os.setsid()
     hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # forgets what was for the whole terminal
     signal.signal(signal.SIGHUP, hangup)
@@ -170,9 +182,7 @@ def _train(words: list[str], cwd: str, log: str, program: str) -> None:
     sys.argv = [program, *words]
     import torch
 
-    from frame.commands.main import main
-
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    code = main(["train", *words])
+    code = train(words)
     sys.stdout.flush()
     sys.exit(code)

@@ -22,7 +22,7 @@ from frame.runs.provenance import fingerprints
 from frame.sweeps.cells import DONE, Cell, Study
 from frame.sweeps.changes import changed
 from frame.sweeps.goal import first_config, on_test
-from frame.sweeps.launchers import Handle, Launcher, is_one_process, make_launcher
+from frame.sweeps.launchers import Handle, Launcher, Train, is_one_process, make_launcher
 from frame.sweeps.progress import StatusLine, best, duration, last, last_line, percent, values
 from frame.sweeps.sweep_file import SweepFile, load, typed
 
@@ -56,11 +56,12 @@ class Options:
     config_dir: Path | None = None
 
 
-def sweep(file: Path, options: Options) -> int:
+def sweep(file: Path, options: Options, train: Train) -> int:
     """Runs what is missing of a study; returns the exit code, 1 where cells failed.
 
     Args:
         file: the sweep file, or a study's folder, which is gone on with.
+        train: `frame train` in a process that has been forked; it returns the exit code.
 
     Raises:
         UserError: the file, the options or the config of a cell say something that cannot be done.
@@ -86,6 +87,7 @@ def sweep(file: Path, options: Options) -> int:
             forks=is_one_process(config),
             folder=study.folder,
             worker=study.worker.file,
+            train=train,
         )
         with closing(launcher):
             return Sweep(study, launcher, options, config).run()

@@ -1,0 +1,51 @@
+"""What Hydra answers itself: --help, --cfg job, --info, tab completion."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from frame.composition.compose import compose, config_folder, normalise, use_own_folder
+
+HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve")
+
+
+def ask_hydra(overrides: Sequence[str]) -> int:
+    """Hydra's own answers: --help, --cfg job, --info, completion. It never runs the job."""
+    import hydra
+
+    values = [word for word in overrides if not word.startswith("-")]
+    flags = [word for word in overrides if word.startswith("-")]
+    # the word after --cfg, --info and -sc belongs to it, though it looks like nothing else
+    for flag in ("--cfg", "-c", "--info", "-i", "-sc", "--shell-completion"):
+        if flag in overrides and "=" not in flag:
+            after = list(overrides).index(flag) + 1
+            if after < len(overrides) and overrides[after] in values:
+                values.remove(overrides[after])
+                flags.insert(flags.index(flag) + 1, overrides[after])
+    if not any(flag in flags for flag in ("-sc", "--shell-completion")):
+        compose(values)  # says what is wrong in one line
+    sys.argv = [sys.argv[0], *flags, *normalise(values)]
+
+    @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
+    def answer(config: object) -> None: ...
+
+    answer()
+    return 0
+
+
+def complete(words: Sequence[str], commands: Sequence[str]) -> int:
+    """Tab completion: the subcommands here, all the rest by Hydra."""
+    use_own_folder()
+    line = os.environ.get("COMP_LINE", "")
+    typed = line.split(" ", 1)[1] if " " in line else ""
+    if any(word.startswith("query=") for word in words) and "train.py" not in line:
+        first, space, rest = typed.lstrip().partition(" ")
+        if not space:
+            print("\n".join(c for c in commands if c.startswith(first)))
+            return 0
+        if first != "train":
+            return 0
+        shortened = f"frame {rest}"
+        os.environ["COMP_POINT"] = str(max(0, int(os.environ.get("COMP_POINT", "0")) - len(line) + len(shortened)))
+        os.environ["COMP_LINE"] = shortened
+    return ask_hydra([word for word in words if word != "train"])

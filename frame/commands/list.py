@@ -1,0 +1,37 @@
+"""`frame list`: runs beside one another."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from frame.commands.parser import COMMANDS, parse
+from frame.common import selection
+from frame.common.errors import UserError
+from frame.composition.compose import PARTS
+
+
+def run(words: Sequence[str]) -> int:
+    """`frame list [FOLDER ...] [key=value] ['key>value'] [sort=-key] [columns=[a,b]]`."""
+    from frame.runs.listing import CONDITION, find, select, summaries, table, varying
+
+    typed = parse(COMMANDS["list"], words)
+    sort = typed.options.get("sort", "")
+    places: list[str] = []
+    conditions = list(typed.others)
+    for word in typed.places:
+        is_condition = not Path(word).exists() and "*" not in word and any(sign in word for sign in "<>")
+        (conditions if is_condition else places).append(word)
+    everything = summaries(find(places or ["runs"]))
+    chosen = select(everything, conditions, sort or None)
+    if not chosen:
+        raise UserError(f"none of {len(everything)} runs has {' and '.join(conditions)}")
+    asked = [match[1] for condition in conditions if (match := CONDITION.fullmatch(condition))]
+    asked += [sort.removeprefix("-")] if sort else []
+    columns = typed.options.get("columns") or list(
+        dict.fromkeys(["run", "state", "iteration", *PARTS[:2], *varying(chosen), *asked])
+    )
+    print(table([{column: summary.get(column) for column in columns} for summary in chosen], columns))
+    print(f"\n{len(chosen)} of {len(everything)} runs")
+    by = sort.removeprefix("-")
+    if any(selection.on_test(record) for summary in chosen if by and (record := summary.record(by)) is not None):
+        print(f"sorted by {by}, which is measured on test: whoever picks a run here has chosen it on test")
+    return 0

@@ -1,0 +1,23 @@
+"""`frame report`: a study as one HTML file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from frame.commands.parser import COMMANDS, parse
+from frame.common.files import write_text, writing
+from frame.composition.compose import use_own_folder
+
+
+def run(words: Sequence[str]) -> int:
+    """`frame report STUDY [metrics=[a,b]] [rows=a,b] [out=report.html]`."""
+    typed = parse(COMMANDS["report"], words)
+    use_own_folder(typed.config_dir, trains=False)
+    from frame.analysis.report import report as written
+
+    out = typed.options.get("out", Path("report.html"))
+    text = written(typed.places, typed.options.get("metrics", []), typed.options.get("rows", []))
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+    print(f"report   {out} ({len(text) / 1e6:.1f} MB)")
+    return 0
