@@ -48,12 +48,12 @@ def make(study: Path, n_runs: int) -> None:
             first = folder
             config = compose(words)
             run.describe(stored(config, resolved(config)), words)
-            run.write_facts(
+            run.write_costs(
                 {"parameters": 28048, "encoder_parameters": 10384, "flops_per_sample": 149504.0, "batch_size": 64}
             )
             _pictures(folder)
         else:
-            for file in ("code.json", "environment.json", "facts.json"):
+            for file in ("code.json", "environment.json", "costs.json"):
                 shutil.copyfile(first / file, folder / file)
             shutil.copytree(first / "images", folder / "images")
             text = (first / "config.yaml").read_text()

@@ -12,7 +12,7 @@ from frame.analysis.rows import Row, best_of, by_seed, differ, finite, left_out,
 from frame.common import selection
 from frame.common.errors import UserError, choices
 from frame.runs.folder import RunFolder
-from frame.runs.listing import Summary, summaries, varying
+from frame.runs.listing import RunSummary, summaries, varying
 
 SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
 
@@ -30,7 +30,7 @@ class Comparison:
     notes: list[str]
 
 
-def counted(runs: Sequence[RunFolder] | Sequence[Summary]) -> tuple[list[Summary], list[Summary]]:
+def counted(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> tuple[list[RunSummary], list[RunSummary]]:
     """The finished runs, and those that are not; only the newest of a sweep's cell. See `frame.runs.listing`.
 
     Raises:
@@ -40,7 +40,7 @@ def counted(runs: Sequence[RunFolder] | Sequence[Summary]) -> tuple[list[Summary
     return [s for s in found if s.state == "finished"], [s for s in found if s.state != "finished"]
 
 
-def _newest(runs: Sequence[RunFolder] | Sequence[Summary]) -> Sequence[RunFolder] | Sequence[Summary]:
+def _newest(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> Sequence[RunFolder] | Sequence[RunSummary]:
     """The runs, of a cell of a sweep only the newest, so that no other is read."""
     folders = [run for run in runs if isinstance(run, RunFolder)]
     if not folders:
@@ -57,7 +57,7 @@ def _newest(runs: Sequence[RunFolder] | Sequence[Summary]) -> Sequence[RunFolder
 
 
 def compare(
-    runs: Sequence[RunFolder] | Sequence[Summary],
+    runs: Sequence[RunFolder] | Sequence[RunSummary],
     rows: Sequence[str],
     metrics: Sequence[str],
     *,
@@ -177,7 +177,7 @@ def _selection(select: str | None, metrics: Sequence[str]) -> str | None:
     return metrics[0].replace(titles[0], SPLITS[select], 1) if titles else metrics[0]
 
 
-def _on_test(finished: Sequence[Summary], by: str | None, sort: str | None, allowed: bool) -> list[str]:
+def _on_test(finished: Sequence[RunSummary], by: str | None, sort: str | None, allowed: bool) -> list[str]:
     """What is chosen on test, in these rows and in their training; raises UserError where that is not allowed."""
     said = [
         selection.check(
@@ -193,7 +193,7 @@ def _on_test(finished: Sequence[Summary], by: str | None, sort: str | None, allo
     return [note for note in said if note]
 
 
-def _grouped(finished: Sequence[Summary], keys: Sequence[str]) -> list[Row]:
+def _grouped(finished: Sequence[RunSummary], keys: Sequence[str]) -> list[Row]:
     found: dict[tuple[str, ...], Row] = {}
     for summary in finished:
         label = tuple(str(summary.get(key)) for key in keys)
@@ -211,10 +211,12 @@ def _order(label: tuple[str, ...]) -> list[tuple[bool, float, str]]:
     return order
 
 
-def _missing(found: Sequence[Row], others: Sequence[Summary], keys: Sequence[str], metrics: Sequence[str]) -> list[str]:
+def _missing(
+    found: Sequence[Row], others: Sequence[RunSummary], keys: Sequence[str], metrics: Sequence[str]
+) -> list[str]:
     """What is not in the table, a line a row."""
     notes = []
-    waiting: dict[tuple[str, ...], list[Summary]] = {}
+    waiting: dict[tuple[str, ...], list[RunSummary]] = {}
     for summary in others:
         waiting.setdefault(tuple(str(summary.get(key)) for key in keys), []).append(summary)
     most = max(len({pair(s) for s in row.runs}) for row in found)
@@ -245,7 +247,7 @@ def _listed(states: Sequence[str]) -> str:
     return f" ({', '.join(states[:5])})" if states else ""
 
 
-def _floors(finished: Sequence[Summary], metrics: Sequence[str]) -> dict[str, dict[str, Sample]]:
+def _floors(finished: Sequence[RunSummary], metrics: Sequence[str]) -> dict[str, dict[str, Sample]]:
     """What costs no training, by floor and metric: over all runs, since they share it or nearly so."""
     floors: dict[str, dict[str, Sample]] = {}
     for metric in metrics:

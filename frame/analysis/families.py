@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from frame.runs.listing import Summary, varying
+from frame.runs.listing import RunSummary, varying
 
 COLUMNS = ("parameters", "encoder", "augmentation", "trials", "epochs", "seconds", "flops")
 
 
-def fact(summary: Summary, key: str) -> Any:
+def fact(summary: RunSummary, key: str) -> Any:
     """A key of `frame list`, or 'encoder' or 'augmentation'."""
     if key == "encoder":
         return _encoder(summary.config)
@@ -37,11 +37,11 @@ def _augmentation(data: Any) -> str | None:
     return (", ".join(names) or "none") + views
 
 
-def known_of(summaries: Sequence[Summary], key: str) -> bool:
+def known_of(summaries: Sequence[RunSummary], key: str) -> bool:
     return any(fact(summary, key) is not None for summary in summaries)
 
 
-def shared(runs: Sequence[Summary], key: str, tried: Mapping[str | None, int]) -> Any:
+def shared(runs: Sequence[RunSummary], key: str, tried: Mapping[str | None, int]) -> Any:
     """A key's mean over runs, or what they have where it is no number; 'trials' of their experiment among `tried`."""
     if key == "trials":
         return tried[runs[0].experiment]
@@ -52,9 +52,9 @@ def shared(runs: Sequence[Summary], key: str, tried: Mapping[str | None, int]) -
     return ", ".join(dict.fromkeys(str(value) for value in found if value is not None))
 
 
-def trials(summaries: Sequence[Summary]) -> dict[str | None, int]:
+def trials(summaries: Sequence[RunSummary]) -> dict[str | None, int]:
     """How many settings of each experiment were tried, finished or not."""
-    by_experiment: dict[str | None, list[Summary]] = {}
+    by_experiment: dict[str | None, list[RunSummary]] = {}
     for summary in summaries:
         by_experiment.setdefault(summary.experiment, []).append(summary)
     found = {}

@@ -19,7 +19,7 @@ from frame.common.errors import UserError, choices
 from frame.common.escaping import cell
 from frame.common.files import write_text
 from frame.evaluation.colours import COLOURS, MARKERS
-from frame.runs.listing import Summary, shown
+from frame.runs.listing import RunSummary, shown
 
 WIDTH, HEIGHT = 3.3, 2.4  # inches: a column of a paper
 # fonts are letters in the PDF, not drawings of them
@@ -71,7 +71,7 @@ class Plot:
 
 
 def plot(
-    places: Sequence[str | Path] | Sequence[Summary],
+    places: Sequence[str | Path] | Sequence[RunSummary],
     x: str,
     y: str,
     *,

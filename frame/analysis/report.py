@@ -19,7 +19,7 @@ from frame.analysis.tables import as_html
 from frame.common.errors import UserError, choices
 from frame.common.shell import pasted
 from frame.composition.plain import as_yaml
-from frame.runs.listing import Summary, find, shown
+from frame.runs.listing import RunSummary, find, shown
 
 MOST_METRICS, MOST_PICTURES, WIDEST = 8, 60, 512  # of what is shown; pixels of a picture
 PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # chunks of a PNG
@@ -82,7 +82,7 @@ def report(places: Sequence[str | Path], metrics: Sequence[str] = (), rows: Sequ
     )
 
 
-def _reason(summary: Summary) -> str:
+def _reason(summary: RunSummary) -> str:
     """Why a run is not finished: the last line of what it left, which names the error."""
     lines = str(summary.status.get("reason") or "").strip().splitlines()
     return f" ({lines[-1].strip()})" if lines else ""
@@ -101,7 +101,7 @@ def _warning(text: str) -> str:
     return f'<p class="warn">{html.escape(text)}</p>'
 
 
-def _missing(others: Sequence[Summary], keys: Sequence[str]) -> str:
+def _missing(others: Sequence[RunSummary], keys: Sequence[str]) -> str:
     if not others:
         return ""
     lines = [f"{label(keys, s)}, seed {s.get('seed')}: {s.state}{_reason(s)}" for s in others]
@@ -110,7 +110,7 @@ def _missing(others: Sequence[Summary], keys: Sequence[str]) -> str:
 
 
 def _tables(
-    runs: Sequence[Summary], done: Sequence[Summary], keys: Sequence[str], metrics: Sequence[str], asked: bool
+    runs: Sequence[RunSummary], done: Sequence[RunSummary], keys: Sequence[str], metrics: Sequence[str], asked: bool
 ) -> Iterator[str]:
     """A table a metric, since one that was measured in several ways says so and the others stand; of names by rank.
 
@@ -127,7 +127,7 @@ def _tables(
         yield _folded(metric, table, opened=i < 3)
 
 
-def _figures(runs: Sequence[Summary], done: Sequence[Summary], metrics: Sequence[str]) -> Iterator[str]:
+def _figures(runs: Sequence[RunSummary], done: Sequence[RunSummary], metrics: Sequence[str]) -> Iterator[str]:
     keys = settings(done)
     numeric = [key for key in keys if all(isinstance(s.get(key), int | float) for s in done)]
     over = numeric[0] if numeric else next(iter(keys), None)
@@ -165,9 +165,9 @@ def _svg(title: str, draw: Callable[[], Plot]) -> str:
     return f"<figure>{text[text.index('<svg') :]}<figcaption>{html.escape(title)}</figcaption></figure>"
 
 
-def _pictures(done: Sequence[Summary], keys: Sequence[str]) -> Iterator[str]:
+def _pictures(done: Sequence[RunSummary], keys: Sequence[str]) -> Iterator[str]:
     """The newest pictures of the first run of each setting, folded by name."""
-    first: dict[str, Summary] = {}
+    first: dict[str, RunSummary] = {}
     for summary in done:
         first.setdefault(label(keys, summary), summary)
     by_name: dict[str, list[tuple[str, Path]]] = {}
@@ -208,7 +208,7 @@ def _pixels(png: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _runs(done: Sequence[Summary], others: Sequence[Summary], keys: Sequence[str], place: Path) -> Iterator[str]:
+def _runs(done: Sequence[RunSummary], others: Sequence[RunSummary], keys: Sequence[str], place: Path) -> Iterator[str]:
     columns = [*keys, "seed", "state", "epochs", "seconds"]
     lines = ["<tr>" + "".join(f"<th>{html.escape(column)}</th>" for column in ["run", *columns]) + "</tr>"]
     for summary in (*done, *others):
@@ -225,12 +225,12 @@ def _relative(path: Path, place: Path) -> str:
         return "/".join(path.parts[-2:])
 
 
-def _configs(done: Sequence[Summary], keys: Sequence[str], places: Sequence[str | Path]) -> Iterator[str]:
+def _configs(done: Sequence[RunSummary], keys: Sequence[str], places: Sequence[str | Path]) -> Iterator[str]:
     sweep = Path(places[0]) / "sweep.yaml"
     if sweep.is_file():
         yield _folded("the sweep's file", f"<pre>{html.escape(sweep.read_text())}</pre>")
     commands = []
-    first: dict[str, Summary] = {}
+    first: dict[str, RunSummary] = {}
     for summary in done:
         first.setdefault(label(keys, summary), summary)
         mine = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from frame.analysis.intervals import LEVEL, Difference, Sample, adjusted, differences, holm, pairwise, ranked
 from frame.common.errors import UserError, choices
-from frame.runs.listing import Summary
+from frame.runs.listing import RunSummary
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Row:
     """Runs that agree in the keys of the rows."""
 
     label: tuple[str, ...]
-    runs: list[Summary] = field(default_factory=list)
+    runs: list[RunSummary] = field(default_factory=list)
     samples: dict[str, Sample] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
     bold: set[str] = field(default_factory=set)
@@ -29,22 +29,22 @@ class Row:
         return ", ".join(self.label)
 
 
-def pair(summary: Summary) -> Any:
+def pair(summary: RunSummary) -> Any:
     """What two runs share that are compared pairwise: seeds of first weights and of the data's order."""
     seeds = [summary.get(key) for key in ("seeds.init", "seeds.data")]
     return tuple(str(seed) for seed in seeds) if None not in seeds else str(summary.get("seed"))
 
 
-def measured(runs: Sequence[Summary], metric: str) -> list[tuple[Summary, dict[str, Any]]]:
+def measured(runs: Sequence[RunSummary], metric: str) -> list[tuple[RunSummary, dict[str, Any]]]:
     return [(run, record) for run in runs if (record := run.record(metric)) is not None]
 
 
-def one_a_seed(runs: Sequence[Summary]) -> dict[Any, Summary]:
+def one_a_seed(runs: Sequence[RunSummary]) -> dict[Any, RunSummary]:
     """The newest run of each seed, by the names of their folders, which are times."""
     return {pair(summary): summary for summary in sorted(runs, key=lambda summary: summary.run.path.name)}
 
 
-def by_seed(runs: Sequence[Summary], key: str) -> dict[Any, float]:
+def by_seed(runs: Sequence[RunSummary], key: str) -> dict[Any, float]:
     """A metric or a cost for each seed, of the newest run that has it; none where that is NaN or infinite."""
     found = {pair: finite(s.get(key)) for pair, s in one_a_seed([s for s in runs if s.get(key) is not None]).items()}
     return {pair: value for pair, value in found.items() if value is not None}

@@ -14,7 +14,7 @@ from frame.analysis.protocols import one_protocol
 from frame.analysis.rows import by_seed, one_a_seed
 from frame.common.errors import Damaged, UserError, choices
 from frame.common.output import say
-from frame.runs.listing import Summary, as_number, find, shown, varying
+from frame.runs.listing import RunSummary, as_number, find, shown, varying
 from frame.runs.metrics import columns
 
 COSTS = ("parameters", "encoder_parameters", "flops_per_sample", "flops", "epochs", "seconds")
@@ -54,30 +54,30 @@ class Series:
         return mean - deviation, mean + deviation
 
 
-def finished(places: Sequence[str | Path] | Sequence[Summary]) -> tuple[list[Summary], list[str]]:
+def finished(places: Sequence[str | Path] | Sequence[RunSummary]) -> tuple[list[RunSummary], list[str]]:
     """The finished runs below these places, or of these, and what has to be said of the others.
 
     Raises:
         UserError: there is none.
     """
-    read = [place for place in places if isinstance(place, Summary)]
-    done, others = counted(read or find([place for place in places if not isinstance(place, Summary)]))
+    read = [place for place in places if isinstance(place, RunSummary)]
+    done, others = counted(read or find([place for place in places if not isinstance(place, RunSummary)]))
     if not done:
         raise UserError(f"none of {len(others)} runs is finished: `frame list` shows where they stand")
     return done, [f"{len(others)} of {len(done) + len(others)} runs are not finished and left out"] if others else []
 
 
-def label(keys: Sequence[str], summary: Summary) -> str:
+def label(keys: Sequence[str], summary: RunSummary) -> str:
     return ", ".join(f"{key.removeprefix('params.')}={shown(summary.get(key))}" for key in keys)
 
 
-def repeated(summaries: Sequence[Summary], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Summary]]:
+def repeated(summaries: Sequence[RunSummary], keys: Sequence[str]) -> dict[tuple[Any, ...], list[RunSummary]]:
     """Runs that are repetitions of one another: they agree in `keys`, and in all parameters.
 
     Raises:
         UserError: no run has a key, or runs that agree in the keys differ in a parameter.
     """
-    groups: dict[tuple[Any, ...], list[Summary]] = {}
+    groups: dict[tuple[Any, ...], list[RunSummary]] = {}
     known = {key for summary in summaries for key in summary.keys()}
     for key in keys:
         if all(summary.get(key) is None for summary in summaries):
@@ -98,12 +98,12 @@ def order(value: Any) -> tuple[bool, float, str]:
     return (False, float(value), "") if number else (True, 0.0, str(value))
 
 
-def settings(summaries: Sequence[Summary]) -> list[str]:
+def settings(summaries: Sequence[RunSummary]) -> list[str]:
     """The keys that tell settings apart: the variant or experiment where there are several, and what varies within.
 
     What differs between experiments alone, such as a parameter that only one method has, goes with their names.
     """
-    groups: dict[str, list[Summary]] = {}
+    groups: dict[str, list[RunSummary]] = {}
     for summary in summaries:
         groups.setdefault(str(summary.variant or summary.typed_experiment), []).append(summary)
     keys = ["variant" if summaries[0].variant else "experiment"] if len(groups) > 1 else []
@@ -113,7 +113,7 @@ def settings(summaries: Sequence[Summary]) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def unit_of(summaries: Sequence[Summary], y: str) -> str:
+def unit_of(summaries: Sequence[RunSummary], y: str) -> str:
     """The unit of a metric, which all these runs measured in the same way.
 
     Raises:
@@ -127,7 +127,7 @@ def unit_of(summaries: Sequence[Summary], y: str) -> str:
     raise UserError(choices(y, [*{name for s in summaries for name in s.newest}, *COSTS], kind="metric of these runs"))
 
 
-def values(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()) -> list[Series]:
+def values(summaries: Sequence[RunSummary], x: str, y: str, hue: Sequence[str] = ()) -> list[Series]:
     """A metric over a key of the runs, of each seed once; see `by_seed`."""
     unit = unit_of(summaries, y)
     series: dict[Any, Series] = {}
@@ -140,7 +140,7 @@ def values(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()
     return [*series.values()]
 
 
-def curves(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()) -> list[Series]:
+def curves(summaries: Sequence[RunSummary], x: str, y: str, hue: Sequence[str] = ()) -> list[Series]:
     """A metric in the course of training; between its measurements it is interpolated where runs differ in them."""
     keys = list(hue) or settings(summaries)
     series = []
@@ -161,12 +161,12 @@ def curves(summaries: Sequence[Summary], x: str, y: str, hue: Sequence[str] = ()
     return series
 
 
-def _unit(summaries: Sequence[Summary], y: str) -> str:
+def _unit(summaries: Sequence[RunSummary], y: str) -> str:
     """Of a metric that was measured; '' of what was logged."""
     return next((str(s.newest[y]["unit"] or "") for s in summaries if y in s.newest), "")
 
 
-def _courses(summaries: Sequence[Summary], x: str, y: str) -> list[np.ndarray]:
+def _courses(summaries: Sequence[RunSummary], x: str, y: str) -> list[np.ndarray]:
     """What each run measured or logged; one whose files are damaged is named on stderr and left out."""
     found = []
     for summary in summaries:
@@ -179,7 +179,7 @@ def _courses(summaries: Sequence[Summary], x: str, y: str) -> list[np.ndarray]:
     return found
 
 
-def _course(summary: Summary, x: str, y: str) -> np.ndarray:
+def _course(summary: RunSummary, x: str, y: str) -> np.ndarray:
     """Iteration, position on the axis, value [N, 3], of one run; what is logged each few iterations counts, too."""
     found = {record["iteration"]: (record["seconds"], record["value"]) for record in summary.course(y)}
     if found:

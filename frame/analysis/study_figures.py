@@ -16,10 +16,10 @@ from frame.analysis.series import finished, label, repeated, settings, unit_of
 from frame.common.errors import Damaged, UserError, choices
 from frame.common.inside import name_of
 from frame.common.output import say
-from frame.runs.listing import Summary, shown
+from frame.runs.listing import RunSummary, shown
 
 
-def parallel(places: Sequence[str | Path] | Sequence[Summary], y: str) -> Plot:
+def parallel(places: Sequence[str | Path] | Sequence[RunSummary], y: str) -> Plot:
     """Parallel coordinates: a line for each setting, through its parameters to a metric's mean, which colours it."""
     done, notes = finished(places)
     unit = unit_of(done, y)
@@ -75,7 +75,7 @@ def _places(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]
     return place, [*{p: shown(v) for p, v in zip(place, column, strict=True)}.items()]
 
 
-def newest_picture(summary: Summary, name: str) -> Path | None:
+def newest_picture(summary: RunSummary, name: str) -> Path | None:
     """The newest picture that a run drew under a name."""
     return next((found for found in summary.run.newest_pictures if found.parent.name == name_of(name)), None)
 

@@ -17,9 +17,9 @@ def run(words: Sequence[str]) -> int:
     from frame.analysis.compare import counted
     from frame.analysis.series import settings
     from frame.analysis.tables import FORMATS, terminal
-    from frame.runs.listing import Summary, find
+    from frame.runs.listing import RunSummary, find
 
-    summaries: list[Summary] = [summary for group in counted(find(typed.places)) for summary in group]
+    summaries: list[RunSummary] = [summary for group in counted(find(typed.places)) for summary in group]
     metrics = options.pop("metrics", None)
     if not metrics:
         there = {name for summary in summaries for name in summary.newest if "/floor/" not in name}

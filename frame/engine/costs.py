@@ -19,7 +19,7 @@ from frame.evaluation.base import seeded
 from frame.optimization.base import Optimization
 
 
-def facts(optimization: Optimization, loader: Loader) -> dict[str, Any]:
+def costs(optimization: Optimization, loader: Loader) -> dict[str, Any]:
     """Numbers by which a run's costs are worked out.
 
     'parameters' that are trained, those of the encoder where the model has one; 'flops_per_iteration' of one process:

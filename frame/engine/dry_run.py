@@ -29,7 +29,7 @@ from frame.runs.names import Taken, check_column
 ROWS = 4
 
 
-class Head(Wrapped):
+class FirstRows(Wrapped):
     """The first rows of every split of another data set, which is compared and checked as a whole."""
 
     def __init__(self, data: DataSet, n_rows: int) -> None:
@@ -101,7 +101,7 @@ def dry_run(
         raise UserError(f"{type(model).__name__} has to return a scalar 'loss'; it returned: {', '.join(losses)}")
     optimization.advance_coefficients()
     players = _try_optimizers(optimization)
-    few = Head(data, ROWS)
+    few = FirstRows(data, ROWS)
     taken = names_in_training(model, optimization, losses, list(players))
     measured: dict[str, str] = {}  # their splits
     unseen: dict[str, str] = {}  # evaluations without a number on so few rows: what they will find is not known yet

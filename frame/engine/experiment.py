@@ -38,8 +38,8 @@ from frame.composition.stored import all_filled, resolved, stored
 from frame.data.base import DataSet, described
 from frame.data.loader import Loader
 from frame.data.per_sample import as_data_set
-from frame.engine.costs import facts
-from frame.engine.dry_run import Head, dry_run
+from frame.engine.costs import costs
+from frame.engine.dry_run import FirstRows, dry_run
 from frame.engine.ending import failed, finish, stopped
 from frame.engine.trainer import make_trainer, quiet, translate
 from frame.loggers.base import RunLogger
@@ -90,11 +90,11 @@ def train(config: DictConfig, overrides: Sequence[str]) -> int:
         data = described(experiment.data)
         written = stored(config, experiment.plain)
         refuse_secrets(written)
-        costs = facts(optimization, experiment.loader)
+        counted = costs(optimization, experiment.loader)
         root = Path(str(experiment.config.device.experiments_root))
         run = RunFolder.create(root, str(experiment.config.experiment_name))
         try:
-            run.write_facts(costs)
+            run.write_costs(counted)
             run.write_data(data)
             run.describe(written, overrides)
         except OSError as error:
@@ -186,7 +186,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     if run is not None:
         data.expect(run.data, str(run.path))
     if config.get("data_rows") is not None:
-        data = Head(data, int(config.data_rows))
+        data = FirstRows(data, int(config.data_rows))
     model = build_node(plain["model"], "model")
     translated, settings = translate(config)
     optimization = build_node(plain["optimization"], "optimization", model=model, **translated)

@@ -135,7 +135,7 @@ def _find(name: str, path: str) -> Any:
         ) from None
 
 
-class Run:
+class OpenRun:
     """A run, finished or not, or an export, opened to look at: `.model`, `.config`, `.data('test')`, `.results`."""
 
     def __init__(
@@ -249,7 +249,7 @@ def open(
     weights: str | None = None,
     checkpoint: str = "last",
     trust_source: bool = False,
-) -> Run:
+) -> OpenRun:
     """Opens a run's folder or an export, anywhere the packages that its config names can be imported.
 
     Args:
@@ -263,7 +263,7 @@ def open(
     Raises:
         UserError: there is no run in the folder, or a file of an export is not what was exported.
     """
-    return Run(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source)
+    return OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source)
 
 
 def load(folder: str | Path, part: str = "model", **options: Any) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Any
 
 from frame.common.errors import UserError
 from frame.common.shell import remarks
-from frame.engine.opening import Run
+from frame.engine.opening import OpenRun
 from frame.evaluation.base import LogEntry
 from frame.loggers.files import FilesLogger
 from frame.runs.notes import Notes
@@ -30,7 +30,7 @@ class Book:
     """Where what is found of one run is recorded: its records, its table and pictures, and then a note of that."""
 
     def __init__(
-        self, run: Run, notes: Notes, identity: dict[str, Any], keys: Mapping[str, str], *, recorded: bool
+        self, run: OpenRun, notes: Notes, identity: dict[str, Any], keys: Mapping[str, str], *, recorded: bool
     ) -> None:
         self.run, self.notes, self.identity, self.keys, self.recorded = run, notes, identity, keys, recorded
         self.counters: dict[str, float] = run.state["counters"]

@@ -15,7 +15,7 @@ from frame.composition.stored import literal
 from frame.data.base import DataSet
 from frame.data.identity import DataChanged
 from frame.engine.experiment import named
-from frame.engine.opening import Run, build_evaluation
+from frame.engine.opening import OpenRun, build_evaluation
 from frame.engine.opening import open as open_run
 from frame.engine.recording import Book, recordable
 from frame.evaluation.base import Evaluation, evaluating
@@ -196,7 +196,7 @@ def evaluate_run(
 
 
 def _measure(
-    run: Run, evaluations: Mapping[str, Evaluation], opener: Callable[[str], Other] | None, book: Book, n_asked: int
+    run: OpenRun, evaluations: Mapping[str, Evaluation], opener: Callable[[str], Other] | None, book: Book, n_asked: int
 ) -> Outcome:
     refused: dict[str, str] = {}
     for name, evaluation in evaluations.items():
@@ -234,7 +234,7 @@ def _measure(
     return Outcome(measured, refused)
 
 
-def _own(run: Run) -> dict[str, dict[str, Any]]:
+def _own(run: OpenRun) -> dict[str, dict[str, Any]]:
     """The evaluators of the run's callbacks, by the names under which they were logged."""
     found: dict[str, dict[str, Any]] = {}
     for key, node in named(run.folder.stored.get("callbacks")):  # others may want what this machine does not have
@@ -287,7 +287,7 @@ def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
     return opened
 
 
-def _share(run: Run, shared: dict[str, DataSet]) -> None:
+def _share(run: OpenRun, shared: dict[str, DataSet]) -> None:
     """Takes the data of the run before where the config asks for the same; only the last is kept."""
     try:
         key = json.dumps(run.folder.filled("data"), sort_keys=True, default=str)

@@ -1,6 +1,6 @@
 """A run's folder: what is in it, and how it is opened again.
 
-config.yaml  overrides.yaml  code.json  code.diff  environment.json  facts.json  data.json  status.json
+config.yaml  overrides.yaml  code.json  code.diff  environment.json  costs.json  data.json  status.json
 metrics.jsonl  metrics.csv  records.jsonl  doctor.jsonl  evaluated.jsonl  images/  tables/
 checkpoints/last.ckpt  previous.ckpt  best.ckpt
 
@@ -34,7 +34,7 @@ from frame.runs.provenance import describe_code, environment
 from frame.runs.reading import (
     CODE,
     DATA,
-    FACTS,
+    COSTS,
     STATUS,
     content,
     damaged,
@@ -216,14 +216,14 @@ class RunFolder:
         """
         return words(self.path / "overrides.yaml")
 
-    def write_facts(self, facts: Mapping[str, Any]) -> None:
+    def write_costs(self, costs: Mapping[str, Any]) -> None:
         """What is known of the model before training: its size and what an iteration costs."""
-        write_text(self.path / "facts.json", json.dumps(dict(facts), indent=2) + "\n")
+        write_text(self.path / "costs.json", json.dumps(dict(costs), indent=2) + "\n")
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What `write_facts` wrote; nothing where an older version made the run."""
-        return mapping(self.path / "facts.json", FACTS)
+    def costs(self) -> dict[str, Any]:
+        """What `write_costs` wrote; nothing where an older version made the run."""
+        return mapping(self.path / "costs.json", COSTS)
 
     def write_data(self, described: Mapping[str, Any]) -> None:
         """What `frame.data.base.described` says of the data that the run is trained on."""

@@ -18,7 +18,7 @@ from frame import __version__
 from frame.runs import folder, journal, reading, summary
 from frame.composition import plain
 from frame.composition import stored
-from frame.runs.summary import FILES, Told
+from frame.runs.summary import FILES, PackedSummary
 
 MOST = 20_000  # runs that are kept, the latest: some 100 MB
 SETTLED = 2_000_000_000  # nanoseconds after which a file's times would tell that it was changed again
@@ -45,8 +45,8 @@ class Index:
     def __init__(self, paths: Iterable[Path], file: Path | None = None) -> None:
         self.file = file or place()
         self.broken = False
-        self._new: dict[bytes, tuple[str, Told]] = {}
-        self._kept: dict[bytes, tuple[str, Told]] = {}
+        self._new: dict[bytes, tuple[str, PackedSummary]] = {}
+        self._kept: dict[bytes, tuple[str, PackedSummary]] = {}
         if self.file.is_file():
             try:
                 self._load([*map(_key, paths)])
@@ -63,16 +63,16 @@ class Index:
                 marks = ",".join("?" * len(some))
                 query = f"SELECT path, stamp, sum, head, config, newest, courses FROM runs WHERE path IN ({marks})"
                 for key, stamp, total, *parts in base.execute(query, some):
-                    found = Told(*parts)
+                    found = PackedSummary(*parts)
                     if total == _sum(found):
                         self._kept[key] = stamp, found
 
-    def get(self, path: Path, stamp: str) -> Told | None:
+    def get(self, path: Path, stamp: str) -> PackedSummary | None:
         """What a run said when its files had this stamp; None where they had another, or it is not known."""
         then, found = self._kept.get(_key(path), ("", None))
         return found if stamp and then == stamp else None
 
-    def put(self, path: Path, stamp: str, found: Told) -> None:
+    def put(self, path: Path, stamp: str, found: PackedSummary) -> None:
         """Keeps what a run says, for `save`; `stamp` was taken before it was read."""
         if stamp:
             self._new[_key(path)] = stamp, found
@@ -130,7 +130,7 @@ def _key(path: Path) -> bytes:
     return os.fsencode(os.path.abspath(path))
 
 
-def _sum(found: Told) -> int:
+def _sum(found: PackedSummary) -> int:
     total = zlib.crc32(found.head.encode())
     for part in found[1:]:
         total = zlib.crc32(part, total)

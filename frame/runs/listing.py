@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from frame.runs.index import Index, stamp
 from frame.common.errors import UserError, choices
 from frame.runs.folder import RunFolder
-from frame.runs.summary import PARTS, Summary, as_number, told
+from frame.runs.summary import PARTS, RunSummary, as_number, packed_summary
 from frame.common.shell import remarks
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def each(runs: Iterable[RunFolder], do: Callable[[RunFolder], T]) -> list[T]:
     return found
 
 
-def summaries(runs: Sequence[RunFolder] | Sequence[Summary]) -> list[Summary]:
+def summaries(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> list[RunSummary]:
     """What each run says, from the index where its files have not changed; see `each`. Summaries stay what they are.
 
     Raises:
@@ -93,22 +93,22 @@ def summaries(runs: Sequence[RunFolder] | Sequence[Summary]) -> list[Summary]:
     """
     index = Index(run.path for run in runs if isinstance(run, RunFolder))
 
-    def read(run: RunFolder) -> Summary:
+    def read(run: RunFolder) -> RunSummary:
         now = stamp(run.path)
         found = index.get(run.path, now)
         if found is None:
-            found = told(run)
+            found = packed_summary(run)
             if run.is_whole:  # else it is read, and its broken lines named, each time
                 index.put(run.path, now, found)
-        return Summary(run, found)
+        return RunSummary(run, found)
 
     folders = [run for run in runs if isinstance(run, RunFolder)]
     found = each(folders, read) if folders else []
     index.save()
-    return [*found, *(run for run in runs if isinstance(run, Summary))]
+    return [*found, *(run for run in runs if isinstance(run, RunSummary))]
 
 
-def select(summaries: Sequence[Summary], conditions: Sequence[str], sort: str | None = None) -> list[Summary]:
+def select(summaries: Sequence[RunSummary], conditions: Sequence[str], sort: str | None = None) -> list[RunSummary]:
     """The runs for which all conditions hold ('params.beta>0.1', 'state=finished'); `sort` by a key, '-key' downwards.
 
     Raises:
@@ -131,7 +131,7 @@ def select(summaries: Sequence[Summary], conditions: Sequence[str], sort: str | 
     return chosen
 
 
-def _known(summaries: Sequence[Summary], key: str) -> None:
+def _known(summaries: Sequence[RunSummary], key: str) -> None:
     if summaries and all(summary.get(key) is None for summary in summaries):
         known = {key for summary in summaries for key in summary.keys()}
         raise UserError(choices(key, known, kind="key or result of these runs"))
@@ -178,7 +178,7 @@ def shown(value: Any) -> str:
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4g}"
 
 
-def varying(summaries: Sequence[Summary]) -> list[str]:
+def varying(summaries: Sequence[RunSummary]) -> list[str]:
     """The parameters, and the seed, in which the runs differ."""
     keys = ["seed", *dict.fromkeys(key for summary in summaries for key in summary.params)]
     return [key for key in keys if len({str(summary.get(key)) for summary in summaries}) > 1]
@@ -208,7 +208,7 @@ def show(run: RunFolder) -> str:
     Raises:
         UserError: one of its files is damaged.
     """
-    summary = Summary(run)
+    summary = RunSummary(run)
     config, status = summary.config, summary.status
     lines = [str(run.path), ""]
     named = {**{part: config.get(part) for part in PARTS}, **(config.get("architectures") or {})}

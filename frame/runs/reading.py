@@ -43,7 +43,7 @@ STATUS: Mapping[str, Kind] = {
     "metrics": MAPPING,
     "counters": COUNTERS,
 }
-FACTS: Mapping[str, Kind] = dict.fromkeys(
+COSTS: Mapping[str, Kind] = dict.fromkeys(
     (
         "parameters",
         "encoder_parameters",

@@ -1,6 +1,6 @@
 """What is known of one run without opening its weights, slim enough that thousands of runs fit into memory.
 
-`told` reads a run's files once and says all that lists, tables and figures ask for; a Summary answers from that.
+`packed_summary` reads a run's files once and says all that lists, tables and figures ask for; a RunSummary answers from that.
 """
 
 import json
@@ -18,12 +18,12 @@ from frame.runs.reading import CONFIG, judge
 from frame.runs.folder import RunFolder
 
 PARTS = ("model", "data", "optimization")
-FILES = ("config.yaml", "overrides.yaml", "status.json", "records.jsonl", "facts.json")  # what `told` reads
+FILES = ("config.yaml", "overrides.yaml", "status.json", "records.jsonl", "costs.json")  # what `packed_summary` reads
 AGAIN = ("last", "best")  # checkpoints of which `frame evaluate` records, apart from training
 Record = dict[str, Any]
 
 
-class Told(NamedTuple):
+class PackedSummary(NamedTuple):
     """A run in JSON: `head` is small and read for each, the others are packed until somebody asks."""
 
     head: str
@@ -32,14 +32,14 @@ class Told(NamedTuple):
     courses: bytes  # all records, see `courses`
 
 
-def told(run: RunFolder) -> Told:
+def packed_summary(run: RunFolder) -> PackedSummary:
     """What a run's files say.
 
     Raises:
         UserError: one of them is damaged.
     """
     run.check_format()
-    config, status, facts, records = run.plain, run.status, run.facts, run.records
+    config, status, counted, records = run.plain, run.status, run.costs, run.records
     typed = [word.split("=", 1)[1] for word in run.overrides if word.lstrip("+").startswith("experiment=")]
     judge(config, CONFIG, run.path / "config.yaml")
     newest = {record["name"]: record for record in records}
@@ -54,31 +54,31 @@ def told(run: RunFolder) -> Told:
         "iteration": iteration,
         "params": config.get("params") or {},
         "seed": config.get("seed"),
-        "costs": costs(facts, status.get("counters") or {}),
-        "batch_size": facts.get("batch_size"),
+        "costs": total_costs(counted, status.get("counters") or {}),
+        "batch_size": counted.get("batch_size"),
     }
-    return Told(json.dumps(head), _packed(config), _packed(newest), _packed(courses(records)))
+    return PackedSummary(json.dumps(head), _packed(config), _packed(newest), _packed(courses(records)))
 
 
-def costs(facts: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, float | None]:
+def total_costs(counted: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, float | None]:
     """Size and cost of the model; 'flops' of the whole training, 'seconds' of it; None where they are not known."""
     return {
-        **{key: facts.get(key) for key in ("parameters", "encoder_parameters", "flops_per_sample")},
-        "flops": _flops(facts, counters),
+        **{key: counted.get(key) for key in ("parameters", "encoder_parameters", "flops_per_sample")},
+        "flops": _flops(counted, counters),
         **{key: counters.get(key) for key in ("epochs", "seconds")},
     }
 
 
-def _flops(facts: Mapping[str, Any], counters: Mapping[str, Any]) -> float | None:
+def _flops(counted: Mapping[str, Any], counters: Mapping[str, Any]) -> float | None:
     """Of all iterations: full batches and short ones cost what was counted for them, in each process."""
     iterations, samples = counters.get("iterations"), counters.get("samples")
-    each, short = facts.get("flops_per_iteration"), facts.get("short_rows")
+    each, short = counted.get("flops_per_iteration"), counted.get("short_rows")
     if each is None or iterations is None or samples is None:
-        known: list[float | None] = [iterations, facts.get("batch_size"), facts.get("flops_per_sample")]
+        known: list[float | None] = [iterations, counted.get("batch_size"), counted.get("flops_per_sample")]
         return None if None in known else math.prod(number or 0 for number in known)
-    n_processes, rows = facts.get("processes", 1), facts.get("batch_rows", 0)
+    n_processes, rows = counted.get("processes", 1), counted.get("batch_rows", 0)
     n_short = (iterations * rows - samples / n_processes) / (rows - short) if short else 0
-    return float(n_processes * ((iterations - n_short) * each + n_short * facts.get("short_flops", 0)))
+    return float(n_processes * ((iterations - n_short) * each + n_short * counted.get("short_flops", 0)))
 
 
 def courses(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
@@ -124,7 +124,7 @@ def _unpacked(packed: bytes) -> Any:
     return json.loads(zlib.decompress(packed))
 
 
-class Summary:
+class RunSummary:
     """One run: any key of its config, where it stands, its results.
 
     Args:
@@ -132,14 +132,14 @@ class Summary:
         found: what was read from it; None: it is read when it is asked for.
     """
 
-    def __init__(self, run: RunFolder, found: Told | None = None) -> None:
+    def __init__(self, run: RunFolder, found: PackedSummary | None = None) -> None:
         self.run = run
         if found is not None:
             self.told = found
 
     @cached_property
-    def told(self) -> Told:
-        return told(self.run)
+    def packed_summary(self) -> PackedSummary:
+        return packed_summary(self.run)
 
     @cached_property
     def head(self) -> dict[str, Any]:

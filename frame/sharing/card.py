@@ -12,7 +12,7 @@ from torch import nn
 from frame.common.escaping import code, markdown
 from frame.common.shell import pasted, remarks
 from frame.composition.compose import PARTS
-from frame.engine.opening import Run
+from frame.engine.opening import OpenRun
 from frame.runs.exported import WEIGHTS
 from frame.runs.listing import shown
 from frame.sharing.source import packages_of
@@ -32,7 +32,12 @@ class Card:
     """
 
     def __init__(
-        self, run: Run, config: dict[str, Any], manifest: dict[str, Any], averaged: bool, without: Callable[[str], str]
+        self,
+        run: OpenRun,
+        config: dict[str, Any],
+        manifest: dict[str, Any],
+        averaged: bool,
+        without: Callable[[str], str],
     ) -> None:
         self.run, self.config, self.manifest, self.averaged, self.without = run, config, manifest, averaged, without
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from frame.common.errors import UserError
 from frame.data.base import whole_batch
 from frame.data.identity import DataChanged
-from frame.engine.opening import Run
+from frame.engine.opening import OpenRun
 from frame.evaluation.base import Encodes, HasFeatures, given
 
 FILES = {"onnx": "encoder.onnx", "torch_export": "encoder.pt2"}
@@ -67,7 +67,7 @@ class Rows:
     what: str  # which they are
 
 
-def rows_of(run: Run) -> Rows:
+def rows_of(run: OpenRun) -> Rows:
     """Rows of the run's data, of a split that was not trained on where there is one; random ones where it is not here.
 
     Raises:

@@ -22,7 +22,7 @@ from frame import __version__
 from frame.common.errors import UserError
 from frame.common.inside import name_of
 from frame.composition.plain import as_yaml
-from frame.engine.opening import Run
+from frame.engine.opening import OpenRun
 from frame.engine.opening import open as open_run
 from frame.runs.exported import FORMAT, MANIFEST, WEIGHTS, Export
 from frame.runs.folder import FORMAT as RUN_FORMAT
@@ -88,7 +88,7 @@ def export(
     return out
 
 
-def _fill(folder: Path, run: Run, state: dict[str, Any], form: str, tolerance: float) -> None:
+def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, tolerance: float) -> None:
     raw = run.folder.stored
     device = run.folder.filled("device")
     private = Private([run.folder.path, folder.parent, device["data_root"], device["experiments_root"]])
@@ -166,7 +166,7 @@ def _write_yaml(file: Path, config: dict[str, Any], head: str = "") -> None:
     file.write_text(head + as_yaml(config))
 
 
-def _copy_results(folder: Path, run: Run, private: Private) -> None:
+def _copy_results(folder: Path, run: OpenRun, private: Private) -> None:
     """Records, curves and the newest pictures; texts in records that name this machine are shortened."""
     records = [
         {key: private.without(value) if isinstance(value, str) else value for key, value in record.items()}
@@ -189,7 +189,7 @@ def _copy_results(folder: Path, run: Run, private: Private) -> None:
     (folder / "status.json").write_text(json.dumps({**kept, "reason": reason}, indent=2) + "\n")
 
 
-def _versions(run: Run) -> dict[str, Any]:
+def _versions(run: OpenRun) -> dict[str, Any]:
     """What the run was trained with, as far as its folder says."""
     told: dict[str, Any] = {}
     for file in ("environment.json", "code.json"):

@@ -273,7 +273,7 @@ def method(folder: Path, name: str, lr: float, seed: int, valid: float, test: fl
     config: dict[str, Any] = {"architectures": {"encoder": encoder}} | ({"data": views} if name == "MIB" else {})
     path = by_hand.run(folder / f"{name}{lr}{seed}", {"lr": lr}, seed, records, model=name, **config)
     (path / "overrides.yaml").write_text(f"- experiment={name}\n")
-    (path / "facts.json").write_text('{"parameters": 28048, "flops_per_sample": 1e6, "batch_size": 64}')
+    (path / "costs.json").write_text('{"parameters": 28048, "flops_per_sample": 1e6, "batch_size": 64}')
 
 
 def test_of_each_method_the_best_setting_on_valid_and_what_it_cost(

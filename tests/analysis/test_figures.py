@@ -117,7 +117,7 @@ def test_curves_of_runs_that_measured_elsewhere_are_interpolated(tmp_path: Path)
 
 def test_curves_count_samples_and_flops(tmp_path: Path) -> None:
     path = run(tmp_path / "1", {"beta": 1.0}, 1, [record("ELBO/Test", i, iteration=i) for i in (0, 100)])
-    (path / "facts.json").write_text('{"batch_size": 64, "flops_per_sample": 1000}')
+    (path / "costs.json").write_text('{"batch_size": 64, "flops_per_sample": 1000}')
     assert [float(row["samples"]) for row in read(figures.plot([tmp_path], "samples", "ELBO/Test").csv())] == [0, 6400]
     assert [float(row["flops"]) for row in read(figures.plot([tmp_path], "flops", "ELBO/Test").csv())] == [0, 6.4e6]
 

@@ -38,7 +38,7 @@ def content(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 FILES: tuple[str, ...] = ("records.jsonl", "metrics.csv", "metrics.jsonl", "lock", "status.json", "evaluated.jsonl")
 FILES += ("code.diff",)
-FILES += ("config.yaml", "overrides.yaml", "facts.json", "code.json", "environment.json", "data.json", "doctor.jsonl")
+FILES += ("config.yaml", "overrides.yaml", "costs.json", "code.json", "environment.json", "data.json", "doctor.jsonl")
 FILES += ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "images/Samples/00000040.png", "cache/x.pt")
 FOLDERS = ("images", "cache", "checkpoints", "tables", "images/Samples", "tables/x")
 COMMANDS: tuple[Callable[[str], list[str]], ...] = (

@@ -21,7 +21,7 @@ from frame.data.images import Images
 from frame.data.memory import InMemory
 from frame.data.per_sample import as_data_set
 from frame.data.views import Views
-from frame.engine.dry_run import Head
+from frame.engine.dry_run import FirstRows
 from tests.processes import Process, only_run, train
 
 
@@ -193,13 +193,13 @@ def test_a_split_that_cannot_be_read_stops_no_training_and_is_not_compared() -> 
 
 
 def test_rows_below_a_truncation_are_compared() -> None:
-    data = Head(Own([0, 1, 2, 1]), 2)
+    data = FirstRows(Own([0, 1, 2, 1]), 2)
     assert described(data)["splits"]["train"] == described(Own([0, 1, 2, 1]))["splits"]["train"]
     inner = Own([0, 1, 2, 2])  # differs in a row that is cut off
     inner.expect(described(data), "it")
     with pytest.raises(DataChanged, match="other labels"):
-        Head(inner, 2).split("train")
-    assert Head(Digits(), 5).n_classes == 10 and Head(Digits(), 5).shape == (1, 8, 8)
+        FirstRows(inner, 2).split("train")
+    assert FirstRows(Digits(), 5).n_classes == 10 and FirstRows(Digits(), 5).shape == (1, 8, 8)
 
 
 def test_shipped_data_sets_are_themselves(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from frame.composition.instantiate import build
 from frame.composition.stored import resolved
 from frame.data.base import whole_batch
 from frame.data.loader import Loader
-from frame.engine.costs import facts
+from frame.engine.costs import costs
 from frame.optimization.base import Optimization
-from frame.runs.summary import costs
+from frame.runs.summary import total_costs
 from tests.processes import only_run, train
 
 
@@ -28,7 +28,7 @@ def made(experiment: str, *overrides: str, limit: int | None = None) -> tuple[Op
 
 
 def of(experiment: str, *overrides: str, limit: int | None = None) -> dict[str, float]:
-    return facts(*made(experiment, *overrides, limit=limit))
+    return costs(*made(experiment, *overrides, limit=limit))
 
 
 def layer(rows: int, n_in: int, n_out: int, first: bool = False) -> int:
@@ -63,7 +63,7 @@ def test_pseudo_inputs_are_encoded_once_a_batch_and_not_once_a_row() -> None:
 @pytest.mark.parametrize("experiment", ["digits_VAE", "digits_IWAE", "digits_Classifier", "digits_MIB"])
 def test_it_is_what_torch_counts_of_a_step(experiment: str) -> None:
     optimization, loader = made(experiment)
-    found = facts(optimization, loader)
+    found = costs(optimization, loader)
     batch = whole_batch(loader.source, torch.arange(optimization.batch_size))
     with FlopCounterMode(display=False) as counter:
         optimization.model(batch)["loss"].backward()
@@ -74,7 +74,7 @@ def test_players_get_their_own_gradients_alone() -> None:
     """What the other player owns is frozen: its weights get no gradient, its inputs do where something lies below."""
     optimization, loader = made("digits_AAE")
     model: Any = optimization.model
-    found = facts(optimization, loader)
+    found = costs(optimization, loader)
     rows = optimization.batch_size
 
     def sizes(module: torch.nn.Module) -> list[tuple[int, int]]:
@@ -103,13 +103,13 @@ def test_a_run_is_charged_for_the_rows_that_it_has_trained() -> None:
     a_row = found["flops_per_sample"]
     for epochs, iterations, samples in ((1, 21, 1297), (2, 42, 2594), (0, 5, 320)):
         counters = {"iterations": iterations, "samples": samples, "epochs": epochs}
-        assert costs(found, counters)["flops"] == pytest.approx(samples * a_row)
+        assert total_costs(found, counters)["flops"] == pytest.approx(samples * a_row)
     assert "short_rows" not in of("digits_VAE", limit=20)  # the short one is never reached
     assert of("digits_VAE", "params.batch_size=1297")["batch_rows"] == 1297
     few = of("digits_VAE", "params.batch_size=2000")
     assert few["batch_rows"] == 1297 and few["flops_per_sample"] == a_row and "short_rows" not in few
     shared = {**found, "processes": 2}
-    assert costs(shared, {"iterations": 10, "samples": 1280})["flops"] == pytest.approx(1280 * a_row)
+    assert total_costs(shared, {"iterations": 10, "samples": 1280})["flops"] == pytest.approx(1280 * a_row)
 
 
 @pytest.mark.parametrize("experiment", [name for name in options("experiment") if name.startswith("digits_")])
@@ -118,7 +118,7 @@ def test_every_method_has_them_and_stays_as_it_is(experiment: str) -> None:
     optimization, loader = made(experiment)
     before = {key: value.clone() for key, value in optimization.state_dict().items()}
     state, python, numbers = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
-    found = facts(optimization, loader)
+    found = costs(optimization, loader)
     assert found["parameters"] > 0 and found["flops_per_sample"] > 0
     assert torch.equal(state, torch.get_rng_state()) and python == random.getstate()
     assert numbers == str(np.random.get_state())
@@ -139,19 +139,19 @@ class Attached(Optimization):
 
 def test_a_procedure_that_cannot_step_by_itself_is_said_and_trains_without(capsys: pytest.CaptureFixture[str]) -> None:
     optimization, loader = made("digits_VAE")
-    found = facts(Attached(optimization.model, 64), loader)
+    found = costs(Attached(optimization.model, 64), loader)
     assert found["parameters"] > 0 and "flops_per_iteration" not in found
     error = capsys.readouterr().err
     assert "FLOPs are not counted, Attached cannot step by itself" in error and error.count("\n") == 1
-    assert costs(found, {"iterations": 3, "samples": 192})["flops"] is None
+    assert total_costs(found, {"iterations": 3, "samples": 192})["flops"] is None
 
 
 def test_a_run_keeps_them(tmp_path: Any) -> None:
     from frame.runs.folder import RunFolder
-    from frame.runs.listing import Summary
+    from frame.runs.listing import RunSummary
 
     code, output = train(["experiment=tiny", "train_for=1 epoch", "callbacks=null"], tmp_path)
     assert code == 0, output
-    summary = Summary(RunFolder(only_run(tmp_path)))
+    summary = RunSummary(RunFolder(only_run(tmp_path)))
     counters = summary.status["counters"]
     assert summary.get("flops") == pytest.approx(counters["samples"] * summary.get("flops_per_sample"))

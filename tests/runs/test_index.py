@@ -94,7 +94,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "moved": lambda run: run.rename(run.with_name("9")),
     "exchanged": exchanged,
     "a file less": lambda run: (run / "records.jsonl").unlink(),
-    "a file more": lambda run: (run / "facts.json").write_text('{"batch_size": 64, "flops_per_sample": 2}'),
+    "a file more": lambda run: (run / "costs.json").write_text('{"batch_size": 64, "flops_per_sample": 2}'),
     "damaged": lambda run: (run / "status.json").write_text(""),
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ from frame.engine import opening
 from frame.data.base import DataSet
 from frame.engine.reevaluate import Outcome, evaluate_run, evaluate_runs
 from frame.evaluation import codes
-from frame.runs.listing import Summary, find, select
+from frame.runs.listing import RunSummary, find, select
 from frame.common.errors import UserError
 from frame.runs.folder import RunFolder
 from tests.processes import OWN, Process, train
@@ -42,12 +42,12 @@ def frame_command(words: Sequence[str], cwd: Path) -> tuple[int, str]:
     return process.wait(), process.output
 
 
-def betas(chosen: Sequence[Summary]) -> list[float]:
+def betas(chosen: Sequence[RunSummary]) -> list[float]:
     return [summary.get("params.beta") for summary in chosen]
 
 
-def summaries(study: Path) -> list[Summary]:
-    return [Summary(run) for run in find([study / "runs"])]
+def summaries(study: Path) -> list[RunSummary]:
+    return [RunSummary(run) for run in find([study / "runs"])]
 
 
 def test_runs_are_found_at_any_depth_and_once(study: Path) -> None:
@@ -97,10 +97,10 @@ def test_a_run_that_was_killed_is_said_to_be(study: Path) -> None:
     kept = status.read_text()
     try:
         status.write_text(kept.replace('"finished"', '"running"'))
-        assert Summary(run).state == "killed"
+        assert RunSummary(run).state == "killed"
         other = RunFolder(run.path)
         other.lock()
-        assert Summary(run).state == "running"
+        assert RunSummary(run).state == "running"
         other.unlock()
     finally:
         status.write_text(kept)

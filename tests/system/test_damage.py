@@ -16,11 +16,11 @@ from tests.analysis.by_hand import record, run
 from tests.processes import OWN, Process, only_run, train
 
 FILES = (
-    "config.yaml", "overrides.yaml", "status.json", "records.jsonl", "facts.json", "code.json", "environment.json",
+    "config.yaml", "overrides.yaml", "status.json", "records.jsonl", "costs.json", "code.json", "environment.json",
     "evaluated.jsonl", "doctor.jsonl", "metrics.jsonl", "metrics.csv", "lock", "checkpoints/last.ckpt",
     "images/Samples/00000001.png",
 )  # fmt: skip
-READ_BY_ALL = ("config.yaml", "overrides.yaml", "status.json", "records.jsonl", "facts.json")
+READ_BY_ALL = ("config.yaml", "overrides.yaml", "status.json", "records.jsonl", "costs.json")
 
 
 def written(content: bytes) -> Callable[[Path], None]:
@@ -80,7 +80,7 @@ CONFIGS: dict[str, list[Any]] = {
     "experiment_name": [["a"], {"a": 1}],
     "seed": [["a"], {"a": 1}],
 }
-FACTS: dict[str, list[Any]] = dict.fromkeys(("parameters", "flops_per_sample", "batch_size"), ["x", [1], 10**400])
+COSTS: dict[str, list[Any]] = dict.fromkeys(("parameters", "flops_per_sample", "batch_size"), ["x", [1], 10**400])
 LOGGED: dict[str, list[Any]] = {
     "iteration": ["1", None, -1, 10**40, 1.5],
     "seconds": ["x", [1]],
@@ -123,7 +123,7 @@ CASES = [(file, name, damage) for file in FILES for name, damage in DAMAGES.item
 TYPED = {
     "status.json": WRONG,
     "config.yaml": CONFIGS,
-    "facts.json": FACTS,
+    "costs.json": COSTS,
     "records.jsonl": RECORDS,
     "metrics.jsonl": LOGGED,
 }
@@ -135,8 +135,8 @@ def by_hand(folder: Path, seed: int) -> Path:
     """A run with every file that a run may have."""
     records = [record("ELBO/Test", seed + i / 10, iteration=10 * i) for i in range(4)]
     path = run(folder, {"beta": float(1 + seed % 2)}, seed, records)
-    facts = {"parameters": 10, "encoder_parameters": 5, "flops_per_sample": 3.0, "batch_size": 64}
-    (path / "facts.json").write_text(json.dumps(facts))
+    costs = {"parameters": 10, "encoder_parameters": 5, "flops_per_sample": 3.0, "batch_size": 64}
+    (path / "costs.json").write_text(json.dumps(costs))
     for name in ("code.json", "environment.json"):
         (path / name).write_text("{}\n")
     for name in ("evaluated.jsonl", "doctor.jsonl", "metrics.csv"):
