@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from frame.common.files import clear_temporary, write_whole
 from frame.common.errors import Damaged, UserError
+from frame.common.files import clear_temporary, write_whole
 from frame.common.output import say
 
 FORMAT = 2

@@ -88,7 +88,9 @@ class Export:
         """
         held, kept = str(self.manifest["checkpoint"]), str(self.manifest["weights"])
         if checkpoint not in ("last", held):  # 'last' is what one gets without asking
-            raise UserError(f"{self.path} holds the {held} checkpoint only: export the run with checkpoint={checkpoint}")
+            raise UserError(
+                f"{self.path} holds the {held} checkpoint only: export the run with checkpoint={checkpoint}"
+            )
         if weights not in (None, kept):
             raise UserError(f"{self.path} holds the {kept} weights only: export the run with weights={weights}")
         return held, kept
@@ -110,7 +112,9 @@ class Export:
         for name, (_, content) in sources.items():
             there = getattr(sys.modules.get(name), "__file__", None)
             if name in sys.modules and (there is None or Path(there).read_bytes() != content):
-                raise UserError(f"another module '{name}' is imported already: open {self.path} in a process of its own")
+                raise UserError(
+                    f"another module '{name}' is imported already: open {self.path} in a process of its own"
+                )
         known = any(isinstance(finder, CheckedSource) and finder.sources == sources for finder in sys.meta_path)
         if not known and sources:
             sys.meta_path.insert(0, CheckedSource(sources))

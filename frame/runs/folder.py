@@ -23,18 +23,20 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from frame import __version__
-from frame.runs import checkpoints
 from frame.common import inside
-from frame.runs.exported import Export
-from frame.common.files import must_wait, write_text
-from frame.runs.journal import DIAGNOSES, RECORDS, Journal
 from frame.common.errors import Damaged, UserError
+from frame.common.files import must_wait, write_text
 from frame.composition.plain import as_config, as_yaml, parse_yaml
+from frame.composition.stored import filled as fill
+from frame.composition.stored import literal
+from frame.runs import checkpoints
+from frame.runs.exported import Export
+from frame.runs.journal import DIAGNOSES, RECORDS, Journal
 from frame.runs.provenance import describe_code, environment
 from frame.runs.reading import (
     CODE,
-    DATA,
     COSTS,
+    DATA,
     STATUS,
     content,
     damaged,
@@ -44,8 +46,6 @@ from frame.runs.reading import (
     mapping,
     words,
 )
-from frame.composition.stored import filled as fill
-from frame.composition.stored import literal
 
 FORMAT = 2
 

@@ -15,9 +15,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from frame import __version__
+from frame.composition import plain, stored
 from frame.runs import folder, journal, reading, summary
-from frame.composition import plain
-from frame.composition import stored
 from frame.runs.summary import FILES, PackedSummary
 
 MOST = 20_000  # runs that are kept, the latest: some 100 MB

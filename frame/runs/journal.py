@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from frame.common.files import write_whole
 from frame.common.errors import Damaged
+from frame.common.files import write_whole
 
 RECORDS, DIAGNOSES = "records.jsonl", "doctor.jsonl"  # of a run: what was measured, and what the doctor said
 Line = dict[str, Any]

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from frame.runs.index import Index, stamp
 from frame.common.errors import UserError, choices
-from frame.runs.folder import RunFolder
-from frame.runs.summary import PARTS, RunSummary, as_number, packed_summary
 from frame.common.shell import remarks
+from frame.runs.folder import RunFolder
+from frame.runs.index import Index, stamp
+from frame.runs.summary import PARTS, RunSummary, as_number, packed_summary
 
 if TYPE_CHECKING:
     import pandas

@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from frame.runs.metrics import COUNTERS
 from frame.common.errors import UserError
+from frame.runs.metrics import COUNTERS
 
 LISTED: tuple[str, ...] = (
     "run",

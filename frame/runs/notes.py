@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from frame.common.errors import UserError
 from frame.runs import checkpoints
 from frame.runs.journal import UNLOCKABLE, Journal
-from frame.common.errors import UserError
 
 FILE = "evaluated.jsonl"  # a line for each evaluation that was completed, and for each checkpoint that was opened
 LOCK = "evaluate.lock"  # held by whoever evaluates the run

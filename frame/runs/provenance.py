@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from frame import __version__
-from frame.composition.checks import targets
-from frame.runs.code_diff import difference
-from frame.composition.compose import config_folders
 from frame.common.files import write_text, write_whole
+from frame.composition.checks import targets
+from frame.composition.compose import config_folders
+from frame.runs.code_diff import difference
 
 NAMES = 100  # of untracked and of ignored files that are kept
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from frame.runs.journal import Line, number
 from frame.common.errors import Damaged
 from frame.composition.plain import parse_yaml
+from frame.runs.journal import Line, number
 
 MAX_BYTES = 20_000_000  # of a small file
 LARGEST = 1e150  # of a finite number: squares of larger ones overflow

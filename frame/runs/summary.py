@@ -14,8 +14,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from frame.common.errors import UserError
-from frame.runs.reading import CONFIG, judge
 from frame.runs.folder import RunFolder
+from frame.runs.reading import CONFIG, judge
 
 PARTS = ("model", "data", "optimization")
 FILES = ("config.yaml", "overrides.yaml", "status.json", "records.jsonl", "costs.json")  # what `packed_summary` reads

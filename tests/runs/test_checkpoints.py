@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from frame.common.errors import Damaged, UserError
 from frame.runs import checkpoints
 from frame.runs.checkpoints import FORMAT, clear, load, newest, read, verify, write
-from frame.common.errors import Damaged, UserError
 
 
 def state(iteration: int, **more: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from frame.runs import index
 from frame.commands.main import main
+from frame.runs import index
 from frame.runs.listing import find, summaries
 from tests.analysis.by_hand import record, run
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from frame.runs.journal import Journal, number
 from frame.common.errors import UserError
+from frame.runs.journal import Journal, number
 
 fork = multiprocessing.get_context("forkserver")
 

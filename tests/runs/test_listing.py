@@ -17,13 +17,13 @@ import pytest
 import torch
 
 import frame
-from frame.engine import opening
+from frame.common.errors import UserError
 from frame.data.base import DataSet
+from frame.engine import opening
 from frame.engine.reevaluate import Outcome, evaluate_run, evaluate_runs
 from frame.evaluation import codes
-from frame.runs.listing import RunSummary, find, select
-from frame.common.errors import UserError
 from frame.runs.folder import RunFolder
+from frame.runs.listing import RunSummary, find, select
 from tests.processes import OWN, Process, train
 
 

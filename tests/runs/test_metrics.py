@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from frame.runs.journal import Journal
 from frame.loggers.files import FilesLogger
+from frame.runs.journal import Journal
 from frame.runs.metrics import FILE, TABLE, Table, columns, write_table
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from frame.composition.compose import config_folder
 from frame.common.errors import UserError
+from frame.composition.compose import config_folder
 from frame.runs.names import Taken, apart, check_column, check_config, check_measurement
 from tests.processes import only_run, train
 
