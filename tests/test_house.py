@@ -90,6 +90,14 @@ def test_imports_go_one_way(module: str) -> None:
         assert not {name for name in uses if not below(name, allowed)}, f"{package}/ imports {allowed}"
 
 
+def test_tests_mirror_the_package() -> None:
+    """frame/x/y.py is tested by tests/x/test_y.py; what holds for all of a package by tests/x/test_every_z.py."""
+    for file in (ROOT / "tests").glob("*/test_*.py"):
+        package, name = file.parent.name, file.stem.removeprefix("test_")
+        if package in ORDER and not name.startswith("every_"):
+            assert f"frame.{package}.{name}" in MODULES, file
+
+
 def test_no_two_modules_import_each_other() -> None:
     graph = {name: imported(ast.parse(file.read_text()), lazily=False) for name, file in MODULES.items()}
     list(TopologicalSorter(graph).static_order())  # raises CycleError with the cycle

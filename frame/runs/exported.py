@@ -57,7 +57,7 @@ class Export:
             raise UserError(f"{self.path / MANIFEST} is not what `frame export` writes: export the run again") from None
 
     def verify(self) -> None:
-        """Raises UserError where a file is missing, is not what was exported, or lies in source/ without having been."""
+        """Raises UserError where a file is missing, is not what was exported, or is in source/ without having been."""
         for name in self.manifest["files"]:
             self.read(name)
         beside = {str(file.relative_to(self.path)) for file in (self.path / "source").rglob("*.py")}

@@ -3,8 +3,6 @@
 config.yaml  overrides.yaml  code.json  code.diff  environment.json  costs.json  data.json  status.json
 metrics.jsonl  metrics.csv  records.jsonl  doctor.jsonl  evaluated.jsonl  images/  tables/
 checkpoints/last.ckpt  previous.ckpt  best.ckpt
-
-It has over 300 lines because reading and writing a folder's files have to agree.
 """
 
 import fcntl
@@ -143,7 +141,7 @@ class RunFolder:
     # What a run is
 
     def describe(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
-        """Writes what is run (`frame.composition.stored.stored`), by which code, where; config.yaml, by which it is found, last."""
+        """Writes what is run, by which code and where. config.yaml is last: a run is found by it."""
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
         warning = describe_code(self.path, config)
         if warning:

@@ -1,6 +1,6 @@
 """What is known of one run without opening its weights, slim enough that thousands of runs fit into memory.
 
-`packed_summary` reads a run's files once and says all that lists, tables and figures ask for; a RunSummary answers from that.
+`packed_summary` reads a run's files once, for all that lists, tables and figures ask for. A RunSummary answers from it.
 """
 
 import json

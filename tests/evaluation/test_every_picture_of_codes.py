@@ -27,7 +27,7 @@ from frame.evaluation.scatter import PCAScatterEvaluation, UMAPScatterEvaluation
 from frame.evaluation.traversals import LatentTraversalEvaluation
 from frame.loggers.base import pixels
 from frame.probability.distributions import Delta
-from tests.evaluation.test_generation_evaluation import Unlabelled
+from tests.evaluation.test_generation import Unlabelled
 
 DIGITS = Digits()
 
