@@ -48,7 +48,7 @@ docs: .venv/.installed
 leaderboard: .venv/.installed
 	$(BIN)/frame sweep studies/leaderboard.yml seeds=3 jobs=$(WORKERS) folder=runs/leaderboard
 	OMP_NUM_THREADS=1 $(BIN)/frame evaluate runs/leaderboard evaluation=[linear_probe,nearest_neighbour,few_labels]
-	$(BIN)/python studies/leaderboard.py runs/leaderboard README.md
+	$(BIN)/python studies/leaderboard.py runs/leaderboard docs/results.md
 
 wheel: .venv/.installed
 	$(BIN)/python -m build --wheel --no-isolation

@@ -54,13 +54,13 @@ def test_targets_that_are_named_can_be_imported(page: Path) -> None:
 
 
 def commands() -> list[str]:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs/commands.md").read_text()
     lines = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return sorted({line for part in lines for line in part.splitlines() if COMMAND.match(line) and "…" not in line})
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_of_the_readme_compose(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_the_readme_and_the_table_compose(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command)
     while "=" in words[0]:
         name, _, value = words.pop(0).partition("=")
@@ -76,8 +76,12 @@ def test_every_option_of_the_issue_is_in_the_readme() -> None:
     assert len(commands()) >= 10
 
 
-def test_the_commands_of_frame_are_all_in_the_readme() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_commands_of_frame_are_all_in_the_table() -> None:
+    text = (ROOT / "docs/commands.md").read_text()
     for command in re.findall(r"^  (frame \w+|eval \S+ -sc)", main.USAGE, re.MULTILINE):
         assert command in text, command
 
@@ -94,7 +98,7 @@ def test_the_experiment_that_the_readme_shows_is_ours() -> None:
     assert contained(yaml.safe_load(shown), ours)
 
 
-def test_make_targets_of_the_readme_exist() -> None:
-    for target in set(re.findall(r"\bmake ([a-z-]+)(?=[`\n])", (ROOT / "README.md").read_text())):
+def test_make_targets_that_are_named_exist() -> None:
+    for target in {name for page in PAGES for name in re.findall(r"\bmake ([a-z-]+)(?=[`\n])", page.read_text())}:
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
