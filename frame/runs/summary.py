@@ -135,21 +135,21 @@ class RunSummary:
     def __init__(self, run: RunFolder, found: PackedSummary | None = None) -> None:
         self.run = run
         if found is not None:
-            self.told = found
+            self.packed = found
 
     @cached_property
-    def packed_summary(self) -> PackedSummary:
+    def packed(self) -> PackedSummary:
         return packed_summary(self.run)
 
     @cached_property
     def head(self) -> dict[str, Any]:
-        head: dict[str, Any] = json.loads(self.told.head)
+        head: dict[str, Any] = json.loads(self.packed.head)
         return head
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """Plain values, in which nothing is looked up."""
-        config: dict[str, Any] = _unpacked(self.told.config)
+        config: dict[str, Any] = _unpacked(self.packed.config)
         return config
 
     @property
@@ -161,18 +161,18 @@ class RunSummary:
     @cached_property
     def newest(self) -> dict[str, Record]:
         """The newest record under each name."""
-        found: dict[str, Record] = _unpacked(self.told.newest)
+        found: dict[str, Record] = _unpacked(self.packed.newest)
         # many thousands of records say the same words
         return {sys.intern(name): _interned(record) for name, record in found.items()}
 
     @property
     def courses(self) -> dict[str, list[Record]]:
         """All records, the oldest first, by their names; unpacked whenever they are asked for."""
-        return {name: _course(packed) for name, packed in _unpacked(self.told.courses).items()}
+        return {name: _course(packed) for name, packed in _unpacked(self.packed.courses).items()}
 
     def course(self, name: str) -> list[Record]:
         """The records of a name that were measured in training, the oldest first."""
-        packed = _unpacked(self.told.courses).get(name) if name in self.newest else None
+        packed = _unpacked(self.packed.courses).get(name) if name in self.newest else None
         return [record for record in _course(packed) if record.get("checkpoint") not in AGAIN] if packed else []
 
     def record(self, metric: str) -> Record | None:

@@ -46,7 +46,7 @@ def test_an_indexed_run_is_not_read_again(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = listed(capsys)
-    monkeypatch.setattr("frame.runs.listing.told", lambda run: pytest.fail("read"))
+    monkeypatch.setattr("frame.runs.listing.packed_summary", lambda run: pytest.fail("read"))
     assert listed(capsys) == first and first[0] == 0
     assert index.place().stat().st_mode & 0o077 == 0 and index.place().parent.stat().st_mode & 0o077 == 0
 
@@ -148,7 +148,7 @@ def test_a_broken_index_changes_nothing_and_is_made_anew(
     BREAKS[break_](index.place())
     assert listed(capsys) == first
     if break_ != "a folder":
-        monkeypatch.setattr("frame.runs.listing.told", lambda run: pytest.fail("read"))
+        monkeypatch.setattr("frame.runs.listing.packed_summary", lambda run: pytest.fail("read"))
     assert listed(capsys) == first
 
 
