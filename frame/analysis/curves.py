@@ -15,7 +15,7 @@ PROTOCOL = ("split", "estimator", "n_samples", "unit")
 
 
 def rate_distortion(results: pandas.DataFrame, hue: str | None = None) -> Figure:
-    """Distortion against rate, in nats per picture: a point a run, with lines of equal ELBO.
+    """Distortion against rate, in nats per row (per picture): a point a run, with lines of equal ELBO.
 
     Args:
         results: as `frame.results` gives it, with the records '<name>/rate' and '<name>/distortion' of one ELBO.
@@ -40,8 +40,8 @@ def rate_distortion(results: pandas.DataFrame, hue: str | None = None) -> Figure
         if bottom < offset - high < top:
             axes.annotate(f" ELBO {-offset:.4g}", (high, offset - high), fontsize=6.5, color="0.4", va="center")
     axes.set(xlim=(low, high), ylim=(bottom, top))
-    axes.set_xlabel("rate, nats per picture")
-    axes.set_ylabel("distortion, nats per picture")
+    axes.set_xlabel(f"rate, {x['unit'].iloc[0]}")
+    axes.set_ylabel(f"distortion, {y['unit'].iloc[0]}")
     axes.set_title(_caption(x, stems[0]), fontsize=8)
     return figure
 

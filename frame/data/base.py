@@ -64,6 +64,22 @@ class DataSet:
         return tuple(self.split(self.splits[0]).batch(torch.arange(1))["x"].shape[1:])
 
     @property
+    def row(self) -> str:
+        """What one row is called where a unit names it: 'picture', 'series', 'sequence' or 'row', by its shape.
+
+        [C, H, W] is a picture, and so is [H, W] as uint8; other [C, T] are a series, whole numbers [T] a sequence.
+        Data sets whose rows are something else override this.
+        """
+        if len(self.shape) in (1, 2):
+            source = self.split(self.splits[0])
+            x = getattr(source, "x", None)
+            x = x if isinstance(x, Tensor) else whole_batch(source, torch.arange(1))["x"]
+            if len(self.shape) == 2:
+                return "picture" if x.dtype == torch.uint8 else "series"
+            return "row" if x.is_floating_point() else "sequence"
+        return "picture" if len(self.shape) == 3 else "row"
+
+    @property
     def n_classes(self) -> int | None:
         """How many values 'y' has; None where there is no 'y' or nobody knows."""
         names = class_names(self)
@@ -170,6 +186,10 @@ class Wrapped(DataSet):
     @property
     def shape(self) -> tuple[int, ...]:
         return self.data.shape
+
+    @property
+    def row(self) -> str:
+        return self.data.row
 
     @property
     def n_classes(self) -> int | None:

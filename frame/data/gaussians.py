@@ -30,6 +30,7 @@ class Gaussians(DataSet):
     """
 
     keys = ("x", "views")
+    row = "row"
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class AccuracyEvaluation(Evaluation):
                 "error": Scalar(100 * (1 - right), "%", n, estimator, 100 * standard_error, better="less"),
                 "cross_entropy": Scalar(
                     cross_entropy,
-                    "nats per picture",
+                    f"nats per {data.row}",
                     n,
                     "-log of predict() at the label",
                     cross_entropy_error,

@@ -79,7 +79,7 @@ class CalibrationEvaluation(Evaluation):
             parts = {
                 "": Scalar(100 * wide.error, "%", n, f"{name} bins of equal width{after}"),
                 "equal_mass": mass,
-                "nll": Scalar(nll, "nats per picture", n, f"-log of predict() at the label{after}", nll_error),
+                "nll": Scalar(nll, f"nats per {data.row}", n, f"-log of predict() at the label{after}", nll_error),
                 "brier": Scalar(brier, "", n, f"squared error of all classes' probabilities{after}", brier_error),
             }
             entry.scalars |= {

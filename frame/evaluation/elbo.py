@@ -11,7 +11,7 @@ from frame.measures.statistics import mean_and_standard_error
 
 
 class ELBOEvaluation(Evaluation):
-    """ELBO in nats per picture, with 'rate' and 'distortion'; the KL has weight 1 whatever training uses.
+    """ELBO in nats per row of the data, with 'rate' and 'distortion'; the KL has weight 1 whatever training uses.
 
     Where p(x|z) is a probability of the values that pixels have, 'bits_per_dim' is -ELBO / (D ln 2) of D values.
 
@@ -44,9 +44,9 @@ class ELBOEvaluation(Evaluation):
             mean, standard_error = mean_and_standard_error(values)
             entry.scalars[key] = Scalar(
                 mean,
-                unit="nats per picture",
+                unit=f"nats per {data.row}",
                 n_samples=len(values),
-                estimator="1 posterior sample a picture; KL analytic between Gaussians, else by the same sample",
+                estimator=f"1 posterior sample a {data.row}; KL analytic between Gaussians, else by the same sample",
                 standard_error=standard_error,
                 bound="lower" if term == "elbo" else "",
                 better=better[term],

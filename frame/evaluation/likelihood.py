@@ -16,7 +16,7 @@ ROWS = 1024  # (picture, sample) pairs in one pass through the decoder: small en
 
 
 class IWAEBoundEvaluation(Evaluation):
-    """log 1/S sum_s p(x, z_s) / q(z_s|x) in nats per picture, z_s ~ q(z|x), for any model that weighs its samples.
+    """log 1/S sum_s p(x, z_s) / q(z_s|x) in nats per row, z_s ~ q(z|x), for any model that weighs its samples.
 
     Where p(x|z) is a probability of the values that pixels have, 'bits_per_dim' is the bound over -D ln 2.
 
@@ -49,7 +49,7 @@ class IWAEBoundEvaluation(Evaluation):
         bounds = torch.cat(parts)
         mean, standard_error = mean_and_standard_error(bounds)
         estimator = f"log of the mean of {self.n_posterior_samples} importance weights, a lower bound"
-        scalar = Scalar(mean, "nats per picture", len(bounds), estimator, standard_error, bound="lower")
+        scalar = Scalar(mean, f"nats per {data.row}", len(bounds), estimator, standard_error, bound="lower")
         return LogEntry(self.evaluate_on, scalars={"": scalar} | bits(bounds, levels, n_dims, "-bound"))
 
     def bound(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:

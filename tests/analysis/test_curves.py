@@ -9,7 +9,7 @@ import pytest
 from frame.analysis.curves import information_plane, measured_alike, rate_distortion
 from frame.common.errors import UserError
 
-ALIKE = {"split": "test", "n_samples": 300, "unit": "nats", "standard_error": 0.1, "iteration": 50}
+ALIKE = {"split": "test", "n_samples": 300, "unit": "nats per series", "standard_error": 0.1, "iteration": 50}
 
 
 def records(values: dict[str, list[float]], **more: Any) -> pandas.DataFrame:
@@ -50,7 +50,7 @@ def test_a_point_a_run(hue: str | None) -> None:
     figure: Any = rate_distortion(records(ELBO), hue)
     assert {(5, 85), (15, 70), (25, 55)} <= set(points(figure))
     axes = figure.axes[0]
-    assert axes.get_xlabel() == "rate, nats per picture" and axes.get_ylabel() == "distortion, nats per picture"
+    assert axes.get_xlabel() == "rate, nats per series" and axes.get_ylabel() == "distortion, nats per series"
     assert any("ELBO -" in text.get_text() for text in axes.texts)
     for line in axes.lines:
         (x0, x1), (y0, y1) = line.get_data() if len(line.get_xdata()) == 2 else ((0, 1), (1, 0))

@@ -73,7 +73,7 @@ def test_bound_is_the_log_of_the_mean_of_all_weights_from_small_chunks() -> None
     rest = batch["x"][:, 0] + batch["y"]
     assert scalar.value == pytest.approx(math.log((S + 1) / 2) + rest.mean().item(), abs=1e-4)
     assert scalar.standard_error == pytest.approx((rest.std() / 20**0.5).item(), rel=1e-4)
-    assert scalar.n_samples == 20 and scalar.unit == "nats per picture" and f"{S} importance" in scalar.estimator
+    assert scalar.n_samples == 20 and scalar.unit == "nats per row" and f"{S} importance" in scalar.estimator
     assert model.calls == [(ROWS, 1), (ROWS, 1), (5, 1)] * 20
 
 
