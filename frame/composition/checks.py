@@ -118,22 +118,30 @@ def fits(value: Any, hint: Any) -> bool:
         return fits(value, args[0])
     if hint is None or hint is type(None):
         return value is None
-    if isinstance(value, bool):
-        return hint in (bool, object)
-    if isinstance(value, int):
-        return hint in (int, float, complex, object)
-    if isinstance(value, float):
-        return hint in (float, complex, object) or hint is int and value.is_integer()
+    if isinstance(value, (list, tuple)):
+        return _fits_items(value, hint)
     if isinstance(value, str):
         return hint is object or not isinstance(hint, type) and origin is None or _is_text(hint)
-    if isinstance(value, (list, tuple)):
-        if hint is object or origin is None and isinstance(hint, type) and issubclass(hint, (list, tuple)):
-            return True
-        if not (isinstance(origin, type) and issubclass(origin, (Sequence, Iterable))):
-            return False
-        inner = [a for a in args if a is not Ellipsis]
-        return len(inner) != 1 or all(fits(v, inner[0]) for v in value)
+    if isinstance(value, bool | int | float):
+        return _fits_number(value, hint)
     return value is not None or hint is object
+
+
+def _fits_number(value: bool | int | float, hint: Any) -> bool:
+    if isinstance(value, bool):
+        return hint in (bool, object)
+    whole = isinstance(value, int) or value.is_integer()
+    return hint in (float, complex, object) or hint is int and whole
+
+
+def _fits_items(values: Sequence[Any], hint: Any) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is object or origin is None and isinstance(hint, type) and issubclass(hint, (list, tuple)):
+        return True
+    if not (isinstance(origin, type) and issubclass(origin, (Sequence, Iterable))):
+        return False
+    inner = [a for a in args if a is not Ellipsis]
+    return len(inner) != 1 or all(fits(value, inner[0]) for value in values)
 
 
 def _is_text(hint: Any) -> bool:

@@ -12,65 +12,8 @@ from typing import Any
 
 from frame.common.errors import UserError, choices
 
+Locate = Callable[[str, str], Any]  # of a `_target_` and where it stands in the config
 OWN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
-
-
-def build(node: Any, path: str = "", /, **given: Any) -> Any:
-    """What a node of plain values describes.
-
-    Args:
-        node: the node.
-        path: where it stands in the config, for messages.
-        given: arguments that are passed as they are, in place of the node's own of these names.
-
-    Raises:
-        UserError: a `_target_` is not there, or its constructor refuses its arguments.
-    """
-    return construct(node, path, locate, given)
-
-
-def construct(node: Any, path: str, find: Callable[[str, str], Any], given: dict[str, Any] | None = None) -> Any:
-    """`build`, with `find` in place of `locate`: it returns what a `_target_` stands for, or raises UserError."""
-    if isinstance(node, list):
-        return [construct(inner, f"{path}.{i}", find) for i, inner in enumerate(node)]
-    if not isinstance(node, dict):
-        return node
-    if "_target_" not in node:
-        return {key: construct(inner, _below(path, key), find) for key, inner in node.items()}
-    target = find(str(node["_target_"]), path)
-    partial, recursive = _flag(node, "_partial_", False, path), _flag(node, "_recursive_", True, path)
-    arguments: dict[str, Any] = dict.fromkeys(key for key in node if key not in OWN_KEYS)
-    for key in arguments:
-        if given and key in given:
-            continue
-        if isinstance(node[key], str) and node[key] == "???" and not partial:
-            raise UserError(f"{_below(path, key)}: {node['_target_']} needs a value: add {_below(path, key)}=...")
-        arguments[key] = construct(node[key], _below(path, key), find) if recursive else node[key]
-    positional = node.get("_args_", [])
-    if not isinstance(positional, list):
-        raise UserError(f"{path}._args_ has to be a list, and is {positional!r}")
-    positional = construct(positional, f"{path}._args_", find) if recursive else positional
-    arguments |= given or {}
-    if partial:
-        return functools.partial(target, *positional, **arguments)
-    try:
-        return target(*positional, **arguments)
-    except UserError:
-        raise
-    except Exception as error:  # a constructor may refuse in any way
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{path or node['_target_']} cannot be built: {reason}") from error
-
-
-def _flag(node: dict[str, Any], key: str, default: bool, path: str) -> bool:
-    value = node.get(key, default)
-    if not isinstance(value, bool):
-        raise UserError(f"{path}.{key} has to be true or false, and is {value!r}")
-    return value
-
-
-def _below(path: str, key: Any) -> str:
-    return f"{path}.{key}" if path else str(key)
 
 
 def locate(name: str, path: str) -> Any:
@@ -98,3 +41,57 @@ def locate(name: str, path: str) -> Any:
             found = getattr(found, part)
         return found
     raise UserError(f"{path}: there is no module '{parts[0]}' for _target_: {name}; is its folder where you started?")
+
+
+def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: Any) -> Any:
+    """The object that a node of plain values describes.
+
+    Args:
+        node: the node.
+        path: where it stands in the config, for messages.
+        locate: called with a `_target_` and its path; returns what the name stands for, or raises UserError.
+        given: arguments that are passed as they are, in place of the node's own of these names.
+
+    Raises:
+        UserError: there is no such `_target_`, or its constructor refuses its arguments.
+    """
+    if isinstance(node, list):
+        return [instantiate(inner, f"{path}.{i}", locate) for i, inner in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    if "_target_" not in node:
+        return {key: instantiate(inner, _below(path, key), locate) for key, inner in node.items()}
+    target = locate(str(node["_target_"]), path)
+    partial, recursive = _flag(node, "_partial_", False, path), _flag(node, "_recursive_", True, path)
+    arguments: dict[str, Any] = dict.fromkeys(key for key in node if key not in OWN_KEYS)
+    for key in arguments:
+        if key in given:
+            continue
+        if isinstance(node[key], str) and node[key] == "???" and not partial:
+            raise UserError(f"{_below(path, key)}: {node['_target_']} needs a value: add {_below(path, key)}=...")
+        arguments[key] = instantiate(node[key], _below(path, key), locate) if recursive else node[key]
+    positional = node.get("_args_", [])
+    if not isinstance(positional, list):
+        raise UserError(f"{path}._args_ has to be a list, and is {positional!r}")
+    positional = instantiate(positional, f"{path}._args_", locate) if recursive else positional
+    arguments |= given
+    if partial:
+        return functools.partial(target, *positional, **arguments)
+    try:
+        return target(*positional, **arguments)
+    except UserError:
+        raise
+    except Exception as error:  # a constructor may refuse in any way
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{path or node['_target_']} cannot be built: {reason}") from error
+
+
+def _flag(node: dict[str, Any], key: str, default: bool, path: str) -> bool:
+    value = node.get(key, default)
+    if not isinstance(value, bool):
+        raise UserError(f"{path}.{key} has to be true or false, and is {value!r}")
+    return value
+
+
+def _below(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)

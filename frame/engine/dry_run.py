@@ -18,7 +18,7 @@ from frame.common import selection
 from frame.common.errors import NoNumber, UserError, choices
 from frame.common.output import say
 from frame.composition.compose import compose, config_folder
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source, Wrapped, whole_batch
 from frame.evaluation.base import Predicts, evaluating, given
@@ -186,7 +186,7 @@ def _keys(file: Path) -> tuple[str, ...]:
     keys = getattr(getattr(import_module(module), name), "keys", DataSet.keys)
     if isinstance(keys, property) and keys is not DataSet.keys:  # it depends on what the data set is made of
         try:
-            made: DataSet = build(resolved(compose([f"data={file.stem}"]).data))
+            made: DataSet = instantiate(resolved(compose([f"data={file.stem}"]).data))
             return made.keys
         except UserError:  # its files are not here
             return ()

@@ -30,8 +30,7 @@ from frame.common.errors import UserError
 from frame.common.output import UNWRITABLE
 from frame.composition import checks
 from frame.composition.compose import changed_by
-from frame.composition.instantiate import build as build_node
-from frame.composition.instantiate import locate
+from frame.composition.instantiate import instantiate, locate
 from frame.composition.plain import as_config
 from frame.composition.settings import check_parts
 from frame.composition.stored import all_filled, resolved, stored
@@ -182,23 +181,23 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     random.seed(int(seed.init))
     np.random.seed(int(seed.init) % 2**32)
     torch.manual_seed(int(seed.init))
-    data = as_data_set(build_node(plain["data"], "data"))
+    data = as_data_set(instantiate(plain["data"], "data"))
     if run is not None:
         data.expect(run.data, str(run.path))
     if config.get("data_rows") is not None:
         data = FirstRows(data, int(config.data_rows))
-    model = build_node(plain["model"], "model")
+    model = instantiate(plain["model"], "model")
     translated, settings = translate(config)
-    optimization = build_node(plain["optimization"], "optimization", model=model, **translated)
+    optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)
     if not isinstance(optimization, Optimization):
         raise UserError(f"optimization: {config.optimization._target_} is no frame.optimization.base.Optimization")
     for limit in limits:
         limit.check(optimization.counters, key="train_for")
     if save_every is not None:
         save_every.check(optimization.counters, key="checkpoint.every")
-    callbacks = [build_node(node, f"callbacks.{name}") for name, node in named(plain.get("callbacks"))]
+    callbacks = [instantiate(node, f"callbacks.{name}") for name, node in named(plain.get("callbacks"))]
     if plain.get("doctor") is not None:
-        callbacks.append(build_node(plain["doctor"], "doctor"))
+        callbacks.append(instantiate(plain["doctor"], "doctor"))
     trainer = make_trainer(config, settings, optimization)
     dry_run(model, optimization, callbacks, data, config)
     device = trainer.strategy.root_device
@@ -293,7 +292,7 @@ def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:
     for name, node in named(plain.get("logging")):
         takes = inspect.signature(locate(str(node["_target_"]), f"logging.{name}")).parameters
         given = {key: value for key, value in (("folder", folder), ("config", plain)) if key in takes}
-        loggers.append(build_node(node, f"logging.{name}", **given))
+        loggers.append(instantiate(node, f"logging.{name}", **given))
     for logger in loggers:
         if isinstance(logger, RunLogger):
             logger.keep = plain["pictures"]["keep"]

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from frame.common.errors import UserError, choices
 from frame.composition.checks import targets
-from frame.composition.instantiate import construct
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import is_data_root
 from frame.data.base import DataSet, Source
 from frame.evaluation.base import Evaluation
@@ -102,7 +102,7 @@ def _build(plain: Any, key: str, packages: Sequence[str], kind: type, export: Ex
     """Builds the very values that were judged, of the very classes."""
     plain = _without_downloads(plain)
     classes = guard({key: plain}, packages, export)
-    built = construct(plain, key, lambda name, path: classes[name])
+    built = instantiate(plain, key, lambda name, path: classes[name])
     if not isinstance(built, kind):
         raise UserError(f"{key} is a {type(built).__name__}, and no {kind.__name__}: not built")
     return built

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from frame.common.errors import UserError
-from frame.common.shell import remarks
 from frame.engine.opening import OpenRun
 from frame.evaluation.base import LogEntry
 from frame.loggers.files import FilesLogger
 from frame.runs.notes import Notes
+from frame.runs.reading import remarks
 
 
 def recordable(folder: Path, trouble: OSError | None) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from frame.common.errors import UserError, choices
-from frame.common.shell import remarks
 from frame.runs.folder import RunFolder
 from frame.runs.index import Index, stamp
+from frame.runs.reading import remarks
 from frame.runs.summary import PARTS, RunSummary, as_number, packed_summary
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from urllib.parse import quote
 from torch import nn
 
 from frame.common.escaping import code, markdown
-from frame.common.shell import pasted, remarks
+from frame.common.shell import pasted
 from frame.composition.compose import PARTS
 from frame.engine.opening import OpenRun
 from frame.runs.exported import WEIGHTS
 from frame.runs.listing import shown
+from frame.runs.reading import remarks
 from frame.sharing.source import packages_of
 
 COLUMNS = ("result", "value", "±", "unit", "split", "samples", "layer", "estimator", "checkpoint", "iteration")

@@ -9,7 +9,7 @@ from frame.common import selection
 from frame.common.errors import UserError, choices
 from frame.common.output import say
 from frame.composition.compose import compose
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.settings import check_parts, check_read
 from frame.sweeps.sweep_file import VARIANT, SweepFile
 
@@ -61,5 +61,5 @@ def _split(evaluator: DictConfig) -> str:
     """The split of an evaluation: as it is written, else as its class has it."""
     if evaluator.get("evaluate_on") is not None:
         return str(evaluator.evaluate_on)
-    made: Any = build(OmegaConf.to_container(evaluator, resolve=True))  # imports torch
+    made: Any = instantiate(OmegaConf.to_container(evaluator, resolve=True))  # imports torch
     return str(made.evaluate_on)

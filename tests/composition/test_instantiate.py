@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
+from hydra.utils import instantiate as hydra_instantiate
 from torch import nn
 
 from frame.common.errors import UserError
 from frame.composition.compose import compose, options
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 
 
@@ -20,19 +20,19 @@ def linear(n: int, **more: Any) -> dict[str, Any]:
 
 def test_a_node_is_built_with_what_lies_below_it() -> None:
     node = {"_target_": "torch.nn.Sequential", "_args_": [linear(3), {"_target_": "torch.nn.Tanh"}]}
-    model = build(node)
+    model = instantiate(node)
     assert model(torch.zeros(4, 3)).shape == (4, 2) and node["_args_"][0] == linear(3)
-    assert build({"a": [1, linear(2), "x"], "b": None})["a"][1].in_features == 2
-    kept = build({"_target_": "builtins.dict", "a": [1, {"b": (2, 3)}], "_convert_": "all"})
+    assert instantiate({"a": [1, linear(2), "x"], "b": None})["a"][1].in_features == 2
+    kept = instantiate({"_target_": "builtins.dict", "a": [1, {"b": (2, 3)}], "_convert_": "all"})
     assert kept == {"a": [1, {"b": (2, 3)}]} and type(kept["a"]) is list and type(kept["a"][1]) is dict
 
 
 def test_partials_and_given_arguments() -> None:
-    made = build({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5})
+    made = instantiate({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5})
     assert isinstance(made, functools.partial) and made.keywords == {"lr": 0.5}
-    assert build(linear(3, out_features="replaced"), out_features=7).out_features == 7
-    assert build({"_target_": "builtins.dict", "_recursive_": False, "a": linear(3)}) == {"a": linear(3)}
-    assert build({"_target_": "builtins.dict", "a": 1}, config={"_target_": "os.system"}) == {
+    assert instantiate(linear(3, out_features="replaced"), out_features=7).out_features == 7
+    assert instantiate({"_target_": "builtins.dict", "_recursive_": False, "a": linear(3)}) == {"a": linear(3)}
+    assert instantiate({"_target_": "builtins.dict", "a": 1}, config={"_target_": "os.system"}) == {
         "a": 1,
         "config": {"_target_": "os.system"},
     }
@@ -40,7 +40,7 @@ def test_partials_and_given_arguments() -> None:
 
 def test_a_text_that_looks_like_a_reference_stays_a_text() -> None:
     texts = ["${oc.env:HOME}", "\\${x}", "${oc.create:{_target_:os.getcwd}}", "???"]
-    assert build({"_target_": "builtins.list", "_args_": [texts]}) == texts
+    assert instantiate({"_target_": "builtins.list", "_args_": [texts]}) == texts
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_text_that_looks_like_a_reference_stays_a_text() -> None:
 )
 def test_what_cannot_be_built_is_named_with_its_place(node: Any, said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:
-        build(node, "model")
+        instantiate(node, "model")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -64,8 +64,8 @@ def test_what_cannot_be_built_is_named_with_its_place(node: Any, said: str) -> N
 def test_first_weights_are_those_that_hydra_built(name: str) -> None:
     config = compose([f"experiment={name}"])
     torch.manual_seed(3)
-    theirs: nn.Module = instantiate(config.model)
+    theirs: nn.Module = hydra_instantiate(config.model)
     torch.manual_seed(3)
-    ours: nn.Module = build(resolved(config)["model"])
+    ours: nn.Module = instantiate(resolved(config)["model"])
     assert theirs.state_dict().keys() == ours.state_dict().keys()
     assert all(torch.equal(value, ours.state_dict()[key]) for key, value in theirs.state_dict().items())

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from frame.composition.compose import compose, options
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import whole_batch
 from frame.data.loader import Loader
@@ -21,9 +21,9 @@ from tests.processes import only_run, train
 
 def made(experiment: str, *overrides: str, limit: int | None = None) -> tuple[Optimization, Loader]:
     config = compose([f"experiment={experiment}", *overrides])
-    model = build(resolved(config.model))
-    optimization: Optimization = build(resolved(config.optimization), model=model)
-    data = build(resolved(config.data))
+    model = instantiate(resolved(config.model))
+    optimization: Optimization = instantiate(resolved(config.optimization), model=model)
+    data = instantiate(resolved(config.data))
     return optimization, Loader(data.training(), optimization.batch_size, limit=limit)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from frame.composition.compose import compose, options
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.evaluation.base import Encodes
 from frame.evaluation.codes import caching, codes_of
@@ -18,8 +18,8 @@ NAMES = [name for name in options("experiment") if name.startswith("digits_")]
 @pytest.mark.parametrize("experiment", NAMES)
 def test_codes_are_kept_and_belong_to_the_weights(experiment: str, tmp_path: Path) -> None:
     config = compose([f"experiment={experiment}"])
-    model: Any = build(resolved(config.model))
-    data = build(resolved(config.data))
+    model: Any = instantiate(resolved(config.model))
+    data = instantiate(resolved(config.data))
     encodes: Any = Encodes  # kept from mypy, which would take the model for no module
     if not isinstance(model, encodes) or "y" in getattr(model, "inputs", ()):
         pytest.skip("it encodes no picture alone")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from frame.common.errors import TooFew, UserError
 from frame.composition.compose import chosen_evaluation
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
 from frame.engine.dry_run import FirstRows
@@ -48,7 +48,7 @@ class GridRows:
 
 def built(name: str) -> Evaluation:
     node = chosen_evaluation(name, {})
-    evaluation: Evaluation = build({**node, **({"n_jobs": 1} if "n_jobs" in node else {})})
+    evaluation: Evaluation = instantiate({**node, **({"n_jobs": 1} if "n_jobs" in node else {})})
     return evaluation
 
 
