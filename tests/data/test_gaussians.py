@@ -5,7 +5,7 @@ import torch
 
 from frame.common.errors import UserError
 from frame.composition.compose import compose
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import whole_batch
 from frame.data.gaussians import Gaussians
@@ -48,7 +48,7 @@ def test_training_pairs_are_fresh_and_the_others_stay() -> None:
 
 
 def test_the_config_builds_it() -> None:
-    data = build(resolved(compose(["data=gaussians", "data.information=6", "data.cubic=true"]).data))
+    data = instantiate(resolved(compose(["data=gaussians", "data.information=6", "data.cubic=true"]).data))
     assert isinstance(data, Gaussians) and data.cubic and data.information == pytest.approx(6)
 
 

@@ -14,7 +14,7 @@ import frame
 from frame.common.errors import UserError
 from frame.composition import checks
 from frame.composition.compose import compose
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.augment import Affine, Drop
 from frame.data.base import DataSet, Resident, Seeded, Source, whole_batch
@@ -245,7 +245,7 @@ def test_the_configs_pass_the_check_and_build(name: str, inner: str) -> None:
     config = compose(["experiment=digits_VAE", f"data={name}", "data.augmentations.drop.p=0.3", "data.n_views=4"])
     plain = resolved(config)
     checks.check(plain, plain, {"optimization": ("model",), "logging": ("folder", "config")})
-    data = build(plain["data"])
+    data = instantiate(plain["data"])
     assert isinstance(data, Views) and type(data.data).__name__ == inner and data.n_views == 4
     affine, drop = data.augmentations
     assert isinstance(affine, Affine) and affine.scale == (0.9, 1.1) and affine.rotation == affine.shear

@@ -14,7 +14,7 @@ from frame.architectures.critics import GaussianConditional, JointCritic
 from frame.common.errors import UserError
 from frame.common.schedules import Exponential
 from frame.composition.compose import compose
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.evaluation.base import BoundsLikelihood, Encodes, HasFeatures
 from frame.models.base import ConditionalDistribution, Model
@@ -118,7 +118,7 @@ def test_an_estimator_alone_is_what_the_model_trains() -> None:
 @pytest.mark.parametrize("name, unit, end", [("MNIST_MIB", 15000, 1.0), ("digits_MIB", 1000, 0.03)])
 def test_beta_rises_from_a_thousandth_by_equal_factors(name: str, unit: int, end: float) -> None:
     config = compose([f"experiment={name}"])
-    beta = build(resolved(config.params.beta))
+    beta = instantiate(resolved(config.params.beta))
     assert isinstance(beta, Exponential)
     after, over = beta.wait, beta.over.amount
     assert (after, over) == (unit, 2 * unit)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.models.base import AdversarialModel
 from frame.optimization.adversarial import AdversarialOptimization
@@ -29,7 +29,7 @@ def test_a_step_leaves_the_other_players_weights_bit_identical(
     config = composed(experiment)
     config.params.batch_size = 8
     config.params.n_adversary_steps = 2
-    optimization: Any = build(resolved(config.optimization), model=build(resolved(config.model)))
+    optimization: Any = instantiate(resolved(config.optimization), model=instantiate(resolved(config.model)))
     assert isinstance(optimization, AdversarialOptimization)
     step, seen = Player.update, []
 

@@ -18,7 +18,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 import frame.models
 from frame.composition.compose import compose, config_folder
-from frame.composition.instantiate import build as build_node
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.data.CIFAR10 import CIFAR10
@@ -84,14 +84,14 @@ def composed(experiment: str) -> DictConfig:
 def rows(config: DictConfig, n_rows: int) -> Source:
     """The first rows that the experiment trains on."""
     with no_files():
-        data: DataSet = build_node(resolved(config.data))
+        data: DataSet = instantiate(resolved(config.data))
         return Rows(data.split("train"), n_rows)
 
 
 def build(experiment: str) -> tuple[Model, Batch]:
     """The model, and a batch that it can take."""
     config = composed(experiment)
-    return build_node(resolved(config.model)), whole_batch(rows(config, 12), torch.arange(12))
+    return instantiate(resolved(config.model)), whole_batch(rows(config, 12), torch.arange(12))
 
 
 def model_of(experiment: str) -> str:
@@ -186,8 +186,8 @@ def test_a_few_steps_move_every_player(experiment: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = composed(experiment)
     config.params.batch_size = 16
-    model = build_node(resolved(config.model))
-    optimization: Optimization = build_node(resolved(config.optimization), model=model)
+    model = instantiate(resolved(config.model))
+    optimization: Optimization = instantiate(resolved(config.optimization), model=model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     fit(optimization, rows(config, 48), 6, tmp_path)
     assert all(value.isfinite() for loss in optimization.recent for value in loss.values())

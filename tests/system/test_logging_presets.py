@@ -11,7 +11,7 @@ import yaml
 
 from frame.common.errors import UserError
 from frame.composition.compose import compose, config_folder
-from frame.composition.instantiate import build
+from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 
 DEVICE_KEYS = {"data_root", "big_data_root", "experiments_root", "download_files", "num_workers", "gpus"}
@@ -63,7 +63,7 @@ def test_a_loggers_keys_are_its_constructors_arguments(file: Path) -> None:
 def test_a_logger_is_built_from_its_file_with_the_config_as_it_is(tmp_path: Path) -> None:
     node = compose(["experiment=digits_VAE", "logging=tensorboard"]).logging.tensorboard
     config = {"model": {"_target_": "frame.models.VAE.VAE"}, "params": {"beta": 0.5}}
-    logger = build(resolved(node), folder=tmp_path, config=config)
+    logger = instantiate(resolved(node), folder=tmp_path, config=config)
     logger.log_metrics({"loss": 1.0}, step=1)
     logger.finalize("success")
     assert logger.config is config and len(list(tmp_path.glob("tensorboard/events*"))) == 1
