@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     before = _compose([o.input_line or "" for o in parsed if _is_group(o)])
     for override in values:
         check_value(override, before)
-    config = _compose(normal) if values else before
+    config = _with_values(before, values, normal) if values else before
     exchanged = any(o.key_or_group == "experiment" for o in parsed) and any(o.key_or_group in PARTS for o in parsed)
     if exchanged or values:
         _drop(config, parsed, before)
@@ -211,6 +212,24 @@ def _compose(overrides: list[str]) -> DictConfig:
         raise UserError(_composition(error)) from None
     except RecursionError:
         raise UserError("the defaults of a config file name one another in a circle") from None
+
+
+def _with_values(before: DictConfig, values: Sequence[Override], overrides: list[str]) -> DictConfig:
+    """`before` with the values that were typed: as Hydra would compose it, in half the time where no file is read anew.
+
+    Args:
+        before: composed without the values.
+        values: the values, parsed.
+        overrides: all that was typed, for Hydra where a value decides which files are read.
+    """
+    if any(o.is_sweep_override() or o.key_or_group.split(".")[0] in ("hydra", *groups()) for o in values):
+        return _compose(overrides)
+    config = deepcopy(before)
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config(list(values), config)
+    except (ConfigCompositionException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(_composition(error)) from None
+    return config
 
 
 def _missing(error: MissingConfigException) -> str:

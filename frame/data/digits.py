@@ -1,10 +1,21 @@
 """Handwritten digits, 8 x 8, that come inside scikit-learn (Alpaydin and Kaynak 1998, UCI): no file, no network."""
 
+from functools import cache
+
 import numpy as np
 import torch
 
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory, check_binarize
+
+
+@cache
+def _pictures() -> tuple[np.ndarray, np.ndarray]:
+    """All of them, [1797, 64] in 0..16, and their labels: read once, not once a split."""
+    from sklearn.datasets import load_digits  # here and not above: a second that other data sets need not wait
+
+    pixels, labels = load_digits(return_X_y=True)
+    return pixels, labels
 
 
 class Digits(DataSet):
@@ -30,9 +41,7 @@ class Digits(DataSet):
         self.binarize = binarize
 
     def load(self, split: str) -> Source:
-        from sklearn.datasets import load_digits  # here and not above: a second that other data sets need not wait
-
-        pixels, labels = load_digits(return_X_y=True)  # [1797, 64] in 0..16
+        pixels, labels = _pictures()
         # RandomState's stream never changes between versions of numpy
         rows = np.random.RandomState(0).permutation(len(pixels))[self.rows[split]]
         x = torch.from_numpy((pixels[rows] * (255 / 16)).round().astype(np.uint8)).view(-1, *self.shape)

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from email.parser import HeaderParser
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,24 @@ def _hash(files: set[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _packages() -> dict[str, str]:
+    """Versions of all installed packages, by name.
+
+    Only the headers are parsed: `Distribution.metadata` parses the description below them too, each time it is asked.
+    """
+    found = {}
+    for distribution in metadata.distributions():
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        headers = HeaderParser().parsestr(text.partition("\n\n")[0])
+        if headers["Name"]:
+            found[headers["Name"]] = str(headers["Version"])
+    return found
+
+
 def environment() -> dict[str, Any]:
     import torch
 
-    packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    packages = _packages()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),

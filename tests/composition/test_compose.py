@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from frame.common import durations
 from frame.common.errors import UserError
+from frame.composition import compose as module
 from frame.composition.compose import OwnFolder, changed_by, compose, config_folder, normalise, use_own_folder
 from tests.processes import OWN
 
@@ -18,9 +19,47 @@ EXPERIMENTS = sorted(file.stem for file in (config_folder() / "experiment").glob
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_both_spellings_of_an_experiment_are_one(name: str) -> None:
-    with_plus, without = compose([f"+experiment={name}"]), compose([f"experiment={name}"])
-    assert with_plus == without and with_plus.experiment_name == name
-    OmegaConf.to_container(with_plus, resolve=True)
+    assert normalise([f"+experiment={name}", "a=b"]) == normalise([f"experiment={name}", "a=b"])
+    config = compose([f"experiment={name}"])
+    assert config.experiment_name == name
+    OmegaConf.to_container(config, resolve=True)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["params.beta=2", "seed=3", "train_for='2 epochs'"],
+        ["+params.more=[1,{a: 2}]", "++params.more=[3]", "params.beta=null"],
+        ["callbacks.elbo_valid={name: x}", "~callbacks.samples", "~params.beta=1.0"],
+        ["+trainer.max_epochs=2", "++trainer.max_steps=3", "model.beta=${params.lr}"],
+        ["logging.wandb.project=a b", "logging=[csv,tensorboard]", "logging.tensorboard.x=1"],
+        ["debug=fast", "train_for=3 iterations", "checkpoint={every: 3 iterations}"],
+        ["callbacks=null", "+callbacks.mine={name: A}"],
+        ["callbacks={}", "architectures.encoder.layers=[]"],
+        ["logging=null"],
+        ["~logging"],
+        ["params.beta=1,2"],
+        ["params.nothing=1"],
+        ["+params.beta=1"],
+        ["~params.nothing"],
+        ["params.beta.deeper=1"],
+        ["callbacks.elbo_valid.name.deeper=[1]"],
+        ["seed=[1"],
+    ],
+    ids=" ".join,
+)
+def test_values_are_laid_over_a_config_as_hydra_does_it(typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Composed with them at once, the config or the message is the same."""
+    overrides = ["experiment=digits_VAE", *typed]
+    found = []
+    for step in (module._with_values, lambda before, values, overrides: module._compose(overrides)):
+        monkeypatch.setattr(module, "_with_values", step)
+        monkeypatch.setattr(module, "check_value", lambda override, before: None)  # it would refuse the wrong ones
+        try:
+            found.append(repr(compose(overrides)))
+        except UserError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
 
 
 def test_both_names_of_the_documents_example_are_one() -> None:

@@ -3,11 +3,12 @@
 import json
 import stat
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from frame.runs.provenance import describe_code, own_sources
+from frame.runs.provenance import describe_code, environment, own_sources
 
 
 def commit(folder: Path, *files: str) -> None:
@@ -45,3 +46,9 @@ def test_without_git_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.Monk
     assert describe_code(tmp_path, {}) == ""
     code = json.loads((tmp_path / "code.json").read_text())
     assert code["commit"] is None and code["restores"] is None and (tmp_path / "code.diff").read_bytes() == b""
+
+
+def test_all_that_is_installed_is_listed_with_its_version() -> None:
+    found = environment()["packages"]
+    assert found == {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    assert found["torch"] == metadata.version("torch")
