@@ -1,10 +1,8 @@
-"""What all architectures share: priors, the heads that turn numbers into distributions, encoders and decoders of MLPs.
+"""What all architectures share: the encoder of a backbone and a head, MLPs, fixed priors, distributions of pictures."""
 
-Parameters of distributions are float32 also under autocast, and are not validated: both cost or break the hot path.
-"""
-
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,15 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, Uniform
 
+from frame.architectures.heads import CategoricalHead, DeltaHead, DiagonalNormalHead
 from frame.architectures.layers import mlp, start
-from frame.common.errors import UserError, at_least
+from frame.common.errors import UserError, at_least, choices
 from frame.models.base import ConditionalDistribution
-from frame.probability.distributions import CategoricalLevels, Delta, DiscretisedLogistic
+from frame.probability.distributions import CategoricalLevels, DiscretisedLogistic, diagonal_normal
 
-
-def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
-    """N(loc, diag(scale^2)): the last dimension is the event."""
-    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+TOKENS = ("mean", "first")
 
 
 class DiagonalNormal(ConditionalDistribution):
@@ -40,7 +36,7 @@ class DiagonalNormal(ConditionalDistribution):
         self.register_buffer("loc", torch.zeros(z_dim))
         self.register_buffer("scale", torch.ones(z_dim))
 
-    def forward(self, *given: Any) -> Independent:
+    def forward(self, y: Tensor | None = None, *, encoder: Callable[..., Distribution] | None = None) -> Independent:
         return diagonal_normal(self.loc, self.scale)
 
 
@@ -59,43 +55,164 @@ class UniformCube(ConditionalDistribution):
         self.z_dim = z_dim
         self.register_buffer("high", torch.ones(z_dim))
 
-    def forward(self, *given: Any) -> Independent:
+    def forward(self, y: Tensor | None = None, *, encoder: Callable[..., Distribution] | None = None) -> Independent:
         return Independent(Uniform(-self.high, self.high, validate_args=False), 1, validate_args=False)
 
 
-class DiagonalNormalHead(nn.Module):
-    """The last layer of an encoder: features [..., n_in] -> N(mu, diag(sigma^2)), sigma = softplus(rho + scale_shift).
+class Encoder(ConditionalDistribution):
+    """q(z|x): a backbone finds features of x, and a head turns them into a distribution of batch_shape (B,).
+
+    The backbone is any module that returns a tensor: features [B, D], a map [B, D, H, W] or tokens [B, T, D]. Pooled,
+    a map to its mean over H and W, they are `features(x)`, which the head reads and evaluations measure.
+
+    Args:
+        backbone: x [B, *shape] -> that tensor, or an object of which it is a named field, such as a dict or a
+            ModelOutput of transformers.
+        head: features [B, D] -> a distribution; see `frame.architectures.heads`.
+        field: the tensor's name in the backbone's output; None if the output is the tensor.
+        tokens: how tokens are pooled: their 'mean', or the 'first', which is the class token of a ViT.
 
     Raises:
-        UserError: z_dim < 1.
+        UserError: the backbone or the head is no module, or `tokens` is unknown; when called, the backbone returns
+            something else, or the head does not take as many features as the backbone has.
     """
 
-    def __init__(self, n_in: int, z_dim: int, scale_shift: float = 0.0) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, field: str | None = None, tokens: str = "mean") -> None:
         super().__init__()
-        at_least(1, z_dim=z_dim)
-        self.linear = nn.Linear(n_in, 2 * z_dim)
-        self.scale_shift = scale_shift
+        for name, part in (("backbone", backbone), ("head", head)):
+            if not isinstance(part, nn.Module):
+                raise UserError(f"{name} must be a torch.nn.Module, and is {part!r:.60}: give it a _target_")
+        if tokens not in TOKENS:
+            raise UserError(choices(str(tokens), TOKENS, kind="tokens"))
+        self.backbone, self.head = backbone, head
+        self.field, self.tokens = field, tokens
+        if hasattr(head, "z_dim"):  # models compare it between their networks
+            self.z_dim = head.z_dim
 
-    def forward(self, features: Tensor) -> Independent:
-        loc, rho = self.linear(features).float().chunk(2, dim=-1)
-        # The small number keeps log(sigma) finite where softplus underflows
-        return diagonal_normal(loc, F.softplus(rho + self.scale_shift) + 1e-6)
+    def forward(self, x: Tensor, *conditions: Tensor) -> Distribution:
+        output = self.output(x, *conditions)
+        features = self.pooled(output) if getattr(self.head, "pooled", True) else output
+        size, n_in = features.shape[1 if features.dim() == 4 else -1], getattr(self.head, "n_in", None)
+        if n_in is not None and n_in != size:
+            raise UserError(
+                f"{type(self.head).__name__} has n_in={n_in}, but {type(self.backbone).__name__} returns {size} "
+                f"features: set the head's n_in to {size}"
+            )
+        found = self.head(features)
+        if not isinstance(found, Distribution):
+            raise UserError(
+                f"the head {type(self.head).__name__} returns {_named(found)} instead of a distribution: take one of "
+                "frame.architectures.heads, such as DeltaHead"
+            )
+        return found
+
+    def features(self, x: Tensor, *conditions: Tensor) -> Tensor:
+        """The backbone's output, pooled: [B, D]."""
+        return self.pooled(self.output(x, *conditions))
+
+    def output(self, x: Tensor, *conditions: Tensor) -> Tensor:
+        """The backbone's output: [B, D], [B, D, H, W] or [B, T, D]."""
+        backbone = type(self.backbone).__name__
+        found = tensor_of(self.backbone(x, *conditions), self.field, backbone)
+        if found.dim() not in (2, 3, 4) or found.shape[0] != x.shape[0]:
+            raise UserError(
+                f"{backbone} returns a tensor {list(found.shape)} for {x.shape[0]} rows of x: a backbone returns "
+                "features [B, D], a map [B, D, H, W] or tokens [B, T, D]"
+            )
+        return found
+
+    def pooled(self, output: Tensor) -> Tensor:
+        """The mean over H and W of a map, and over T of tokens unless the first is taken; features stay: [B, D]."""
+        if self.tokens == "first" and output.dim() != 3:
+            raise UserError(
+                f"tokens=first: {type(self.backbone).__name__} returns {list(output.shape)} and no tokens [B, T, D]: "
+                "leave it out"
+            )
+        if output.dim() == 4:
+            return output.mean(dim=(2, 3))
+        if output.dim() == 3:
+            return output[:, 0] if self.tokens == "first" else output.mean(dim=1)
+        return output
 
 
-class DeltaHead(nn.Module):
-    """The last layer of a deterministic encoder: features [B, n_in] -> all mass at one z [B, z_dim].
+def tensor_of(output: Any, field: str | None, backbone: str) -> Tensor:
+    """The tensor in what a backbone returns.
 
     Raises:
-        UserError: z_dim < 1.
+        UserError: the output is no tensor and no field is named, there is no such field, or it is no tensor.
+    """
+    if isinstance(output, Tensor):
+        if field is not None:
+            raise UserError(f"field={field}: {backbone} returns a tensor, which has no fields: leave it out")
+        return output
+    parts = _fields(output)
+    if not parts:
+        raise UserError(
+            f"{backbone} returns {_named(output)}, whose parts have no names: wrap it in a module that returns one "
+            "tensor"
+        )
+    tensors = [name for name, part in parts.items() if isinstance(part, Tensor)]
+    if field is None:
+        raise UserError(
+            f"{backbone} returns {_named(output)} instead of a tensor: name the field to take, "
+            f"field={' or '.join(tensors) or '...'}"
+        )
+    if field not in parts:
+        raise UserError(f"{backbone}: {choices(field, tensors, kind=f'field in its {type(output).__name__}')}")
+    found = parts[field]
+    if not isinstance(found, Tensor):
+        raise UserError(f"{backbone}: field={field} is {_named(found)} and no tensor; tensors: {', '.join(tensors)}")
+    return found
+
+
+def _fields(output: Any) -> Mapping[str, Any]:
+    """The named parts of a mapping, a named tuple, a dataclass or any other object; none of a list or a tuple."""
+    if isinstance(output, Mapping):
+        return {str(name): part for name, part in output.items()}
+    if hasattr(output, "_asdict"):
+        return dict(output._asdict())
+    if dataclasses.is_dataclass(output):
+        return {entry.name: getattr(output, entry.name) for entry in dataclasses.fields(output)}
+    return getattr(output, "__dict__", {})
+
+
+def _named(thing: Any) -> str:
+    return "None" if thing is None else f"a {type(thing).__name__}"
+
+
+class MLPBackbone(nn.Module):
+    """x [B, *shape] in [0, 1] -> the last hidden layer, [B, n_out]; x itself, flat, if there are no layers.
+
+    Args:
+        shape: of one row of x.
+        layers: widths of the hidden layers.
+        activation: after each hidden layer, ReLU by default.
+        centred: x enters as 2x - 1.
+        init: first weights of the hidden layers: 'torch', 'he' or 'glorot'.
+
+    Raises:
+        UserError: a width is not positive, or an unknown `init`.
     """
 
-    def __init__(self, n_in: int, z_dim: int) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        layers: Sequence[int],
+        activation: nn.Module | None = None,
+        centred: bool = False,
+        init: str = "torch",
+    ) -> None:
         super().__init__()
-        at_least(1, z_dim=z_dim)
-        self.linear = nn.Linear(n_in, z_dim)
+        n_in = math.prod(shape)
+        self.centred = centred
+        self.hidden = mlp(n_in, layers, activation)
+        start(self.hidden, init)
+        self.n_out = [n_in, *layers][-1]
 
-    def forward(self, features: Tensor) -> Delta:
-        return Delta(self.linear(features).float())
+    def forward(self, x: Tensor) -> Tensor:
+        if self.centred:
+            x = 2 * x - 1
+        return self.hidden(x.flatten(start_dim=1))
 
 
 class PictureDistribution(nn.Module):
@@ -177,7 +294,7 @@ class DiscretisedLogisticPicture(PictureDistribution):
         return DiscretisedLogistic(numbers[:, 0] + 0.5, scale, self.levels)
 
 
-class MLPEncoder(ConditionalDistribution):
+class MLPEncoder(Encoder):
     """q(z|x) = N(mu(x), diag(sigma(x)^2)): x [B, *shape] in [0, 1] -> batch_shape (B,), event_shape (z_dim,).
 
     Args:
@@ -205,25 +322,9 @@ class MLPEncoder(ConditionalDistribution):
         deterministic: bool = False,
         init: str = "torch",
     ) -> None:
-        super().__init__()
-        self.z_dim = z_dim
-        self.centred = centred
-        n_in = math.prod(shape)
-        self.hidden = mlp(n_in, layers, activation)
-        start(self.hidden, init)
-        width = [n_in, *layers][-1]
-        self.head = DeltaHead(width, z_dim) if deterministic else DiagonalNormalHead(width, z_dim, scale_shift)
-
-    def forward(self, *given: Any) -> Distribution:
-        (x,) = given
-        found: Distribution = self.head(self.features(x))
-        return found
-
-    def features(self, x: Tensor) -> Tensor:
-        """The last hidden layer, [B, layers[-1]]."""
-        if self.centred:
-            x = 2 * x - 1
-        return self.hidden(x.flatten(start_dim=1))
+        backbone = MLPBackbone(shape, layers, activation, centred, init)
+        n = backbone.n_out
+        super().__init__(backbone, DeltaHead(n, z_dim) if deterministic else DiagonalNormalHead(n, z_dim, scale_shift))
 
 
 class MLPDecoder(ConditionalDistribution):
@@ -259,8 +360,7 @@ class MLPDecoder(ConditionalDistribution):
         start(self.hidden, init)
         self.linear = nn.Linear([z_dim, *layers][-1], self.distribution.n_parameters * math.prod(shape))
 
-    def forward(self, *given: Any) -> Distribution:
-        (z,) = given
+    def forward(self, z: Tensor) -> Distribution:
         numbers = self.linear(self.hidden(z))
         found: Distribution = self.distribution(numbers.unflatten(-1, (self.distribution.n_parameters, *self.shape)))
         return found
@@ -278,11 +378,9 @@ class Predictor(ConditionalDistribution):
     ) -> None:
         super().__init__()
         at_least(1, z_dim=z_dim)
-        at_least(2, n_classes=n_classes)
         self.z_dim = z_dim
         self.hidden = mlp(z_dim, layers, activation)
-        self.linear = nn.Linear([z_dim, *layers][-1], n_classes)
+        self.head = CategoricalHead([z_dim, *layers][-1], n_classes)
 
-    def forward(self, *given: Any) -> Categorical:
-        (z,) = given
-        return Categorical(logits=self.linear(self.hidden(z)).float(), validate_args=False)
+    def forward(self, z: Tensor) -> Categorical:
+        return self.head(self.hidden(z))

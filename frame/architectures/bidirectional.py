@@ -9,12 +9,13 @@ the paper's N(0, 0.02^2).
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frame.architectures import base
+from frame.architectures.heads import Head
 from frame.architectures.layers import BatchNorm, check_widths
 from frame.common.errors import at_least
 from frame.models.base import ConditionalDistribution
@@ -46,11 +47,23 @@ class Conditioned(nn.ModuleList):
         return h
 
 
-class Encoder(ConditionalDistribution):
-    """E(x): x [B, *shape] -> all mass at one z, batch_shape (B,), event_shape (z_dim,).
+class CubeHead(Head):
+    """Features [B, n_in] -> all mass at z = 2 sigmoid(W h) - 1, which lies in the cube of the prior U[-1, 1]."""
 
-    z = 2 sigmoid(h) - 1 lies in the cube of the prior U[-1, 1]. Hidden layers but the first are normalised, in
-    evaluation by running statistics.
+    def __init__(self, n_in: int, z_dim: int) -> None:
+        super().__init__()
+        at_least(1, n_in=n_in, z_dim=z_dim)
+        self.n_in, self.z_dim = n_in, z_dim
+        self.linear = nn.Linear(n_in, z_dim, bias=False)
+
+    def forward(self, features: Tensor) -> Delta:
+        return Delta(2 * self.linear(features).float().sigmoid() - 1)
+
+
+class Encoder(base.Encoder):
+    """E(x): x [B, *shape] -> all mass at one z, batch_shape (B,), event_shape (z_dim,); see `CubeHead`.
+
+    Hidden layers but the first are normalised, in evaluation by running statistics.
 
     Args:
         shape: of one picture.
@@ -62,22 +75,11 @@ class Encoder(ConditionalDistribution):
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
-        super().__init__()
         check_widths("layers", layers, least=1)
-        at_least(1, z_dim=z_dim)
-        self.z_dim = z_dim
-        self.first = nn.Linear(math.prod(shape), layers[0], bias=False)
-        self.hidden = nn.Sequential(*(Normalised(n_in, n_out, 0.2, momentum=0.1) for n_in, n_out in pairwise(layers)))
-        self.linear = nn.Linear(layers[-1], z_dim, bias=False)
-
-    def forward(self, *given: Any) -> Delta:
-        (x,) = given
-        return Delta(2 * self.linear(self.features(x)).float().sigmoid() - 1)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The last hidden layer, [B, layers[-1]]."""
-        found: Tensor = self.hidden(F.leaky_relu(self.first(x.flatten(start_dim=1)), 0.2))
-        return found
+        first = nn.Linear(math.prod(shape), layers[0], bias=False)
+        hidden = [Normalised(n_in, n_out, 0.2, momentum=0.1) for n_in, n_out in pairwise(layers)]
+        backbone = nn.Sequential(nn.Flatten(), first, nn.LeakyReLU(0.2), *hidden)
+        super().__init__(backbone, CubeHead(layers[-1], z_dim))
 
 
 class Generator(ConditionalDistribution):
@@ -104,8 +106,7 @@ class Generator(ConditionalDistribution):
         self.hidden = Conditioned(layers, z_dim)
         self.linear = nn.Linear(layers[-1], math.prod(shape), bias=False)
 
-    def forward(self, *given: Any) -> Delta:
-        (z,) = given
+    def forward(self, z: Tensor) -> Delta:
         h = self.hidden(self.first(z), z)
         return Delta(self.linear(h).float().sigmoid().unflatten(1, self.shape))
 

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from frame.architectures import base
+from frame.architectures.heads import DiagonalNormalHead
 from frame.architectures.layers import doubling, halving, mlp
 from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
@@ -27,8 +27,38 @@ def smallest(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
     return height // 2 ** len(channels), width // 2 ** len(channels)
 
 
-class ConvEncoder(ConditionalDistribution):
-    """q(z|x): x [B, *shape] in [0, 1] -> batch_shape (B,), event_shape (z_dim,).
+class ConvBackbone(nn.Module):
+    """x [B, *shape] in [0, 1] -> the last hidden layer, [B, n_out]; the last feature map, flat, if there are none.
+
+    Args:
+        shape: of one picture.
+        channels: of the convolutions, each of which halves the picture.
+        layers: widths of the hidden layers behind them.
+        centred: x enters as 2x - 1.
+
+    Raises:
+        UserError: a width is not positive, or there are more halvings than the picture has.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], channels: Sequence[int], layers: Sequence[int] = (), centred: bool = False
+    ) -> None:
+        super().__init__()
+        side = smallest(shape, channels)
+        n_flat = channels[-1] * math.prod(side)
+        self.centred = centred
+        self.convolutions = halving(shape[0], channels)
+        self.hidden = mlp(n_flat, layers)
+        self.n_out = [n_flat, *layers][-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.centred:
+            x = 2 * x - 1
+        return self.hidden(self.convolutions(x).flatten(start_dim=1))
+
+
+class ConvEncoder(base.Encoder):
+    """q(z|x) = N(mu(x), diag(sigma(x)^2)): x [B, *shape] in [0, 1] -> batch_shape (B,), event_shape (z_dim,).
 
     Args:
         shape: of one picture.
@@ -36,6 +66,7 @@ class ConvEncoder(ConditionalDistribution):
         channels: of the convolutions, each of which halves the picture.
         layers: widths of the hidden layers between the last feature map and z.
         scale_shift: sigma = softplus(rho + scale_shift).
+        centred: x enters as 2x - 1.
 
     Raises:
         UserError: z_dim or a width is not positive, or there are more halvings than the picture has.
@@ -48,21 +79,10 @@ class ConvEncoder(ConditionalDistribution):
         channels: Sequence[int],
         layers: Sequence[int],
         scale_shift: float = 0.0,
+        centred: bool = False,
     ) -> None:
-        super().__init__()
-        self.z_dim = z_dim
-        n_flat = channels[-1] * math.prod(smallest(shape, channels))
-        self.convolutions = halving(shape[0], channels)
-        self.hidden = mlp(n_flat, layers)
-        self.head = base.DiagonalNormalHead([n_flat, *layers][-1], z_dim, scale_shift)
-
-    def forward(self, *given: Any) -> Independent:
-        (x,) = given
-        return self.head(self.features(x))
-
-    def features(self, x: Tensor) -> Tensor:
-        """The last hidden layer, [B, layers[-1]]."""
-        return self.hidden(self.convolutions(x).flatten(start_dim=1))
+        backbone = ConvBackbone(shape, channels, layers, centred)
+        super().__init__(backbone, DiagonalNormalHead(backbone.n_out, z_dim, scale_shift))
 
 
 class ConvDecoder(ConditionalDistribution):
@@ -96,8 +116,7 @@ class ConvDecoder(ConditionalDistribution):
         self.hidden = mlp(z_dim, [*layers, math.prod(self.smallest)])
         self.convolutions = doubling(channels, self.distribution.n_parameters * shape[0])
 
-    def forward(self, *given: Any) -> Distribution:
-        (z,) = given
+    def forward(self, z: Tensor) -> Distribution:
         numbers = self.convolutions(self.hidden(z).unflatten(-1, self.smallest))
         found: Distribution = self.distribution(numbers.unflatten(1, (self.distribution.n_parameters, -1)))
         return found

@@ -1,12 +1,11 @@
 """Distributions of latents given other latents, for models with several layers of them."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Independent
 
-from frame.architectures.base import DiagonalNormalHead
+from frame.architectures.heads import DiagonalNormalHead
 from frame.architectures.layers import mlp
 from frame.common.errors import at_least
 from frame.models.base import ConditionalDistribution
@@ -40,6 +39,5 @@ class GaussianMLP(ConditionalDistribution):
         self.hidden = mlp(n_in, layers, activation)
         self.head = DiagonalNormalHead([n_in, *layers][-1], z_dim, scale_shift)
 
-    def forward(self, *given: Any) -> Independent:
-        (v,) = given
+    def forward(self, v: Tensor) -> Independent:
         return self.head(self.hidden(v))

@@ -1,10 +1,10 @@
-"""Priors p(z) that learn: called with the encoder, once a step, they give a distribution of batch_shape ().
+"""Priors p(z) that learn, of batch_shape (), and `ClassNormal`, which is p(z|y), of batch_shape (B,).
 
-`ClassNormal` is p(z|y), called with y or with the encoder and y, of batch_shape (B,).
+A model calls its prior with its encoder, which only a VampPrior reads.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 from torch.func import functional_call
 
-from frame.architectures.base import DiagonalNormalHead, diagonal_normal
+from frame.architectures.heads import DiagonalNormalHead
 from frame.architectures.layers import mlp, one_hot
 from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
-from frame.probability.distributions import NormalMixture
+from frame.probability.distributions import NormalMixture, diagonal_normal
 
 
 class VampPrior(ConditionalDistribution):
@@ -43,10 +43,11 @@ class VampPrior(ConditionalDistribution):
         self.z_dim = z_dim
         self.pseudo_inputs = nn.Parameter(mean + std * torch.randn(n_components, *shape))
 
-    def forward(self, *given: Any) -> NormalMixture:
-        encoder, *others = given
-        if others:
+    def forward(self, y: Tensor | None = None, *, encoder: Callable[..., Distribution] | None = None) -> NormalMixture:
+        if y is not None:
             raise UserError("a VampPrior has no class: take ClassNormal, which has one, or DiagonalNormal")
+        if encoder is None:
+            raise UserError("a VampPrior needs the model's encoder: take a model that has one, or DiagonalNormal")
         q_z_given_u = encoder(self.pseudo_inputs.clamp(0, 1))  # batch_shape (K,)
         loc, scale = q_z_given_u.mean, q_z_given_u.stddev
         return NormalMixture(torch.zeros_like(loc[:, 0]), loc, scale)
@@ -70,7 +71,7 @@ class MixturePrior(ConditionalDistribution):
         self.loc = nn.Parameter(torch.randn(n_components, z_dim))
         self.log_scale = nn.Parameter(torch.zeros(n_components, z_dim))
 
-    def forward(self, *given: Any) -> NormalMixture:
+    def forward(self, y: Tensor | None = None, *, encoder: Callable[..., Distribution] | None = None) -> NormalMixture:
         return NormalMixture(self.logits, self.loc, self.log_scale.exp())
 
 
@@ -159,7 +160,9 @@ class FlowPrior(ConditionalDistribution):
         self.register_buffer("loc", torch.zeros(z_dim))
         self.couplings = nn.ModuleList(Coupling(z_dim, layers, odd=bool(i % 2)) for i in range(n_couplings))
 
-    def forward(self, *given: Any) -> FlowDistribution:
+    def forward(
+        self, y: Tensor | None = None, *, encoder: Callable[..., Distribution] | None = None
+    ) -> FlowDistribution:
         return FlowDistribution(list(self.couplings), self.loc)
 
 
@@ -183,6 +186,5 @@ class ClassNormal(ConditionalDistribution):
         # a linear layer on the one-hot class
         self.head = DiagonalNormalHead(n_classes, z_dim, scale_shift=math.log(math.e - 1))
 
-    def forward(self, *given: Any) -> Independent:
-        *_, y = given
+    def forward(self, y: Tensor, *, encoder: Callable[..., Distribution] | None = None) -> Independent:
         return self.head(one_hot(y, self.n_classes))

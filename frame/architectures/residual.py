@@ -5,16 +5,15 @@ the width in the first convolution, a 3 x 3 convolution before the blocks, ReLU 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
-from torch.distributions import Independent
+from torch.distributions import Distribution
 
 from frame.architectures import base
+from frame.architectures.heads import DeltaMapHead
 from frame.architectures.layers import check_widths, doubling, halving
 from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
-from frame.probability.distributions import Delta
 
 
 class ResidualBlock(nn.Module):
@@ -40,8 +39,37 @@ def residual_stack(channels: int, residual_channels: Sequence[int]) -> nn.Sequen
     return nn.Sequential(*[ResidualBlock(channels, inner) for inner in residual_channels], nn.ReLU())
 
 
-class Encoder(ConditionalDistribution):
-    """z_e(x): x [B, C, H, W] in [0, 1], which enters as x - 1/2 -> all mass at a map [B, z_dim, H / 2^n, W / 2^n].
+class ResidualBackbone(nn.Module):
+    """x [B, C, H, W] in [0, 1], which enters as x - 1/2 -> a map [B, channels[-1], H / 2^n, W / 2^n].
+
+    Args:
+        shape: of one picture, (C, H, W).
+        channels: of the n convolutions, each of which halves the picture.
+        residual_channels: inner widths of the residual blocks.
+
+    Raises:
+        UserError: a width is not positive, or the picture cannot be halved so often.
+    """
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int], residual_channels: Sequence[int]) -> None:
+        super().__init__()
+        at_least(1, halvings=len(channels))
+        if any(side % 2 ** len(channels) for side in shape[1:]):
+            raise UserError(f"channels={list(channels)}: each entry halves the picture {list(shape)}, so give fewer")
+        self.n_out = channels[-1]
+        self.hidden = nn.Sequential(
+            halving(shape[0], channels),
+            nn.Conv2d(self.n_out, self.n_out, kernel_size=3, padding=1),
+            residual_stack(self.n_out, residual_channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.hidden(x - 0.5)
+        return found
+
+
+class Encoder(base.Encoder):
+    """z_e(x): x [B, C, H, W] in [0, 1] -> all mass at a map [B, z_dim, H / 2^n, W / 2^n].
 
     Args:
         shape: of one picture, (C, H, W).
@@ -56,27 +84,8 @@ class Encoder(ConditionalDistribution):
     def __init__(
         self, shape: Sequence[int], z_dim: int, channels: Sequence[int], residual_channels: Sequence[int]
     ) -> None:
-        super().__init__()
-        at_least(1, z_dim=z_dim, halvings=len(channels))
-        if any(side % 2 ** len(channels) for side in shape[1:]):
-            raise UserError(f"channels={list(channels)}: each entry halves the picture {list(shape)}, so give fewer")
-        self.z_dim = z_dim
-        width = channels[-1]
-        self.hidden = nn.Sequential(
-            halving(shape[0], channels),
-            nn.Conv2d(width, width, kernel_size=3, padding=1),
-            residual_stack(width, residual_channels),
-        )
-        self.head = nn.Conv2d(width, z_dim, kernel_size=1)
-
-    def forward(self, *given: Any) -> Delta:
-        (x,) = given
-        return Delta(self.head(self.hidden(x - 0.5)).float())
-
-    def features(self, x: Tensor) -> Tensor:
-        """The last feature map, flat."""
-        found: Tensor = self.hidden(x - 0.5)
-        return found.flatten(start_dim=1)
+        backbone = ResidualBackbone(shape, channels, residual_channels)
+        super().__init__(backbone, DeltaMapHead(backbone.n_out, z_dim))
 
 
 class Decoder(ConditionalDistribution):
@@ -112,6 +121,5 @@ class Decoder(ConditionalDistribution):
             doubling(channels, self.distribution.n_parameters * shape[0]),
         )
 
-    def forward(self, *given: Any) -> Independent:
-        (z,) = given
+    def forward(self, z: Tensor) -> Distribution:
         return self.distribution(self.layers(z).unflatten(1, (self.distribution.n_parameters, self.shape[0])))

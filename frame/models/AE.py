@@ -36,7 +36,7 @@ class AE(EncoderModel):
         p_x_given_z = self.decoder(self.encoder(x).mean)
         return {"loss": -p_x_given_z.log_prob(x).mean()}
 
-    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
+    def encode(self, x: Tensor, *conditions: Tensor) -> Distribution:
         """All mass at the mean of q(z|x), batch_shape (B,)."""
         return Delta(self.encoder(x).mean)
 

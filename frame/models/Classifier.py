@@ -33,7 +33,7 @@ class Classifier(EncoderModel):
         p_y_given_z = self.predictor(self.encoder(batch["x"]).mean)
         return {"loss": -p_y_given_z.log_prob(batch["y"]).mean()}
 
-    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
+    def encode(self, x: Tensor, *conditions: Tensor) -> Distribution:
         """All mass at the mean of q(z|x), batch_shape (B,)."""
         return Delta(self.encoder(x).mean)
 

@@ -59,7 +59,7 @@ class HierarchicalVAE(LatentVariableModel):
         loss = distortion + self.beta() * rate
         return {"loss": loss, "distortion": distortion, "rate": rate, "rate_1": rate_1, "rate_2": rate_2}
 
-    def log_likelihood_bound(self, x: Tensor, *given: Tensor) -> dict[str, Tensor]:
+    def log_likelihood_bound(self, x: Tensor, *conditions: Tensor) -> dict[str, Tensor]:
         """'elbo' <= log p(x), 'distortion', 'rate' and its parts 'rate_1' and 'rate_2', each [B], nats."""
         q_z1_given_x = self.encoder(x)
         z1 = rsample(q_z1_given_x)
@@ -71,7 +71,7 @@ class HierarchicalVAE(LatentVariableModel):
         rate = rate_1 + rate_2
         return {"elbo": -distortion - rate, "distortion": distortion, "rate": rate, "rate_1": rate_1, "rate_2": rate_2}
 
-    def log_weights(self, x: Tensor, *given: Tensor, n_samples: int) -> Tensor:
+    def log_weights(self, x: Tensor, *conditions: Tensor, n_samples: int) -> Tensor:
         """log p(x, z1, z2) - log q(z1, z2|x) for `n_samples` pairs of latents each: [n_samples, B], nats."""
         q_z1_given_x = self.encoder(x)
         q_z1_given_x = q_z1_given_x.expand((n_samples, *q_z1_given_x.batch_shape))
@@ -82,9 +82,9 @@ class HierarchicalVAE(LatentVariableModel):
         log_p = self.log_p_x(z1, x) + self.decoder_2(z2).log_prob(z1) + self.p_z().log_prob(z2)
         return log_p - q_z1_given_x.log_prob(z1) - q_z2_given_z1.log_prob(z2)
 
-    def p_z(self, *given: Tensor) -> Distribution:
+    def p_z(self, *conditions: Tensor) -> Distribution:
         """p(z2), batch_shape ()."""
-        return self.prior(self.encoder_2)
+        return self.prior(encoder=self.encoder_2)
 
     def sample_prior(self, n_samples: int) -> Tensor:
         """z1 ~ p(z1|z2) with z2 ~ p(z2), [n_samples, z_dim]: of the layer that `encode` is of."""

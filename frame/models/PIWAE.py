@@ -56,8 +56,8 @@ class PIWAE(LatentVariableModel):
         z = rsample(q_z_given_x)  # [M * K, B, z_dim]
         log_q = q_z_given_x.log_prob(z)
         # the same log w twice: each with the other's networks fixed
-        theirs = self.log_p(x, z.detach(), self.decoder, self.prior(_fixed(self.encoder))) - log_q.detach()
-        its = self.log_p(x, z, _fixed(self.decoder), _fixed(self.prior)(self.encoder)) - log_q
+        theirs = self.log_p(x, z.detach(), self.decoder, self.prior(encoder=_fixed(self.encoder))) - log_q.detach()
+        its = self.log_p(x, z, _fixed(self.decoder), _fixed(self.prior)(encoder=self.encoder)) - log_q
         loss = -iwae_bound(theirs).mean()
         bound = iwae_bound(its.unflatten(0, (self.n_samples, self.n_bounds))).mean()  # [K, M, B]
         # the value of the first, the gradients of both
@@ -72,4 +72,4 @@ class PIWAE(LatentVariableModel):
 def _fixed(network: nn.Module) -> Callable[..., Any]:
     """The network with parameters that take no gradient; what it is called with still does."""
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    return lambda *given: functional_call(network, parameters, given)
+    return lambda *given, **named: functional_call(network, parameters, given, named)

@@ -45,10 +45,10 @@ class VIB(StochasticClassifier):
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         cross_entropy, q_z_given_x, z = self.cross_entropy(batch)
-        rate = kl_divergence(q_z_given_x, self.prior(self.encoder), z).mean()
+        rate = kl_divergence(q_z_given_x, self.prior(encoder=self.encoder), z).mean()
         return {"loss": cross_entropy + self.beta() * rate, "cross_entropy": cross_entropy, "rate": rate}
 
     def rate(self, x: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)), [B], nats."""
         q_z_given_x = self.encoder(x)
-        return kl_divergence(q_z_given_x, self.prior(self.encoder), rsample(q_z_given_x))
+        return kl_divergence(q_z_given_x, self.prior(encoder=self.encoder), rsample(q_z_given_x))

@@ -1,10 +1,7 @@
-"""What a model is: an objective on a batch. It knows no data set, no architecture and no optimizer.
-
-It is over 300 lines because what several methods share lies here, once.
-"""
+"""What a model is: an objective on a batch. It knows no data set, no architecture and no optimizer."""
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +50,26 @@ class AdversarialModel(Model):
         raise NotImplementedError
 
 
+class ConditionalDistribution(nn.Module):
+    """A network that returns a distribution, of batch_shape (B,) unless it is a p(z).
+
+    Its `forward` names and types what the distribution is conditioned on, in the order in which it is written:
+
+        q(z|x)         forward(x)       x [B, *shape]
+        q(z|x, y)      forward(x, y)    y [B]
+        p(x|z)         forward(z)       z [B, z_dim]
+        p(x|z, y)      forward(z, y)
+        p(y|z)         forward(z)       z [..., z_dim] -> batch_shape (...)
+        p(z)           forward(y=None, *, encoder=None), which reads neither or the encoder -> batch_shape ()
+        p(z|y)         forward(y, *, encoder=None)
+
+    A model passes its encoder to its prior by that keyword. An encoder also has `features(x)`, [B, D]: what its last
+    layer, the head, reads.
+    """
+
+    forward: Callable[..., Distribution]  # each subclass has inputs of its own
+
+
 class GenerativeAdversarialModel(AdversarialModel):
     """What adversarial models with G(z) and p(z) have in common; a subclass defines the losses.
 
@@ -63,7 +80,7 @@ class GenerativeAdversarialModel(AdversarialModel):
     """
 
     def __init__(
-        self, generator: "ConditionalDistribution", adversary: nn.Module, prior: "ConditionalDistribution"
+        self, generator: ConditionalDistribution, adversary: nn.Module, prior: ConditionalDistribution
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -87,13 +104,6 @@ class GenerativeAdversarialModel(AdversarialModel):
         return self.generate(self.latents(n_samples))
 
 
-class ConditionalDistribution(nn.Module):
-    """A network whose output is a distribution, batch_shape (B,)."""
-
-    def forward(self, *given: Any) -> Distribution:
-        raise NotImplementedError
-
-
 class EncoderModel(Model):
     """A model with an encoder: what its code is, and the layer before it.
 
@@ -102,13 +112,23 @@ class EncoderModel(Model):
 
     encoder: ConditionalDistribution  # q(z|x)
 
-    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
+    def encode(self, x: Tensor, *conditions: Tensor) -> Distribution:
         """q(z|x), batch_shape (B,)."""
-        return self.encoder(x, *given)
+        return self.encoder(x, *conditions)
 
-    def features(self, x: Tensor, *given: Tensor) -> Tensor:
-        """The encoder's layer before its output, [B, n]."""
-        return features(self.encoder, x, *given)
+    def features(self, x: Tensor, *conditions: Tensor) -> Tensor:
+        """The encoder's features of x, [B, D].
+
+        Raises:
+            UserError: the encoder has none.
+        """
+        features: Callable[..., Tensor] | None = getattr(self.encoder, "features", None)
+        if features is None:
+            raise UserError(
+                f"{type(self.encoder).__name__} has no features(x): give it this method, or make it an "
+                "architectures.base.Encoder of a backbone and a head"
+            )
+        return features(x, *conditions)
 
 
 def two_views(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -147,53 +167,53 @@ class LatentVariableModel(EncoderModel):
         self.decoder = decoder
         self.prior = prior
 
-    def p_z(self, *given: Tensor) -> Distribution:
+    def p_z(self, *conditions: Tensor) -> Distribution:
         """p(z), batch_shape ()."""
-        return self.prior(self.encoder, *given)
+        return self.prior(*conditions, encoder=self.encoder)
 
     def sample_prior(self, n_samples: int) -> Tensor:
         """z ~ p(z), [n_samples, z_dim]; the prior gets gradients where its samples are reparametrised."""
         p_z = self.p_z()
         return rsample(p_z, (n_samples,)) if p_z.has_rsample else p_z.sample((n_samples,))
 
-    def distortion_and_rate(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def distortion_and_rate(self, x: Tensor, *conditions: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(x|z) for one z ~ q(z|x), and KL(q(z|x) || p(z)); both [B], nats."""
-        q_z_given_x = self.encoder(x, *given)
+        q_z_given_x = self.encoder(x, *conditions)
         z = rsample(q_z_given_x)
-        p_x_given_z = self.decoder(z, *given)
-        return -p_x_given_z.log_prob(x), kl_divergence(q_z_given_x, self.p_z(*given), z)
+        p_x_given_z = self.decoder(z, *conditions)
+        return -p_x_given_z.log_prob(x), kl_divergence(q_z_given_x, self.p_z(*conditions), z)
 
-    def log_likelihood_bound(self, x: Tensor, *given: Tensor) -> dict[str, Tensor]:
+    def log_likelihood_bound(self, x: Tensor, *conditions: Tensor) -> dict[str, Tensor]:
         """'elbo' <= log p(x), 'distortion' and 'rate', each [B], nats; the KL has weight 1 whatever training uses."""
-        distortion, rate = self.distortion_and_rate(x, *given)
+        distortion, rate = self.distortion_and_rate(x, *conditions)
         return {"elbo": -distortion - rate, "distortion": distortion, "rate": rate}
 
-    def log_weights(self, x: Tensor, *given: Tensor, n_samples: int) -> Tensor:
+    def log_weights(self, x: Tensor, *conditions: Tensor, n_samples: int) -> Tensor:
         """log p(x, z) - log q(z|x) for `n_samples` z ~ q(z|x) each: [n_samples, B], nats."""
-        q_z_given_x = self.encoder(x, *given)
+        q_z_given_x = self.encoder(x, *conditions)
         q_z_given_x = q_z_given_x.expand((n_samples, *q_z_given_x.batch_shape))
         z = rsample(q_z_given_x)  # [S, B, z_dim]
-        log_p_x = self.log_p_x(z, x, *given)
+        log_p_x = self.log_p_x(z, x, *conditions)
         # log w = log p(x|z) + log p(z) - log q(z|x)
-        return log_p_x + self.p_z(*given).log_prob(z) - q_z_given_x.log_prob(z)
+        return log_p_x + self.p_z(*conditions).log_prob(z) - q_z_given_x.log_prob(z)
 
-    def log_p_x(self, z: Tensor, x: Tensor, *given: Tensor) -> Tensor:
+    def log_p_x(self, z: Tensor, x: Tensor, *conditions: Tensor) -> Tensor:
         """log p(x|z) for z [S, B, z_dim]: [S, B], nats."""
         # each of x, y ... once for each sample: [S * B, ...]; copies unless B = 1
-        x, *given_each = (part.expand(len(z), *part.shape).flatten(0, 1) for part in (x, *given))
-        return self.decoder(z.flatten(0, 1), *given_each).log_prob(x).view(z.shape[:2])
+        x, *conditions_each = (part.expand(len(z), *part.shape).flatten(0, 1) for part in (x, *conditions))
+        return self.decoder(z.flatten(0, 1), *conditions_each).log_prob(x).view(z.shape[:2])
 
-    def decode(self, z: Tensor, *given: Tensor) -> Distribution:
+    def decode(self, z: Tensor, *conditions: Tensor) -> Distribution:
         """p(x|z), batch_shape (B,)."""
-        return self.decoder(z, *given)
+        return self.decoder(z, *conditions)
 
     def reconstruct(
-        self, x: Tensor, *given: Tensor, sample_latents: bool = False, sample_images: bool = False
+        self, x: Tensor, *conditions: Tensor, sample_latents: bool = False, sample_images: bool = False
     ) -> Tensor:
         """x again, [B, *shape]: through a sample or the mean of q(z|x), a sample or the mean of p(x|z)."""
-        q_z_given_x = self.encode(x, *given)
+        q_z_given_x = self.encode(x, *conditions)
         z = rsample(q_z_given_x) if sample_latents else q_z_given_x.mean
-        p_x_given_z = self.decode(z, *given)
+        p_x_given_z = self.decode(z, *conditions)
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 
     def sample(self, n_samples: int, sample_images: bool = False) -> Tensor:
@@ -282,7 +302,7 @@ class QuantisedModel(EncoderModel):
         """The indices of the codes of x, [B, *where] in 0 .. n_codes - 1."""
         return self.quantised(self.encoder(x).mean)[1]
 
-    def encode(self, x: Tensor, *given: Tensor) -> Distribution:
+    def encode(self, x: Tensor, *conditions: Tensor) -> Distribution:
         """All mass at the codes of x, flat: event_shape (D * where,)."""
         return Delta(self.quantised(self.encoder(x).mean)[0].flatten(start_dim=1))
 
@@ -290,18 +310,6 @@ class QuantisedModel(EncoderModel):
         """x again, [B, *shape]: through its codes, a sample or the mean of p(x|z)."""
         p_x_given_z = self.decoder(self.quantised(self.encoder(x).mean)[0])
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
-
-
-def features(encoder: Any, *given: Tensor) -> Tensor:
-    """The layer before the output of an encoder, [B, n].
-
-    Raises:
-        UserError: the encoder has no `features`.
-    """
-    if not hasattr(encoder, "features"):
-        raise UserError(f"{type(encoder).__name__} names no layer before its output: give it a method features(x)")
-    found: Tensor = encoder.features(*given)
-    return found
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:

@@ -37,6 +37,11 @@ class Delta(Distribution):
         return Delta(self.loc.expand(*batch_shape, *self.event_shape))
 
 
+def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
+    """N(loc, diag(scale^2)): the last dimension is the event."""
+    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+
 def rsample(distribution: Distribution, sample_shape: tuple[int, ...] = ()) -> Tensor:
     """A reparametrised sample, shape sample_shape + batch_shape + event_shape.
 

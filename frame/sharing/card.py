@@ -167,12 +167,13 @@ def _sizes(model: nn.Module) -> str:
 
 def _arguments(node: Mapping[str, Any]) -> str:
     """Arguments that are written out; what refers to elsewhere is said there."""
-    told = {
-        key: value
-        for key, value in node.items()
-        if not str(key).startswith("_") and value is not None and not isinstance(value, dict) and "${" not in str(value)
-    }
-    return "".join(f", {_cell(key)} {_cell(value)}" for key, value in told.items())
+    told = []
+    for key, value in node.items():
+        if isinstance(value, dict) and "_target_" in value:
+            told.append(f", {_cell(key)} ({code(value['_target_'])}{_arguments(value)})")
+        elif not (str(key).startswith("_") or value is None or isinstance(value, dict) or "${" in str(value)):
+            told.append(f", {_cell(key)} {_cell(value)}")
+    return "".join(told)
 
 
 def _row(record: Mapping[str, Any]) -> Sequence[str]:

@@ -23,14 +23,15 @@ def parts(network: torch.nn.Module) -> dict[str, Tensor]:
 def test_the_encoder_by_hand() -> None:
     encoder = Encoder(SHAPE, 3, [8, 6, 5])
     w = parts(encoder)
-    assert set(w) == {"first", "hidden.0.linear", "hidden.1.linear", "linear"}  # no bias, no scale
-    h = F.leaky_relu(X.flatten(1) @ w["first"], 0.2)
-    for i in (0, 1):
-        h = F.leaky_relu(normalised(h @ w[f"hidden.{i}.linear"]), 0.2)
+    first, *hidden, last = w.values()
+    assert set(w) == {"backbone.1", "backbone.3.linear", "backbone.4.linear", "head.linear"}  # no bias, no scale
+    h = F.leaky_relu(X.flatten(1) @ first, 0.2)
+    for weight in hidden:
+        h = F.leaky_relu(normalised(h @ weight), 0.2)
     torch.testing.assert_close(encoder.features(X), h)
     q = encoder(X)
     assert q.batch_shape == (50,) and q.event_shape == (3,)
-    torch.testing.assert_close(q.mean, (h @ w["linear"] / 2).tanh())  # within the prior's cube
+    torch.testing.assert_close(q.mean, (h @ last / 2).tanh())  # within the prior's cube
 
 
 def test_the_generator_by_hand() -> None:

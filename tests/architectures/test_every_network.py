@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from frame.architectures import CIFAR10, MNIST, digits, sprites
+from frame.architectures.base import MLPBackbone
 from frame.architectures.layers import BatchNorm, mlp, one_hot, start
 from frame.common.errors import UserError
 
@@ -56,14 +57,15 @@ def test_centred_pictures_enter_as_2x_minus_1() -> None:
 
 def test_the_given_activation_is_used() -> None:
     encoder = digits.Encoder(2, [4, 4], activation=nn.Tanh())
-    assert [type(m).__name__ for m in encoder.hidden] == ["Linear", "Tanh", "Linear", "Tanh"]
+    assert isinstance(encoder.backbone, MLPBackbone)
+    assert [type(layer).__name__ for layer in encoder.backbone.hidden] == ["Linear", "Tanh", "Linear", "Tanh"]
 
 
 def test_gated_layers_are_a_line_times_a_gate() -> None:
     torch.manual_seed(0)
     encoder, x = digits.Encoder(2, [4, 3], activation=nn.GLU()), torch.rand(5, 1, 8, 8)
     h = x.flatten(1)
-    for layer in (module for module in encoder.hidden if isinstance(module, nn.Linear)):
+    for layer in (module for module in encoder.backbone.modules() if isinstance(module, nn.Linear)):
         width = len(layer.weight) // 2
         A, B = layer.weight[:width], layer.weight[width:]
         h = (h @ A.T + layer.bias[:width]) * torch.sigmoid(h @ B.T + layer.bias[width:])

@@ -10,11 +10,12 @@ from torch.distributions import Categorical, Distribution, Independent, MixtureS
 from torch.func import functional_call, stack_module_state, vmap
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.architectures.base import DiagonalNormal
 from frame.architectures.priors import Coupling, FlowPrior, MixturePrior, VampPrior
 from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution
 from frame.models.VAE import VAE
+from frame.probability.distributions import diagonal_normal
 
 
 def stirred(module: nn.Module, by: float = 0.5) -> nn.Module:
@@ -45,8 +46,8 @@ def test_vamp_prior_is_the_mixture_of_the_posteriors_of_its_pseudo_inputs() -> N
     encoder = digits.Encoder(3, [8])
     prior = VampPrior(3, 5, (1, 8, 8), mean=0.5, std=1.0)  # many lie outside [0, 1] and have to be clipped
     z = torch.randn(2, 4, 3)
-    found = prior(encoder).log_prob(z).detach()
-    assert prior(encoder).batch_shape == () and found.shape == (2, 4)
+    found = prior(encoder=encoder).log_prob(z).detach()
+    assert prior(encoder=encoder).batch_shape == () and found.shape == (2, 4)
     for i in range(2):
         for j in range(4):
             p = 0.0
@@ -71,7 +72,7 @@ def test_pseudo_inputs_start_where_they_are_told() -> None:
 def test_gradients_reach_the_pseudo_inputs_and_through_them_the_encoder() -> None:
     torch.manual_seed(0)
     encoder, prior = digits.Encoder(3, [8]), VampPrior(3, 5, (1, 8, 8), mean=0.5, std=0.1)
-    prior(encoder).log_prob(torch.randn(6, 3)).mean().backward()  # no picture but the pseudo-inputs
+    prior(encoder=encoder).log_prob(torch.randn(6, 3)).mean().backward()  # no picture but the pseudo-inputs
     assert prior.pseudo_inputs.grad is not None and (prior.pseudo_inputs.grad.flatten(1).abs().sum(1) > 0).all()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
 
@@ -79,8 +80,8 @@ def test_gradients_reach_the_pseudo_inputs_and_through_them_the_encoder() -> Non
 class Uninformed(ConditionalDistribution):
     """q(z|x) = N(0, I), whatever x is."""
 
-    def forward(self, *given: Any) -> Independent:
-        zeros = torch.zeros(len(given[0]), 3)
+    def forward(self, x: Tensor) -> Independent:
+        zeros = torch.zeros(len(x), 3)
         return diagonal_normal(zeros, torch.ones_like(zeros))
 
 
@@ -214,6 +215,8 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="n_couplings=1"):
         FlowPrior(2, 1, [4])
     with pytest.raises(UserError, match="a VampPrior has no class"):
-        VampPrior(2, 2, (1, 8, 8))(digits.Encoder(2, []), torch.zeros(3))
+        VampPrior(2, 2, (1, 8, 8))(torch.zeros(3), encoder=digits.Encoder(2, []))
+    with pytest.raises(UserError, match="a VampPrior needs the model's encoder"):
+        VampPrior(2, 2, (1, 8, 8))()
     with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, decoder 3, prior 4\)"):
         VAE(digits.Encoder(3, []), digits.Decoder(3, []), VampPrior(4, 2, (1, 8, 8)), 1.0)

@@ -168,7 +168,7 @@ def test_a_run_trains_on_what_the_data_say(tmp_path: Path) -> None:
         )
         assert code == 0, output
         (config,) = root.glob("*/*/config.yaml")
-        weights.append(frame.load(config.parent, "model.encoder").state_dict()["hidden.0.weight"])
+        weights.append(frame.load(config.parent, "model.encoder").state_dict()["backbone.hidden.0.weight"])
     assert not torch.equal(*weights)
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from frame.architectures.base import DiagonalNormal, UniformCube, diagonal_normal
+from frame.architectures.base import DiagonalNormal, UniformCube
 from frame.common.errors import NoNumber, TooFew, UserError
 from frame.data.base import DataSet
 from frame.data.digits import Digits
@@ -26,7 +26,7 @@ from frame.evaluation.pictures import GAP
 from frame.evaluation.scatter import PCAScatterEvaluation, UMAPScatterEvaluation
 from frame.evaluation.traversals import LatentTraversalEvaluation
 from frame.loggers.base import pixels
-from frame.probability.distributions import Delta
+from frame.probability.distributions import Delta, diagonal_normal
 from tests.evaluation.test_generation import Unlabelled
 
 DIGITS = Digits()

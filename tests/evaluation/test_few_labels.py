@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from frame.architectures.base import diagonal_normal
 from frame.common.errors import UserError
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
 from frame.evaluation.few_labels import FewLabelsEvaluation
 from frame.measures.probes import few_label_probe
+from frame.probability.distributions import diagonal_normal
 
 
 class Rows(DataSet):

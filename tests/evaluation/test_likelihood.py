@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from frame.architectures.base import diagonal_normal
 from frame.common.errors import UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.evaluation.active_units import ActiveUnitsEvaluation
 from frame.evaluation.base import Evaluation, LogEntry, evaluating
 from frame.evaluation.likelihood import ROWS, IWAEBoundEvaluation
+from frame.probability.distributions import diagonal_normal
 from tests.models.test_VAE import linear_vae, log_p
 
 

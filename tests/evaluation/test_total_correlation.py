@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from frame.architectures.base import diagonal_normal
 from frame.common.errors import NoNumber, TooFew, UserError
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
 from frame.evaluation.base import LogEntry, evaluating
 from frame.evaluation.total_correlation import TotalCorrelationEvaluation
+from frame.probability.distributions import diagonal_normal
 
 
 class Codes(DataSet):

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Independent
+from torch.distributions import Distribution, Independent
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution
 from frame.models.BetaTCVAE import BetaTCVAE
-from frame.probability.distributions import Delta
+from frame.probability.distributions import Delta, diagonal_normal
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 
@@ -124,8 +124,8 @@ def test_the_weighted_estimate_measures_nothing() -> None:
     class Independently(ConditionalDistribution):
         z_dim = 10
 
-        def forward(self, *given: Any) -> Independent:
-            return diagonal_normal(given[0], torch.full_like(given[0], 0.1))
+        def forward(self, x: Tensor) -> Independent:
+            return diagonal_normal(x, torch.full_like(x, 0.1))
 
     tc = BetaTCVAE(Independently(), digits.Decoder(10, [8]), DiagonalNormal(10), 1.0, 1.0, 1.0, 737_280, "weighted")
     torch.manual_seed(0)
@@ -144,8 +144,8 @@ def test_mistakes_are_named() -> None:
         model(estimator="stratifed")
 
     class Deterministic(digits.Encoder):
-        def forward(self, *given: Any) -> Any:
-            return Delta(super().forward(*given).mean)
+        def forward(self, x: Tensor, *conditions: Tensor) -> Distribution:
+            return Delta(super().forward(x).mean)
 
     tc = BetaTCVAE(Deterministic(3, [8]), digits.Decoder(3, [8]), DiagonalNormal(3), 1, 1, 1, 50)
     with pytest.raises(UserError, match="diagonal Gaussians"):

@@ -1,15 +1,13 @@
 """A VAE given the class: its limits, what is drawn for which class, and the evaluations that serve or refuse it."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.architectures.base import DiagonalNormal
 from frame.architectures.conditional import Decoder, Encoder
 from frame.architectures.priors import ClassNormal, FlowPrior, MixturePrior, VampPrior
 from frame.common.errors import UserError
@@ -30,6 +28,7 @@ from frame.evaluation.traversals import LatentTraversalEvaluation
 from frame.models.base import ConditionalDistribution
 from frame.models.ConditionalVAE import ConditionalVAE
 from frame.models.VAE import VAE
+from frame.probability.distributions import diagonal_normal
 
 
 def small(prior: ConditionalDistribution | None = None, beta: float = 1.0) -> ConditionalVAE:
@@ -45,8 +44,8 @@ class Ignoring(ConditionalDistribution):
         super().__init__()
         self.network = network
 
-    def forward(self, *given: Any) -> Any:
-        return self.network(given[0])
+    def forward(self, v: Tensor, y: Tensor) -> Distribution:
+        return self.network(v)
 
 
 def test_with_y_ignored_it_is_the_vae() -> None:
@@ -68,16 +67,26 @@ def test_with_y_ignored_it_is_the_vae() -> None:
 
 
 class Table(ConditionalDistribution):
-    """N(loc_y + weight * v, scale_y^2), y the last input."""
+    """N(loc_y + weight * v, scale_y^2)."""
 
     def __init__(self, loc: list[float], scale: list[float], weight: float = 0.0) -> None:
         super().__init__()
         self.loc, self.scale, self.weight = torch.tensor(loc), torch.tensor(scale), weight
 
-    def forward(self, *given: Any) -> Independent:
-        v, y = given[0], given[-1]
+    def forward(self, v: Tensor, y: Tensor) -> Independent:
         shift = self.weight * v if self.weight else 0.0
         return diagonal_normal(self.loc[y].unsqueeze(1) + shift, self.scale[y].unsqueeze(1))
+
+
+class ClassTable(ConditionalDistribution):
+    """The prior N(loc_y, scale_y^2)."""
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.loc, self.scale = loc, scale
+
+    def forward(self, y: Tensor, *, encoder: ConditionalDistribution) -> Independent:
+        return diagonal_normal(self.loc[y].unsqueeze(1), self.scale[y].unsqueeze(1))
 
 
 def test_weights_are_the_likelihood_given_y_at_the_true_posterior() -> None:
@@ -90,7 +99,7 @@ def test_weights_are_the_likelihood_given_y_at_the_true_posterior() -> None:
         model = ConditionalVAE(
             Table(mean, variance.sqrt().tolist(), weight),
             Table(c.tolist(), [1.0, 1.0], 1.0),
-            Table(m.tolist(), s.tolist()),
+            ClassTable(m, s),
             1.0,
         )
         x, y = torch.randn(4, 1), torch.full((4,), k)
@@ -131,8 +140,7 @@ def test_samples_are_in_the_order_of_classes(prior: ConditionalDistribution) -> 
     model = small(prior)
 
     class Echo(ConditionalDistribution):
-        def forward(self, *given: Any) -> Independent:
-            z, y = given
+        def forward(self, z: Tensor, y: Tensor) -> Independent:
             assert z.shape == (len(y), 3)
             return diagonal_normal(y.unsqueeze(1).float(), torch.ones(len(y), 1))
 

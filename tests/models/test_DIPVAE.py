@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution
 from frame.models.DIPVAE import DIPVAE, squares
 from frame.models.VAE import VAE
+from frame.probability.distributions import diagonal_normal
 
 
 class Given(ConditionalDistribution):
@@ -23,8 +24,8 @@ class Given(ConditionalDistribution):
         self.z_dim = len(scale)
         self.scale = scale
 
-    def forward(self, *given: Tensor) -> Independent:
-        mu = given[0].flatten(1)[:, : self.z_dim]
+    def forward(self, x: Tensor) -> Independent:
+        mu = x.flatten(1)[:, : self.z_dim]
         return diagonal_normal(mu, self.scale.expand_as(mu))
 
 

@@ -18,15 +18,15 @@ LEVELS = [[2, 3], [4, 5], [8, 6, 5], [7], [3, 3, 2, 2]]
 class Given(ConditionalDistribution):
     """z_e = x."""
 
-    def forward(self, *given: Tensor) -> Delta:
-        return Delta(given[0])
+    def forward(self, x: Tensor) -> Delta:
+        return Delta(x)
 
 
 class Corners(ConditionalDistribution):
     """Two of a picture's pixels."""
 
-    def forward(self, *given: Tensor) -> Delta:
-        return Delta(given[0][:, 0, 0])
+    def forward(self, x: Tensor) -> Delta:
+        return Delta(x[:, 0, 0])
 
 
 def model_of(levels: list[int]) -> FSQ:

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.architectures.base import DiagonalNormal
 from frame.architectures.critics import MLPCritic
 from frame.common.errors import UserError
 from frame.models.base import AdversarialModel, ConditionalDistribution
 from frame.models.FactorVAE import FactorVAE, permuted
 from frame.models.VAE import VAE
+from frame.probability.distributions import diagonal_normal
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 
@@ -121,12 +122,12 @@ def test_the_best_discriminator_gives_the_total_correlation() -> None:
 
         z_dim = 2
 
-        def forward(self, *given: Any) -> Independent:
-            return diagonal_normal(given[0], torch.full_like(given[0], 1e-6))
+        def forward(self, x: Tensor) -> Independent:
+            return diagonal_normal(x, torch.full_like(x, 1e-6))
 
     class Any2(ConditionalDistribution):
-        def forward(self, *given: Any) -> Independent:
-            return diagonal_normal(given[0], torch.ones_like(given[0]))
+        def forward(self, z: Tensor) -> Independent:
+            return diagonal_normal(z, torch.ones_like(z))
 
     torch.manual_seed(0)
     model = FactorVAE(Codes(), Any2(), DiagonalNormal(2), Best(), 1.0)

@@ -1,7 +1,6 @@
 """Two layers of latents: the bound in a loop, its limits, and a linear-Gaussian chain whose likelihood is known."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -9,13 +8,14 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.architectures.base import DiagonalNormal
 from frame.architectures.latents import GaussianMLP
 from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, Reconstructs, Samples, WeighsSamples
 from frame.models.base import ConditionalDistribution
 from frame.models.HierarchicalVAE import HierarchicalVAE
 from frame.models.VAE import VAE
+from frame.probability.distributions import diagonal_normal
 
 S1, S = 0.6, 0.5  # scales of p(z1|z2) and p(x|z1)
 A, W = torch.tensor([1.5, -0.5]), torch.tensor([2.0, 1.0])  # their weights, one for each latent
@@ -28,8 +28,8 @@ class Affine(ConditionalDistribution):
         super().__init__()
         self.weight, self.scale, self.shift = weight, scale, shift
 
-    def forward(self, *given: Any) -> Independent:
-        loc = self.weight * given[0] + self.shift
+    def forward(self, v: Tensor) -> Independent:
+        loc = self.weight * v + self.shift
         return diagonal_normal(loc, self.scale.expand_as(loc))
 
 
@@ -128,8 +128,8 @@ class Standard(ConditionalDistribution):
         super().__init__()
         self.z_dim = z_dim
 
-    def forward(self, *given: Any) -> Distribution:
-        zeros = torch.zeros(*given[0].shape[:-1], self.z_dim)
+    def forward(self, v: Tensor) -> Distribution:
+        zeros = torch.zeros(*v.shape[:-1], self.z_dim)
         return diagonal_normal(zeros, torch.ones_like(zeros))
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, DiagonalNormalHead
+from frame.architectures.base import DiagonalNormal
 from frame.architectures.critics import MLPCritic
+from frame.architectures.heads import DiagonalNormalHead
 from frame.common.errors import UserError
 from frame.evaluation.base import HasFeatures, Samples
 from frame.evaluation.categories import HasCategories

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from frame.architectures import digits
-from frame.architectures.base import diagonal_normal
 from frame.architectures.critics import GaussianConditional, JointCritic
 from frame.common.errors import UserError
 from frame.common.schedules import Exponential
@@ -22,6 +21,7 @@ from frame.models.InfoMax import InfoMax
 from frame.models.InformationEstimation import InformationEstimation
 from frame.models.MIB import MIB
 from frame.models.MVInfoMax import MVInfoMax
+from frame.probability.distributions import diagonal_normal
 from frame.probability.estimators import CLUB, JSD, InfoNCE, InformationEstimator
 
 X, V1, V2 = torch.rand(3, 6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -35,9 +35,9 @@ class Fixed(ConditionalDistribution):
         super().__init__()
         self.scale = scale
 
-    def forward(self, *given: Tensor) -> Independent:
-        loc = given[0].flatten(1)[:, :3]
-        return diagonal_normal(loc, torch.full_like(loc, self.scale) + given[0].flatten(1)[:, 3:6])
+    def forward(self, x: Tensor) -> Independent:
+        loc = x.flatten(1)[:, :3]
+        return diagonal_normal(loc, torch.full_like(loc, self.scale) + x.flatten(1)[:, 3:6])
 
 
 def networks(n_x: int = 3) -> tuple[digits.Encoder, JSD]:

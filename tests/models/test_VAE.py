@@ -6,12 +6,12 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Laplace, LowRankMultivariateNormal, Normal
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, Reconstructs, Samples
 from frame.models.base import ConditionalDistribution
 from frame.models.VAE import VAE
-from frame.probability.distributions import rsample
+from frame.probability.distributions import diagonal_normal, rsample
 from frame.probability.divergences import kl_divergence
 
 
@@ -20,8 +20,8 @@ class LinearDecoder(ConditionalDistribution):
 
     W = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])  # [4, 2]
 
-    def forward(self, *given: Tensor) -> Independent:
-        return diagonal_normal(given[0] @ self.W.T, torch.full((len(given[0]), 4), 0.5))
+    def forward(self, z: Tensor) -> Independent:
+        return diagonal_normal(z @ self.W.T, torch.full((len(z), 4), 0.5))
 
 
 class TruePosterior(ConditionalDistribution):
@@ -31,10 +31,10 @@ class TruePosterior(ConditionalDistribution):
         super().__init__()
         self.shift = shift
 
-    def forward(self, *given: Tensor) -> Independent:
+    def forward(self, x: Tensor) -> Independent:
         W = LinearDecoder.W
         variance = 1 / (1 + (W**2).sum(0) / 0.25)
-        mean = variance * (given[0] @ W) / 0.25
+        mean = variance * (x @ W) / 0.25
         return diagonal_normal(mean + self.shift, variance.sqrt().expand_as(mean))
 
 

@@ -6,12 +6,13 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Encodes, Predicts
 from frame.models.base import ConditionalDistribution
 from frame.models.Classifier import Classifier
 from frame.models.VIB import VIB
+from frame.probability.distributions import diagonal_normal
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), "y": torch.arange(6)}
 
@@ -23,8 +24,8 @@ class Noiseless(ConditionalDistribution):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, *given: Tensor) -> Independent:
-        mean = self.encoder(*given).mean
+    def forward(self, x: Tensor) -> Independent:
+        mean = self.encoder(x).mean
         return diagonal_normal(mean, torch.full_like(mean, 1e-9))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from frame.architectures.base import MLPDecoder, NormalPicture
 from frame.common.errors import UserError
@@ -28,8 +29,8 @@ class Doubled(ConditionalDistribution):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(2.0))
 
-    def forward(self, *given: Tensor) -> Delta:
-        return Delta(self.scale * given[0])
+    def forward(self, x: Tensor) -> Delta:
+        return Delta(self.scale * x)
 
 
 class Stretched(ConditionalDistribution):
@@ -40,8 +41,8 @@ class Stretched(ConditionalDistribution):
         self.scale = nn.Parameter(torch.tensor(1.5))
         self.picture = NormalPicture(math.sqrt(0.5))
 
-    def forward(self, *given: Tensor) -> Any:
-        return self.picture((self.scale * given[0]).unsqueeze(1))
+    def forward(self, z: Tensor) -> Distribution:
+        return self.picture((self.scale * z).unsqueeze(1))
 
 
 def x_of(where: tuple[int, ...], n: int = 6, seed: int = 0) -> Batch:
@@ -126,12 +127,12 @@ def test_recipes_in_means_are_the_loss_over_a_constant() -> None:
     encoder = nn.Linear(n_x, n_z)
 
     class Encoder(ConditionalDistribution):
-        def forward(self, *given: Tensor) -> Delta:
-            return Delta(encoder(given[0].flatten(1)).view(-1, D, 2, 3))
+        def forward(self, x: Tensor) -> Delta:
+            return Delta(encoder(x.flatten(1)).view(-1, D, 2, 3))
 
     class Decoder(ConditionalDistribution):
-        def forward(self, *given: Tensor) -> Any:
-            return decoder(given[0].flatten(1))
+        def forward(self, z: Tensor) -> Distribution:
+            return decoder(z.flatten(1))
 
     model = VQVAE(Encoder(), Decoder(), n_codes=K, z_dim=D, commitment=0.25 * n_x / n_z)
     x = torch.rand(5, 3, 4, 4)

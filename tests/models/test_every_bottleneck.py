@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from frame.architectures import digits
-from frame.architectures.base import DiagonalNormal, diagonal_normal
+from frame.architectures.base import DiagonalNormal
 from frame.architectures.priors import ClassNormal
 from frame.common.errors import UserError
 from frame.data.base import Batch
@@ -17,7 +17,7 @@ from frame.models.base import ConditionalDistribution
 from frame.models.CEB import CEB
 from frame.models.NonlinearIB import NonlinearIB, pairwise_kl
 from frame.models.VIB import VIB
-from frame.probability.distributions import Delta
+from frame.probability.distributions import Delta, diagonal_normal
 from frame.probability.mutual_information import mixture_information
 
 BATCH: Batch = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), "y": torch.arange(6) % 3}
@@ -67,7 +67,7 @@ def test_an_encoder_that_says_no_more_than_the_class_has_no_residual() -> None:
             super().__init__()
             self.backward = backward
 
-        def forward(self, *given: Tensor) -> Independent:
+        def forward(self, x: Tensor) -> Independent:
             return self.backward(BATCH["y"])
 
         def features(self, x: Tensor) -> Tensor:
@@ -145,8 +145,8 @@ def test_kl_of_pairs_has_the_direction_that_it_says() -> None:
 
 def test_an_encoder_without_scales_is_refused() -> None:
     class Certain(ConditionalDistribution):
-        def forward(self, *given: Tensor) -> Delta:
-            return Delta(given[0].flatten(1)[:, :3])
+        def forward(self, x: Tensor) -> Delta:
+            return Delta(x.flatten(1)[:, :3])
 
     with pytest.raises(UserError, match=r"an encoder whose q\(z\|x\) is a diagonal Gaussian, not a Delta"):
         losses(NonlinearIB(Certain(), networks()[1], beta=1.0))

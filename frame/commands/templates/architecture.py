@@ -1,17 +1,41 @@
 """Convolutions for pictures of 8 x 8, to be changed into networks of your own."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from frame.architectures.base import BernoulliPicture, DiagonalNormalHead, PictureDistribution
+from frame.architectures import base
+from frame.architectures.heads import DiagonalNormalHead
 from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
 
 
-class Encoder(ConditionalDistribution):
+class Backbone(nn.Module):
+    """x [B, 1, 8, 8] in [0, 1] -> features [B, n_out]; it may return a map [B, n, H, W] or tokens [B, T, n], too.
+
+    Args:
+        channels: of each convolution; each halves the picture.
+
+    Raises:
+        UserError: more than 3 convolutions.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        check_channels(channels)
+        steps: list[nn.Module] = []
+        for n_in, n_out in zip([1, *channels], channels, strict=False):
+            steps += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.ReLU()]
+        self.convolutions = nn.Sequential(*steps, nn.Flatten())
+        self.n_out = channels[-1] * (8 // 2 ** len(channels)) ** 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.convolutions(x)
+        return found
+
+
+class Encoder(base.Encoder):
     """q(z|x) = N(mu(x), diag(sigma(x)^2)): x [B, 1, 8, 8] in [0, 1] -> batch_shape (B,), event_shape (z_dim,).
 
     Args:
@@ -23,25 +47,8 @@ class Encoder(ConditionalDistribution):
     """
 
     def __init__(self, z_dim: int, channels: Sequence[int]) -> None:
-        super().__init__()
-        check_channels(channels)
-        self.z_dim = z_dim  # models compare it between their networks
-        steps: list[nn.Module] = []
-        for n_in, n_out in zip([1, *channels], channels, strict=False):
-            steps += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.ReLU()]
-        self.convolutions = nn.Sequential(*steps, nn.Flatten())
-        side = 8 // 2 ** len(channels)
-        self.head = DiagonalNormalHead(channels[-1] * side**2, z_dim)
-
-    def forward(self, *given: Any) -> Distribution:
-        (x,) = given
-        found: Distribution = self.head(self.features(x))
-        return found
-
-    def features(self, x: Tensor) -> Tensor:
-        """The layer before the output, [B, n]."""
-        found: Tensor = self.convolutions(x)
-        return found
+        backbone = Backbone(channels)
+        super().__init__(backbone, DiagonalNormalHead(backbone.n_out, z_dim))
 
 
 class Decoder(ConditionalDistribution):
@@ -56,20 +63,21 @@ class Decoder(ConditionalDistribution):
         UserError: z_dim < 1, or more than 3 convolutions.
     """
 
-    def __init__(self, z_dim: int, channels: Sequence[int], distribution: PictureDistribution | None = None) -> None:
+    def __init__(
+        self, z_dim: int, channels: Sequence[int], distribution: base.PictureDistribution | None = None
+    ) -> None:
         super().__init__()
         at_least(1, z_dim=z_dim)
         check_channels(channels)
         self.z_dim = z_dim
-        self.distribution = distribution or BernoulliPicture()
+        self.distribution = distribution or base.BernoulliPicture()
         side = 8 // 2 ** len(channels)
         steps: list[nn.Module] = [nn.Linear(z_dim, channels[0] * side**2), nn.Unflatten(1, (channels[0], side, side))]
         for n_in, n_out in zip(channels, [*channels[1:], self.distribution.n_parameters], strict=True):
             steps += [nn.ReLU(), nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1)]
         self.deconvolutions = nn.Sequential(*steps)
 
-    def forward(self, *given: Any) -> Distribution:
-        (z,) = given
+    def forward(self, z: Tensor) -> Distribution:
         numbers: Tensor = self.deconvolutions(z)  # [B, n_parameters, 8, 8]
         found: Distribution = self.distribution(numbers.unsqueeze(2))
         return found
