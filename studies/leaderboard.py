@@ -1,4 +1,4 @@
-"""The leaderboard's table and figure, of finished and evaluated runs: python studies/leaderboard.py RUNS docs/results.md
+"""The leaderboard's table and figure, of evaluated runs: python studies/leaderboard.py RUNS docs/results.md
 
 `make leaderboard` calls it. Between the two marks of the given page stands what it has written before.
 """
