@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,39 @@ def train(words: Sequence[str], cwd: Path, **environment: str) -> tuple[int, str
     process = Process(["train", "--config-dir", str(OWN / "config"), *words], cwd, **environment)
     code = process.wait()
     return code, process.output
+
+
+@dataclass
+class Done:
+    """What a process left behind, with the names of `subprocess.CompletedProcess`."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def _python(code: str, cwd: str, files: tuple[str, str], path: list[str], environment: dict[str, str]) -> None:
+    for number, file in enumerate(files, 1):
+        with open(file, "w") as stream:
+            os.dup2(stream.fileno(), number)
+    os.chdir(cwd)
+    os.environ.update(environment)
+    sys.path[:0] = ["", *path]
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+
+
+def python(code: str, cwd: Path, path: Sequence[Path] = (), **environment: str) -> Done:
+    """`python -c CODE` in `cwd` with `path` as PYTHONPATH, where it does not matter that torch is imported already."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = (f"{folder}/stdout", f"{folder}/stderr")
+        arguments: Any = (code, str(cwd), files, [str(place) for place in path], environment)
+        process = context.Process(target=_python, args=arguments)
+        process.start()
+        process.join(120)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"still running after 120 s: {code}")
+        return Done(process.exitcode, *(Path(file).read_text() for file in files))
 
 
 def only_run(cwd: Path) -> Path:

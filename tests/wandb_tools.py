@@ -9,7 +9,6 @@ from typing import Any
 import wandb
 import yaml
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 BLOCK = 32768
 
@@ -54,6 +53,8 @@ def config(folder: Path) -> dict[str, Any]:
 
 def agent_command(sweep: Path, values: dict[str, Any]) -> list[str]:
     """The command line that `wandb agent` runs for one choice of the sweep's parameters, program and all."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args  # seconds to import
+
     command = create_sweep_command(copy.deepcopy(yaml.safe_load(sweep.read_text())["command"]))
     macros = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
     macros |= {"env": ["/usr/bin/env"], "interpreter": ["python"]}

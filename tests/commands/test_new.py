@@ -151,7 +151,7 @@ def test_in_the_clone_the_discovered_tests_take_it_in(clone: Path) -> None:
         shell(shlex.join([sys.executable, "-m", "ruff", *check, *python]), clone)
     discovered = ["tests/models/test_every_model.py", "tests/test_house.py", "tests/docs/test_methods_page.py"]
     tests = [*discovered, "tests/models/test_MyVAE.py", "tests/evaluation/test_my_error.py"]
-    chosen = "MyVAE or my_error or every_m or on_the_page or go_one_way"
+    chosen = "MyVAE or my_error or has_its_config or has_an_experiment or on_the_page"
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *tests]
     output = shell(shlex.join(pytest_), clone, PYTHONPATH=str(clone))
     assert int(re.findall(r"(\d+) passed", output)[0]) > 20

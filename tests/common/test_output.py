@@ -180,8 +180,18 @@ sys.exit(7)
 """
 
 
-@pytest.mark.parametrize("to", ["", ">&-", "2>&-", ">&- 2>&- <&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1"])
-@pytest.mark.parametrize("ends", ["", "| true", "| head -c 1"])
+TO = ("", ">&-", "2>&-", ">&- 2>&- <&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1")
+ENDS = ("", "| true", "| head -c 1")
+
+
+@pytest.mark.parametrize(
+    ("to", "ends"),
+    [
+        pytest.param(to, end, marks=[] if i % 3 == j else [pytest.mark.slow])
+        for i, to in enumerate(TO)
+        for j, end in enumerate(ENDS)
+    ],
+)
 def test_python_ends_with_the_commands_own_code(to: str, ends: str, tmp_path: Path) -> None:
     script = f'"$0" -c "$1" "$2" {to} {ends}; echo "${{PIPESTATUS[0]}}" >&9'
     words = ["bash", "-c", f"exec 9>{tmp_path / 'code'}; {script}", sys.executable, PRINTS, str(tmp_path / "mine")]

@@ -1,5 +1,6 @@
 """Nothing is chosen on test unless a person has written so: in training, in sweeps; compare has its own test."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,20 @@ def test_the_mistake_says_what_to_write() -> None:
     assert selection.check("select", "A", [{"split": "test"}], allowed=True).startswith("chosen on test")
 
 
-@pytest.mark.parametrize("measure", [WRITTEN, BY_DEFAULT])
-@pytest.mark.parametrize(
-    "chooser",
-    [
-        "checkpoint.best=Final",
-        "++callbacks.stop={_target_: frame.callbacks.EarlyStopping, monitor: Final}",
-        "++callbacks.slower={_target_: frame.callbacks.ReduceOnPlateau, monitor: Final}",
-    ],
-)
+def crossed(choosers: Sequence[Any]) -> list[Any]:
+    """Each chooser with each way to measure; every chooser and every way is among the fast ones."""
+    pairs = [(chooser, measure) for chooser in choosers for measure in (WRITTEN, BY_DEFAULT)]
+    return [pytest.param(*pair, marks=[] if i % 4 in (0, 3) else [pytest.mark.slow]) for i, pair in enumerate(pairs)]
+
+
+CHOOSERS = [
+    "checkpoint.best=Final",
+    "++callbacks.stop={_target_: frame.callbacks.EarlyStopping, monitor: Final}",
+    "++callbacks.slower={_target_: frame.callbacks.ReduceOnPlateau, monitor: Final}",
+]
+
+
+@pytest.mark.parametrize(("chooser", "measure"), crossed(CHOOSERS))
 def test_training_chooses_on_test_only_with_the_word(tmp_path: Path, measure: str, chooser: str) -> None:
     code, output = train([*TINY, measure, chooser], tmp_path)
     assert code == 2 and output.count("\n") == 1 and not (tmp_path / "runs").exists()
@@ -78,11 +84,10 @@ def test_a_name_that_says_test_on_valid_may_choose(tmp_path: Path) -> None:
     assert code == 0, output
 
 
-def sweep(cwd: Path, method: str, *words: str, **more: Any) -> tuple[int, str]:
+def sweep(cwd: Path, words: Sequence[str], **more: Any) -> tuple[int, str]:
     plain = {
         "program": "train.py",
         "command": ["${env}", "${interpreter}", "${program}", *TINY, *words[:1], "${args_no_hyphens}"],
-        "method": method,
         "metric": {"name": "Final", "goal": "maximize"},
         "parameters": {"params.beta": {"values": [0.5]}},
         **more,
@@ -92,25 +97,22 @@ def sweep(cwd: Path, method: str, *words: str, **more: Any) -> tuple[int, str]:
     return process.wait(), process.output
 
 
-@pytest.mark.parametrize("measure", [WRITTEN, BY_DEFAULT])
-@pytest.mark.parametrize(
-    ("method", "more"),
-    [
-        ("grid", {}),
-        ("bayes", {"run_cap": 1}),
-        ("random", {"run_cap": 1, "early_terminate": {"type": "hyperband", "min_iter": 1}}),
-    ],
-)
-def test_a_sweep_searches_on_test_only_with_the_word(
-    tmp_path: Path, method: str, more: dict[str, Any], measure: str
-) -> None:
-    code, output = sweep(tmp_path, method, measure, **more)
+SEARCHES: list[dict[str, Any]] = [
+    {"method": "grid"},
+    {"method": "bayes", "run_cap": 1},
+    {"method": "random", "run_cap": 1, "early_terminate": {"type": "hyperband", "min_iter": 1}},
+]
+
+
+@pytest.mark.parametrize(("search", "measure"), crossed(SEARCHES))
+def test_a_sweep_searches_on_test_only_with_the_word(tmp_path: Path, search: dict[str, Any], measure: str) -> None:
+    code, output = sweep(tmp_path, words=[measure], **search)
     assert code == 2 and output.count("\n") == 1 and not (tmp_path / "study").exists()
     assert "metric=Final: it is measured on test" in output
 
 
 def test_a_sweep_with_the_word_says_so_and_its_runs_keep_it(tmp_path: Path) -> None:
-    code, output = sweep(tmp_path, "grid", WRITTEN, "allow_test=true")
+    code, output = sweep(tmp_path, [WRITTEN, "allow_test=true"], method="grid")
     assert code == 0 and "chosen on test: metric=Final" in output and ", chosen on test: beta=0.5" in output
     (config,) = (tmp_path / "study" / "runs").glob("*/*/config.yaml")
     assert RunFolder(config.parent).config.allow_test is True

@@ -1,7 +1,5 @@
 """From what is typed to one config; nothing here imports torch."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from frame.common import durations
 from frame.common.errors import UserError
 from frame.composition import compose as module
 from frame.composition.compose import OwnFolder, changed_by, compose, config_folder, normalise, use_own_folder
-from tests.processes import OWN
+from tests.processes import OWN, python
 
 EXPERIMENTS = sorted(file.stem for file in (config_folder() / "experiment").glob("*.yaml"))
 
@@ -99,12 +97,10 @@ def test_an_experiments_data_can_be_exchanged() -> None:
     assert compose(["experiment=MNIST_VAE", "data=FashionMNIST"]).data._target_.endswith("FashionMNIST")
 
 
-def test_a_device_is_named_by_the_environment() -> None:
+def test_a_device_is_named_by_the_environment(tmp_path: Path) -> None:
     code = "from frame.composition.compose import compose; print(compose([]).device.gpus)"
     for name, expected in (("workstation", "4"), ("local", "auto")):
-        done = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "DEVICE_NAME": name}, capture_output=True, text=True
-        )
+        done = python(code, tmp_path, DEVICE_NAME=name)
         assert done.stdout.strip() == expected, done.stderr
 
 

@@ -4,8 +4,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from frame.commands.main import main
 from frame.common.errors import UserError
 from frame.engine.reevaluate import evaluate_run, retitled
 from frame.models.VAE import VAE
-from tests.processes import only_run, train
+from tests.processes import OWN, only_run, python, train
 from tests.system.test_releases import RELEASES
 
 
@@ -65,7 +63,7 @@ def test_parts_are_loaded_and_wrong_ones_named(run: Path) -> None:
 def test_a_copied_run_opens_in_another_process_elsewhere(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "copied")
     code = "import frame; m = frame.load('copied'); print(type(m).__name__, sum(p.numel() for p in m.parameters()))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = python(code, tmp_path)
     assert done.stdout.startswith("VAE "), done.stderr
 
 
@@ -285,8 +283,6 @@ def test_a_pickled_checkpoint_executes_nothing(run: Path, tmp_path: Path) -> Non
 
 
 def test_a_package_that_the_caller_lists_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.processes import OWN
-
     code, output = train(["experiment=duel", "train_for=5 iterations"], tmp_path)
     assert code == 0, output
     monkeypatch.syspath_prepend(str(OWN))

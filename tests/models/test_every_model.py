@@ -1,6 +1,7 @@
 """What holds for every model: they are found by folder and built from the experiments, so a new one is tested too."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -95,10 +96,13 @@ def build(experiment: str) -> tuple[Model, Batch]:
 
 
 def model_of(experiment: str) -> str:
-    """The model that stands in an experiment's defaults: read, since composing all of them takes seconds."""
-    defaults = OmegaConf.load(config_folder() / "experiment" / f"{experiment}.yaml").defaults
-    named = [str(entry["/model"]) for entry in defaults if OmegaConf.is_dict(entry) and "/model" in entry]
-    return named[0] if named else str(composed_once(experiment).model._target_).split(".")[-1]
+    """The model in an experiment's defaults, or in its parent's: read as text, since composing all takes seconds."""
+    text = (config_folder() / "experiment" / f"{experiment}.yaml").read_text()
+    if named := re.search(r"^ *- (?:override )?/model: (\w+)", text, re.MULTILINE):
+        return named[1]
+    parent = re.search(r"^ *- (?!_self_)(\w+)$", text, re.MULTILINE)
+    assert parent is not None, experiment
+    return model_of(parent[1])
 
 
 USED = {name: model_of(name) for name in EXPERIMENTS}

@@ -1,9 +1,11 @@
 """`git apply code.diff` in a fresh clone gives the work tree byte for byte, or it is said what it does not give."""
 
 import os
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +24,10 @@ def commit(folder: Path) -> None:
     git(folder, "commit", "-qm", "x")
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A repository with a file of every kind, committed."""
-    folder = tmp_path / "tree"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a file of every kind."""
+    folder = tmp_path_factory.mktemp("committed")
     git(folder, "init", "-q")
     files: dict[str, bytes] = {
         "code.py": b"def one():\n    return 1\n" + b"# a line\n" * 30,
@@ -51,6 +52,12 @@ def tree(tmp_path: Path) -> Path:
     (folder / "link").symlink_to("code.py")
     commit(folder)
     return folder
+
+
+@pytest.fixture
+def tree(committed: Path, tmp_path: Path) -> Path:
+    """The repository, for one test to change."""
+    return Path(shutil.copytree(committed, tmp_path / "tree", symlinks=True))
 
 
 def put_back(tree: Path, found: code_diff.Difference, *options: str) -> dict[str, object]:
@@ -136,11 +143,18 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("setting", ["core.bare=false", *SETTINGS])
-def test_every_change_comes_back_under_the_settings_of_a_user(tree: Path, setting: str) -> None:
+def each_slowly(cases: Sequence[Any], ids: Sequence[str]) -> list[Any]:
+    """None of the cases and all at once; each alone where there is time."""
+    slow = [pytest.param([case], id=name, marks=pytest.mark.slow) for case, name in zip(cases, ids, strict=True)]
+    return [pytest.param([], id="none"), pytest.param(cases, id="all at once"), *slow]
+
+
+@pytest.mark.parametrize("settings", each_slowly(SETTINGS, SETTINGS))
+def test_every_change_comes_back_under_the_settings_of_a_user(tree: Path, settings: list[str]) -> None:
     change_everything(tree)
-    key, _, value = setting.partition("=")
-    git(tree, "config", key, value)
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        git(tree, "config", key, value)
     before = {path: path.read_bytes() for path in (tree / ".git").rglob("*") if path.is_file()}
     found = difference(tree / "sub")
     assert (found.left_out, found.trouble, found.dirty) == ({}, "", True)
@@ -159,28 +173,27 @@ def test_text_stays_text(tree: Path) -> None:
     assert b"+def two():" in difference(tree).patch and b"GIT binary" not in difference(tree).patch
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"GIT_DIR": "/nowhere"},
-        {"GIT_INDEX_FILE": "/nowhere/index"},
-        {"GIT_WORK_TREE": "/"},
-        {"GIT_OBJECT_DIRECTORY": "/nowhere"},
-        {"GIT_EXTERNAL_DIFF": "/bin/false"},
-        {"GIT_DIFF_OPTS": "-u0"},
-        {"GIT_PREFIX": "sub/"},
-        {"GIT_LITERAL_PATHSPECS": "1"},
-        {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.autocrlf", "GIT_CONFIG_VALUE_0": "true"},
-        {"LANGUAGE": "de", "LC_ALL": "de_DE.UTF-8"},
-    ],
-    ids=lambda v: next(iter(v)),
-)
+VARIABLES = [
+    {"GIT_DIR": "/nowhere"},
+    {"GIT_INDEX_FILE": "/nowhere/index"},
+    {"GIT_WORK_TREE": "/"},
+    {"GIT_OBJECT_DIRECTORY": "/nowhere"},
+    {"GIT_EXTERNAL_DIFF": "/bin/false"},
+    {"GIT_DIFF_OPTS": "-u0"},
+    {"GIT_PREFIX": "sub/"},
+    {"GIT_LITERAL_PATHSPECS": "1"},
+    {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.autocrlf", "GIT_CONFIG_VALUE_0": "true"},
+    {"LANGUAGE": "de", "LC_ALL": "de_DE.UTF-8"},
+]
+
+
+@pytest.mark.parametrize("variables", each_slowly(VARIABLES, [next(iter(v)) for v in VARIABLES]))
 def test_the_environment_of_a_hook_or_of_a_user(
-    tree: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    tree: Path, variables: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_everything(tree)
     with monkeypatch.context() as patch:
-        for name, value in variables.items():
+        for name, value in (item for each in variables for item in each.items()):
             patch.setenv(name, value)
         found = difference(tree)
     assert (found.left_out, found.trouble) == ({}, "")

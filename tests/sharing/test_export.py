@@ -1,13 +1,11 @@
 """`frame export`: the same model elsewhere, nothing of this machine, and nothing that runs without consent."""
 
 import json
-import os
 import py_compile
 import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from frame.sharing.encoder import Rows, export_encoder
 from frame.sharing.export import export
 from frame.sharing.private import Private
 from tests.models.test_every_model import CASES, build
-from tests.processes import OWN, Process, only_run, train
+from tests.processes import OWN, Process, only_run, python, train
 
 ROOT = Path(__file__).parents[2]
 USER = "janedoe"
@@ -311,11 +309,6 @@ def theirs(folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder / "shared", tmp_path / "theirs"))
 
 
-def python(cwd: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=variables, capture_output=True, text=True)
-
-
 LOAD = """
 import torch, frame
 from frame.common.errors import UserError
@@ -334,15 +327,13 @@ def test_source_came_along_with_what_it_imports(theirs: Path) -> None:
 
 
 def test_source_runs_with_consent_and_not_without(folder: Path, theirs: Path) -> None:
-    original = python(folder, LOAD.format(where=str(only_run(folder)), options="packages=['gentle']"))
-    refused = python(theirs.parent, LOAD.format(where="theirs", options=""))
+    original = python(LOAD.format(where=str(only_run(folder), folder), options="packages=['gentle']"))
+    refused = python(LOAD.format(where="theirs", options=""), theirs.parent)
     assert refused.stdout.startswith("mistake: model names gentle.Gentle, whose source came along and is not trusted")
     assert "trust_source=True" in refused.stdout and len(refused.stdout.splitlines()) == 1
-    loaded = python(theirs.parent, LOAD.format(where="theirs", options="trust_source=True"))
+    loaded = python(LOAD.format(where="theirs", options="trust_source=True"), theirs.parent)
     assert loaded.stdout == original.stdout and loaded.stdout.startswith("[["), loaded.stderr
-    installed = python(
-        theirs.parent, LOAD.format(where="theirs", options="packages=['gentle']"), PYTHONPATH=f"{ROOT}:{folder}"
-    )
+    installed = python(LOAD.format(where="theirs", options="packages=['gentle']"), theirs.parent, [folder])
     assert installed.stdout == original.stdout, installed.stderr
 
 
@@ -385,7 +376,7 @@ def test_a_compiled_file_beside_the_source_is_not_run(theirs: Path) -> None:
         cache = file.parent / "__pycache__" / f"{file.stem}.{sys.implementation.cache_tag}.pyc"
         unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
         py_compile.compile(str(evil), cfile=str(cache), invalidation_mode=unchecked)
-    loaded = python(theirs.parent, LOAD.format(where="theirs", options="trust_source=True"))
+    loaded = python(LOAD.format(where="theirs", options="trust_source=True"), theirs.parent)
     assert loaded.stdout.startswith("[["), loaded.stderr
     assert not (theirs.parent / "executed").exists()
 
@@ -407,7 +398,7 @@ def test_consent_to_source_is_no_consent_to_the_rest(theirs: Path) -> None:
     config["model"]["encoder"] = {"_target_": "os.system", "command": "touch executed"}
     (theirs / "config.yaml").write_text(yaml.safe_dump(config))
     rehash(theirs, "config.yaml")
-    loaded = python(theirs.parent, LOAD.format(where="theirs", options="trust_source=True"))
+    loaded = python(LOAD.format(where="theirs", options="trust_source=True"), theirs.parent)
     assert "names os.system, which is not trusted" in loaded.stdout
     assert not (theirs.parent / "executed").exists()
 
@@ -417,7 +408,7 @@ def test_another_module_of_the_same_name_is_said(folder: Path, theirs: Path, tmp
     other.mkdir()
     (other / "gentle.py").write_text("class Gentle: ...\n")
     code = "import gentle\n" + LOAD.format(where=str(theirs), options="trust_source=True")
-    loaded = python(other, code)
+    loaded = python(code, other)
     assert "mistake: another module 'gentle' is imported already" in loaded.stdout, loaded.stderr
 
 

@@ -120,6 +120,9 @@ def typed(wrong: dict[str, list[Any]], file: str) -> dict[str, Callable[[Path], 
 
 
 CASES = [(file, name, damage) for file in FILES for name, damage in DAMAGES.items()]
+# the fast ones: two damages of every file, and all damages of one file that is YAML and of one that is JSON lines
+OFTEN = {(file, name) for file in FILES for name in ("binary", "folder")}
+OFTEN |= {(file, name) for file in ("config.yaml", "records.jsonl") for name in DAMAGES}
 TYPED = {
     "status.json": WRONG,
     "config.yaml": CONFIGS,
@@ -129,6 +132,12 @@ TYPED = {
 }
 for file, wrong in TYPED.items():
     CASES += [(file, name, damage) for name, damage in typed(wrong, file).items()]
+    # and the first wrong value of every key
+    OFTEN |= {(file, next(iter(typed({key: values}, file)))) for key, values in wrong.items()}
+MARKED = [
+    pytest.param((file, name, damage), id=f"{file}: {name}", marks=[] if (file, name) in OFTEN else [pytest.mark.slow])
+    for file, name, damage in CASES
+]
 
 
 def by_hand(folder: Path, seed: int) -> Path:
@@ -176,7 +185,7 @@ def answered(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
     return code, out, error
 
 
-@pytest.mark.parametrize("bad", CASES, indirect=True, ids=[f"{file}: {name}" for file, name, _ in CASES])
+@pytest.mark.parametrize("bad", MARKED, indirect=True)
 def test_a_bad_run_is_named_and_the_others_are_read(
     bad: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
