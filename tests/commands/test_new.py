@@ -129,31 +129,43 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_in_the_clone_the_discovered_tests_take_it_in(clone: Path) -> None:
+WRITTEN = [
+    "frame/models/MyVAE.py",
+    "config/model/MyVAE.yaml",
+    "config/experiment/digits_MyVAE.yaml",
+    "tests/models/test_MyVAE.py",
+    "frame/evaluation/my_error.py",
+    "config/evaluation/my_error.yaml",
+    "tests/evaluation/test_my_error.py",
+]
+
+
+@pytest.fixture(scope="module")
+def extended(clone: Path) -> Path:
+    """The clone with a new model and a new evaluation."""
     start = "import sys; from frame.commands.main import main; sys.exit(main())"
     made = [("model", "MyVAE"), ("evaluation", "my_error")]
     for words in made:
         command = shlex.join([sys.executable, "-c", start, "new", *words])
         shell(command, clone / "docs", PYTHONPATH=str(clone))  # anywhere in it
-    written = [
-        "frame/models/MyVAE.py",
-        "config/model/MyVAE.yaml",
-        "config/experiment/digits_MyVAE.yaml",
-        "tests/models/test_MyVAE.py",
-        "frame/evaluation/my_error.py",
-        "config/evaluation/my_error.yaml",
-        "tests/evaluation/test_my_error.py",
-    ]
-    assert all((clone / path).exists() for path in written)
-    assert "| `MyVAE` |" in (clone / "docs" / "methods.md").read_text()
-    python = [path for path in written if path.endswith(".py")]
+    return clone
+
+
+def test_in_the_clone_files_lie_where_ours_do_and_have_our_format(extended: Path) -> None:
+    assert all((extended / path).exists() for path in WRITTEN)
+    assert "| `MyVAE` |" in (extended / "docs" / "methods.md").read_text()
+    python = [path for path in WRITTEN if path.endswith(".py")]
     for check in (["check"], ["format", "--check"]):
-        shell(shlex.join([sys.executable, "-m", "ruff", *check, *python]), clone)
+        shell(shlex.join([sys.executable, "-m", "ruff", *check, *python]), extended)
+
+
+@pytest.mark.slow
+def test_in_the_clone_the_discovered_tests_take_it_in(extended: Path) -> None:
     discovered = ["tests/models/test_every_model.py", "tests/test_house.py", "tests/docs/test_methods_page.py"]
     tests = [*discovered, "tests/models/test_MyVAE.py", "tests/evaluation/test_my_error.py"]
     chosen = "MyVAE or my_error or has_its_config or has_an_experiment or on_the_page"
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *tests]
-    output = shell(shlex.join(pytest_), clone, PYTHONPATH=str(clone))
+    output = shell(shlex.join(pytest_), extended, PYTHONPATH=str(extended))
     assert int(re.findall(r"(\d+) passed", output)[0]) > 20
 
 

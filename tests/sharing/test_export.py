@@ -327,7 +327,7 @@ def test_source_came_along_with_what_it_imports(theirs: Path) -> None:
 
 
 def test_source_runs_with_consent_and_not_without(folder: Path, theirs: Path) -> None:
-    original = python(LOAD.format(where=str(only_run(folder), folder), options="packages=['gentle']"))
+    original = python(LOAD.format(where=str(only_run(folder)), options="packages=['gentle']"), folder)
     refused = python(LOAD.format(where="theirs", options=""), theirs.parent)
     assert refused.stdout.startswith("mistake: model names gentle.Gentle, whose source came along and is not trusted")
     assert "trust_source=True" in refused.stdout and len(refused.stdout.splitlines()) == 1
