@@ -9,7 +9,7 @@ from frame.runs.names import apart
 
 
 class LossLog(Callback):
-    """Each `every` iterations and at the end: means of the losses since the last time, learning rates, coefficients.
+    """Each `every` iterations and at the end: means of the losses since the last time, and what follows a schedule.
 
     With `every` 0, as Lightning has it, only at the end.
     """
@@ -37,16 +37,11 @@ class LossLog(Callback):
             if isinstance(callback, ReadsLosses):
                 callback.on_losses(trainer, optimization, self.newest)
         if trainer.is_global_zero:
-            one = len(optimization.players) == 1
-            rates = {
-                "lr" if one else f"lr/{name}": float(player.optimizer.param_groups[0]["lr"])
-                for name, player in optimization.players.items()
-            }
-            weights = optimization.coefficients()
+            options, weights = optimization.options(), optimization.coefficients()
             when = {key: optimization.counters[key] for key in ("seconds", "epochs")}
             iteration = int(optimization.counters["iterations"])
             events = (name for event in optimization.events.values() for name in event["values"])
-            taken = {"iteration", *when, *rates, *weights, *events}
+            taken = {"iteration", *when, *options, *weights, *events}
             losses = {apart(name, taken): value for name, value in self.newest.items()}
             for logger in trainer.loggers:
-                logger.log_metrics({**when, **losses, **rates, **weights}, step=iteration)
+                logger.log_metrics({**when, **losses, **options, **weights}, step=iteration)

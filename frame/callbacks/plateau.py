@@ -34,8 +34,8 @@ class ReduceOnPlateau(Monitor):
         self.factor, self.patience, self.min_lr = factor, patience, min_lr
 
     def check(self, players: Mapping[str, Player]) -> None:
-        if any(player.schedule for player in players.values()):
-            raise UserError("ReduceOnPlateau and optimization.schedule both set the learning rate: remove one of them")
+        if any(player.schedules("lr") for player in players.values()):
+            raise UserError("ReduceOnPlateau and a schedule of lr both set the learning rate: remove one of them")
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
         if self.waited > self.patience:

@@ -1,9 +1,10 @@
-"""How long, and how often: '20 epochs', '500 iterations', '1 hour 30 minutes', 'end'."""
+"""How long, and how often: '20 epochs', '500 iterations', '1 hour 30 minutes'; and shares of a run: '5%'."""
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +13,7 @@ from frame.common.errors import UserError, choices
 
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 EXAMPLES = "write '20 epochs', '500 iterations', '90 seconds' or '1 hour 30 minutes'"
+LENGTHS = "write '10 epochs', '500 iterations', or a share of the run: '5%' or '2/3 of the run'"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,100 @@ class Duration:
     def next_after(self, now: float) -> float:
         """The first multiple of the amount that lies after `now`."""
         return (math.floor(now / self.amount) + 1) * self.amount
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of the run, in (0, 1]; a fraction, so that a third of 3,150 iterations is a whole number of them."""
+
+    part: Fraction
+
+    def __str__(self) -> str:
+        return f"{float(100 * self.part):g}% of the run"
+
+
+Length = Duration | Share
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How long a run is. It turns lengths of any unit into counts of one counter.
+
+    Args:
+        limits: the run ends at the first of them.
+        iterations: how many iterations one of a unit has, such as {'iterations': 1, 'epochs': 21}.
+        step: iterations of one optimizer step.
+        counters: those that the optimization keeps.
+        cut: the run may end before its schedules do.
+    """
+
+    limits: tuple[Duration, ...]
+    iterations: Mapping[str, float]
+    counters: tuple[str, ...]
+    step: int = 1
+    cut: bool = False
+
+    @property
+    def end(self) -> Duration:
+        """Where the run ends, in iterations. A run that is limited by time alone ends at a number of seconds."""
+        counted = [self._in_iterations(limit) for limit in self.limits]
+        known = [limit for limit in counted if limit.counter == "iterations"]
+        return min(known, key=lambda limit: limit.amount) if known else counted[0]
+
+    def counted(self, length: Length, *, key: str) -> Duration:
+        """The length in iterations; in its own counter where that says nothing of iterations, such as seconds.
+
+        Raises:
+            UserError: the optimization does not keep the counter; or a length in seconds, in a run of iterations.
+        """
+        if isinstance(length, Share):
+            return Duration(float(length.part * Fraction(self.end.amount)), self.end.counter)
+        length.check(self.counters, key=key)
+        found = self._in_iterations(length)
+        if found.counter == "seconds" and self.end.counter != "seconds":
+            raise UserError(f"{key}={length} depends on the machine's speed, and the run does not: {LENGTHS}")
+        return found
+
+    def check_fits(self, total: float, counter: str, *, key: str) -> None:
+        """Raises UserError where the run ends before something that takes `total`."""
+        end = self.end
+        if not self.cut and counter == end.counter and total > end.amount * (1 + 1e-9):
+            raise UserError(
+                f"{key} lasts {total:g} {counter}, and the run {end.amount:g}: write shares of the run such as '5%', a "
+                "longer train_for, or cut_schedules=true to train up to the middle of it"
+            )
+
+    def _in_iterations(self, length: Duration) -> Duration:
+        if length.counter not in self.iterations:
+            return length
+        return Duration(length.amount * self.iterations[length.counter], "iterations")
+
+
+def parse_length(text: object, *, key: str, zero: bool = False) -> Length:
+    """Reads a duration or a share of the run; with `zero`, one that may be 0.
+
+    Raises:
+        UserError: it is neither, is negative or 0, or is more than the run.
+    """
+    words = str(text).strip().removesuffix("of the run").strip()
+    share = re.fullmatch(r"(-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+)\s*%|(-?[0-9]+)\s*/\s*([1-9][0-9]*)", words)
+    if share is None:
+        amount = re.match(r"\s*(-?)\s*([0-9.]*)", str(text))
+        assert amount is not None
+        if amount[1]:
+            raise UserError(f"{key}={text}: a length cannot be negative: {LENGTHS}")
+        if zero and re.fullmatch(r"0+\.?0*\s*[A-Za-z_]+", str(text).strip()):
+            return Duration(0.0, "iterations")
+        try:
+            return parse(text, key=key)
+        except UserError as error:
+            raise UserError(str(error).replace(EXAMPLES, LENGTHS)) from None
+    part = Fraction(share[1]) / 100 if share[1] is not None else Fraction(int(share[2]), int(share[3]))
+    if part < 0 or part == 0 and not zero:
+        raise UserError(f"{key}={text}: a length must be above 0: {LENGTHS}")
+    if part > 1:
+        raise UserError(f"{key}={text} is more than the whole run: {LENGTHS}")
+    return Share(part)
 
 
 def parse(text: object, *, key: str) -> Duration:

@@ -1,119 +1,258 @@
-"""Weights of a loss that may change while training: a number, or a schedule in iterations, epochs or any counter.
+"""Numbers that may change while a model trains: a number, or a schedule in its place.
 
-In YAML a schedule stands where a number would:
+This is the one language for all of them: a learning rate, a weight decay, Adam's betas, the weight of a loss, a
+teacher's decay, a temperature. In YAML a schedule stands where the number would:
 
     params:
       beta: {_target_: frame.common.schedules.Linear, start: 0.0, end: 1.0, over: 10 epochs}
+    optimization:
+      optimizer:
+        lr: {_target_: frame.common.schedules.Cosine, start: 1e-3, end: 0.0, warmup: 5%}
 
-The optimization advances every coefficient before each step; its value is a buffer, so that models with different
-coefficients can be stacked and a resumed run goes on with the same value.
+Lengths are durations ('10 epochs', '500 iterations') or shares of the run ('5%', '2/3 of the run'), and are counted in
+iterations, which are batches. A value belongs to what lies behind an optimizer step: the first step has the value at 0.
+While gradients accumulate, a value stays as it is. After its end a schedule keeps its last value.
 """
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from frame.common.durations import parse
+from frame.common.durations import Duration, Length, RunLength, Share, parse_length
 from frame.common.errors import UserError
 
 
 class Coefficient(nn.Module):
-    """A scalar buffer that follows a schedule; called without arguments, it gives its value now, shape ().
+    """A scalar buffer that may follow a schedule; called without arguments, it returns its value now, of shape ().
 
-    A subclass says what the value is at a part of the schedule: 0 at its beginning, 1 at its end.
+    A subclass defines `after_warmup(position)`, the value at a position behind the warm-up, and `bounds`.
 
     Args:
-        start, end: values at the two ends.
-        over: how long it takes, such as '10 epochs' or '5000 iterations'.
-        after: how long the first value stays before, in the same unit; nothing by default.
+        first: the value at position 0 behind the warm-up.
+        warmup: over this length the value rises from 0 to `first`: step i of n, counted from 1, has i / n of it.
+        lengths: further lengths, by the arguments' names. None stands for one that was not given.
 
     Raises:
-        UserError: `over` or `after` is no duration, or they have different units.
+        UserError: a length is neither a duration nor a share of the run.
     """
 
     value: Tensor
 
-    def __init__(self, start: float, end: float, over: str, after: str | None = None) -> None:
+    def __init__(self, first: float, warmup: str | None = None, **lengths: str | None) -> None:
         super().__init__()
-        self.start, self.end = float(start), float(end)
-        self.over = parse(over, key="over")
-        self.wait = 0.0
-        if after is not None:
-            wait = parse(after, key="after")
-            if wait.counter != self.over.counter:
-                raise UserError(f"after={after} and over={over} have different units: give both in one")
-            self.wait = wait.amount
-        self.register_buffer("value", torch.tensor(self.at(0.0)))
+        given = {"warmup": warmup, **lengths}
+        self.lengths: dict[str, Length] = {
+            name: parse_length(text, key=name, zero=name in ("warmup", "after"))
+            for name, text in given.items()
+            if text is not None
+        }
+        self.counts: dict[str, float] = {}  # the lengths in `counter`, once they are known
+        self.counter = ""
+        self.step = 1  # iterations of an optimizer step
+        durations = [length for length in self.lengths.values() if isinstance(length, Duration)]
+        if len(durations) == len(self.lengths) and len({length.counter for length in durations if length.amount}) <= 1:
+            self._count(dict(zip(self.lengths, durations, strict=True)))  # of one unit: no run has to be known
+        self.register_buffer("value", torch.tensor(float(first)))
 
     def forward(self) -> Tensor:
         return self.value
 
-    def at(self, part: float) -> float:
-        """The value at a part >= 0 of the schedule."""
+    def after_warmup(self, position: float) -> float:
+        """The value at a position >= 0 behind the warm-up, in `counter`."""
         raise NotImplementedError
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest value that it takes."""
-        return min(self.start, self.end), max(self.start, self.end)
+        """The lowest and the highest value that it takes, but for a warm-up."""
+        raise NotImplementedError
 
-    def advance(self, counters: Mapping[str, float]) -> None:
-        """Takes the value that belongs to the counters of what is behind us.
+    @property
+    def changes(self) -> bool:
+        return True
+
+    @property
+    def follows_the_run(self) -> bool:
+        """Whether a longer run makes it longer."""
+        return any(isinstance(length, Share) for length in self.lengths.values())
+
+    def length(self) -> float:
+        """How long it changes, in `counter`."""
+        return sum(self.counts.values())
+
+    def bind(self, run: RunLength, key: str) -> None:
+        """Counts its lengths in a run; `key` names it in messages.
 
         Raises:
-            UserError: the optimization does not keep the schedule's counter.
+            UserError: a length's unit is unknown, they cannot be counted in one unit, or the run ends before it.
         """
-        self.over.check(counters, key="over")
-        part = max(0.0, counters[self.over.counter] - self.wait) / self.over.amount
-        self.value.fill_(self.at(part))
+        counted = {name: run.counted(length, key=f"{key}.{name}") for name, length in self.lengths.items()}
+        counters = sorted({length.counter for length in counted.values() if length.amount})
+        if len(counters) > 1:
+            raise UserError(f"{key}: its lengths are in {' and '.join(counters)}: give all of them in one unit")
+        self.step = run.step
+        self._count(counted, run, key)
+        run.check_fits(self.length(), self.counter, key=key)
+
+    def _count(self, lengths: Mapping[str, Duration], run: RunLength | None = None, key: str = "") -> None:
+        self.counter = next((length.counter for length in lengths.values() if length.amount), "iterations")
+        self.counts = {name: length.amount for name, length in lengths.items()}
+
+    def now(self, counters: Mapping[str, float]) -> float:
+        """The value that belongs to the counters of what is behind us.
+
+        Raises:
+            UserError: the optimization does not keep the schedule's counter, or its lengths are not known yet.
+        """
+        if not self.counter:
+            raise UserError(f"a {type(self).__name__} has shares of a run, and no run is known: call bind first")
+        Duration(1.0, self.counter).check(counters, key=type(self).__name__)
+        position, warmup = counters[self.counter], self.counts.get("warmup", 0.0)
+        if position < warmup:
+            step = self.step if self.counter == "iterations" else 0
+            return self.after_warmup(0.0) * min(1.0, (position + step) / warmup)
+        return self.after_warmup(position - warmup)
+
+    def advance(self, counters: Mapping[str, float]) -> None:
+        """Takes the value that belongs to the counters; raises as `now` does."""
+        self.value.fill_(self.now(counters))
 
 
 class Constant(Coefficient):
-    """The same value always. What a plain number becomes."""
+    """The same value always, behind its warm-up. A plain number becomes one without."""
 
-    def __init__(self, value: float) -> None:
-        nn.Module.__init__(self)
-        self.start = self.end = float(value)
-        # not in the checkpoint: the config says it
-        self.register_buffer("value", torch.tensor(self.start), persistent=False)
+    def __init__(self, value: float, warmup: str | None = None) -> None:
+        super().__init__(value, warmup)
+        self.start = float(value)
+        # without a warm-up it is not in the checkpoint: the config says it
+        self.register_buffer("value", torch.tensor(self.start), persistent=warmup is not None)
 
-    def advance(self, counters: Mapping[str, float]) -> None:
-        pass
+    def after_warmup(self, position: float) -> float:
+        return self.start
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.start, self.start
+
+    @property
+    def changes(self) -> bool:
+        return "warmup" in self.lengths
+
+    def __str__(self) -> str:
+        return f"{self.start:g}"
 
 
-class Linear(Coefficient):
+class Shape(Coefficient):
+    """From one value to another. A subclass says in `at(part)` what lies between.
+
+    Args:
+        start, end: the values at the two ends.
+        over: how long it takes, such as '10 epochs', '5000 iterations' or '50%'; None: the rest of the run.
+        after: how long the first value stays before, behind the warm-up.
+        warmup: how long the value rises from 0 to `start` before.
+
+    Raises:
+        UserError: a length is neither a duration nor a share of the run.
+    """
+
+    def __init__(
+        self,
+        start: float,
+        end: float,
+        over: str | None = None,
+        after: str | None = None,
+        warmup: str | None = None,
+        **lengths: str | None,
+    ) -> None:
+        self.start, self.end = float(start), float(end)
+        super().__init__(self.at(0.0), warmup, after=after, over=over, **lengths)
+
+    def at(self, part: float) -> float:
+        """The value at a part >= 0 of the schedule, which is 0 at its beginning and 1 at its end."""
+        raise NotImplementedError
+
+    def after_warmup(self, position: float) -> float:
+        return self.at(max(0.0, position - self.counts.get("after", 0.0)) / self.counts["over"])
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return min(self.start, self.end), max(self.start, self.end)
+
+    @property
+    def follows_the_run(self) -> bool:
+        return super().follows_the_run or "over" not in self.lengths
+
+    def length(self) -> float:
+        return sum(self.counts.get(name, 0.0) for name in ("warmup", "after", "over"))
+
+    def _count(self, lengths: Mapping[str, Duration], run: RunLength | None = None, key: str = "") -> None:
+        if "over" in lengths:
+            super()._count(lengths, run, key)
+        elif run is not None:
+            end = run.end
+            before = [length for length in lengths.values() if length.amount]
+            if any(length.counter != end.counter for length in before):
+                raise UserError(f"{key}: the run is counted in {end.counter}: give `over` in {before[0].counter}")
+            rest = end.amount - sum(length.amount for name, length in lengths.items() if name in ("warmup", "after"))
+            if rest <= 0:
+                run.check_fits(end.amount - rest + 1, end.counter, key=key)
+            super()._count({**lengths, "over": Duration(max(rest, 1.0), end.counter)}, run, key)
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} from {self.start:g} to {self.end:g}"
+
+
+class Linear(Shape):
     """From start to end in a line, then end."""
 
     def at(self, part: float) -> float:
         return self.start + (self.end - self.start) * min(1.0, part)
 
 
-class Exponential(Coefficient):
+class Exponential(Shape):
     """From start to end by equal factors, then end: value = start * (end / start) ^ part.
+
+    Args:
+        start, end, over, after, warmup: as for every shape; both values are above 0.
+        every: the value changes only at multiples of this length; None: in each step.
 
     Raises:
         UserError: an end of it is not above 0.
     """
 
-    def __init__(self, start: float, end: float, over: str, after: str | None = None) -> None:
+    def __init__(
+        self,
+        start: float,
+        end: float,
+        over: str | None = None,
+        after: str | None = None,
+        warmup: str | None = None,
+        every: str | None = None,
+    ) -> None:
         if not (start > 0 and end > 0):
             raise UserError(f"Exponential(start={start}, end={end}): both must be above 0; use Linear or Cosine")
-        super().__init__(start, end, over, after)
+        super().__init__(start, end, over, after, warmup, every=every)
 
     def at(self, part: float) -> float:
         return self.start * (self.end / self.start) ** min(1.0, part)
 
+    def after_warmup(self, position: float) -> float:
+        every, wait = self.counts.get("every"), self.counts.get("after", 0.0)
+        if every and position > wait:
+            position = wait + (position - wait) // every * every
+        return super().after_warmup(position)
 
-class Cosine(Coefficient):
-    """From start to end along half a cosine, then end."""
+
+class Cosine(Shape):
+    """From start to end along half a cosine, then end (Loshchilov & Hutter 2017, 1608.03983, eq. 5)."""
 
     def at(self, part: float) -> float:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * min(1.0, part))) / 2
 
 
-class Cyclic(Coefficient):
+class Cyclic(Shape):
     """From start to end in a line within the first `rise` of each cycle, end for its rest; `over` is one cycle.
 
     Source: Fu et al. 2019, "Cyclical annealing schedule" (1903.10145), eq. 6 and 7, where the rise is half a cycle.
@@ -122,14 +261,62 @@ class Cyclic(Coefficient):
         UserError: `rise` is not in (0, 1].
     """
 
-    def __init__(self, start: float, end: float, over: str, after: str | None = None, rise: float = 0.5) -> None:
+    def __init__(
+        self,
+        start: float,
+        end: float,
+        over: str | None = None,
+        after: str | None = None,
+        rise: float = 0.5,
+        warmup: str | None = None,
+    ) -> None:
         if not 0 < rise <= 1:
             raise UserError(f"rise={rise}: it is a part of the cycle, in (0, 1]")
         self.rise = rise
-        super().__init__(start, end, over, after)
+        super().__init__(start, end, over, after, warmup)
 
     def at(self, part: float) -> float:
         return self.start + (self.end - self.start) * min(1.0, part % 1.0 / self.rise)
+
+
+class Stages(Coefficient):
+    """start * factors[i] until ends[i], and the last factor after the last end.
+
+    Args:
+        start: what the factors multiply.
+        factors: one more than `ends`.
+        ends: rising lengths, such as ['10 epochs', '20 epochs'], counted from the end of the warm-up.
+        warmup: how long the value rises from 0 before.
+
+    Raises:
+        UserError: there is not one factor more than ends; `bind`: the ends do not rise.
+    """
+
+    def __init__(self, start: float, factors: Sequence[float], ends: Sequence[str], warmup: str | None = None) -> None:
+        if not ends or len(factors) != len(ends) + 1:
+            raise UserError(f"Stages: {len(factors)} factors and {len(ends)} ends: give one factor more than ends")
+        self.start, self.factors = float(start), [float(factor) for factor in factors]
+        super().__init__(self.start * self.factors[0], warmup, **{f"ends.{i}": end for i, end in enumerate(ends)})
+
+    def _count(self, lengths: Mapping[str, Duration], run: RunLength | None = None, key: str = "") -> None:
+        super()._count(lengths, run, key)
+        self.ends = [amount for name, amount in self.counts.items() if name != "warmup"]
+        if self.ends != sorted(set(self.ends)):
+            raise UserError(f"{key or 'Stages'}: ends={self.ends}: each must be above the one before")
+
+    def after_warmup(self, position: float) -> float:
+        return self.start * self.factors[bisect_right(self.ends, position)]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        values = [self.start * factor for factor in self.factors]
+        return min(values), max(values)
+
+    def length(self) -> float:
+        return self.counts.get("warmup", 0.0) + self.ends[-1]
+
+    def __str__(self) -> str:
+        return f"Stages from {self.start * self.factors[0]:g} to {self.start * self.factors[-1]:g}"
 
 
 def coefficient(name: str, value: float | Coefficient, low: float = 0.0) -> Coefficient:
@@ -145,3 +332,10 @@ def coefficient(name: str, value: float | Coefficient, low: float = 0.0) -> Coef
     if not value.bounds[0] >= low:
         raise UserError(f"{name}={value.bounds[0]:g}: it must be at least {low:g}")
     return value
+
+
+def changes(value: object) -> bool:
+    """Whether a value is a schedule, or a list that holds one, such as Adam's betas."""
+    if isinstance(value, list | tuple):
+        return any(map(changes, value))
+    return isinstance(value, Coefficient) and value.changes

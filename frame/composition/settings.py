@@ -28,7 +28,7 @@ OWN = {
 OPEN = ("trainer", "callbacks", "architectures", "logging")  # what is added below is checked against constructors
 BUILT = ("callbacks", "logging", "doctor", *PARTS)
 SPLITS = ("train", "valid", "test")  # data may be a data set for each
-SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test")
+SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test", "cut_schedules")
 FREE = ("params", "architectures")  # whatever something refers to
 TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer")
 NEEDED = (*OWN, *SINGLE, "trainer")
@@ -206,6 +206,7 @@ VALUES: dict[str, Check] = {
     "data_rows": _count(1, 10**12, None),
     "weights": _choice("average", "raw"),
     "allow_test": _truth,
+    "cut_schedules": _truth,
     "checkpoint.best": _text,
     "pictures.keep": _count(2, 10**9, None),
     "checkpoint.mode": _choice("max", "min", None),

@@ -25,7 +25,8 @@ def costs(optimization: Optimization, loader: Loader) -> dict[str, Any]:
     'parameters' that are trained, those of the encoder where the model has one; 'flops_per_iteration' of one process:
     the floating-point operations of matrix products and convolutions, forward and backward, all else is left out, as
     is usual; 'batch_rows' that it has, and 'processes'; the same of an epoch's last batch where it is shorter
-    ('short_flops', 'short_rows'); and 'flops_per_sample', a mean over an epoch.
+    ('short_flops', 'short_rows'); 'flops_per_sample', a mean over an epoch; and
+    'groups', what each optimizer trains. Parameters that are frozen for a while count as trained.
 
     They are counted while the procedure itself takes a step, on a copy, with the run's own batches: this takes as long
     as a step for each kind of iteration (two where an adversary steps more often) and of batch, and its memory. Where
@@ -45,6 +46,7 @@ def costs(optimization: Optimization, loader: Loader) -> dict[str, Any]:
     n_full, rows, short = _batches(loader)
     try:
         with _as_it_was():
+            found["groups"] = optimization.groups()
             full_flops = _flops(optimization, loader, rows)
             short_flops = _flops(optimization, loader, short) if short else 0.0
     except Exception as error:  # of anybody's procedure or model; what it costs is no reason not to train
@@ -71,14 +73,13 @@ def _batches(loader: Loader) -> tuple[int, int, int]:
 def _flops(optimization: Optimization, loader: Loader, rows: int) -> float:
     """Of an iteration, a mean over the kinds of them."""
     copy = deepcopy(optimization).to(loader.device)
-    copy.players = copy.make_players()
+    copy.players = copy.grouped_players()
     copy.manual_backward = _backward  # type: ignore[method-assign]  # no trainer is there
     copy.rows = rows
     batch: Batch = whole_batch(loader.source, torch.arange(rows), device=loader.device)
     total = 0.0
     for updates, share in copy.kinds():
         copy.counters["updates"] = updates
-        copy.advance_coefficients()
         with Counter() as counter:
             copy.step(batch)  # none is accumulated yet: no optimizer steps
         total += share * counter.total

@@ -23,7 +23,7 @@ from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source, Wrapped, whole_batch
 from frame.evaluation.base import Predicts, evaluating, given
 from frame.models.base import AdversarialModel, Model
-from frame.optimization.base import Optimization, Player
+from frame.optimization.base import Optimization
 from frame.runs.names import Taken, check_column
 
 ROWS = 4
@@ -99,10 +99,10 @@ def dry_run(
             copy.compute_adversarial_loss(batch)
     if "loss" not in losses or losses["loss"].shape != ():
         raise UserError(f"{type(model).__name__} has to return a scalar 'loss'; it returned: {', '.join(losses)}")
-    optimization.advance_coefficients()
-    players = _try_optimizers(optimization)
+    tried = _try_optimizers(optimization)
+    players = tried.players
     few = FirstRows(data, ROWS)
-    taken = names_in_training(model, optimization, losses, list(players))
+    taken = names_in_training(tried, losses)
     measured: dict[str, str] = {}  # their splits
     unseen: dict[str, str] = {}  # evaluations without a number on so few rows: what they will find is not known yet
     for callback in callbacks:
@@ -150,27 +150,30 @@ def _limit_labels(model: Model, batch: Batch, data: DataSet) -> None:
         data.limit_labels(int(n_classes))
 
 
-def _try_optimizers(optimization: Optimization) -> dict[str, Player]:
-    """Makes the optimizers and takes a step without gradients, on a copy: what they refuse is found here."""
+def _try_optimizers(optimization: Optimization) -> Optimization:
+    """A copy with its optimizers, which have taken a step without gradients: what they refuse is found here."""
+    copy = deepcopy(optimization)
+    copy.players = copy.grouped_players()
     try:
-        players = deepcopy(optimization).make_players()
-        for player in players.values():
+        for player in copy.players.values():
             for parameter in player.parameters:
                 parameter.grad = torch.zeros_like(parameter)
             player.update()
     except Exception as error:  # whatever an optimizer raises, it is about its arguments
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"optimization: {reason[0]}") from error
-    return players
+    return copy
 
 
-def names_in_training(model: Model, optimization: Optimization, losses: Iterable[str], players: list[str]) -> Taken:
+def names_in_training(optimization: Optimization, losses: Iterable[str]) -> Taken:
     """What is logged beside evaluations; raises UserError where two of these names are one, or one is a column's."""
-    taken, owner = Taken(), f"the losses of {type(model).__name__}"
+    taken, owner = Taken(), f"the losses of {type(optimization.model).__name__}"
     for name in losses:
         check_column(name, owner)
     taken.add(losses, owner)
-    taken.add(["lr"] if len(players) == 1 else [f"lr/{name}" for name in players], "the learning rate")
+    for name in optimization.options():
+        check_column(name, "optimization.rules")
+    taken.add(optimization.options(), "the optimizers' options")
     taken.add(optimization.coefficients(), "the schedules of coefficients")
     return taken
 

@@ -27,7 +27,7 @@ from frame.callbacks.stopping import Signals, StopOnSignal
 from frame.common.confidential import refuse_secrets
 from frame.common.durations import Duration, limits_of, save_interval
 from frame.common.errors import UserError
-from frame.common.output import UNWRITABLE
+from frame.common.output import UNWRITABLE, say
 from frame.composition import checks
 from frame.composition.compose import changed_by
 from frame.composition.instantiate import instantiate, locate
@@ -53,7 +53,7 @@ from frame.runs.folder import RunFolder
 GIVEN = {"optimization": ("model",), "logging": ("folder", "config")}
 # what a resumed run may change: how long it trains, where it runs, and that it may choose on test
 LIMITS = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
-CHANGEABLE = (*LIMITS, "device.", "checkpoint.every", "allow_test")
+CHANGEABLE = (*LIMITS, "device.", "checkpoint.every", "allow_test", "cut_schedules")
 
 
 @dataclass
@@ -128,6 +128,8 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
         )
         return 0
     experiment = build(plain, run)
+    if state is not None:
+        _tell_stretched(experiment, limits_of(as_config(all_filled(run.stored))), state["counters"])
     with Signals(experiment.trainer, experiment.optimization):
         if experiment.trainer.global_rank > 0:
             return fit(experiment, None, state)
@@ -154,6 +156,20 @@ def _is_finished(run: RunFolder, config: DictConfig, state: dict[str, Any] | Non
     if counters["iterations"] < status.get("counters", {}).get("iterations", 0):
         return False
     return not overrides or any(limit.counter in counters and limit.reached(counters) for limit in limits_of(config))
+
+
+def _tell_stretched(experiment: Experiment, former: Sequence[Duration], counters: Mapping[str, float]) -> None:
+    """Says how schedules go on whose lengths are shares of a run that is now longer or shorter."""
+    optimization, limits = experiment.optimization, experiment.limits
+    if list(former) == limits or not optimization.follows_the_run():
+        return
+    before = optimization.values_at(counters, former, experiment.loader)
+    now = optimization.values_at(counters, limits, experiment.loader)
+    changed = [f"{n} goes on at {now[n]:.4g} instead of {before[n]:.4g}" for n in now if now[n] != before[n]]
+    say(
+        f"the run takes {' or '.join(map(str, limits))} instead of {' or '.join(map(str, former))}, and shares of it "
+        f"follow: {', '.join(changed) or 'no value changes at this point'}"
+    )
 
 
 def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> Experiment:
@@ -211,6 +227,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
         limit=config.trainer.get("limit_train_batches"),
         device=device,
     )
+    optimization.bind(limits, loader, cut=bool(config.get("cut_schedules")))
     return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
 
 

@@ -1,25 +1,27 @@
 """Two players: the adversary and all the rest of the model, each with its own optimizer."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from frame.common.errors import UserError, at_least
 from frame.data.base import Batch
 from frame.models.base import AdversarialModel, Model
-from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial, checked_clip
+from frame.optimization.base import Optimization, OptimizerPartial, Player, checked_clip
 
 
 class AdversarialOptimization(Optimization):
     """Each batch a step of the adversary, then, each `n_adversary_steps` batches, one of all other parameters.
 
     An iteration is a batch, whoever steps in it: the adversary sees fresh data each time, as in algorithm 1 of
-    Goodfellow et al. 2014 (1406.2661) and of Gulrajani et al. 2017 (1704.00028). Schedules, `after_update` and
-    averages count the adversary's steps.
+    Goodfellow et al. 2014 (1406.2661) and of Gulrajani et al. 2017 (1704.00028). `after_update` and averages count the
+    adversary's steps.
 
     Args:
         optimizer: of all parameters but the adversary's; a partial, called with the parameters.
         adversary_optimizer: of the adversary's.
         n_adversary_steps: steps of the adversary for one of the others.
-        schedule, adversary_schedule: partials, called with the optimizers; counted in steps of their own.
         adversary_clip: largest norm of the adversary's gradient; None takes `clip`.
 
     The other arguments are `Optimization`'s.
@@ -37,20 +39,18 @@ class AdversarialOptimization(Optimization):
         adversary_optimizer: OptimizerPartial,
         batch_size: int,
         n_adversary_steps: int = 1,
-        schedule: SchedulePartial | None = None,
-        adversary_schedule: SchedulePartial | None = None,
         accumulate: int = 1,
         clip: float | None = None,
         adversary_clip: float | None = None,
         average: float | None = None,
         noise_seed: int = 0,
+        rules: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
+        super().__init__(model, batch_size, accumulate, clip, average, noise_seed, rules)
         if not isinstance(model, AdversarialModel):
             raise UserError(f"{type(model).__name__} has no adversary: choose optimization=batch_ADAM")
         at_least(1, n_adversary_steps=n_adversary_steps)
-        self._optimizer, self._schedule = optimizer, schedule
-        self._adversary_optimizer, self._adversary_schedule = adversary_optimizer, adversary_schedule
+        self._optimizer, self._adversary_optimizer = optimizer, adversary_optimizer
         self.n_adversary_steps = n_adversary_steps
         self.adversary_clip = checked_clip("adversary_clip", adversary_clip)
 
@@ -60,12 +60,12 @@ class AdversarialOptimization(Optimization):
         return self.model
 
     def make_players(self) -> dict[str, Player]:
-        adversary = list(self.adversarial.adversary.parameters())
-        theirs = {id(parameter) for parameter in adversary}
-        others = [parameter for parameter in self.model.parameters() if id(parameter) not in theirs]
+        adversary = self.named(self.adversarial.adversary)
+        theirs = dict(adversary)
+        others = [(name, parameter) for name, parameter in self.model.named_parameters() if name not in theirs]
         return {
-            "model": Player(others, self._optimizer, self._schedule),
-            "adversary": Player(adversary, self._adversary_optimizer, self._adversary_schedule, self.adversary_clip),
+            "model": Player(others, self._optimizer),
+            "adversary": Player(adversary, self._adversary_optimizer, self.adversary_clip),
         }
 
     def kinds(self) -> list[tuple[int, float]]:

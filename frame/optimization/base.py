@@ -1,73 +1,31 @@
-"""The one stepping path: how losses become steps, whatever the model and however many optimizers play.
+"""The one stepping path: how losses become steps, whatever the model and however many optimizers play."""
 
-It has over 300 lines because there is one path for all procedures.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, TypeGuard
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.distributed import ReduceOp, all_reduce
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from frame.common.durations import Duration, RunLength
 from frame.common.errors import UserError
-from frame.common.schedules import Coefficient, Constant
+from frame.common.schedules import Coefficient
 from frame.data.base import Batch
 from frame.models.base import Model
 from frame.optimization.clock import Clock
+from frame.optimization.groups import Rules
 from frame.optimization.noise import seed_noise
-
-OptimizerPartial = Callable[..., Optimizer]
-SchedulePartial = Callable[[Optimizer], LRScheduler]
+from frame.optimization.player import OptimizerPartial as OptimizerPartial
+from frame.optimization.player import Player as Player
 
 
 class Diverged(Exception):
     """A loss is NaN or infinite."""
-
-
-class Player:
-    """Parameters that one optimizer steps together, with their schedule (stepped once an optimizer step).
-
-    `clip` is the largest norm of their gradient; None takes the optimization's.
-    """
-
-    def __init__(
-        self,
-        parameters: list[nn.Parameter],
-        optimizer: OptimizerPartial,
-        schedule: SchedulePartial | None = None,
-        clip: float | None = None,
-    ) -> None:
-        self.parameters = [p for p in parameters if p.requires_grad]
-        self.clip = clip
-        self.optimizer = optimizer(self.parameters)
-        self.schedule = schedule(self.optimizer) if schedule is not None else None
-
-    def update(self) -> None:
-        """One step with the gradients that are there; nothing where there are none."""
-        if all(parameter.grad is None for parameter in self.parameters):
-            return
-        if self.clip is not None:
-            clip_grad_norm_(self.parameters, self.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.schedule is not None:
-            self.schedule.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        schedule = self.schedule.state_dict() if self.schedule is not None else None
-        return {"optimizer": self.optimizer.state_dict(), "schedule": schedule}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
 
 
 class Optimization(LightningModule):
@@ -83,6 +41,10 @@ class Optimization(LightningModule):
         clip: largest norm of the gradient of a player that has none of its own; None leaves it as it is.
         average: decay of an exponential moving average of the weights, which evaluations use; None keeps none.
         noise_seed: seeds what the model draws while it trains.
+        rules: by name, which parameters have options of their own or are frozen; see `frame.optimization.groups`.
+
+    Raises:
+        UserError: a value is out of range, or a rule cannot be read or matches nothing.
     """
 
     COUNTERS = ("iterations", "epochs", "seconds", "samples", "updates")
@@ -96,6 +58,7 @@ class Optimization(LightningModule):
         clip: float | None = None,
         average: float | None = None,
         noise_seed: int = 0,
+        rules: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("accumulate", accumulate)):
@@ -110,6 +73,10 @@ class Optimization(LightningModule):
         self.clip = checked_clip("clip", clip)
         self.average = average
         self.noise_seed = noise_seed
+        self.rules = Rules(rules, model)
+        if any(not isinstance(rule.freeze, bool) for rule in self.rules.rules):
+            self.find_unused_parameters = True
+        self.run_length: RunLength | None = None
         self.counters: dict[str, float] = dict.fromkeys(self.COUNTERS, 0)
         self.clock = Clock()
         self.players: dict[str, Player] = {}
@@ -141,17 +108,87 @@ class Optimization(LightningModule):
     # The path
 
     def configure_optimizers(self) -> list[Optimizer]:
-        self.players = self.make_players()
-        for player in self.players.values():
-            player.clip = player.clip or self.clip
+        self.players = self.grouped_players()
         return [player.optimizer for player in self.players.values()]
+
+    def grouped_players(self) -> dict[str, Player]:
+        """The players with their optimizers, grouped by the rules.
+
+        Raises:
+            UserError: an optimizer refuses an option, or a parameter is neither frozen nor any player's.
+        """
+        for player in self.players.values():  # a freeze of theirs may not be over
+            for parameter in player.parameters:
+                parameter.requires_grad_(True)
+        players = self.make_players()
+        taken = {id(parameter) for player in players.values() for parameter in player.parameters}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and id(parameter) not in taken:
+                raise UserError(
+                    f"no optimizer has the parameter {name}: give it to a player, or freeze it: "
+                    f"optimization.rules={{still: {{match: {name}, freeze: true}}}}"
+                )
+        for name, player in players.items():
+            player.clip = player.clip or self.clip
+            player.group(self.rules, name)
+            if self.run_length is not None:
+                player.bind(self.run_length, name)
+        return players
+
+    def named(self, part: nn.Module) -> list[tuple[str, nn.Parameter]]:
+        """The parameters of a part of the model, with their names in the model."""
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        return [(names[id(parameter)], parameter) for parameter in part.parameters()]
+
+    def bind(self, limits: Sequence[Duration], loader: Any, *, cut: bool = False) -> None:
+        """Counts the lengths of schedules and freezes in a run.
+
+        Args:
+            limits: the run ends at the first of them.
+            loader: of the run: its length is the batches of an epoch.
+            cut: the run may end before its schedules do.
+
+        Raises:
+            UserError: a schedule is longer than the run, or its unit is unknown or does not go with the run's.
+        """
+        iterations = {
+            "iterations": 1.0,
+            "updates": float(self.accumulate),
+            "epochs": float(len(loader)),
+            "samples": 1 / (self.batch_size * loader.world),
+        }
+        counters = tuple(self.counters)
+        self.run_length = RunLength(tuple(limits), iterations, counters, self.accumulate, cut)
+        for name, module in self.model.named_modules():
+            if _follows_a_schedule(module):
+                module.bind(self.run_length, f"model.{name}")
+                module.advance(self.counters)
+        if not self.players:
+            self.grouped_players()  # which binds them: their schedules are the ones that train
+        for name, player in self.players.items():
+            player.bind(self.run_length, name)
+
+    def follows_the_run(self) -> bool:
+        """Whether a longer run changes a schedule or a freeze, because its length is a share of the run."""
+        players = self.players or self.grouped_players()
+        return any(c.follows_the_run for c in self._scheduled()) or any(p.follows_the_run for p in players.values())
+
+    def values_at(self, counters: Mapping[str, float], limits: Sequence[Duration], loader: Any) -> dict[str, float]:
+        """What follows a schedule, at these counters of a run with these limits, by the names it is logged as."""
+        copy = deepcopy(self)
+        copy.bind(limits, loader, cut=True)
+        copy.players = copy.grouped_players()
+        copy.counters = dict(counters)
+        copy.advance()
+        return {**copy.options(), **copy.coefficients()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         seed_noise(self.noise_seed, int(self.counters["iterations"]), self.global_rank)
+        if self.accumulated == 0:
+            self.advance()
         self.accumulated += 1
         self.rows = len(batch["index"])
         self.waiting += self.rows
-        self.advance_coefficients()
         losses = self.step(batch)
         self.recent.append({name: value.detach() for name, value in losses.items()})
         if self.accumulated == self.accumulate:
@@ -161,7 +198,9 @@ class Optimization(LightningModule):
     @contextmanager
     def playing(self, name: str) -> Iterator[None]:
         """Gradients inside reach only this player's parameters."""
-        others = [p for other, player in self.players.items() if other != name for p in player.parameters]
+        others = [
+            p for other, player in self.players.items() if other != name for p in player.parameters if p.requires_grad
+        ]
         for parameter in others:
             parameter.requires_grad_(False)
         try:
@@ -171,13 +210,19 @@ class Optimization(LightningModule):
                 parameter.requires_grad_(True)
 
     def descend(self, players: str | Sequence[str], loss: Tensor) -> None:
-        """Backward through `loss`, and a step of these players where their accumulation is complete."""
+        """Backward through `loss`, and a step of these players where their accumulation is complete.
+
+        Does nothing while all their parameters are frozen.
+        """
+        names = [players] if isinstance(players, str) else players
+        if not any(parameter.requires_grad for name in names for parameter in self.players[name].parameters):
+            return
         if self.accumulate > 1:  # a mean over rows, weighed by how many they are
             loss = loss / self.accumulate
             loss = loss if self.rows == self.batch_size else loss * (self.rows / self.batch_size)
         self.manual_backward(loss)
         if self.accumulated == self.accumulate:
-            for name in [players] if isinstance(players, str) else players:
+            for name in names:
                 self._update(self.players[name])
 
     def _update(self, player: Player) -> None:
@@ -202,14 +247,41 @@ class Optimization(LightningModule):
                 self._update(player)
             self._after_update()
 
-    def advance_coefficients(self) -> None:
-        """Gives every coefficient of the model the value that belongs to what is behind us."""
+    def advance(self) -> None:
+        """Gives everything that follows a schedule the value that belongs to what is behind us; thaws what is due."""
         for coefficient in self._scheduled():
             coefficient.advance(self.counters)
+        for player in self.players.values():
+            player.advance(self.counters)
 
     def coefficients(self) -> dict[str, float]:
         """The values of the coefficients that follow a schedule, by their names in the model."""
         return {name: m.value.item() for name, m in self.model.named_modules() if _follows_a_schedule(m)}
+
+    def options(self) -> dict[str, float]:
+        """Learning rates, and what else of the optimizers' options follows a schedule, by the names they are logged as.
+
+        One player with one group: 'lr'. Several players: 'lr/<player>'. Several groups: 'lr/<player>/<rule>'.
+        """
+        found = {}
+        for player_name, player in self.players.items():
+            for option, rule, value in player.values():
+                parts = [option, player_name if rule or len(self.players) > 1 else "", rule]
+                found["/".join(part for part in parts if part)] = value
+        return found
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What each player trains, by groups: 'player', 'group', 'tensors', 'parameters' (numbers in them) and options.
+
+        Parameters that are frozen for good have no player.
+        """
+        players = self.players or self.grouped_players()
+        found = [{"player": name, **group} for name, player in players.items() for group in player.described()]
+        still = [parameter for parameter in self.model.parameters() if not parameter.requires_grad]
+        if still:
+            numbers = sum(parameter.numel() for parameter in still)
+            found.append({"player": "", "group": "frozen", "tensors": len(still), "parameters": numbers})
+        return found
 
     def _scheduled(self) -> list[Coefficient]:
         if self._coefficients is None:  # found once: walking through all modules would cost a step's time
@@ -319,7 +391,7 @@ class Optimization(LightningModule):
 
 
 def _follows_a_schedule(module: nn.Module) -> TypeGuard[Coefficient]:
-    return isinstance(module, Coefficient) and not isinstance(module, Constant)
+    return isinstance(module, Coefficient) and module.changes
 
 
 def checked_clip(name: str, clip: float | None) -> float | None:

@@ -1,11 +1,14 @@
 """The plain procedure: one model, one optimizer, one step a batch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.models.base import AdversarialModel, Model
-from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial
+from frame.optimization.base import Optimization, OptimizerPartial, Player
 
 
 class BatchOptimization(Optimization):
@@ -13,7 +16,6 @@ class BatchOptimization(Optimization):
 
     Args:
         optimizer: a partial of any torch optimizer, called with the parameters.
-        schedule: a partial of a torch scheduler or of `frame.optimization.schedules`, called with the optimizer.
 
     The other arguments are `Optimization`'s.
 
@@ -26,19 +28,19 @@ class BatchOptimization(Optimization):
         model: Model,
         optimizer: OptimizerPartial,
         batch_size: int,
-        schedule: SchedulePartial | None = None,
         accumulate: int = 1,
         clip: float | None = None,
         average: float | None = None,
         noise_seed: int = 0,
+        rules: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
+        super().__init__(model, batch_size, accumulate, clip, average, noise_seed, rules)
         if isinstance(model, AdversarialModel):
             raise UserError(f"{type(model).__name__} has an adversary: choose optimization=adversarial_ADAM")
-        self._optimizer, self._schedule = optimizer, schedule
+        self._optimizer = optimizer
 
     def make_players(self) -> dict[str, Player]:
-        return {"model": Player(list(self.model.parameters()), self._optimizer, self._schedule)}
+        return {"model": Player(self.model.named_parameters(), self._optimizer)}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = self.model(batch)

@@ -1,4 +1,4 @@
-"""Several models at once: on their summed loss, or each by an optimizer and a schedule of its own."""
+"""Several models at once: on their summed loss, or each by an optimizer of its own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 from frame.common.errors import UserError, choices
 from frame.data.base import Batch
 from frame.models.base import Model
-from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial
+from frame.optimization.base import Optimization, OptimizerPartial, Player
 
 
 class JointOptimization(Optimization):
@@ -17,12 +17,11 @@ class JointOptimization(Optimization):
     `summed=True`: one gradient, that of the weighted sum; each model's optimizer steps with its share of it.
     `summed=False`: each model descends its own loss, unweighted, and its gradient reaches no other model's parameters.
     The two differ where models share networks, and in nothing else but the weights. A network that several models
-    share belongs to the first of them; a model that has none of its own is only watched.
+    share belongs to the first of them; a model that trains none of its own is only watched.
 
     Args:
         optimizer: a partial for every model that `optimizers` does not name.
-        schedule: likewise.
-        optimizers, schedules: partials by the model's name.
+        optimizers: partials by the model's name.
         summed: as above.
 
     The other arguments are `Optimization`'s.
@@ -38,38 +37,33 @@ class JointOptimization(Optimization):
         model: Model,
         optimizer: OptimizerPartial,
         batch_size: int,
-        schedule: SchedulePartial | None = None,
         optimizers: Mapping[str, OptimizerPartial] | None = None,
-        schedules: Mapping[str, SchedulePartial] | None = None,
         summed: bool = False,
         accumulate: int = 1,
         clip: float | None = None,
         average: float | None = None,
         noise_seed: int = 0,
+        rules: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(model, batch_size, accumulate, clip, average, noise_seed)
+        super().__init__(model, batch_size, accumulate, clip, average, noise_seed, rules)
         if not hasattr(model, "models") or not hasattr(model, "summed"):
             raise UserError(f"{type(model).__name__} holds no models: choose model=Joint, or optimization=batch_ADAM")
-        self._optimizers = self._by_name("optimizers", optimizers, optimizer)
-        self._schedules = self._by_name("schedules", schedules, schedule)
-        self.summed = summed
-
-    def _by_name(self, argument: str, partials: Mapping[str, Any] | None, default: Any) -> dict[str, Any]:
-        models: Any = self.model.models
-        for name in partials or {}:
+        models: Any = model.models
+        for name in optimizers or {}:
             if name not in models:
-                raise UserError(f"optimization.{argument}: {choices(name, models, kind='model')}")
-        return {name: (partials or {}).get(name, default) for name in models}
+                raise UserError(f"optimization.optimizers: {choices(name, models, kind='model')}")
+        self._optimizers = {name: (optimizers or {}).get(name, optimizer) for name in models}
+        self.summed = summed
 
     def make_players(self) -> dict[str, Player]:
         models: Any = self.model.models
         taken: set[int] = set()
         players = {}
         for name in models:
-            mine = [parameter for parameter in models[name].parameters() if id(parameter) not in taken]
-            taken |= {id(parameter) for parameter in mine}
+            mine = [(full, p) for full, p in self.named(models[name]) if id(p) not in taken and p.requires_grad]
+            taken |= {id(parameter) for _, parameter in mine}
             if mine:
-                players[name] = Player(mine, self._optimizers[name], self._schedules[name])
+                players[name] = Player(mine, self._optimizers[name])
         return players
 
     def step(self, batch: Batch) -> dict[str, Tensor]:

@@ -219,6 +219,9 @@ def show(run: RunFolder) -> str:
     ]
     lines += [f"  {key.removeprefix('params.'):<13} {summary.get(key)}" for key in summary.params]
     lines += [f"  {'seed':<13} {summary.get('seed')}"]
+    if run.costs.get("groups"):
+        columns = ["player", "group", "tensors", "parameters", "lr", "options", "frozen"]
+        lines += ["", table(run.costs["groups"], columns)]
     why = f": {status['reason'].strip().splitlines()[-1]}" if (status.get("reason") or "").strip() else ""
     lines += ["", f"  {summary.state}{why}, at {status.get('at', '?')}"]
     lines += [f"  {name} {text}" for name, text in (status.get("troubles") or {}).items()]

@@ -43,7 +43,7 @@ STATUS: Mapping[str, Kind] = {
     "metrics": MAPPING,
     "counters": COUNTERS,
 }
-COSTS: Mapping[str, Kind] = dict.fromkeys(
+COSTS: Mapping[str, Kind] = {"groups": NAMES} | dict.fromkeys(
     (
         "parameters",
         "encoder_parameters",

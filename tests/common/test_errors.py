@@ -52,7 +52,28 @@ MISTAKES = [
     (["experiment="], ["no experiment ''", "tiny"]),
     (["experiment=tiny", "weights=mean"], ["no choice 'mean'", "average"]),
     (["experiment=tiny", "checkpoint.mode=most"], ["no choice 'most'", "max"]),
-    (["experiment=tiny", "+optimization.schedule._target_=torch.optim.lr_scheduler.StepLRR"], ["StepLR"]),
+    # schedules and rules
+    (
+        [
+            "experiment=tiny",
+            "params.lr={_target_: frame.common.schedules.Cosine, start: 1.0, end: 0.0, over: 5 epochs}",
+        ],
+        ["lr of model", "5%", "cut_schedules"],
+    ),
+    (
+        ["experiment=tiny", "params.beta={_target_: frame.common.schedules.Linear, start: 0, end: 1, over: 120%}"],
+        ["120%", "more than the whole run"],
+    ),
+    (
+        ["experiment=tiny", "params.beta={_target_: frame.common.schedules.Linar, start: 0, end: 1}"],
+        ["Linar", "did you mean 'Linear'"],
+    ),
+    (
+        ["experiment=tiny", "optimization.rules={a: {match: encodr.*, freeze: true}}"],
+        ["matches no parameter", "encoder."],
+    ),
+    (["experiment=tiny", "optimization.rules={a: {match: '*', freeze: true}}"], ["freeze all parameters"]),
+    (["experiment=tiny", "optimization.rules={a: {match: '*', weight_decai: 1}}"], ["weight_decai", "weight_decay"]),
     # the dry pass
     (["experiment=tiny", "architectures.encoder.shape=[1,9,9]"], ["encoder", "81x32"]),
     (["experiment=tiny", "architectures.decoder.z_dim=5"], ["z_dim"]),
@@ -67,9 +88,9 @@ MISTAKES = [
         [
             "experiment=tiny",
             "+callbacks.plateau={_target_: frame.callbacks.ReduceOnPlateau, monitor: ELBO/Validation}",
-            "optimization.schedule={_target_: frame.optimization.schedules.constant, _partial_: true, warmup: 3}",
+            "params.lr={_target_: frame.common.schedules.Constant, value: 1e-3, warmup: 5%}",
         ],
-        ["ReduceOnPlateau", "optimization.schedule", "remove one"],
+        ["ReduceOnPlateau", "schedule of lr", "remove one"],
     ),
     (["experiment=digits_BetaTCVAE", "params.n_data=50"], ["n_data=50", "1297 rows", "set params.n_data"]),
     (["experiment=digits_MIB", "data=digits"], ["MIB needs 'views'", "views_MNIST, views_digits"]),

@@ -10,6 +10,7 @@ from torch.distributions import Independent
 
 from frame.architectures import digits
 from frame.architectures.critics import GaussianConditional, JointCritic
+from frame.common.durations import RunLength, limits_of
 from frame.common.errors import UserError
 from frame.common.schedules import Exponential
 from frame.composition.compose import compose
@@ -120,7 +121,8 @@ def test_beta_rises_from_a_thousandth_by_equal_factors(name: str, unit: int, end
     config = compose([f"experiment={name}"])
     beta = instantiate(resolved(config.params.beta))
     assert isinstance(beta, Exponential)
-    after, over = beta.wait, beta.over.amount
+    beta.bind(RunLength(tuple(limits_of(config)), {"iterations": 1.0}, ("iterations",)), "beta")
+    after, over = beta.counts["after"], beta.counts["over"]
     assert (after, over) == (unit, 2 * unit)
     values = []
     for iteration in (0, after, after + over / 3, after + over / 2, after + over, 2 * (after + over)):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.duration import TrainDuration
 from frame.common.durations import Duration
@@ -12,7 +12,27 @@ from frame.data.loader import Loader
 from frame.optimization.base import Optimization
 
 
-def fit(optimization: Optimization, source: Source, iterations: int, tmp_path: Path, **options: Any) -> Trainer:
+class Restore(Callback):
+    """Puts a procedure's state back, once its optimizers are there."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Optimization)
+        pl_module.load_training_state(self.state)
+
+
+def fit(
+    optimization: Optimization,
+    source: Source,
+    iterations: int,
+    tmp_path: Path,
+    length: int | None = None,
+    state: dict[str, Any] | None = None,
+    **options: Any,
+) -> Trainer:
+    """Trains up to `iterations` of a run that has `length` of them (None: as many), from `state` on."""
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=-1,
@@ -21,8 +41,13 @@ def fit(optimization: Optimization, source: Source, iterations: int, tmp_path: P
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=tmp_path,
-        callbacks=[TrainDuration([Duration(iterations, "iterations")])],
+        callbacks=[TrainDuration([Duration(iterations, "iterations")]), *([Restore(state)] if state else [])],
         **options,
     )
-    trainer.fit(optimization, Loader(source, optimization.batch_size, 0))
+    loader = Loader(source, optimization.batch_size, 0)
+    if state is not None:
+        done = int(state["counters"]["iterations"])
+        loader.load_state_dict({"epoch": done // len(loader), "position": done % len(loader)})
+    optimization.bind([Duration(length or iterations, "iterations")], loader)
+    trainer.fit(optimization, loader)
     return trainer

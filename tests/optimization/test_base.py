@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frame.common.durations import Duration, RunLength
 from frame.common.errors import UserError
+from frame.common.schedules import Cosine, Linear
 from frame.composition.compose import compose
+from frame.composition.instantiate import instantiate
+from frame.composition.stored import resolved
 from frame.data.base import Batch
 from frame.data.loader import Loader
 from frame.data.memory import InMemory
 from frame.models.base import Model
-from frame.optimization import schedules
 from frame.optimization.base import Diverged
 from frame.optimization.batch import BatchOptimization
 from frame.optimization.noise import seed_noise
@@ -129,21 +132,9 @@ def test_the_average_is_exponential(tmp_path: Path) -> None:
     assert not any(p.requires_grad for p in optimization.evaluated.parameters())
 
 
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        (partial(schedules.constant, warmup=4), [0.25, 0.5, 0.75, 1, 1, 1]),
-        (partial(schedules.linear, total=5), [1, 0.8, 0.6, 0.4, 0.2, 0]),
-        (partial(schedules.linear, total=6, warmup=2, end=0.5), [0.5, 1, 1, 0.875, 0.75, 0.625]),
-        (partial(schedules.cosine, total=4), [1, 0.853553, 0.5, 0.146447, 0, 0]),
-        (partial(schedules.exponential, gamma=0.5, every=2), [1, 1, 0.5, 0.5, 0.25, 0.25]),
-        (partial(schedules.exponential, gamma=0.5, hold=2), [1, 1, 1, 0.5, 0.25, 0.125]),
-        (partial(schedules.exponential, gamma=0.5, warmup=2, hold=1), [0.5, 1, 1, 1, 0.5, 0.25]),
-        (partial(schedules.stages, ends=[2, 3], factors=[1, 0.5, 0.1]), [1, 1, 0.5, 0.1, 0.1, 0.1]),
-        (partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.1), [1, 1, 0.1, 0.1, 0.01, 0.01]),
-    ],
-)
-def test_schedules_step_with_the_optimizer(schedule: Any, expected: list[float], tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_rate_of_a_step_is_that_of_its_first_batch(accumulate: int, tmp_path: Path) -> None:
+    """So that batches that are accumulated have the rates of one large batch."""
     rates = []
 
     class Watched(torch.optim.SGD):
@@ -151,15 +142,35 @@ def test_schedules_step_with_the_optimizer(schedule: Any, expected: list[float],
             rates.append(self.param_groups[0]["lr"])
             return super().step(closure)
 
-    optimization = BatchOptimization(Line(), partial(Watched, lr=1.0), 4, schedule=schedule, accumulate=2)
-    fit(optimization, rows(), 12, tmp_path)
-    assert rates == pytest.approx(expected, abs=1e-6)
+    watched: Any = Watched
+    rate = Linear(1.0, 0.0, "50%", warmup=f"{4 * accumulate} iterations")
+    optimization = BatchOptimization(Line(), partial(watched, lr=rate), 4, accumulate=accumulate)
+    fit(optimization, rows(), 12 * accumulate, tmp_path)
+    assert rates == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0, 0])
+    assert optimization.options() == {"lr": 0.0}
 
 
-def test_stages_that_do_not_fit_are_named() -> None:
-    for ends, factors in (([2, 3], [1.0, 0.5]), ([3, 2], [1.0, 0.5, 0.1])):
-        with pytest.raises(UserError, match="give rising ends and one factor more"):
-            schedules.stages(torch.optim.SGD([torch.zeros(1)], lr=1.0), ends, factors)
+def test_every_option_may_follow_a_schedule(tmp_path: Path) -> None:
+    adamw: Any = torch.optim.AdamW
+    optimizer = partial(
+        adamw,
+        lr=1e-3,
+        betas=[0.9, Cosine(0.9, 0.99, "4 iterations")],
+        weight_decay=Linear(0.0, 0.4, "100%"),
+    )
+    optimization = BatchOptimization(Line(), optimizer, 4)
+    fit(optimization, rows(), 8, tmp_path)
+    # after the eighth step, of which seven lay behind it
+    assert optimization.options() == pytest.approx({"lr": 1e-3, "betas.1": 0.99, "weight_decay": 0.35})
+
+
+def test_a_rate_that_turns_negative_is_refused() -> None:
+    for wrong in (
+        {"lr": Linear(1.0, -1.0, "4 iterations")},
+        {"lr": 1.0, "weight_decay": Linear(0.0, -1.0, "4 epochs")},
+    ):
+        with pytest.raises(UserError, match="-1"):
+            BatchOptimization(Line(), partial(torch.optim.SGD, **wrong), 4).grouped_players()
 
 
 def test_noise_depends_on_seed_iteration_and_rank_alone() -> None:
@@ -197,10 +208,17 @@ def test_losses_are_means_since_the_last_time() -> None:
 
 
 def test_bigans_rate_falls_from_its_101st_epoch_on_to_a_hundredth() -> None:
-    schedule = compose(["experiment=MNIST_BiGAN"]).optimization.schedule
-    assert schedule.every == -(-50_000 // 128)  # steps an epoch
-    player = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    kept = {key: value for key, value in schedule.items() if not key.startswith("_")}
-    rate = schedules.exponential(player, **kept).lr_lambdas[0]
-    assert rate(100 * 391 - 1) == 1.0 and rate(100 * 391) == pytest.approx(0.01 ** (1 / 100), abs=1e-4)
-    assert rate(200 * 391 - 1) == pytest.approx(0.01, abs=1e-4)
+    rate = instantiate(resolved(compose(["experiment=MNIST_BiGAN"]).optimization.optimizer.lr))
+    rate.bind(RunLength((Duration(200, "epochs"),), {"iterations": 1, "epochs": 391}, ("iterations", "epochs")), "lr")
+    before, first, last = (rate.now({"iterations": epoch * 391 + 7}) for epoch in (99, 100, 199))
+    assert before == 2e-4 and first == pytest.approx(2e-4 * 0.01**0.01) and last == pytest.approx(2e-6)
+
+
+def test_iwaes_stages_are_the_authors() -> None:
+    config = compose(["experiment=MNIST_IWAE_published"])
+    rate = instantiate(resolved(config.optimization.optimizer.lr))
+    rate.bind(RunLength((Duration(3280, "epochs"),), {"iterations": 1, "epochs": 2980}, ("iterations", "epochs")), "lr")
+    assert rate.ends == [2980 * sum(3**i for i in range(stage)) for stage in range(1, 8)]
+    assert (
+        rate.now({"iterations": 2979}) == config.params.lr and rate.now({"iterations": 2980}) == config.params.lr * 0.72
+    )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
-from frame.common.schedules import Coefficient, Cosine, Cyclic, Exponential, Linear, coefficient
+from frame.common.schedules import Coefficient, Linear, coefficient
 from frame.data.base import Batch
 from frame.data.memory import InMemory
 from frame.models.base import AdversarialModel, Model
@@ -168,12 +169,12 @@ def test_each_model_has_its_optimizer_and_schedule() -> None:
     vae = VAE(digits.Encoder(2, [4]), digits.Decoder(2, [4]), DiagonalNormal(2), 1.0)
     joint = Joint({"vae": vae, "classifier": Classifier(digits.Encoder(2, [4]), digits.Predictor(2))})
     assert joint.needs == ("x", "y")
-    halved = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
-    players = JointOptimization(
-        joint, adam, 8, optimizers={"vae": sgd}, schedules={"classifier": halved}
-    ).make_players()
-    assert isinstance(players["vae"].optimizer, torch.optim.SGD) and players["vae"].schedule is None
-    assert isinstance(players["classifier"].optimizer, torch.optim.Adam) and players["classifier"].schedule is not None
+    falling: Any = torch.optim.Adam
+    falls = partial(falling, lr=Linear(1.0, 0.0, "4 iterations"))
+    optimizers: dict[str, Any] = {"vae": sgd, "classifier": falls}
+    players = JointOptimization(joint, adam, 8, optimizers=optimizers).grouped_players()
+    assert isinstance(players["vae"].optimizer, torch.optim.SGD) and not players["vae"].schedules("lr")
+    assert isinstance(players["classifier"].optimizer, torch.optim.Adam) and players["classifier"].schedules("lr")
     sizes = [sum(p.numel() for p in player.parameters) for player in players.values()]
     assert sum(sizes) == sum(p.numel() for p in joint.parameters()) and min(sizes) > 0
     with pytest.raises(UserError, match="did you mean 'vae'"):
@@ -185,24 +186,6 @@ def test_each_model_has_its_optimizer_and_schedule() -> None:
 
 
 # Coefficients
-
-
-@pytest.mark.parametrize(
-    ("schedule", "values"),
-    [
-        (Linear(0.0, 2.0, "4 iterations"), [0, 0.5, 1, 1.5, 2, 2, 2]),
-        (Linear(1.0, 0.0, "2 iterations", after="2 iterations"), [1, 1, 1, 0.5, 0, 0, 0]),
-        (Exponential(1e-3, 1.0, "3 iterations"), [1e-3, 1e-2, 1e-1, 1, 1, 1, 1]),
-        (Cosine(0.0, 1.0, "4 iterations"), [0, (1 - 0.5**0.5) / 2, 0.5, (1 + 0.5**0.5) / 2, 1, 1, 1]),
-        (Cyclic(0.0, 1.0, "4 iterations"), [0, 0.5, 1, 1, 0, 0.5, 1]),
-        (Cyclic(0.0, 1.0, "4 iterations", rise=1.0), [0, 0.25, 0.5, 0.75, 0, 0.25, 0.5]),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Coefficient) else "",
-)
-def test_schedules_are_those_by_hand(schedule: Coefficient, values: list[float]) -> None:
-    for iteration, value in enumerate(values):
-        schedule.advance({"iterations": iteration})
-        assert schedule().item() == pytest.approx(value, abs=1e-6), iteration
 
 
 class Weighted(Model):
@@ -229,17 +212,6 @@ def test_the_weight_of_a_step_belongs_to_what_is_behind_it(tmp_path: Path) -> No
         assert optimization.coefficients() == {"weight": 1.0}
         averaged = optimization.evaluated
         assert isinstance(averaged, Weighted) and averaged is not model and averaged.weight().item() == 1.0
-
-
-def test_a_coefficient_is_checked_where_it_is_written() -> None:
-    with pytest.raises(UserError, match="weight=-1: it must be at least 0"):
-        coefficient("weight", Linear(1.0, -1.0, "5 epochs"))
-    with pytest.raises(UserError, match="no duration"):
-        Linear(0.0, 1.0, "5")
-    with pytest.raises(UserError, match="different units"):
-        Linear(0.0, 1.0, "5 epochs", after="3 iterations")
-    with pytest.raises(UserError, match="no unit 'epoks': did you mean 'epochs'"):
-        BatchOptimization(Weighted(Linear(0.0, 1.0, "5 epoks")), sgd, 8).advance_coefficients()
 
 
 def test_a_number_leaves_no_trace_in_a_checkpoint_and_a_schedule_does() -> None:

@@ -76,7 +76,7 @@ trainer.max_epochs trainer.max_time trainer.min_steps trainer.accumulate_grad_ba
 trainer.gradient_clip_val trainer.limit_train_batches trainer.devices trainer.precision
 trainer.log_every_n_steps trainer.nope trainer.strategy trainer.detect_anomaly model model.beta model._target_
 data data.binarize optimization optimization.clip optimization.accumulate optimization.average
-optimization.optimizer.lr optimization.optimizer._target_ optimization.optimizer.betas optimization.schedule
+optimization.optimizer.lr optimization.optimizer._target_ optimization.optimizer.betas optimization.rules
 architectures architectures.encoder architectures.encoder.layers architectures.encoder.z_dim
 architectures.encoderr.layers callbacks callbacks.elbo_valid callbacks.elbo_valid.evaluate_every
 callbacks.elbo_valid.name callbacks.x callbacks.elbo_valid.evaluator.n_samples

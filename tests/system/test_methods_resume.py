@@ -15,12 +15,14 @@ from tests.system.test_resume import assert_same_end
 
 BREAKER = "+callbacks.breaker={_target_: toys.Breaker}"
 SHORT = ["callbacks=null", "logging=csv", "train_for=50 iterations", "checkpoint.every=5 iterations"]
+WARM = "params.lr={_target_: frame.common.schedules.Cosine, start: 1e-3, end: 0.0, warmup: 70%}"  # killed within it
+STILL = "optimization.rules={decoder: {match: decoder.*, freeze: 80%, lr_scale: 0.5}}"
 # what each of them is here for, and how its state gets something to do within 50 iterations
 # (the last three write buffers, the very last within its loss)
 METHODS = {
-    "digits_VAE": ["optimization.average=0.9", "params.encoder_layers=[32]"],
+    "digits_VAE": ["optimization.average=0.9", "params.encoder_layers=[32]", WARM, STILL],
     "digits_AAE": ["params.n_adversary_steps=2", "optimization.accumulate=3"],
-    "digits_Joint": ["optimization.schedules.classifier.total=50"],
+    "digits_Joint": [],
     "digits_AnnealedVAE": ["params.capacity.over=40 iterations"],
     "digits_VQVAE": ["params.decay=0.9", "params.encoder_channels=[4, 8]", "params.decoder_channels=[8, 4]"],
     "digits_SparseAutoencoder": ["params.dead_after=3", "params.n_units=128"],

@@ -1,5 +1,6 @@
 """Kill it anywhere, go on, and end in the same weights: real processes, real kills."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 
 from frame.callbacks.checkpoints import read
+from frame.runs.folder import RunFolder
+from frame.runs.listing import show
 from tests.processes import only_run, train
 
 EXPERIMENTS = ("tiny", "duel", "pair", "codes")
@@ -145,3 +148,25 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     run.unlock()
     with pytest.raises(UserError):
         RunFolder.existing(tmp_path)
+
+
+def test_a_longer_run_stretches_what_is_a_share_of_it(tmp_path: Path) -> None:
+    """A cosine to 0 over 20 iterations is halfway down where 20 of 40 are done. `show` prints the groups."""
+    rate = "params.lr={_target_: frame.common.schedules.Cosine, start: 1e-3, end: 0.0}"
+    rules = "optimization.rules={decoder: {match: decoder.*, freeze: 10 iterations}}"
+    words = ["experiment=tiny", rate, rules, "train_for=20 iterations", "trainer.log_every_n_steps=1", "callbacks=null"]
+    code, output = train(words, tmp_path)
+    assert code == 0, output
+    run = only_run(tmp_path)
+    code, output = train([f"resume={run}", "train_for=40 iterations"], tmp_path)
+    assert code == 0, output
+    (line,) = [line for line in output.splitlines() if "instead of" in line]
+    assert "the run takes 40 iterations instead of 20 iterations" in line and "shares of it follow" in line
+    assert "lr/model/decoder goes on at 0.0005 instead of 0" in line
+    rows = (run / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("lr/model/rest")
+    rates = [float(row.split(",")[column]) for row in rows[1:]]
+    by_hand = [1e-3 * (1 + math.cos(math.pi * i / total)) / 2 for i, total in enumerate([20] * 20 + [40] * 20)]
+    assert rates == pytest.approx(by_hand, abs=1e-12)
+    groups = [line.split() for line in show(RunFolder(run)).splitlines() if line.startswith("model ")]
+    assert [(words[1], words[2], words[3]) for words in groups] == [("decoder", "4", "2272"), ("rest", "4", "2344")]

@@ -1,11 +1,14 @@
 """One model, one optimizer, several steps on each batch, to be changed into a procedure of your own."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from frame.common.errors import at_least
 from frame.data.base import Batch
 from frame.models.base import Model
-from frame.optimization.base import Optimization, OptimizerPartial, Player, SchedulePartial
+from frame.optimization.base import Optimization, OptimizerPartial, Player
 
 
 class Mine(Optimization):
@@ -14,7 +17,6 @@ class Mine(Optimization):
     Args:
         optimizer: a partial of any torch optimizer, called with the parameters.
         rounds: steps on each batch.
-        schedule: a partial of a torch scheduler or of `frame.optimization.schedules`, called with the optimizer.
 
     The other arguments are `Optimization`'s.
 
@@ -28,18 +30,18 @@ class Mine(Optimization):
         optimizer: OptimizerPartial,
         batch_size: int,
         rounds: int = 1,
-        schedule: SchedulePartial | None = None,
         clip: float | None = None,
         average: float | None = None,
         noise_seed: int = 0,
+        rules: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(model, batch_size, clip=clip, average=average, noise_seed=noise_seed)
+        super().__init__(model, batch_size, clip=clip, average=average, noise_seed=noise_seed, rules=rules)
         at_least(1, rounds=rounds)
         self.rounds = rounds
-        self._optimizer, self._schedule = optimizer, schedule
+        self._optimizer = optimizer
 
     def make_players(self) -> dict[str, Player]:
-        return {"model": Player(list(self.model.parameters()), self._optimizer, self._schedule)}
+        return {"model": Player(self.model.named_parameters(), self._optimizer)}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         for _ in range(self.rounds):
