@@ -109,6 +109,21 @@ def test_encoders_of_backbones_are_stacked() -> None:
             torch.testing.assert_close(stacked[i], encoder(X).mean)
 
 
+def test_transformers_backbones_go_in_as_they_are() -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    vit = transformers.ViTModel(transformers.ViTConfig(image_size=8, patch_size=4, num_channels=1, **sizes))
+    options = {"num_channels": 1, "embedding_size": 4, "hidden_sizes": [6], "depths": [1], "layer_type": "basic"}
+    resnet = transformers.ResNetModel(transformers.ResNetConfig(**options))
+    for backbone, size, tokens in ((vit, 12, "first"), (resnet, 6, "mean")):
+        encoder = Encoder(backbone.eval(), DeltaHead(size, 2), field="last_hidden_state", tokens=tokens)
+        assert encoder.features(X).shape == (5, size) and encoder(X).event_shape == (2,)
+    torch.testing.assert_close(
+        Encoder(vit, DeltaHead(12, 2), "last_hidden_state", "first").features(X), vit(X).last_hidden_state[:, 0]
+    )
+    torch.testing.assert_close(features(resnet, field="pooler_output"), features(resnet, field="last_hidden_state"))
+
+
 # Bad input
 
 
