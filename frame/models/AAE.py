@@ -15,16 +15,16 @@ from frame.probability.distributions import rsample
 class AAE(LatentVariableModel, AdversarialModel):
     """loss = distortion + weight * generator, with distortion = -E[log p(x|z)] and generator = -E[log D(z)].
 
-    The discriminator tells samples of the prior from codes z ~ q(z|x), which try to pass for them: it descends
-    -E[log D(z ~ p(z))] - E[log(1 - D(z ~ q(z|x)))], 2 log 2 where D = 1/2 everywhere.
+    The discriminator learns to tell samples of the prior from codes z ~ q(z|x). It minimises
+    -E[log D(z ~ p(z))] - E[log(1 - D(z ~ q(z|x)))], which is 2 log 2 if D = 1/2 everywhere.
 
-    Nats per sample: a sum over pixels, means over the batch, one sample of z. The paper steps the reconstruction and
-    the generator one after the other, each at its own rate; here one step descends their sum.
+    Nats per sample: a sum over pixels, means over the batch, one sample of z. The paper updates the reconstruction and
+    the generator one after the other, each with its own learning rate. Here one step minimises their sum.
 
     Args:
-        encoder: q(z|x), which may have all its mass at a point, as in the paper's experiments.
+        encoder: q(z|x). It may have all its mass at one point, as in the paper's experiments.
         decoder: p(x|z).
-        prior: p(z), called with the encoder; it is only sampled, so what it could learn it does not.
+        prior: p(z), called with the encoder. It is only sampled, so its parameters are not trained.
         discriminator: z [B, z_dim] -> logits of D [B].
         weight: of the generator's loss, at least 0.
 

@@ -15,7 +15,7 @@ class AE(EncoderModel):
     """loss = -log p(x | z), with z the mean of q(z|x): a VAE's encoder without its noise, and without a prior.
 
     Nats per sample: a sum over pixels, a mean over the batch. With a decoder N(x', I) it is half the squared error and
-    a constant. The encoder's scales are not used, so nothing is learned about them.
+    a constant. The encoder's scales are not used and not trained.
 
     Args:
         encoder: q(z|x), of which only the mean is used.
@@ -45,6 +45,6 @@ class AE(EncoderModel):
         return self.decoder(z)
 
     def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
-        """x again, [B, *shape]: a sample or the mean of p(x|z); the code has no noise, so `sample_latents` is moot."""
+        """x again, [B, *shape]: a sample or the mean of p(x|z); `sample_latents` has no effect."""
         p_x_given_z = self.decoder(self.encoder(x).mean)
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean

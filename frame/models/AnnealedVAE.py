@@ -1,4 +1,4 @@
-"""VAE whose rate is held at a capacity that grows while training.
+"""VAE whose rate follows a capacity that grows during training.
 
 Burgess et al. 2018, "Understanding disentangling in beta-VAE" (1804.03599), eq. 8.
 """
@@ -13,9 +13,9 @@ from frame.models.base import ConditionalDistribution, LatentVariableModel
 class AnnealedVAE(LatentVariableModel):
     """loss = distortion + gamma * |rate - C|, with distortion = -E[log p(x|z)] and rate = KL(q(z|x) || p(z)).
 
-    Nats per sample: sums over pixels and latents, a mean over the batch, one sample of z. The rate that is compared
-    with C is the batch's mean, as in the common implementations: single pictures may need more or less than C. With
-    C = 0 it is the VAE of beta = gamma, as long as the rate is not negative, as a sampled one may be.
+    Nats per sample: sums over pixels and latents, a mean over the batch, one sample of z. The mean rate of the
+    batch is compared with C, as in the common implementations: single pictures may need more or less than C. With C = 0
+    this is the VAE with beta = gamma, unless a sampled rate is negative.
 
     Args:
         encoder: q(z|x).

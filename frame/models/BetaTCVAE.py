@@ -27,12 +27,12 @@ class BetaTCVAE(LatentVariableModel):
         dimension_wise_kl  = sum_d KL(q(z_d) || p(z_d)) = E[sum_d log q(z_d) - log p(z)]
 
     Nats per sample, a mean over the batch, one z ~ q(z|x). The three add up to log q(z|x) - log p(z): with all weights
-    1 the loss is the negative ELBO whose KL is sampled, whatever the estimator. Each part by itself is biased: the
-    weighted one takes log q(z) from few of `n_data` pictures, and total_correlation comes out tens of nats above or
-    below. They serve as a training signal and measure nothing; `TotalCorrelationEvaluation` does.
+    1 the loss is the negative ELBO whose KL is sampled, whatever the estimator. Each single part is biased: it
+    estimates log q(z) from few of the `n_data` pictures, and total_correlation is wrong by tens of nats. The parts are
+    a training signal and no measurement; for that, use `TotalCorrelationEvaluation`.
 
-    The paper's appendix weighs a picture's own component by 1 / N; its authors' code puts that weight on the batch's
-    first picture instead, and we on each picture's own.
+    In the paper's appendix, a picture's own component has weight 1 / N. The authors' code gives this weight to the
+    first picture of the batch; we follow the appendix.
 
     Args:
         encoder: q(z|x), diagonal and Gaussian.
@@ -105,7 +105,7 @@ class BetaTCVAE(LatentVariableModel):
         if self.estimator == "weighted":
             # w = 1 / (N B)
             return like.new_full((n, n), -math.log(self.n_data * n))
-        # own picture 1/N; of the M = B - 1 others all but one 1/M; the one, here the next, what is left of 1
+        # weights: 1/N for the picture itself, 1/M for all others but one, M = B - 1; the next picture has the rest
         m = max(n - 1, 1)
         w = like.new_full((n, n), 1 / m)
         own = torch.eye(n, dtype=torch.bool, device=like.device)

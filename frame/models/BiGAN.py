@@ -1,4 +1,4 @@
-"""Bidirectional GAN: an encoder learns to invert the generator, because the discriminator sees pairs.
+"""Bidirectional GAN: an encoder learns to invert the generator, since the discriminator sees pairs (x, z).
 
 Donahue et al. 2017, "Adversarial feature learning" (1605.09782), eq. 3, with the loss for G and E of its section 3.4.
 """
@@ -17,11 +17,11 @@ from frame.probability.distributions import rsample
 
 
 class BiGAN(GenerativeAdversarialModel, EncoderModel):
-    """D tells pairs (x, E(x)) from pairs (G(z), z); E and G together descend its loss with the two exchanged.
+    """D tells pairs (x, E(x)) from pairs (G(z), z); E and G together minimise its loss with the two exchanged.
 
-    The adversary descends -E[log D(x, E(x))] - E[log(1 - D(G(z), z))], encoder and generator
-    -E[log(1 - D(x, E(x)))] - E[log D(G(z), z)]; D = sigmoid(d). Nats, means over the batch; 2 log 2 = 1.39 for both
-    where D cannot tell.
+    The adversary minimises -E[log D(x, E(x))] - E[log(1 - D(G(z), z))], encoder and generator
+    -E[log(1 - D(x, E(x)))] - E[log D(G(z), z)]; D = sigmoid(d). Nats, means over the batch; both are
+    2 log 2 = 1.39 if D cannot tell the pairs apart.
 
     Args:
         encoder: E(x), with all its mass at one z; q(z|x) works too, and is sampled.

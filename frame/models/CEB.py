@@ -16,10 +16,10 @@ from frame.probability.divergences import kl_divergence
 class CEB(StochasticClassifier):
     """loss = E[-log p(y|z)] + beta * KL(q(z|x) || p(z|y)), with z ~ q(z|x).
 
-    The KL, 'residual', bounds I(x; z | y) from above: what z says of x beyond y, where VIB's rate bounds all that it
-    says. Nats per sample, a mean over the batch. The paper's e(z|x), b(z|y) and c(y|z) are called q(z|x), p(z|y) and
-    p(y|z) here; beta = 1 / gamma = exp(-rho), and 1 is the paper's minimum necessary information. The KL is analytic
-    between diagonal Gaussians, where the paper has log e(z|x) - log b(z|y) at the samples.
+    The KL, 'residual', is an upper bound on I(x; z | y), the information of z about x beyond y; VIB's rate bounds all
+    of I(x; z). Nats per sample, a mean over the batch. The paper's e(z|x), b(z|y) and c(y|z) are called q(z|x), p(z|y)
+    and p(y|z) here; beta = 1 / gamma = exp(-rho), and 1 is the paper's minimum necessary information. The KL is
+    analytic between diagonal Gaussians; the paper has log e(z|x) - log b(z|y) at the samples.
 
     Args:
         encoder: q(z|x).

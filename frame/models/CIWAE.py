@@ -1,7 +1,7 @@
 """Combination importance-weighted autoencoder.
 
-Rainforth et al. 2018, "Tighter variational bounds are not necessarily better" (1802.04537), sec. 5: the ELBO keeps a
-signal in the encoder's gradient, which that of the importance-weighted bound loses in noise as K grows.
+Rainforth et al. 2018, "Tighter variational bounds are not necessarily better" (1802.04537), sec. 5: the
+encoder's gradient of the importance-weighted bound is lost in noise as K grows; that of the ELBO is not.
 """
 
 from torch import Tensor

@@ -11,7 +11,7 @@ from frame.probability.distributions import Delta
 class Classifier(EncoderModel):
     """loss = -log p(y | z), with z the mean of q(z|x): cross-entropy on the encoder that VIB has, without its noise.
 
-    Nats per sample, a mean over the batch. The encoder's scales are not used, so nothing is learned about them.
+    Nats per sample, a mean over the batch. The encoder's scales are not used and not trained.
 
     Args:
         encoder: q(z|x), of which only the mean is used.

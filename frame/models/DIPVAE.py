@@ -25,9 +25,9 @@ class DIPVAE(LatentVariableModel):
     distortion = -E[log p(x|z)] and rate = KL(q(z|x) || p(z)) in nats per sample: sums over pixels and latents, a mean
     over the batch, one sample of z. S is the batch's covariance of the codes' means, or of the codes themselves.
 
-    S divides by B; the batch's own mean is subtracted, so S falls short of the data's covariance by a factor of
-    1 - 1/B. Independent codes of variance 1 have off-diagonal squares of about D (D - 1) / B and not 0: small batches
-    are paid for. Each process of several takes its own batch.
+    S divides by B after the batch's mean is subtracted, so it underestimates the covariance of the data by a factor of
+    1 - 1/B. For independent codes of variance 1 the off-diagonal squares are about D (D - 1) / B and not 0, so small
+    batches add to the loss. Each of several processes uses its own batch.
 
     Args:
         encoder: q(z|x), with a diagonal covariance.
@@ -39,7 +39,7 @@ class DIPVAE(LatentVariableModel):
             which is DIP-VAE-II.
 
     Raises:
-        UserError: a weight is negative, `codes` is neither of the two, or the networks disagree on z_dim.
+        UserError: a weight is negative, `codes` is unknown, or the networks disagree on z_dim.
     """
 
     def __init__(

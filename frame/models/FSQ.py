@@ -1,4 +1,4 @@
-"""Finite scalar quantisation: a codebook that is a grid, with nothing to learn in it.
+"""Finite scalar quantisation: the codebook is a fixed grid.
 
 Mentzer et al. 2023, "Finite scalar quantization: VQ-VAE made simple" (2309.15505), section 3.1, appendix A.1.
 """
@@ -20,11 +20,11 @@ class FSQ(QuantisedModel):
 
     Nats per sample, a mean over the batch. Each number of a vector of z_e is rounded to one of the L levels of its
     dimension; f(z_e) gets the gradient of z_q (straight through). The levels are the whole numbers from -floor(L / 2)
-    on, divided by floor(L / 2): 0 is one of them, for even L nearer to the highest than to the lowest. A code is a
-    combination of levels, so that there are as many codes as the product of `levels`.
+    on, divided by floor(L / 2); one of them is 0. A code is a combination of levels, so the number of codes is the
+    product of `levels`.
 
-    Deviation: the width is (L - 1)(1 + 0.001) / 2, as in the authors' code; without the 0.001, which their paper has in
-    its appendix as a small number that shrinks it, tanh reaches the outermost levels of odd L only at infinity.
+    Deviation: the width is (L - 1)(1 + 0.001) / 2, as in the authors' code. Without the 0.001 the tanh would reach the
+    outermost levels of odd L only at infinity. In the paper's appendix the small number shrinks the width instead.
 
     Args:
         encoder: q(z|x), whose mean is z_e(x): [B, D] or [B, D, *where].
@@ -50,10 +50,10 @@ class FSQ(QuantisedModel):
         self.places = nn.Buffer(torch.cat([torch.ones(1, dtype=torch.int64), L.cumprod(0)[:-1]]), persistent=False)
 
     def bounded(self, z: Tensor) -> Tensor:
-        """f(z), [..., D]: a little over (L - 1) / 2 to both sides, so that all levels can be reached; even L lower."""
+        """f(z), [..., D]: it reaches a little beyond (L - 1) / 2 on both sides, and so all levels."""
         half_width = (self.levels - 1) * (1 + 1e-3) / 2
         offset = 0.5 * (self.levels % 2 == 0)
-        # the shift keeps f(0) near 0, where even L lower it by 1/2
+        # an even L lowers f by 1/2; the shift keeps f(0) near 0
         return torch.tanh(z + torch.tan(offset / half_width)) * half_width - offset
 
     def quantised(self, z_e: Tensor) -> tuple[Tensor, Tensor]:

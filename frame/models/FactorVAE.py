@@ -1,4 +1,4 @@
-"""Variational autoencoder whose total correlation a discriminator estimates.
+"""Variational autoencoder with a penalty on the total correlation, which a discriminator estimates.
 
 Kim & Mnih 2018, "Disentangling by factorising" (1802.05983), eq. 2 and 3, algorithms 1 and 2.
 """
@@ -16,15 +16,15 @@ from frame.probability.divergences import kl_divergence
 class FactorVAE(LatentVariableModel, AdversarialModel):
     """loss = distortion + rate + gamma * total_correlation, with total_correlation = E[log D(z) / (1 - D(z))].
 
-    Nats per sample: sums over pixels and latents, a mean over the batch, one z ~ q(z|x). The adversary D tells
-    samples of q(z) from samples of prod_d q(z_d), which are those of a batch with each latent permuted by itself, and
-    descends -E[log D(z)] - E[log(1 - D(permuted z))]: 2 log 2 = 1.39 where it cannot tell. Its ratio lags behind q, and
-    measures nothing; `TotalCorrelationEvaluation` does.
+    Nats per sample: sums over pixels and latents, a mean over the batch, one z ~ q(z|x). The adversary D learns to
+    tell samples of q(z) from samples of prod_d q(z_d), which are codes of a batch with each latent permuted separately.
+    It minimises -E[log D(z)] - E[log(1 - D(permuted z))], which is 2 log 2 = 1.39 if it cannot tell them apart. Its
+    ratio lags behind q and is no measurement; for that, use `TotalCorrelationEvaluation`.
 
-    Where we differ: the adversary's loss is twice the paper's, as elsewhere here; one logit d with D = sigmoid(d), so
-    that log D / (1 - D) = d, and not two; the permuted samples are fresh ones of the same batch and not of a second
-    one, which leaves the expectations as they are and makes batches comparable with other models'; the procedure lets
-    the adversary step first.
+    Deviations: the adversary's loss is twice the paper's, as in our other adversarial models. It has one logit d with
+    D = sigmoid(d), so that log D / (1 - D) = d, instead of two. The permuted samples are new samples of the same batch
+    instead of a second batch; expectations are the same, and batches have the size that they have in other models. The
+    adversary steps first.
 
     Args:
         encoder: q(z|x).
@@ -67,5 +67,5 @@ class FactorVAE(LatentVariableModel, AdversarialModel):
 
 
 def permuted(z: Tensor) -> Tensor:
-    """z [B, D] with each column in an order of its own."""
+    """z [B, D] with each column permuted separately."""
     return z.gather(0, torch.rand_like(z).argsort(0))

@@ -11,10 +11,10 @@ from frame.models.base import ConditionalDistribution, GenerativeAdversarialMode
 
 
 class GAN(GenerativeAdversarialModel):
-    """The discriminator descends -E[log D(x)] - E[log(1 - D(G(z)))], the generator -E[log D(G(z))]; D = sigmoid(d).
+    """The discriminator minimises -E[log D(x)] - E[log(1 - D(G(z)))], the generator -E[log D(G(z))]; D = sigmoid(d).
 
-    Nats, means over the batch, with z ~ p(z) drawn afresh by each player. Where nobody can tell the two apart, D is
-    1/2, the adversary's loss 2 log 2 = 1.39 and the generator's log 2.
+    Nats, means over the batch; each player draws its own z ~ p(z). If the pictures cannot be told apart, D is 1/2, the
+    adversary's loss 2 log 2 = 1.39 and the generator's log 2.
 
     Args:
         generator: G(z), a network whose distribution has all its mass at one picture.
@@ -33,7 +33,7 @@ class GAN(GenerativeAdversarialModel):
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         fake = self.generate(self.latents(len(batch["x"])))
-        # -log D = softplus(-d), whose gradient stays large where D is sure
+        # -log D = softplus(-d), whose gradient stays large if D is sure
         return {"loss": F.softplus(-self.adversary(fake)).mean()}
 
     def compute_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """VAE with two layers of latents.
 
 Burda et al. 2015, "Importance weighted autoencoders" (1509.00519), eq. 1 and 3 with two stochastic layers: both
-q(z1|x) q(z2|z1) and p(z2) p(z1|z2) p(x|z1) are chains. It is the plain model, called LVAE's baseline, of Sonderby et
-al. 2016 (1602.02282), who raise beta from 0 while training.
+q(z1|x) q(z2|z1) and p(z2) p(z1|z2) p(x|z1) are chains. It is the baseline of Sonderby et al. 2016 (1602.02282), who
+raise beta from 0 during training.
 """
 
 from torch import Tensor
@@ -19,8 +19,8 @@ class HierarchicalVAE(LatentVariableModel):
     """loss = distortion + beta * (rate_1 + rate_2), for z1 ~ q(z1|x), z2 ~ q(z2|z1).
 
     distortion = -log p(x|z1), rate_1 = log q(z1|x) - log p(z1|z2), rate_2 = KL(q(z2|z1) || p(z2)), analytic between
-    Gaussians. Nats per sample, a mean over the batch. rate_1 is sampled, since z2 depends on the z1 that it rates.
-    `encode`, `features` and `reconstruct` are of the layer next to the picture, q(z1|x).
+    Gaussians. Nats per sample, a mean over the batch. rate_1 is sampled, since z2 depends on z1.
+    `encode`, `features` and `reconstruct` use the layer next to the picture, q(z1|x).
 
     Args:
         encoder: q(z1|x).
@@ -43,7 +43,7 @@ class HierarchicalVAE(LatentVariableModel):
         prior: ConditionalDistribution,
         beta: float | Coefficient,
     ) -> None:
-        Model.__init__(self)  # and not LatentVariableModel's, whose networks are of one layer
+        Model.__init__(self)  # LatentVariableModel's would compare z_dim between the layers
         check_z_dim(encoder=encoder, decoder_2=decoder_2, decoder=decoder)
         check_z_dim(encoder_2=encoder_2, prior=prior)
         self.encoder = encoder
@@ -87,5 +87,5 @@ class HierarchicalVAE(LatentVariableModel):
         return self.prior(encoder=self.encoder_2)
 
     def sample_prior(self, n_samples: int) -> Tensor:
-        """z1 ~ p(z1|z2) with z2 ~ p(z2), [n_samples, z_dim]: of the layer that `encode` is of."""
+        """z1 ~ p(z1|z2) with z2 ~ p(z2), [n_samples, z_dim], as `encode`."""
         return self.decoder_2(self.p_z().sample((n_samples,))).sample()

@@ -15,7 +15,7 @@ class IWAE(LatentVariableModel):
     """loss = -E[log 1/K sum_k w_k], with w_k = p(x, z_k) / q(z_k|x) and z_k ~ q(z|x).
 
     Nats per sample: sums over pixels and latents, a mean over the batch. With K = 1 the loss is the negative ELBO
-    whose KL is sampled. 'elbo' is the mean of log w_k, which is logged beside it.
+    whose KL is sampled. 'elbo', the mean of log w_k, is logged, too.
 
     Args:
         encoder: q(z|x).

@@ -1,4 +1,4 @@
-"""GAN whose pictures have to tell, to a network, the codes that they were made from.
+"""GAN with codes that a network can read from the generated pictures.
 
 Chen et al. 2016, "InfoGAN" (1606.03657), eq. 5 and 6.
 """
@@ -18,11 +18,11 @@ from frame.models.base import ConditionalDistribution, GenerativeAdversarialMode
 class InfoGAN(GenerativeAdversarialModel):
     """Both players' GAN losses, each minus lambda_c E[log Q(c|x)] + lambda_u E[log Q(u|x)] for x = G(noise, c, u).
 
-    c is one of `n_categories`, equally often; u lies in [-1, 1]^n_continuous. 'information', log n_categories plus
-    the mean of log Q(c|x), is a lower bound on I(c; x) in expectation. Nats, means over the batch.
+    c is one of `n_categories`, all equally probable, and u lies in [-1, 1]^n_continuous. 'information', log
+    n_categories plus the mean of log Q(c|x), is a lower bound on I(c; x) in expectation. Nats, means over the batch.
 
-    The codes' term is no contest, all descend it: Q reads the discriminator's body, whose weights can belong to one
-    optimizer only, so Q steps with the adversary, and the generator descends the same term in its own step.
+    Both players minimise the term of the codes. Q reads the discriminator's body, whose weights can belong to one
+    optimizer only, so Q is updated with the adversary.
 
     Args:
         generator: G, all mass at one picture; its z_dim is that of noise, one-hot c and u together.
@@ -75,7 +75,7 @@ class InfoGAN(GenerativeAdversarialModel):
         return torch.cat([noise, one_hot.to(noise.dtype), u], dim=1)
 
     def recognise(self, features: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The codes' term of the loss, and what Q gets to know: lower bounds on I(c; x) and I(u; x)."""
+        """The term of the codes in the loss, and lower bounds on I(c; x) and I(u; x)."""
         _, one_hot, u = z.split(self.sizes, dim=1)
         log_q_c = (self.adversary["categorical"](features).logits * one_hot).sum(1).mean()
         log_q_u = self.adversary["continuous"](features).log_prob(u).mean()
@@ -104,7 +104,7 @@ class InfoGAN(GenerativeAdversarialModel):
         return {**found, "loss": found["loss"] + codes}
 
     def features(self, x: Tensor) -> Tensor:
-        """What discriminator and Q read, [B, n]."""
+        """The features that discriminator and Q read, [B, n]."""
         features: Tensor = self.adversary["body"](x)
         return features
 

@@ -1,4 +1,4 @@
-"""InfoMax: a code that says as much as it can about its input.
+"""InfoMax: a code with as much information about its input as possible.
 
 Linsker 1988, "Self-organization in a perceptual network"; with an estimator that is trained beside the encoder: Hjelm
 et al. 2019, "Learning deep representations by mutual information estimation and maximization" (1808.06670), section
@@ -16,8 +16,8 @@ from frame.probability.estimators import InformationEstimator, check_maximised
 class InfoMax(EncoderModel):
     """loss = -I(x; z), with z ~ q(z|x).
 
-    Nats per sample. `loss` takes the estimator's own loss in the place of -I, which for JSD is no information;
-    `information` is. Hjelm et al. have a deterministic encoder, local terms and a prior beside it.
+    Nats per sample. `loss` is the estimator's own loss instead of -I; for JSD it is no information, but
+    'information' is. Hjelm et al. add local terms and a prior, and their encoder is deterministic.
 
     Args:
         encoder: q(z|x).

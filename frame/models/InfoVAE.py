@@ -1,4 +1,4 @@
-"""VAE that matches the codes of all pictures together to the prior.
+"""VAE that matches the distribution of all codes to the prior.
 
 Zhao, Song & Ermon 2019, "InfoVAE" (1706.02262): the family's objective in the form that can be sampled, with MMD as
 the divergence. With alpha = 1 it is WAE-MMD of Tolstikhin et al. 2018, "Wasserstein auto-encoders" (1711.01558),
@@ -32,9 +32,9 @@ class InfoVAE(LatentVariableModel):
     Args:
         encoder: q(z|x).
         decoder: p(x|z).
-        prior: p(z), called with the encoder. One without reparametrised samples, such as a mixture, learns by the
-            rate alone.
-        alpha: weight that the rate loses, at most 1; below 0 it gains.
+        prior: p(z), called with the encoder. One without reparametrised samples, such as a mixture, learns from
+            the rate alone.
+        alpha: the rate has the weight 1 - alpha; at most 1, and it may be negative.
         lambda_: the paper's lambda, at least 1 - alpha.
         kernel: 'imq', width / (width + d^2), or 'rbf', exp(-d^2 / width).
         kernel_scale: of the kernel's width, above 0.
@@ -58,7 +58,9 @@ class InfoVAE(LatentVariableModel):
         self.lambda_ = coefficient("lambda_", lambda_)
         low, high = self.alpha.bounds
         if high > 1:
-            raise UserError(f"alpha={high:g}: it must be at most 1, where the rate's weight 1 - alpha ends")
+            raise UserError(
+                f"alpha={high:g}: it must be at most 1, since the rate's weight is 1 - alpha"
+            )
         if low + self.lambda_.bounds[0] < 1:
             raise UserError(f"lambda_={self.lambda_.bounds[0]:g}: it must be at least 1 - alpha = {1 - low:g}")
         if kernel not in KERNELS:

@@ -1,6 +1,6 @@
-"""The mutual information of two views, by an estimator that is fitted to them and nothing else.
+"""The mutual information of two views, by an estimator alone.
 
-Poole et al. 2019, "On variational bounds of mutual information" (1905.06922), compare estimators so.
+Poole et al. 2019, "On variational bounds of mutual information" (1905.06922), compare estimators in this way.
 """
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from frame.probability.estimators import InformationEstimator
 
 
 class InformationEstimation(Model):
-    """loss = the estimator's, whose descent fits it; 'information' is its estimate on the batch, in nats.
+    """loss = the loss that fits the estimator; 'information' is its estimate on the batch, in nats.
 
     Args:
         estimator: of I(v1; v2), v1 and v2 the batch's views.

@@ -1,4 +1,4 @@
-"""Several models on the same batches, each with a weight: what a joint procedure trains."""
+"""Several models on the same batches, each with a weight, for the joint procedure."""
 
 from collections.abc import Mapping
 
@@ -14,12 +14,12 @@ from frame.models.base import AdversarialModel, Model
 class Joint(Model):
     """loss = sum over models of weight * loss. Each model's own losses are logged as `<name>/<loss>`.
 
-    The models have nothing in common but the batches, unless Python code gives them the same network. Evaluations
-    look at one of them: `frame.evaluation.part.PartEvaluation`.
+    The models share only the batches, unless Python code gives them the same network. To evaluate one of them, use
+    `frame.evaluation.part.PartEvaluation`.
 
     Args:
-        models: by name; each is a model as it would stand alone.
-        weights: of the models' losses, by name; 1 for those that are not named.
+        models: by name; each is a complete model.
+        weights: of the models' losses, by name; 1 unless given.
 
     Raises:
         UserError: there are no models, a weight is negative or belongs to no model, or a model has an adversary.

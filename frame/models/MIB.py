@@ -1,7 +1,7 @@
 """Multi-view information bottleneck.
 
 Federici et al. 2020, "Learning robust representations via multi-view information bottleneck" (2002.07017), eq. 6 with
-one encoder for both views: what the views share is label enough, what one has alone is dropped.
+one encoder for both views. The code keeps the information that the views share and forgets the rest.
 """
 
 from torch import Tensor
@@ -17,10 +17,10 @@ from frame.probability.estimators import InformationEstimator, check_maximised
 class MIB(EncoderModel):
     """loss = -I(z1; z2) + beta * skl, with skl = (KL(q(z|v1) || q(z|v2)) + KL(q(z|v2) || q(z|v1))) / 2.
 
-    Nats per sample, a mean over the batch. The views v1 and v2 pass one encoder, and each draws its z; the paper's
-    v and p(z|v) are `views` and q(z|v) here. `loss` takes the estimator's own loss in the place of -I, which for JSD
-    is no information; `information` is. The KL is analytic between diagonal Gaussians, where the authors' code has
-    the one-sample estimate, and sampled otherwise.
+    Nats per sample, a mean over the batch. One encoder reads the views v1 and v2, and z is sampled for each; the
+    paper's v and p(z|v) are `views` and q(z|v) here. `loss` has the estimator's own loss instead of -I; for JSD it is
+    no information, but 'information' is. The KL is analytic between diagonal Gaussians and sampled otherwise; the
+    authors' code always samples it.
 
     Args:
         encoder: q(z|v).

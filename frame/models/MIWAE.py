@@ -1,7 +1,7 @@
 """Multiply importance-weighted autoencoder.
 
 Rainforth et al. 2018, "Tighter variational bounds are not necessarily better" (1802.04537), sec. 5: the mean of M
-bounds with K samples each, whose gradient has less noise for the encoder than that of one bound with M * K samples.
+bounds with K samples each. Its gradient for the encoder has less noise than that of one bound with M * K samples.
 """
 
 from torch import Tensor
@@ -23,7 +23,7 @@ class MIWAE(LatentVariableModel):
         decoder: p(x|z).
         prior: p(z), called with the encoder, which only a VampPrior uses.
         n_bounds: M.
-        n_samples: K, samples of z in each bound: M * K go through the decoder for each x.
+        n_samples: K, samples of z in each bound: the decoder reads M * K for each x.
 
     Raises:
         UserError: n_bounds or n_samples is below 1, or the networks disagree on z_dim.

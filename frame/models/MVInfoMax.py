@@ -1,7 +1,7 @@
 """Multi-view InfoMax.
 
-Ji et al. 2019 and Bachman et al. 2019 maximise the information between codes of two views; here as the baseline of
-Federici et al. 2020 (2002.07017): their multi-view information bottleneck without its bottleneck.
+Ji et al. 2019 and Bachman et al. 2019 maximise the information between codes of two views. It is the baseline of
+Federici et al. 2020 (2002.07017): the multi-view information bottleneck with beta = 0.
 """
 
 from torch import Tensor
@@ -15,8 +15,8 @@ from frame.probability.estimators import InformationEstimator, check_maximised
 class MVInfoMax(EncoderModel):
     """loss = -I(z1; z2), with z1 ~ q(z|v1) and z2 ~ q(z|v2) of two views v1 and v2, and one encoder for both.
 
-    Nats per sample. `loss` takes the estimator's own loss in the place of -I, which for JSD is no information;
-    `information` is.
+    Nats per sample. `loss` is the estimator's own loss instead of -I; for JSD it is no information, but
+    'information' is.
 
     Args:
         encoder: q(z|v).

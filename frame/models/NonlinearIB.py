@@ -18,22 +18,22 @@ from frame.probability.mutual_information import mixture_information
 class NonlinearIB(StochasticClassifier):
     """loss = E[-log p(y|z)] + beta * rate^2, with z ~ q(z|x) and rate an upper bound on I(x; z) without a prior.
 
-    The bound takes the batch for the data: it comes from the KL between the codes of any two of its rows, and cannot
-    exceed the logarithm of their number; there, where all codes lie far apart, it has no gradient. With `squared=False`
-    the rate itself is weighed; then, where y is a function of x, the optimum jumps from all to nothing at beta = 1.
-    Nats per sample, a mean over the batch. The paper's m is z here, and the noise of its encoder has one scale, where
-    ours has any.
+    The bound treats the batch as the data. It is computed from the KL between the codes of each two rows, and is at
+    most the logarithm of the number of rows; if all codes lie far apart, it is that, and has no gradient.
+    `squared=False` penalises the rate itself; then, if y is a function of x, the optimum jumps from all information to
+    none at beta = 1. Nats per sample, a mean over the batch. The paper's m is z here. The noise of the paper's encoder
+    has one scale; ours has one for each latent.
 
     Args:
         encoder: q(z|x), a diagonal Gaussian.
         predictor: p(y|z), a Categorical; takes z [S, B, z_dim].
         beta: weight of the rate or its square, at least 0.
-        squared: weigh the square.
+        squared: whether the rate is squared.
         n_samples: samples of z for each x in the loss.
         n_samples_predict: samples of z over which `predict` averages the probabilities of the classes.
 
     Raises:
-        UserError: a number is out of range, or the networks disagree on z_dim; from the loss, q(z|x) is no Gaussian.
+        UserError: a number is out of range, or the networks disagree on z_dim; in the loss, q(z|x) is no Gaussian.
     """
 
     def __init__(

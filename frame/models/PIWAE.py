@@ -1,6 +1,6 @@
 """Partially importance-weighted autoencoder.
 
-Rainforth et al. 2018, "Tighter variational bounds are not necessarily better" (1802.04537), sec. 5: the decoder wants
+Rainforth et al. 2018, "Tighter variational bounds are not necessarily better" (1802.04537), sec. 5: the decoder gets
 the tightest bound, the encoder one whose gradient has less noise.
 """
 
@@ -19,18 +19,18 @@ from frame.probability.importance import iwae_bound
 
 
 class PIWAE(LatentVariableModel):
-    """Decoder and prior descend -log 1/(M K) sum_mk w_mk, the encoder -1/M sum_m log 1/K sum_k w_mk, on the same z.
+    """Decoder and prior minimise -log 1/(M K) sum_mk w_mk, the encoder -1/M sum_m log 1/K sum_k w_mk, on the same z.
 
     w_mk = p(x, z_mk) / q(z_mk|x) with z_mk ~ q(z|x). Nats per sample: sums over pixels and latents, a mean over the
-    batch. 'loss' has the value of the first of the two, and of each the gradient that it is for: an IWAE's with M * K
-    samples for decoder and prior, a MIWAE's for the encoder. 'bound' is the second.
+    batch. 'loss' has the value of the first. Its gradient is an IWAE's with M * K samples for decoder and prior, and a
+    MIWAE's for the encoder. 'bound' is the second.
 
     Args:
         encoder: q(z|x).
         decoder: p(x|z).
         prior: p(z), called with the encoder, which only a VampPrior uses.
         n_bounds: M.
-        n_samples: K: M * K samples of z go through the decoder for each x, twice.
+        n_samples: K: the decoder reads M * K samples of z for each x, twice.
 
     Raises:
         UserError: n_bounds or n_samples is below 1, or the networks disagree on z_dim.
@@ -55,7 +55,7 @@ class PIWAE(LatentVariableModel):
         q_z_given_x = q_z_given_x.expand((self.n_bounds * self.n_samples, len(x)))
         z = rsample(q_z_given_x)  # [M * K, B, z_dim]
         log_q = q_z_given_x.log_prob(z)
-        # the same log w twice: each with the other's networks fixed
+        # the same log w twice, each time with one side's parameters fixed
         theirs = self.log_p(x, z.detach(), self.decoder, self.prior(encoder=_fixed(self.encoder))) - log_q.detach()
         its = self.log_p(x, z, _fixed(self.decoder), _fixed(self.prior)(encoder=self.encoder)) - log_q
         loss = -iwae_bound(theirs).mean()
@@ -70,6 +70,6 @@ class PIWAE(LatentVariableModel):
 
 
 def _fixed(network: nn.Module) -> Callable[..., Any]:
-    """The network with parameters that take no gradient; what it is called with still does."""
+    """The network without gradients for its parameters; its inputs still get theirs."""
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
     return lambda *given, **named: functional_call(network, parameters, given, named)

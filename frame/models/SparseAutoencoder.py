@@ -19,20 +19,20 @@ from frame.probability.distributions import Delta
 class SparseAutoencoder(Model):
     """loss = |x - x'|^2 + aux_weight * |(x - x') - e'|^2, with x' = W_dec TopK(W_enc (x - b) + b_enc) + b.
 
-    TopK keeps each picture's k largest units and makes the others 0: the sparsity is set and needs no penalty. e' is
-    what the k_aux largest of the dead units make of the error x - x', so that they learn to be of use. Squared errors
-    are sums over pixels and means over the batch: twice the nats of N(x', I), less a constant.
+    TopK keeps the k largest units of each picture and sets the others to 0, so no penalty for sparsity is needed. e' is
+    the reconstruction of the error x - x' by the k_aux largest dead units, which revives them. Squared errors are sums
+    over pixels and means over the batch: twice the nats of N(x', I), up to a constant.
 
-    It works on x, flattened; units at work are not made positive, which k much smaller than n_units does by itself. The
-    columns of W_dec are divided by their norms where they are used; the paper does so after each step.
+    x is flattened. Active units are not clipped at 0; if k is much smaller than n_units, they are positive anyway. The
+    columns of W_dec are divided by their norms whenever they are used; the paper does so after each step.
 
     Args:
         n_in: numbers in a row of x.
         n_units: atoms of the dictionary.
-        k: units at work for each row.
-        k_aux: dead units at work on the error; about n_in / 2 in the paper.
+        k: active units for each row.
+        k_aux: dead units that reconstruct the error; about n_in / 2 in the paper.
         aux_weight: of the second loss, at least 0; 1/32 in the paper.
-        dead_after: a unit is dead that has been 0 for all rows of as many updates.
+        dead_after: a unit is dead if it was 0 for all rows of this many updates.
 
     Raises:
         UserError: a number is out of range.
@@ -44,15 +44,15 @@ class SparseAutoencoder(Model):
         super().__init__()
         at_least(1, n_in=n_in, n_units=n_units, k=k, k_aux=k_aux, dead_after=dead_after)
         if max(k, k_aux) > n_units:
-            raise UserError(f"k={k} and k_aux={k_aux} of n_units={n_units}: there are not as many units")
+            raise UserError(f"k={k} and k_aux={k_aux} of n_units={n_units}: there are fewer units")
         self.k, self.k_aux, self.dead_after = k, k_aux, dead_after
         self.aux_weight = coefficient("aux_weight", aux_weight)
         self.encoder = nn.Linear(n_in, n_units)
         self.atoms = nn.Parameter(torch.empty(n_in, n_units))  # W_dec
         self.centre = nn.Parameter(torch.empty(n_in))  # b
         self.reset_parameters()
-        self.at_work = nn.Buffer(torch.zeros(n_units))  # rows since the last update for which a unit was not 0
-        self.idle = nn.Buffer(torch.zeros(n_units))  # updates since that happened
+        self.at_work = nn.Buffer(torch.zeros(n_units))  # rows since the last update in which the unit was not 0
+        self.idle = nn.Buffer(torch.zeros(n_units))  # updates since the unit was last active
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -71,7 +71,7 @@ class SparseAutoencoder(Model):
         distortion = error.square().sum(1).mean()
         dead = (self.idle >= self.dead_after).float()
         z_dead = units * dead * largest(units.masked_fill(dead == 0, -torch.inf), self.k_aux)
-        # the error is given; where no unit is dead, this is a constant without a gradient
+        # the error is detached; without dead units this is a constant without a gradient
         revival = (error.detach() - self.combine(z_dead)).square().sum(1).mean()
         loss = distortion + self.aux_weight() * revival
         l0 = (z != 0).float().sum(1).mean()
@@ -87,12 +87,12 @@ class SparseAutoencoder(Model):
         self.at_work.zero_()
 
     def encode(self, x: Tensor) -> Distribution:
-        """All mass at the code [B, n_units], of which k numbers are not 0."""
+        """All mass at the code [B, n_units], with k numbers that are not 0."""
         units = self.encoder(x.flatten(start_dim=1) - self.centre)
         return Delta(units * largest(units, self.k))
 
     def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
-        """x', [B, *shape]; neither codes nor pictures have noise, so the two switches change nothing."""
+        """x', [B, *shape]; neither codes nor pictures have noise: the two switches have no effect."""
         return (self.combine(self.encode(x).mean) + self.centre).view_as(x)
 
 

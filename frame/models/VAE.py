@@ -18,15 +18,15 @@ class VAE(LatentVariableModel):
     """loss = distortion + beta * rate, with distortion = -E[log p(x|z)] and rate = KL(q(z|x) || p(z)).
 
     Nats per sample: sums over pixels and latents, a mean over the batch, one sample of z. With beta = 1 the loss is
-    the negative ELBO. The KL is analytic where q and p are diagonal Gaussians and sampled otherwise.
+    the negative ELBO. The KL is analytic if q and p are diagonal Gaussians and sampled otherwise.
 
     Args:
         encoder: q(z|x).
         decoder: p(x|z).
         prior: p(z), called with the encoder, which only a VampPrior uses.
         beta: weight of the rate, at least 0.
-        free_bits: nats of rate, a mean over the batch, below which the loss does not push it: the rate enters as
-            max(rate, free_bits). None leaves it as it is.
+        free_bits: in nats, of the mean rate of the batch: the rate enters the loss as max(rate, free_bits). None:
+            there are none.
 
     Raises:
         UserError: beta or free_bits is negative, or the networks disagree on z_dim.

@@ -22,11 +22,11 @@ class VQVAE(QuantisedModel):
     Nats per sample: sums over pixels and over all of z_e, a mean over the batch. z_e gets the gradient of z_q (straight
     through). A code is the moving average of the n vectors, with sum s, that it is nearest to in each update:
     N = decay * N + (1 - decay) * n, m = decay * m + (1 - decay) * s, e = m / N, at first with N = 1 and m = e, uniform
-    with variance 1 / D in each dimension. A code with n = 0 keeps its place. The vectors of all ranks and of all
+    with variance 1 / D in each dimension. A code with n = 0 does not move. The vectors of all ranks and of all
     batches since the last update count.
 
-    A recipe in means, mse(x) / var + beta * mse(z_e), is this loss over n_x, up to a constant, with p(x|z) a Normal of
-    scale sqrt(var / 2) and commitment = beta * n_x / n_z, for n_x values in x and n_z in z_e.
+    A published loss in means, mse(x) / var + beta * mse(z_e), is this loss divided by n_x, up to a constant, if p(x|z) is
+    a Normal of scale sqrt(var / 2) and commitment = beta * n_x / n_z, for n_x values in x and n_z in z_e.
 
     Args:
         encoder: q(z|x), whose mean is z_e(x): [B, D] or [B, D, *where].
@@ -35,7 +35,7 @@ class VQVAE(QuantisedModel):
         z_dim: D.
         commitment: weight of ||z_e - sg[e]||^2, at least 0.
         decay: of the averages; None learns e by the gradient of ||sg[z_e] - e||^2, which joins the loss (eq. 3).
-        revive_below: a code with N below it moves to a random z_e of rank 0's last batch, N = 1; 0, the paper's: none.
+        revive_below: a code with a smaller N moves to a random z_e of rank 0's last batch, N = 1; 0, as in the paper: none.
 
     Raises:
         UserError: a number is out of range, or the networks have another z_dim.
@@ -54,9 +54,9 @@ class VQVAE(QuantisedModel):
         super().__init__(encoder, decoder, z_dim)
         at_least(2, n_codes=n_codes)
         if decay is not None and not 0 <= decay < 1:
-            raise UserError(f"decay={decay}: it lies in [0, 1), such as 0.99; null learns the codebook by gradient")
+            raise UserError(f"decay={decay}: it must lie in [0, 1), such as 0.99; null learns the codebook by gradient")
         if not 0 <= revive_below < 1 or (revive_below > 0 and decay is None):
-            raise UserError(f"revive_below={revive_below}: it lies in [0, 1), and is 0 where decay is null")
+            raise UserError(f"revive_below={revive_below}: it must lie in [0, 1), and be 0 if decay is null")
         self.n_codes, self.decay, self.revive_below = n_codes, decay, revive_below
         self.commitment = coefficient("commitment", commitment)
         e = (2 * torch.rand(n_codes, z_dim) - 1) * math.sqrt(3 / z_dim)
@@ -94,7 +94,7 @@ class VQVAE(QuantisedModel):
 
     @torch.no_grad()
     def collect(self, z: Tensor, indices: Tensor) -> None:
-        """Adds vectors z [n, D] and their codes [n], of all ranks, to what the next update takes."""
+        """Adds vectors z [n, D] and their codes [n], of all ranks, to the sums for the next update."""
         with torch.autocast(z.device.type, enabled=False):
             one_hot = (indices.unsqueeze(1) == torch.arange(self.n_codes, device=z.device)).float()  # [n, K]
             # summed here, not in the update: before each batch DDP overwrites the buffers with rank 0's
@@ -109,7 +109,7 @@ class VQVAE(QuantisedModel):
             return
         self.N.mul_(self.decay).add_(self.counts, alpha=1 - self.decay)
         self.m.mul_(self.decay).add_(self.sums, alpha=1 - self.decay)
-        moved = self.counts.unsqueeze(1) > 0  # N of a code that is not may have shrunk to 0
+        moved = self.counts.unsqueeze(1) > 0  # the N of the other codes may have shrunk to 0
         self.codebook.copy_(torch.where(moved, self.m / self.N.unsqueeze(1), self.codebook))
         self.counts.zero_()
         self.sums.zero_()

@@ -1,4 +1,4 @@
-"""Wasserstein GAN whose critic has its gradient held near norm 1.
+"""Wasserstein GAN with a penalty that keeps the norm of the critic's gradient near 1.
 
 Gulrajani et al. 2017, "Improved training of Wasserstein GANs" (1704.00028), eq. 3 and algorithm 1.
 """
@@ -15,14 +15,14 @@ from frame.models.base import ConditionalDistribution, GenerativeAdversarialMode
 
 
 class WGAN_GP(GenerativeAdversarialModel):
-    """The critic descends E[f(G(z))] - E[f(x)] + lambda * E[(||grad f(x_hat)|| - 1)^2], the generator -E[f(G(z))].
+    """The critic minimises E[f(G(z))] - E[f(x)] + lambda * E[(||grad f(x_hat)|| - 1)^2], the generator -E[f(G(z))].
 
     x_hat lies at a random place between a picture and a G(z). 'gap', E[f(x)] - E[f(G(z))], estimates the Wasserstein
-    distance of the two, in the units of the pictures' Euclidean distance; it should shrink while training goes on.
+    distance of the two, in the units of the pictures' Euclidean distance; it should shrink during training.
 
     Args:
         generator: G(z), a network whose distribution has all its mass at one picture.
-        critic: x [B, *shape] -> f(x) [B]; rows must not see one another, so no batch normalisation.
+        critic: x [B, *shape] -> f(x) [B]; rows must be independent, so no batch normalisation.
         prior: p(z).
         penalty_weight: lambda, 10 in the paper.
 
@@ -64,8 +64,8 @@ def between(x: Tensor, fake: Tensor) -> Tensor:
 def slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """||df/dx|| of each row, [B]; it can itself be differentiated by the critic's weights.
 
-    By torch.func, which composes with vmap where torch.autograd.grad does not; rows are independent, so one gradient
-    of the sum serves all of them.
+    torch.func composes with vmap, torch.autograd.grad does not. Rows are independent, so the gradient of their sum has
+    the gradient of each.
     """
     gradient = grad(lambda rows: critic(rows).sum())(x)
     return torch.linalg.vector_norm(gradient.flatten(1), dim=1)

@@ -17,30 +17,30 @@ from frame.probability.divergences import kl_divergence
 class Model(nn.Module):
     """An objective. Networks and coefficients come through the constructor, under the names of the YAML keys.
 
-    `forward` is a function of parameters, buffers, the batch and noise: no `.item()`, no Python branch on a
-    tensor's value, noise through `rsample`. So one file can be compiled, captured in a CUDA graph or stacked
+    `forward` is a function of parameters, buffers, the batch and noise: no `.item()`, no Python branch on the value of
+    a tensor, noise through `rsample`. So the same model can be compiled, captured in a CUDA graph or stacked
     (`torch.func.functional_call` and `vmap`). A model that cannot be stacked sets `vectorisable = False` and says why.
     """
 
     vectorisable: bool = True
     needs: tuple[str, ...] = ("x",)  # the batch's keys that the loss reads
-    inputs: tuple[str, ...] = ("x",)  # those that encode, reconstruct, log_likelihood_bound ... take, in this order
+    inputs: tuple[str, ...] = ("x",)  # the keys that encode, reconstruct, log_likelihood_bound ... take, in this order
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """'loss' is differentiated, the rest is logged; scalars, means over the batch, nats per sample."""
+        """Scalars, means over the batch, in nats per sample; 'loss' is differentiated, the others are logged."""
         return self.compute_loss(batch)
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def after_update(self, iteration: int) -> None:
-        """Called after each optimizer step: teacher, queue, codebook, schedule. Writes buffers; nothing by default."""
+        """Called after each optimizer step, to write buffers: a teacher, a queue, a codebook. Does nothing by default."""
 
 
 class AdversarialModel(Model):
     """Two players: the parameters of `adversary` play against all the others.
 
-    The procedure switches the other player's gradients off in each step, so neither loss has to detach anything.
+    In each step the procedure switches off the gradients of the other player, so no loss needs to detach anything.
     """
 
     adversary: nn.Module
@@ -67,11 +67,11 @@ class ConditionalDistribution(nn.Module):
     layer, the head, reads.
     """
 
-    forward: Callable[..., Distribution]  # each subclass has inputs of its own
+    forward: Callable[..., Distribution]  # each subclass has its own inputs
 
 
 class GenerativeAdversarialModel(AdversarialModel):
-    """What adversarial models with G(z) and p(z) have in common; a subclass defines the losses.
+    """Adversarial models with G(z) and p(z); a subclass defines the losses.
 
     Args:
         generator: G(z), a network whose distribution has all its mass at one picture.
@@ -100,14 +100,14 @@ class GenerativeAdversarialModel(AdversarialModel):
         return self.generator(z)
 
     def sample(self, n_samples: int, sample_images: bool = False) -> Tensor:
-        """G(z) for z ~ p(z), [n_samples, *shape]; `sample_images` changes nothing, since G has no noise of its own."""
+        """G(z) for z ~ p(z), [n_samples, *shape]; `sample_images` has no effect, since G has no noise."""
         return self.generate(self.latents(n_samples))
 
 
 class EncoderModel(Model):
-    """A model with an encoder: what its code is, and the layer before it.
+    """A model with an encoder, q(z|x), and its features.
 
-    Both take, after x, what the model is conditioned on beside x (`inputs`), which is nothing for most.
+    Both methods take x and then the other `inputs` of the model, if there are any.
     """
 
     encoder: ConditionalDistribution  # q(z|x)
@@ -132,10 +132,10 @@ class EncoderModel(Model):
 
 
 def two_views(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The two views of a batch, each like x.
+    """The two views of a batch, each of the shape of x.
 
     Raises:
-        UserError: there are more or fewer.
+        UserError: there are not two views.
     """
     views = batch["views"]
     if len(views) != 2:
@@ -144,15 +144,15 @@ def two_views(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 class LatentVariableModel(EncoderModel):
-    """What models with q(z|x), p(x|z) and p(z) have in common; a subclass defines the loss.
+    """Models with q(z|x), p(x|z) and p(z); a subclass defines the loss.
 
-    All methods take, after x or z, what the model is conditioned on beside x (`inputs`): nothing here, y in a subclass
-    whose networks are q(z|x, y), p(x|z, y) and p(z|y).
+    All methods take x or z and then the other `inputs` of the model: none here, and y in a subclass whose networks are
+    q(z|x, y), p(x|z, y) and p(z|y).
 
     Args:
         encoder: q(z|x).
         decoder: p(x|z).
-        prior: p(z), called with the encoder, which most priors ignore.
+        prior: p(z), called with the encoder, which most priors do not read.
 
     Raises:
         UserError: the networks disagree on z_dim.
@@ -172,7 +172,7 @@ class LatentVariableModel(EncoderModel):
         return self.prior(*conditions, encoder=self.encoder)
 
     def sample_prior(self, n_samples: int) -> Tensor:
-        """z ~ p(z), [n_samples, z_dim]; the prior gets gradients where its samples are reparametrised."""
+        """z ~ p(z), [n_samples, z_dim]; the prior gets gradients if its samples are reparametrised."""
         p_z = self.p_z()
         return rsample(p_z, (n_samples,)) if p_z.has_rsample else p_z.sample((n_samples,))
 
@@ -184,7 +184,7 @@ class LatentVariableModel(EncoderModel):
         return -p_x_given_z.log_prob(x), kl_divergence(q_z_given_x, self.p_z(*conditions), z)
 
     def log_likelihood_bound(self, x: Tensor, *conditions: Tensor) -> dict[str, Tensor]:
-        """'elbo' <= log p(x), 'distortion' and 'rate', each [B], nats; the KL has weight 1 whatever training uses."""
+        """'elbo' <= log p(x), 'distortion' and 'rate', each [B], nats; the KL always has weight 1."""
         distortion, rate = self.distortion_and_rate(x, *conditions)
         return {"elbo": -distortion - rate, "distortion": distortion, "rate": rate}
 
@@ -199,7 +199,7 @@ class LatentVariableModel(EncoderModel):
 
     def log_p_x(self, z: Tensor, x: Tensor, *conditions: Tensor) -> Tensor:
         """log p(x|z) for z [S, B, z_dim]: [S, B], nats."""
-        # each of x, y ... once for each sample: [S * B, ...]; copies unless B = 1
+        # x, y ... repeated for each sample: [S * B, ...]; copies unless B = 1
         x, *conditions_each = (part.expand(len(z), *part.shape).flatten(0, 1) for part in (x, *conditions))
         return self.decoder(z.flatten(0, 1), *conditions_each).log_prob(x).view(z.shape[:2])
 
@@ -223,7 +223,7 @@ class LatentVariableModel(EncoderModel):
 
 
 class StochasticClassifier(EncoderModel):
-    """What models that predict y from z ~ q(z|x) have in common; a subclass defines the loss.
+    """Models that predict y from z ~ q(z|x); a subclass defines the loss.
 
     Args:
         encoder: q(z|x).
@@ -259,7 +259,7 @@ class StochasticClassifier(EncoderModel):
         return -self.predictor(z).log_prob(batch["y"]).mean(), q_z_given_x, z
 
     def predict(self, x: Tensor) -> Tensor:
-        """log p(y|x) [B, n_classes], p(y|x) the mean of p(y|z) over `n_samples_predict` samples of q(z|x)."""
+        """log p(y|x) [B, n_classes]: p(y|x) is the mean of p(y|z) over `n_samples_predict` samples of q(z|x)."""
         q_z_given_x = self.encoder(x)
         # One sample at a time: all at once would hold n_samples_predict x B x z_dim numbers
         log_p = torch.stack([self.predictor(rsample(q_z_given_x)).logits for _ in range(self.n_samples_predict)])
@@ -267,10 +267,10 @@ class StochasticClassifier(EncoderModel):
 
 
 class QuantisedModel(EncoderModel):
-    """What autoencoders with discrete latents have in common; a subclass defines its codes and the loss.
+    """Autoencoders with discrete latents; a subclass defines its codes and the loss.
 
-    The vectors of z_e, along its dimension 1, are each replaced by one of `n_codes` codes: z_e is [B, D] or a map
-    [B, D, *where], and the codes' indices are [B, *where].
+    z_e is [B, D] or a map [B, D, *where]. Each of its vectors of length D is replaced by one of `n_codes` codes, whose
+    indices are [B, *where].
 
     Args:
         encoder: q(z|x), whose mean is z_e(x), before it is quantised.
@@ -291,7 +291,7 @@ class QuantisedModel(EncoderModel):
         self.decoder = decoder
 
     def quantised(self, z_e: Tensor) -> tuple[Tensor, Tensor]:
-        """z_q, the codes in the places of z_e's vectors, with a gradient for z_e; and their indices [B, *where]."""
+        """z_q, the codes that replace the vectors of z_e, with a gradient for z_e; and their indices [B, *where]."""
         raise NotImplementedError
 
     def codes(self, indices: Tensor) -> Tensor:
@@ -348,12 +348,12 @@ def discriminate(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
 
 
 def check_z_dim(**networks: nn.Module) -> None:
-    """Raises UserError where the named networks that have a `z_dim` do not agree on it."""
+    """Raises UserError if the named networks that have a `z_dim` do not agree on it."""
     check_same("z_dim", **networks)
 
 
 def check_same(size: str, **networks: nn.Module) -> None:
-    """Raises UserError where the named networks that have an attribute called `size` do not agree on it."""
+    """Raises UserError if the named networks that have an attribute called `size` do not agree on it."""
     sizes = {name: getattr(network, size) for name, network in networks.items() if hasattr(network, size)}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {value}" for name, value in sizes.items())

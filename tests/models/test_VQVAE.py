@@ -242,7 +242,7 @@ def test_mistakes_are_named() -> None:
         ({"commitment": -1.0}, "commitment=-1"),
         ({"decay": 1.0}, "decay=1.0: it lies in"),
         ({"revive_below": 1.5}, "revive_below=1.5"),
-        ({"revive_below": 0.1, "decay": None}, "is 0 where decay is null"),
+        ({"revive_below": 0.1, "decay": None}, "be 0 if decay is null"),
     ):
         with pytest.raises(UserError, match=words):
             model_of(**options)
