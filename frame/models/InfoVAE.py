@@ -58,9 +58,7 @@ class InfoVAE(LatentVariableModel):
         self.lambda_ = coefficient("lambda_", lambda_)
         low, high = self.alpha.bounds
         if high > 1:
-            raise UserError(
-                f"alpha={high:g}: it must be at most 1, since the rate's weight is 1 - alpha"
-            )
+            raise UserError(f"alpha={high:g}: it must be at most 1, since the rate's weight is 1 - alpha")
         if low + self.lambda_.bounds[0] < 1:
             raise UserError(f"lambda_={self.lambda_.bounds[0]:g}: it must be at least 1 - alpha = {1 - low:g}")
         if kernel not in KERNELS:

@@ -25,8 +25,8 @@ class VQVAE(QuantisedModel):
     with variance 1 / D in each dimension. A code with n = 0 does not move. The vectors of all ranks and of all
     batches since the last update count.
 
-    A published loss in means, mse(x) / var + beta * mse(z_e), is this loss divided by n_x, up to a constant, if p(x|z) is
-    a Normal of scale sqrt(var / 2) and commitment = beta * n_x / n_z, for n_x values in x and n_z in z_e.
+    A published loss in means, mse(x) / var + beta * mse(z_e), is this loss divided by n_x, up to a constant, if p(x|z)
+    is a Normal of scale sqrt(var / 2) and commitment = beta * n_x / n_z, for n_x values in x and n_z in z_e.
 
     Args:
         encoder: q(z|x), whose mean is z_e(x): [B, D] or [B, D, *where].
@@ -35,7 +35,7 @@ class VQVAE(QuantisedModel):
         z_dim: D.
         commitment: weight of ||z_e - sg[e]||^2, at least 0.
         decay: of the averages; None learns e by the gradient of ||sg[z_e] - e||^2, which joins the loss (eq. 3).
-        revive_below: a code with a smaller N moves to a random z_e of rank 0's last batch, N = 1; 0, as in the paper: none.
+        revive_below: a code with a smaller N moves to a random z_e of rank 0's last batch, N = 1; 0 moves none.
 
     Raises:
         UserError: a number is out of range, or the networks have another z_dim.

@@ -34,7 +34,7 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def after_update(self, iteration: int) -> None:
-        """Called after each optimizer step, to write buffers: a teacher, a queue, a codebook. Does nothing by default."""
+        """Called after each optimizer step, to write buffers (teacher, queue, codebook); does nothing by default."""
 
 
 class AdversarialModel(Model):
