@@ -20,7 +20,7 @@ TOKENS = ("mean", "first")
 
 
 class DiagonalNormal(ConditionalDistribution):
-    """The prior p(z) = N(0, I); nothing is learned. forward() has batch_shape (), which broadcasts with any q(z|x).
+    """The prior p(z) = N(0, I), without parameters. Its batch_shape () broadcasts with any q(z|x).
 
     Raises:
         UserError: z_dim < 1.
@@ -216,12 +216,12 @@ class MLPBackbone(nn.Module):
 
 
 class PictureDistribution(nn.Module):
-    """The last step of a decoder: numbers [B, n_parameters, *shape] -> p(x|z) with event_shape `shape`, x in [0, 1]."""
+    """The last layer of a decoder: numbers [B, n_parameters, *shape] -> p(x|z) of event_shape `shape`, x in [0, 1]."""
 
     n_parameters: int = 1
 
     def values(self, numbers: Tensor) -> Distribution:
-        """The distribution of each value by itself, batch_shape (B, *shape)."""
+        """The distribution of each single value, batch_shape (B, *shape)."""
         raise NotImplementedError
 
     def forward(self, numbers: Tensor) -> Distribution:
@@ -229,14 +229,14 @@ class PictureDistribution(nn.Module):
 
 
 class BernoulliPicture(PictureDistribution):
-    """Values 0 or 1. On grey values its log-probability is a cross-entropy and no likelihood: binarize the data."""
+    """Values 0 or 1. For grey values the log-probability is a cross-entropy and no likelihood: binarize the data."""
 
     def values(self, numbers: Tensor) -> Bernoulli:
         return Bernoulli(logits=numbers[:, 0], validate_args=False)
 
 
 class NormalPicture(PictureDistribution):
-    """Values around a mean, all with the same fixed scale: a density, so not comparable with the discrete ones.
+    """Values around a mean, with one fixed scale: a density, so its likelihoods do not compare with discrete ones.
 
     Args:
         scale: the standard deviation.
@@ -259,7 +259,7 @@ class NormalPicture(PictureDistribution):
 
 
 class CategoricalPicture(PictureDistribution):
-    """Each value is one of `levels`, each level with a probability of its own.
+    """Each value is one of `levels`; each level has a free probability.
 
     Raises:
         UserError: fewer than 2 levels.
@@ -275,7 +275,7 @@ class CategoricalPicture(PictureDistribution):
 
 
 class DiscretisedLogisticPicture(PictureDistribution):
-    """Each value is one of `levels`, by a rounded logistic variable with a location and a scale of its own.
+    """Each value is a logistic variable, with its own location and scale, rounded to one of `levels`.
 
     Raises:
         UserError: fewer than 2 levels.
@@ -289,7 +289,7 @@ class DiscretisedLogisticPicture(PictureDistribution):
         self.levels = levels
 
     def values(self, numbers: Tensor) -> DiscretisedLogistic:
-        # Starts at mid-grey with a scale of about 0.1; a tenth of a level is as sharp as it gets
+        # starts at mid-grey with a scale of about 0.1; the smallest scale is a tenth of a level
         scale = F.softplus(numbers[:, 1] - 2.25) + 0.1 / (self.levels - 1)
         return DiscretisedLogistic(numbers[:, 0] + 0.5, scale, self.levels)
 
@@ -304,7 +304,7 @@ class MLPEncoder(Encoder):
         activation: after each hidden layer, ReLU by default.
         scale_shift: sigma = softplus(rho + scale_shift).
         centred: x enters as 2x - 1.
-        deterministic: all mass at mu(x); there is no sigma.
+        deterministic: the head is a `DeltaHead`, with all mass at mu(x).
         init: first weights of the hidden layers: 'torch', 'he' or 'glorot'.
 
     Raises:

@@ -1,9 +1,9 @@
-"""BiGAN's networks for pictures whose neighbourhoods are not seen: MLPs, normalised over the batch, without biases.
+"""BiGAN's networks for permutation-invariant pictures: MLPs, normalised over the batch, without biases.
 
 Donahue et al. 2017, "Adversarial feature learning" (1605.09782), section 4.1 and the authors' code. Normalised layers
-have mean 0 and variance 1, and are neither scaled nor shifted: otherwise, and with biases, the discriminator soon tells
-all pairs apart and the encoder's layers get worse (docs/log.md). First weights are torch's, which are about as large as
-the paper's N(0, 0.02^2).
+have mean 0 and variance 1 and are neither scaled nor shifted. With scales, shifts or biases the discriminator soon
+tells all pairs apart, and the encoder gets worse (docs/log.md). First weights are torch's, about as large as the
+paper's N(0, 0.02^2).
 """
 
 import math
@@ -36,7 +36,7 @@ class Normalised(nn.Module):
 
 
 class Conditioned(nn.ModuleList):
-    """Normalised layers, each of which z enters: h [B, layers[0]], z [B, z_dim] -> [B, layers[-1]]."""
+    """Normalised layers that each read z, too: h [B, layers[0]], z [B, z_dim] -> [B, layers[-1]]."""
 
     def __init__(self, layers: Sequence[int], z_dim: int, slope: float = 0.0) -> None:
         super().__init__(Normalised(n_in + z_dim, n_out, slope) for n_in, n_out in pairwise(layers))
@@ -85,8 +85,8 @@ class Encoder(base.Encoder):
 class Generator(ConditionalDistribution):
     """G(z): z [B, z_dim] -> all mass at one picture in (0, 1), batch_shape (B,), event_shape `shape`.
 
-    z enters each hidden layer. All are normalised, also in evaluation: the pictures of a batch depend on one another a
-    little.
+    Each hidden layer reads z. All are normalised over the batch, also in evaluation, so the pictures of a batch depend
+    slightly on each other.
 
     Args:
         shape: of one picture.
@@ -114,12 +114,12 @@ class Generator(ConditionalDistribution):
 class Discriminator(nn.Module):
     """d(x, z), a logit: x [B, *shape], z [B, z_dim] -> [B].
 
-    x passes the first hidden layer alone; z enters each later one, and those are normalised, also in evaluation.
+    The first hidden layer reads x alone. The later ones read z, too, and are normalised, also in evaluation.
 
     Args:
         shape: of one picture.
         z_dim: number of latents.
-        layers: widths of the hidden layers; two or more, so that z is seen.
+        layers: widths of the hidden layers, two or more: the first does not read z.
 
     Raises:
         UserError: z_dim or a width is not positive, or there are fewer than two layers.

@@ -1,4 +1,4 @@
-"""Networks that are given a class beside their input: its one-hot code stands beside the numbers of the input."""
+"""Networks of an input and a class, whose one-hot code is appended to the input."""
 
 import math
 from collections.abc import Sequence

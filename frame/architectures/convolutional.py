@@ -1,4 +1,4 @@
-"""Convolutional encoders and decoders of pictures of any shape that can be halved as often as there are channels."""
+"""Convolutional encoders and decoders. Each convolution halves the picture, so its sides must be divisible by 2^n."""
 
 import math
 from collections.abc import Sequence

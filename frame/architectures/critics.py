@@ -1,4 +1,4 @@
-"""Critics and discriminators: from any number of tensors, side by side, to a number for each row."""
+"""Critics and discriminators: one or several tensors -> a number for each row."""
 
 import math
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from frame.probability.estimators import Conditional
 
 
 class MLPCritic(nn.Module):
-    """Inputs [B, ...], any number of them, are flattened and joined: [B, n_in] -> [B], or [B, n_out] if n_out > 1.
+    """One or several inputs [B, ...], flattened and concatenated to [B, n_in] -> [B], or [B, n_out] if n_out > 1.
 
-    One critic thus serves codes, pictures, and pairs of them, critic(x, z). The output is a logit: no activation.
+    It serves codes, pictures, and pairs of them, critic(x, z). The output is a logit: no activation.
 
     Args:
         n_in: numbers in a row of all inputs together.
@@ -42,7 +42,7 @@ class MLPCritic(nn.Module):
 
 
 class JointCritic(MLPCritic):
-    """f(x, y), an MLP on both, side by side: [B, ...] and [B, ...] -> [B].
+    """f(x, y), an MLP on both, concatenated: [B, ...] and [B, ...] -> [B].
 
     Args:
         n_x, n_y: numbers in a row of each.
@@ -59,7 +59,7 @@ class JointCritic(MLPCritic):
 
 
 class SeparableCritic(nn.Module):
-    """f(x, y) = g(x) . h(y), two MLPs: all B^2 pairs cost 2 B rows.
+    """f(x, y) = g(x) . h(y), two MLPs: all B^2 pairs need only 2 B rows.
 
     Args:
         n_x, n_y: numbers in a row of each.
@@ -85,7 +85,7 @@ class SeparableCritic(nn.Module):
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """[B, B]: row i has f(x_i, y_j) for all j."""
         g, h = self.g(x.flatten(1)).float(), self.h(y.flatten(1)).float()
-        with torch.autocast(x.device.type, enabled=False):  # or the product is bfloat16, and so are losses and e^f
+        with torch.autocast(x.device.type, enabled=False):  # otherwise the product, the losses and e^f are bfloat16
             return g @ h.T
 
 
@@ -98,8 +98,8 @@ class ConvCritic(nn.Module):
         layers: widths of the hidden layers behind them.
         activation: after each layer, ReLU by default.
         n_out: numbers for each row.
-        batch_norm: layers but the first and the last are normalised over the batch, in evaluation by running
-            statistics; not for a critic with a gradient penalty, whose rows must not see one another.
+        batch_norm: whether all layers but the first and the last are normalised over the batch, in evaluation by
+            running statistics; not for a critic with a gradient penalty, whose rows must be independent.
 
     Raises:
         UserError: a number or a width is not positive, or there are more halvings than the picture has.

@@ -11,7 +11,7 @@ from frame.probability.distributions import Delta
 
 
 class DeterministicPicture(PictureDistribution):
-    """All mass at one picture in (0, 1): makes a decoder the generator of an adversarial model."""
+    """All mass at one picture in (0, 1): turns a decoder into the generator of an adversarial model."""
 
     def forward(self, numbers: Tensor) -> Delta:
         return Delta(numbers[:, 0].float().sigmoid())
@@ -20,8 +20,8 @@ class DeterministicPicture(PictureDistribution):
 class MLPGenerator(MLPDecoder):
     """z [B, z_dim] -> all mass at one picture, batch_shape (B,), event_shape `shape`; see `MLPDecoder`.
 
-    Hidden layers are normalised over the batch, as in Radford et al. 2016 (1511.06434): without it all z soon give one
-    picture. So the pictures of a batch depend on one another a little. First weights are He's.
+    Hidden layers are normalised over the batch, as in Radford et al. 2016 (1511.06434); without it all z soon give the
+    same picture. The pictures of a batch thus depend slightly on each other. First weights are He's.
 
     Args:
         shape: of one picture.
@@ -42,7 +42,7 @@ class MLPGenerator(MLPDecoder):
 
 
 class ConvGenerator(ConvDecoder):
-    """The same with transposed convolutions; see `ConvDecoder`.
+    """`MLPGenerator` with transposed convolutions; see `ConvDecoder`.
 
     Args:
         shape: of one picture.

@@ -16,7 +16,7 @@ class GaussianMLP(ConditionalDistribution):
 
     Args:
         n_in: length of v.
-        z_dim: length of the vectors that it is a distribution of.
+        z_dim: length of the vectors of the distribution.
         layers: widths of the hidden layers.
         activation: after each hidden layer, ReLU by default.
         scale_shift: sigma = softplus(rho + scale_shift).

@@ -12,7 +12,7 @@ from frame.models.base import mean_over_ranks
 
 
 def check_widths(name: str, widths: Sequence[int], least: int = 0) -> None:
-    """Raises UserError where one of the widths is not a positive whole number, or there are fewer than `least`."""
+    """Raises UserError if a width is not a positive whole number, or there are fewer than `least`."""
     if len(widths) < least:
         raise UserError(f"{name}={list(widths)}: give {least} or more widths")
     if any(not isinstance(width, int) or width < 1 for width in widths):
@@ -22,7 +22,7 @@ def check_widths(name: str, widths: Sequence[int], least: int = 0) -> None:
 def mlp(n_in: int, layers: Sequence[int], activation: nn.Module | None = None) -> nn.Sequential:
     """Linear and activation (ReLU by default) for each width in `layers`: [..., n_in] -> [..., layers[-1]].
 
-    `torch.nn.GLU` makes gated layers, (A x + a) * sigmoid(B x + b): it halves its input, so twice as much is computed.
+    `torch.nn.GLU` makes gated layers, (A x + a) * sigmoid(B x + b): linear layers get twice the width, which it halves.
 
     Raises:
         UserError: a width is not positive.
@@ -37,7 +37,7 @@ def mlp(n_in: int, layers: Sequence[int], activation: nn.Module | None = None) -
 
 
 def halving(channels_in: int, channels: Sequence[int], activation: nn.Module | None = None) -> nn.Sequential:
-    """n times a 4 x 4 convolution of stride 2 and activation (ReLU by default).
+    """n 4 x 4 convolutions of stride 2, each with an activation (ReLU by default).
 
     [B, channels_in, H, W] -> [B, channels[-1], H/2^n, W/2^n].
     """
@@ -60,15 +60,15 @@ def doubling(channels: Sequence[int], channels_out: int) -> nn.Sequential:
 class BatchNorm(nn.Module):
     """Each of n channels [B, n, *where] with mean 0 and variance 1 over the batch, then scaled and shifted.
 
-    Ioffe & Szegedy 2015 (1502.03167), algorithm 1. Without running statistics a row's result depends also in evaluation
-    on the rows beside it, and there are no buffers. Statistics are computed in float32; the running ones are the mean
+    Ioffe & Szegedy 2015 (1502.03167), algorithm 1. Without running statistics the result of a row depends on the other
+    rows in evaluation, too, and there are no buffers. Statistics are computed in float32. Running statistics are means
     over all processes.
 
     Args:
         n: channels.
-        affine: whether they are scaled and shifted, by parameters.
-        momentum: share by which each batch moves the running mean and variance, with which evaluation normalises;
-            None: there are none.
+        affine: whether channels are scaled and shifted by parameters.
+        momentum: weight of each batch in the running mean and variance, which evaluation uses; None: there are no
+            running statistics.
         eps: added to the variance.
     """
 
@@ -105,9 +105,9 @@ class BatchNorm(nn.Module):
 
 
 def batch_normalised(layers: nn.Sequential, skip: int = 0, momentum: float | None = None) -> nn.Sequential:
-    """The same layers with `BatchNorm` between each and its activation, in the place of its bias.
+    """The layers with a `BatchNorm` before each activation, which replaces the bias of its layer.
 
-    The first `skip` layers stay as they are, and so does a last one without activation. See `BatchNorm` for `momentum`.
+    The first `skip` layers do not change, nor does a last one without activation. See `BatchNorm` for `momentum`.
     """
     blocks: list[nn.Module] = []
     for layer, following in zip_longest(layers, [*layers][1:]):
@@ -124,19 +124,19 @@ def batch_normalised(layers: nn.Sequential, skip: int = 0, momentum: float | Non
 
 
 def one_hot(y: Tensor, n_classes: int) -> Tensor:
-    """Classes [B] -> [B, n_classes] of 0 and 1. Unlike torch's it reads no value, so that it can be captured."""
+    """Classes [B] -> [B, n_classes] of 0 and 1. Unlike torch's, it reads no value, so a CUDA graph can have it."""
     return (y.unsqueeze(-1) == torch.arange(n_classes, device=y.device)).float()
 
 
 def he(network: nn.Module) -> None:
-    """First weights of std sqrt(2 / n), n the inputs of each output, which keep a signal's size through ReLUs.
+    """Draws first weights of std sqrt(2 / n) for n inputs, which keep the size of a signal through ReLUs.
 
     He et al. 2015, "Delving deep into rectifiers" (1502.01852), eq. 10; biases start at 0.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):
             n_in = float(module.in_features)
-        elif isinstance(module, nn.ConvTranspose2d):  # an output pixel sees each (stride)th of the kernel
+        elif isinstance(module, nn.ConvTranspose2d):  # an output pixel reads 1 / stride of the kernel along each axis
             n_in = module.in_channels * math.prod(module.kernel_size) / math.prod(module.stride)
         else:
             continue
@@ -146,7 +146,7 @@ def he(network: nn.Module) -> None:
 
 
 def glorot(network: nn.Module) -> None:
-    """First weights from U[-a, a], a = sqrt(6 / (n_in + n_out)), which keep a signal's size through tanh.
+    """Draws first weights from U[-a, a], a = sqrt(6 / (n_in + n_out)), which keep the size of a signal through tanh.
 
     Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq. 16; biases
     start at 0.
@@ -162,10 +162,10 @@ FIRST_WEIGHTS: dict[str, Callable[[nn.Module], None]] = {"torch": lambda network
 
 
 def start(network: nn.Module, init: str) -> None:
-    """Draws first weights by the word that experiments use; 'torch' leaves its own, which are smaller than the others.
+    """Draws first weights by 'he' or 'glorot'; 'torch' keeps torch's own, which are smaller.
 
     Raises:
-        UserError: there is no such word.
+        UserError: an unknown `init`.
     """
     if init not in FIRST_WEIGHTS:
         raise UserError(choices(str(init), FIRST_WEIGHTS, kind="init"))

@@ -20,19 +20,19 @@ from frame.probability.distributions import NormalMixture, diagonal_normal
 
 
 class VampPrior(ConditionalDistribution):
-    """p(z) = 1/K sum over k of q(z|u_k): what the encoder makes of K learned pseudo-inputs u_k in [0, 1].
+    """p(z) = 1/K sum over k of q(z|u_k): the codes of K learned pseudo-inputs u_k in [0, 1].
 
     Tomczak & Welling 2018, "VAE with a VampPrior" (1705.07120), eq. 9; its q(z|x) must be a diagonal Gaussian.
-    The authors' code starts the pseudo-inputs near `mean`, and clips them to [0, 1] where they are used: so do we.
+    As in the authors' code, the pseudo-inputs start near `mean` and are clipped to [0, 1] when they are used.
 
     Args:
         z_dim: the encoder's number of latents.
-        n_components: K; each step passes K more rows through the encoder.
+        n_components: K; in each step the encoder reads K more rows.
         shape: of one picture.
         mean, std: of the pseudo-inputs' first values.
 
     Raises:
-        UserError: z_dim < 1 or n_components < 1; when called, the model is conditioned on a class.
+        UserError: z_dim < 1 or n_components < 1; when called, there is no encoder, or there is a class.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class VampPrior(ConditionalDistribution):
 class MixturePrior(ConditionalDistribution):
     """p(z) = sum over k of w_k N(loc_k, diag(scale_k^2)); weights, means and scales are learned.
 
-    The rival of the VampPrior in Tomczak & Welling 2018, section 2 ("MoG"). Starts with equal weights, unit scales and
-    means drawn from N(0, I).
+    The mixture of Tomczak & Welling 2018, section 2 ("MoG"). It starts with equal weights, unit scales and means from
+    N(0, I).
 
     Raises:
         UserError: z_dim < 1 or n_components < 1.
@@ -76,9 +76,9 @@ class MixturePrior(ConditionalDistribution):
 
 
 class Coupling(nn.Module):
-    """z -> eps, invertible: the kept half of the latents stays and determines how the other half is scaled and shifted.
+    """z -> eps, invertible: half of the latents, z_a, stays and determines scale and shift of the others, z_b.
 
-    eps_b = (z_b - t(z_a)) * exp(-s(z_a)). |s| stays below `limit`, so that neither direction runs away.
+    eps_b = (z_b - t(z_a)) * exp(-s(z_a)). |s| is below `limit`, so that both directions are stable.
     """
 
     kept: Tensor
@@ -100,16 +100,16 @@ class Coupling(nn.Module):
 
     def forward(self, z: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
         """z -> eps, or eps -> z if `inverse`; both [..., z_dim], and log |det d output / d input| [...]."""
-        t, s = self.shift_and_log_scale(z)  # of the kept half, which is the same in z and eps
+        t, s = self.shift_and_log_scale(z)  # functions of the kept half, which is the same in z and eps
         if inverse:
             return z * torch.exp(s) + t, s.sum(-1)
         return (z - t) * torch.exp(-s), -s.sum(-1)
 
 
 class FlowDistribution(Distribution):
-    """z whose image under the couplings, one after the other, is N(0, I): batch_shape (), event_shape (z_dim,).
+    """The distribution of z that the couplings map to N(0, I): batch_shape (), event_shape (z_dim,).
 
-    It keeps the parameters that the couplings have when it is made, which `functional_call` may have exchanged.
+    It keeps the couplings' parameters at its construction, which may be those of a `functional_call`.
     """
 
     arg_constraints: dict[str, Any] = {}
@@ -137,21 +137,21 @@ class FlowDistribution(Distribution):
 
 
 class FlowPrior(ConditionalDistribution):
-    """p(z) = N(f(z); 0, I) |det df/dz|, f made of affine couplings that change the even and the odd latents in turn.
+    """p(z) = N(f(z); 0, I) |det df/dz|, with f of affine couplings that alternate between even and odd latents.
 
     Dinh et al. 2017, "Density estimation using Real NVP" (1605.08803), eq. 3 and 6 to 8, without its batch
     normalisation and scales; Chen et al. 2017 (1611.02731) were among the first to use a flow as a VAE's prior.
 
     Args:
         z_dim: number of latents, at least 2.
-        n_couplings: how many, at least 2, since each leaves half of the latents as they are.
+        n_couplings: at least 2, since each changes only half of the latents.
         layers: widths of the hidden layers of each coupling's network.
 
     Raises:
         UserError: a number is out of range.
     """
 
-    loc: Tensor  # of the N(0, I) that the flow ends in
+    loc: Tensor  # mean of the N(0, I) at the end of the flow
 
     def __init__(self, z_dim: int, n_couplings: int, layers: Sequence[int]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Fully convolutional networks with residual blocks, whose latents are a map of vectors; pictures of any size.
+"""Fully convolutional networks with residual blocks, for pictures of any size; their latents are a map of vectors.
 
-The networks of van den Oord et al. 2017 (1711.00937), section 4.1, with what the authors' example in Sonnet adds: half
-the width in the first convolution, a 3 x 3 convolution before the blocks, ReLU after them.
+The networks of van den Oord et al. 2017 (1711.00937), section 4.1. As in the authors' example in Sonnet, the first
+convolution has half the width, a 3 x 3 convolution comes before the blocks, and a ReLU after them.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from frame.models.base import ConditionalDistribution
 
 
 class ResidualBlock(nn.Module):
-    """x + 1x1(ReLU(3x3(ReLU(x)))): [B, channels, H, W] again, `inner` channels between the two convolutions."""
+    """x + 1x1(ReLU(3x3(ReLU(x)))): [B, channels, H, W], with `inner` channels between the two convolutions."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()

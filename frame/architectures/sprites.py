@@ -2,7 +2,7 @@
 
 Kim & Mnih 2018 (1802.05983), table 1: convolutions of 32, 32, 64, 64 channels and one hidden layer of 128;
 Locatello et al. 2019 (1811.12359), table 1 of the supplement: the same with 256, and 2 x 2 kernels in the last two
-convolutions, where all are 4 x 4 here. Chen et al. 2018 (1802.04942) have MLPs: 1200, 1200 (ReLU) and
+convolutions; here all are 4 x 4. Chen et al. 2018 (1802.04942) have MLPs: 1200, 1200 (ReLU) and
 1200, 1200, 1200 (tanh).
 """
 

@@ -1,6 +1,6 @@
-"""Distributions that torch lacks, and samples that can be vectorised.
+"""Distributions that torch does not have, and samples that can be vectorised.
 
-Those over pictures have values that are levels, 0, 1/(L-1), ..., 1: their log-probabilities are likelihoods.
+The values of those over pictures are levels, 0, 1/(L-1), ..., 1, so their log-probabilities are likelihoods.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch.distributions import Categorical, Distribution, Independent, Normal, 
 
 
 class Delta(Distribution):
-    """All mass at `loc` [B, *event]: what a deterministic encoder returns."""
+    """All mass at `loc` [B, *event], as a deterministic encoder returns it."""
 
     arg_constraints: dict[str, Any] = {}
     has_rsample = True
@@ -45,7 +45,7 @@ def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
 def rsample(distribution: Distribution, sample_shape: tuple[int, ...] = ()) -> Tensor:
     """A reparametrised sample, shape sample_shape + batch_shape + event_shape.
 
-    Gaussian noise is drawn by `randn_like`, because the in-place noise inside `Normal.rsample` cannot be vectorised.
+    Gaussian noise comes from `randn_like`, because the in-place noise in `Normal.rsample` cannot be vectorised.
     """
     base = distribution.base_dist if isinstance(distribution, Independent) else distribution
     if isinstance(base, Normal):
@@ -57,13 +57,13 @@ def rsample(distribution: Distribution, sample_shape: tuple[int, ...] = ()) -> T
 class DiscretisedLogistic(Distribution):
     """A logistic variable with mean `loc` and scale `scale`, rounded to the nearest of `levels` values in [0, 1].
 
-    Everything below the lowest level counts as the lowest, everything above the highest as the highest, so the
-    probabilities of all levels sum to 1. Values between two levels are taken for the nearest.
+    The lowest level has all mass below it and the highest all mass above it, so the probabilities of all levels sum
+    to 1. Values between two levels are rounded to the nearest.
     Source: Kingma et al. 2016, "Improving variational inference with inverse autoregressive flow" (1606.04934), eq. 13,
     with the open ends of Salimans et al. 2017 (1701.05517), section 2.1.
 
     Args:
-        loc: location, any shape, in units in which pictures lie in [0, 1].
+        loc: location, any shape, in the units of pictures in [0, 1].
         scale: positive, broadcastable with `loc`.
         levels: number of values, 256 for pictures of 8 bits.
     """
@@ -80,7 +80,7 @@ class DiscretisedLogistic(Distribution):
         """Nats, shape of `value` broadcast with `loc`."""
         steps = self.levels - 1
         level = (value * steps).round()
-        # The level's two borders, in units of the scale
+        # the two borders of the level, in units of the scale
         lower = ((level - 0.5) / steps - self.loc) / self.scale
         upper = ((level + 0.5) / steps - self.loc) / self.scale
         # s(u) - s(l) = s(u) s(-l) (1 - exp(l - u)) loses no digits in the tails; u - l = 1 / (steps * scale)
@@ -105,7 +105,7 @@ class DiscretisedLogistic(Distribution):
 
 
 class CategoricalLevels(Distribution):
-    """Each value is one of L levels in [0, 1], with a free probability for each.
+    """Each value is one of L levels in [0, 1]; each level has a free probability.
 
     Args:
         logits: [*shape, L]; batch_shape is `shape`.
@@ -120,7 +120,7 @@ class CategoricalLevels(Distribution):
         super().__init__(batch_shape=logits.shape[:-1], validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Nats, shape of `value`, which is `batch_shape`; values between two levels are taken for the nearest."""
+        """Nats, shape of `value`, which is `batch_shape`; values between two levels are rounded to the nearest."""
         level = (value * (self.levels - 1)).round().long()
         return self.logits.gather(-1, level.unsqueeze(-1)).squeeze(-1)
 
@@ -151,8 +151,8 @@ class NormalMixture(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """z [..., z_dim] -> [...], nats."""
-        # sum over d of ((z - loc) / scale)^2 as matrix products, without the [..., K, z_dim] differences. Its squares
-        # cancel, so it is counted in float64: the products are small beside the networks
+        # sum over d of ((z - loc) / scale)^2 as matrix products, without the [..., K, z_dim] differences; in float64,
+        # since the squares cancel
         z, loc, precision = value.double(), self.loc.double(), self.scale.double().pow(-2)  # [..., D], [K, D], [K, D]
         squares = z.square() @ precision.T - 2 * z @ (loc * precision).T + (loc.square() * precision).sum(-1)
         log_det = self.scale.log().sum(-1) + 0.5 * self.loc.shape[-1] * math.log(2 * math.pi)

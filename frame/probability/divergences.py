@@ -1,4 +1,4 @@
-"""Divergences of distributions: Kullback-Leibler's, and the maximum mean discrepancy of two samples.
+"""Divergences: the Kullback-Leibler divergence, and the maximum mean discrepancy of two samples.
 
 MMD: Gretton et al. 2012, "A kernel two-sample test" (JMLR 13), eq. 3 (unbiased) and eq. 5 (biased). The kernels are
 those of Tolstikhin et al. 2018, "Wasserstein auto-encoders" (1711.01558), section 4.
@@ -12,13 +12,13 @@ from torch.distributions import Distribution, Independent, Normal
 
 from frame.common.errors import UserError
 
-Kernel = Callable[[Tensor], Tensor]  # of squared distances, with the value 1 at 0
+Kernel = Callable[[Tensor], Tensor]  # a function of squared distances that is 1 at 0
 
 
 def kl_divergence(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
     """KL(q || p) in nats, the shape of q.log_prob(z) or broadcastable with it; z is a sample of q.
 
-    Analytic where both are diagonal Gaussians, else the one-sample estimate log q(z) - log p(z).
+    Analytic if both are diagonal Gaussians, otherwise the one-sample estimate log q(z) - log p(z).
     """
     if _is_diagonal_normal(q) and _is_diagonal_normal(p):
         return torch.distributions.kl_divergence(q, p)
@@ -35,21 +35,21 @@ def rbf(squared_distance: Tensor, width: float) -> Tensor:
 
 
 def imq(squared_distance: Tensor, width: float) -> Tensor:
-    """width / (width + d^2), the inverse multiquadric: its tails are heavier, so that far codes are pulled too."""
+    """width / (width + d^2), the inverse multiquadric: its heavier tails have a gradient for distant codes, too."""
     return width / (width + squared_distance)
 
 
 def mmd(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
     """Squared MMD of samples x [N, D] and y [M, D], shape (): E k(x, x') + E k(y, y') - 2 E k(x, y).
 
-    Unbiased (a U-statistic: no row is paired with itself, so its mean is 0 where both samples come from the same
-    distribution, and it can be negative), or biased (a V-statistic: all pairs, never negative). Memory N * M * D.
+    Unbiased: a U-statistic without pairs of a row and itself; it may be negative, and its mean is 0 if both samples are
+    from one distribution. Biased: a V-statistic of all pairs, never negative. Memory N * M * D.
 
     Raises:
-        UserError: the unbiased estimate of a sample of one row.
+        UserError: unbiased, and a sample has one row.
     """
     if not biased and min(len(x), len(y)) < 2:
-        raise UserError("the unbiased MMD needs two rows or more: choose a batch_size that leaves no single row over")
+        raise UserError("the unbiased MMD needs two or more rows: choose a batch_size that leaves no single row")
     if biased:
         within = kernel(distances(x, x)).mean() + kernel(distances(y, y)).mean()
     else:
@@ -58,7 +58,7 @@ def mmd(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared, [N, M]: from differences, since |x|^2 + |y|^2 - 2 xy would lose the small ones to rounding."""
+    """Squared, [N, M]: from differences, since |x|^2 + |y|^2 - 2 xy would round small distances."""
     return (x.unsqueeze(1) - y.unsqueeze(0)).square().sum(-1)
 
 

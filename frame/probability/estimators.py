@@ -1,7 +1,7 @@
 """Estimators of mutual information, each with its critic.
 
-Scores of pairs that do not belong together come from the batch itself: `pairs: all` scores each x with each other y
-(B^2 rows through a joint critic), `pairs: rolled` each y with the x of the row before (B rows).
+Pairs from the product of the marginals are made within the batch: `pairs: all` combines each x with each other y (B^2
+rows for a joint critic), `pairs: rolled` each y with the x of the row before (B rows).
 """
 
 import math
@@ -17,31 +17,31 @@ PAIRS = ("all", "rolled")
 
 
 class InformationEstimator(nn.Module):
-    """An estimate of the mutual information of paired rows, with the critic that it needs."""
+    """An estimate of the mutual information of paired rows, with its critic."""
 
     # 'lower', 'upper' or 'neither', in expectation: 'lower' holds for any critic, 'upper' for the true q(y|x)
     bound: str
 
     def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """x [B, D1], y [B, D2] -> 'information' in nats, and 'loss', whose descent fits the estimator."""
+        """x [B, D1], y [B, D2] -> 'information' in nats, and 'loss', which fits the estimator when minimised."""
         raise NotImplementedError
 
     def limit(self, n: int) -> float:
-        """What no estimate from n rows exceeds, in nats."""
+        """The largest possible estimate from n rows, in nats."""
         return math.inf
 
 
 def check_maximised(estimator: InformationEstimator) -> None:
-    """Raises UserError where an estimator is to be maximised that bounds the information from above."""
+    """Raises UserError if the estimator is an upper bound, which must not be maximised."""
     if estimator.bound == "upper":
         raise UserError(
-            f"estimator: {type(estimator).__name__} is an upper bound, and maximising it says nothing of the "
+            f"estimator: {type(estimator).__name__} is an upper bound, and maximising it does not increase the "
             "information: take a lower bound, such as frame.probability.estimators.JSD"
         )
 
 
 def score_matrix(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """[B, B]: row i has f(x_i, y_j) for all j; by the critic's own `matrix` where it has one."""
+    """[B, B]: row i has f(x_i, y_j) for all j; by the critic's `matrix` if it has one."""
     matrix: Callable[[Tensor, Tensor], Tensor] | None = getattr(critic, "matrix", None)
     if matrix is not None:
         return matrix(x, y)
@@ -53,14 +53,14 @@ def score_matrix(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 class FromScores(InformationEstimator):
-    """What the estimators from scores of pairs that belong together and of pairs that do not have in common.
+    """Estimators from the scores of joint pairs and of pairs from the product of the marginals.
 
     Args:
         critic: f(x, y), [B, ...] and [B, ...] -> [B].
-        pairs: 'all' or 'rolled', see above.
+        pairs: 'all' or 'rolled'; see the module.
 
     Raises:
-        UserError: an unknown `pairs`; from `forward`, a batch of one row.
+        UserError: an unknown `pairs`; in `forward`, a batch of one row.
     """
 
     def __init__(self, critic: nn.Module, pairs: str = "all") -> None:
@@ -77,7 +77,7 @@ class FromScores(InformationEstimator):
         if self.pairs == "all":
             scores = score_matrix(self.critic, x, y)
             return self.estimate(scores.diagonal(), information.off_diagonal(scores))
-        # one call for both: the critic's weights are read once
+        # one call for both reads the critic's weights once
         scores = self.critic(torch.cat([x, x.roll(1, 0)]), torch.cat([y, y]))
         return self.estimate(scores[:n], scores[n:])
 
@@ -87,7 +87,7 @@ class FromScores(InformationEstimator):
 
 
 class InfoNCE(InformationEstimator):
-    """Which y of the batch belongs to x; see `mutual_information.infonce`. At most log B nats.
+    """Classifies which y of the batch belongs to x; see `mutual_information.infonce`. At most log B nats.
 
     Args:
         critic: f(x, y), [B, ...] and [B, ...] -> [B]; it scores all pairs.
@@ -108,9 +108,9 @@ class InfoNCE(InformationEstimator):
 
 
 class NWJ(FromScores):
-    """The f-GAN bound on KL; see `mutual_information.nwj`. Varies as e^I does.
+    """The f-GAN bound on KL; see `mutual_information.nwj`. Its variance grows like e^I.
 
-    The critic is taken as f - 1, so that it is the log density ratio here as in the other estimators.
+    The critic is f - 1, so that it estimates the log density ratio as in the other estimators.
     """
 
     bound = "lower"
@@ -121,7 +121,7 @@ class NWJ(FromScores):
 
 
 class JSD(FromScores):
-    """The critic is fitted by `mutual_information.jsd`, which is steady; the information is NWJ's of 1 + f.
+    """The critic is fitted by `mutual_information.jsd`, which has little variance; the estimate is NWJ's of 1 + f.
 
     Source: Hjelm et al. 2019 (1808.06670), eq. 4; its critic in NWJ's bound: Poole et al. 2019 (1905.06922).
     """
@@ -136,17 +136,17 @@ class JSD(FromScores):
 
 
 class MINE(FromScores):
-    """Donsker and Varadhan's bound; the mean of e^f over few samples, inside a logarithm, makes it neither bound.
+    """Donsker and Varadhan's bound, with a mean of few samples inside the logarithm, so it is no bound.
 
-    In the gradient a moving average takes that mean's place, which takes the bias out: Belghazi et al. 2018
-    (1801.04062), section 3.2. The average starts at 1, a critic's mean before it has learned anything.
+    In the gradient a moving average replaces this mean, which removes the bias: Belghazi et al. 2018 (1801.04062),
+    section 3.2. The average starts at 1, the mean of e^f for an untrained critic.
 
     Args:
         critic, pairs: as in `FromScores`.
         decay: of the moving average; 0 is the plain gradient.
 
     Raises:
-        UserError: decay is not in [0, 1), or what `FromScores` says.
+        UserError: decay is not in [0, 1), or as in `FromScores`.
     """
 
     bound = "neither"
@@ -155,7 +155,7 @@ class MINE(FromScores):
     def __init__(self, critic: nn.Module, pairs: str = "all", decay: float = 0.99) -> None:
         super().__init__(critic, pairs)
         if not 0 <= decay < 1:
-            raise UserError(f"decay={decay}: it lies in [0, 1), such as 0.99")
+            raise UserError(f"decay={decay}: it must lie in [0, 1), such as 0.99")
         self.log_decay = math.log(decay) if decay > 0 else -math.inf
         self.log_rest = math.log1p(-decay)
         self.register_buffer("log_average", torch.tensor(0.0))
@@ -171,16 +171,16 @@ class MINE(FromScores):
 
 
 class SMILE(FromScores):
-    """The critic is fitted as in `JSD`; the information is Donsker and Varadhan's with e^f clipped, no bound.
+    """The critic is fitted as in `JSD`; the estimate is Donsker and Varadhan's with e^f clipped, no bound.
 
-    Source: Song & Ermon 2020 (1910.06222), section 5; their code, too, fits the critic by the Jensen-Shannon bound.
+    Source: Song & Ermon 2020 (1910.06222), section 5; as in their code, the Jensen-Shannon bound fits the critic.
 
     Args:
         critic, pairs: as in `FromScores`.
         tau: e^f is clipped to [e^-tau, e^tau].
 
     Raises:
-        UserError: tau is not positive, or what `FromScores` says.
+        UserError: tau is not positive, or as in `FromScores`.
     """
 
     bound = "neither"
@@ -199,7 +199,7 @@ class SMILE(FromScores):
 
 
 class Conditional(nn.Module):
-    """log q(y|x) in a critic's place.
+    """log q(y|x) as a critic.
 
     Args:
         q: q(y|x), a distribution of y [B, n_y].
@@ -218,9 +218,9 @@ class Conditional(nn.Module):
 
 
 class CLUB(FromScores):
-    """An upper bound for the true p(y|x); with a fitted q(y|x) only while q is close to it.
+    """An upper bound for the true p(y|x); for a fitted q(y|x) only if q is close to it.
 
-    `loss` is -E[log q(y|x)], which fits q; a model that wants little information adds `information` to its own.
+    `loss` is -E[log q(y|x)], which fits q. A model that minimises the information adds `information` to its loss.
     Source: Cheng et al. 2020 (2006.12013), section 3.2 (vCLUB), here without the pairs i = j, which scale it by
     1 - 1/N; `pairs: rolled` is close to their vCLUB-S, which draws one pair for each row.
 
@@ -229,7 +229,7 @@ class CLUB(FromScores):
         pairs: as in `FromScores`.
 
     Raises:
-        UserError: what `FromScores` says.
+        UserError: as in `FromScores`.
     """
 
     bound = "upper"

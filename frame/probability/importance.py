@@ -10,14 +10,14 @@ from torch import Tensor
 def iwae_bound(log_weights: Tensor) -> Tensor:
     """log 1/S sum_s w_s for log-weights [S, B]: [B], in their unit.
 
-    With w = p(x, z) / q(z|x) and z ~ q(z|x) it is at most log p(x) in expectation, and rises to it with S
+    With w = p(x, z) / q(z|x) and z ~ q(z|x) it is at most log p(x) in expectation and approaches it with S
     (Burda et al. 2015, 1509.00519, eq. 8 and theorem 1); one sample gives the ELBO.
     """
     return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
 def streamed_iwae_bound(chunks: Iterable[Tensor]) -> Tensor:
-    """`iwae_bound` of all chunks [S_i, B] together, of which only one at a time has to be in memory.
+    """`iwae_bound` of all chunks [S_i, B] together; only one at a time is in memory.
 
     Raises:
         ValueError: there is no chunk.
@@ -28,5 +28,5 @@ def streamed_iwae_bound(chunks: Iterable[Tensor]) -> Tensor:
         total = part if total is None else torch.logaddexp(total, part)
         n_samples += len(log_weights)
     if total is None:
-        raise ValueError("no chunk of log-weights: there has to be at least one sample")
+        raise ValueError("no chunk of log-weights: there must be at least one sample")
     return total - math.log(n_samples)

@@ -1,7 +1,7 @@
 """Mutual information in nats: estimates from a critic's scores, and the closed form of Gaussians.
 
-A score f(x, y) is `joint` [N] where x and y belong together and `marginal` [M] where they are drawn apart; a matrix
-`scores` [N, N] of all pairs has the former on its diagonal.
+Scores f(x, y) of pairs from the joint distribution are `joint` [N], those from the product of the marginals `marginal`
+[M]; a matrix `scores` [N, N] of all pairs has the joint ones on its diagonal.
 """
 
 import math
@@ -18,7 +18,7 @@ NUMBERS_AT_ONCE = 1 << 22  # distances of float64 at a time: 32 MiB
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:
-    """[N, N] -> [N * (N - 1)]: what does not lie on the diagonal."""
+    """[N, N] -> [N * (N - 1)]: the entries off the diagonal."""
     n = len(matrix)
     return matrix.flatten()[1:].view(n - 1, n + 1)[:, :-1].flatten()
 
@@ -29,7 +29,7 @@ def log_mean_exp(values: Tensor) -> Tensor:
 
 
 def infonce(scores: Tensor) -> Tensor:
-    """(1 / N) sum_i log(e^f_ii / ((1 / N) sum_j e^f_ij)): a lower bound that never exceeds log N.
+    """(1 / N) sum_i log(e^f_ii / ((1 / N) sum_j e^f_ij)): a lower bound, at most log N.
 
     Source: van den Oord et al. 2018 (1807.03748), eq. 4, with log N added as in Poole et al. 2019 (1905.06922).
     """
@@ -37,7 +37,7 @@ def infonce(scores: Tensor) -> Tensor:
 
 
 def nwj(joint: Tensor, marginal: Tensor) -> Tensor:
-    """E[f] - E[e^(f - 1)]: a lower bound, exact where f = 1 + log p(y|x) / p(y).
+    """E[f] - E[e^(f - 1)]: a lower bound, exact if f = 1 + log p(y|x) / p(y).
 
     Source: Nguyen et al. 2010 (0809.0853); the same is the f-GAN bound on KL (Nowozin et al. 2016, 1606.00709).
     """
@@ -45,16 +45,16 @@ def nwj(joint: Tensor, marginal: Tensor) -> Tensor:
 
 
 def jsd(joint: Tensor, marginal: Tensor) -> Tensor:
-    """E[-softplus(-f)] - E[softplus(f)], which is no information: it is largest where f = log p(y|x) / p(y).
+    """E[-softplus(-f)] - E[softplus(f)], which is no information; its maximum is at f = log p(y|x) / p(y).
 
-    There it equals twice the Jensen-Shannon divergence between joint and marginal, minus log 4; `nwj` of 1 + f is the
+    There it is twice the Jensen-Shannon divergence between joint and marginal, minus log 4; `nwj` of 1 + f is the
     information. Source: Hjelm et al. 2019 (1808.06670), eq. 4.
     """
     return -F.softplus(-joint).mean() - F.softplus(marginal).mean()
 
 
 def donsker_varadhan(joint: Tensor, marginal: Tensor) -> Tensor:
-    """E[f] - log E[e^f]: a lower bound with the true expectation, not with a mean over few samples.
+    """E[f] - log E[e^f]: a lower bound for the true expectation, not for a mean of few samples.
 
     Source: Donsker & Varadhan 1983, as in Belghazi et al. 2018 (1801.04062), section 3.1.
     """
@@ -62,7 +62,7 @@ def donsker_varadhan(joint: Tensor, marginal: Tensor) -> Tensor:
 
 
 def smile(joint: Tensor, marginal: Tensor, tau: float) -> Tensor:
-    """E[f] - log E[clip(e^f, e^-tau, e^tau)]: less variance, and no bound; tau = inf is `donsker_varadhan`.
+    """E[f] - log E[clip(e^f, e^-tau, e^tau)]: less variance, but no bound; tau = inf is `donsker_varadhan`.
 
     Source: Song & Ermon 2020 (1910.06222), section 5.
     """
@@ -78,9 +78,9 @@ def club(joint: Tensor, marginal: Tensor) -> Tensor:
 
 
 def mixture_information(kl: Tensor) -> Tensor:
-    """-(1 / N) sum_i log((1 / N) sum_j e^-KL_ij), KL_ij = KL(q(z|x_i) || q(z|x_j)) [N, N]: I(x; z) is not larger.
+    """-(1 / N) sum_i log((1 / N) sum_j e^-KL_ij), KL_ij = KL(q(z|x_i) || q(z|x_j)) [N, N]: an upper bound on I(x; z).
 
-    x is one of the N rows, each as likely as the others, so neither the bound nor the information exceeds log N.
+    x is one of the N rows, all equally probable, so bound and information are at most log N.
     Source: Kolchinsky & Tracey 2017 (1706.02419), the upper bound by the KL; Kolchinsky et al. 2019 (1705.02436).
     """
     return math.log(len(kl)) - (-kl).logsumexp(1).mean()
@@ -89,7 +89,7 @@ def mixture_information(kl: Tensor) -> Tensor:
 def leave_one_out(scores: Tensor) -> Tensor:
     """(1 / N) sum_i log(e^f_ii / ((1 / (N - 1)) sum_{j != i} e^f_ij)): I(x; z) is not larger, f_ij = log q(z_i|x_j).
 
-    For the true q(z|x) alone; with i among the j it is `infonce`, a lower bound. Source: Poole et al. 2019
+    Only for the true q(z|x). With i among the j it is `infonce`, a lower bound. Source: Poole et al. 2019
     (1905.06922), section 2.
     """
     n = len(scores)
@@ -107,7 +107,7 @@ def gaussian_log_probs(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 
 def is_saturated(information: float, n: int) -> bool:
-    """Whether an estimate that cannot exceed log n is within 10 % of it, and so says little but that there is more."""
+    """Whether an estimate of at most log n is within 10 % of log n: the information may then be far larger."""
     return information > 0.9 * math.log(n)
 
 
@@ -125,7 +125,7 @@ def label_entropy(y: Tensor) -> float:
 def classifier_information(log_p: Tensor, y: Tensor) -> Tensor:
     """log p(y_i|z_i) - log p(y_i) of each row, [N]: their mean H(y) - cross-entropy is at most I(z; y) in expectation.
 
-    For any classifier that has not seen these rows: log_p [N, n_classes] in nats, y [N]; p(y) are the frequencies here.
+    For any classifier that was not trained on these rows: log_p [N, n_classes] in nats, y [N]; p(y) are frequencies.
     Source: Barber & Agakov 2003, "The IM algorithm".
 
     Raises:
@@ -138,19 +138,19 @@ def classifier_information(log_p: Tensor, y: Tensor) -> Tensor:
 
 
 def knn_information(codes: Tensor, y: Tensor, k: int = 3, seed: int = 0) -> Tensor:
-    """psi(N) + psi(k) - psi(N_y) - psi(m) of each row, [N], whose mean estimates I(z; y) of a discrete y; no bound.
+    """psi(N) + psi(k) - psi(N_y) - psi(m) of each row, [N], whose mean estimates I(z; y) for a discrete y; no bound.
 
     N_y rows have the row's class, m rows lie no farther than its k-th neighbour of that class (Ross 2014, "Mutual
-    information between discrete and continuous data sets"; Euclidean). Rows that coincide are moved apart by a
-    10^10th of their size, so that codes of few values have a number, too.
+    information between discrete and continuous data sets"; Euclidean). Noise of 1e-10 times
+    the size of a code separates equal rows, so that codes with few values have an estimate, too.
 
     Args:
         codes, y: [N, D] and [N].
-        k: neighbours; few have less bias and more variance.
-        seed: of the tiny noise.
+        k: number of neighbours; fewer give less bias and more variance.
+        seed: of the noise.
 
     Raises:
-        UserError: k < 1, or numbers of rows differ.
+        UserError: k < 1, or the numbers of rows differ.
         NoNumber: NaN, one class, or a class with no more than k rows.
     """
     at_least(1, k=k)
@@ -167,7 +167,7 @@ def knn_information(codes: Tensor, y: Tensor, k: int = 3, seed: int = 0) -> Tens
     z = z + 1e-10 * z.abs().mean(0).clamp(min=1.0) * noise
     m = torch.empty(len(z), dtype=z.dtype)
     for rows in torch.arange(len(z)).split(max(1, NUMBERS_AT_ONCE // len(z))):
-        # not by matrix products, which lose the digits of small distances
+        # not by matrix products, which would round small distances
         distances = torch.cdist(z[rows], z, compute_mode="donot_use_mm_for_euclid_dist")  # [b, N]
         theirs = distances.masked_fill(where[rows].unsqueeze(1) != where, math.inf)
         farthest = theirs.kthvalue(k + 1, dim=1).values  # the nearest is the row itself
@@ -178,7 +178,7 @@ def knn_information(codes: Tensor, y: Tensor, k: int = 3, seed: int = 0) -> Tens
 
 
 def gaussian_information(rho: float, dim: int = 1) -> float:
-    """I(x; y) = -(dim / 2) log(1 - rho^2) of two Gaussian vectors whose components are correlated pair by pair."""
+    """I(x; y) = -(dim / 2) log(1 - rho^2) of two Gaussian vectors whose components are correlated in pairs."""
     return -dim / 2 * math.log1p(-(rho**2))
 
 
