@@ -140,7 +140,7 @@ def test_capabilities_and_mistakes() -> None:
     assert model.reconstruct(X).shape == X.shape
     with pytest.raises(UserError, match="k=0: it must be at least 1"):
         small(k=0)
-    with pytest.raises(UserError, match="k=25 and k_aux=4 of n_units=24: there are not as many"):
+    with pytest.raises(UserError, match="k=25 and k_aux=4 of n_units=24: there are fewer units"):
         small(k=25)
     with pytest.raises(UserError, match="aux_weight=-1"):
         small(aux_weight=-1)

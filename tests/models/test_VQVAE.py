@@ -240,7 +240,7 @@ def test_mistakes_are_named() -> None:
     for options, words in (
         ({"n_codes": 1}, "n_codes=1: it must be at least 2"),
         ({"commitment": -1.0}, "commitment=-1"),
-        ({"decay": 1.0}, "decay=1.0: it lies in"),
+        ({"decay": 1.0}, "decay=1.0: it must lie in"),
         ({"revive_below": 1.5}, "revive_below=1.5"),
         ({"revive_below": 0.1, "decay": None}, "be 0 if decay is null"),
     ):
