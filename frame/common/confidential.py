@@ -1,4 +1,4 @@
-"""What usually holds secrets, by its name and by how keys look."""
+"""Finds secrets: by the names of files and keys, and by how keys of services look."""
 
 import fnmatch
 import os
@@ -15,7 +15,7 @@ FILES = (
     *("*api[-_]key*", "*apikey*", "service[-_]account*.json", "kaggle.json", "terraform.tfvars"),
 )
 PLACES = (".ssh/*", ".aws/*", ".gnupg/*", ".kube/*", ".docker/config.json", "wandb/settings", ".azure/*")
-# 'token' names keys in files of settings, and pieces of text in code
+# 'token' means a key in a file of settings, and a piece of text in code
 TOKENS = ("*token", "*token.*", "*[-_.]token[-_.]*", "token[-_.]*", "*[-_.]tokens.*", "tokens.*", "*[-_.]tokens")
 SOURCE = (".py", ".ipynb", ".pyx", ".cpp", ".cu", ".c", ".h", ".md", ".rst")
 KEYS = re.compile(
@@ -32,11 +32,11 @@ KEY_NAME = re.compile(
 
 
 def refuse_secrets(config: Any, path: str = "") -> None:
-    """Looks through a config as a run's folder would keep it, for everybody to read.
+    """Refuses a config that holds a secret, because anybody who has the run's folder can read it.
 
     Raises:
-        UserError: a key that is called so has a text that may be a password; or a text looks like a service's key, or
-            is what an environment variable called so holds.
+        UserError: a key is named like a password and its text may be one; or a text looks like a service's key, or is
+            the value of an environment variable with such a name.
     """
     if isinstance(config, dict):
         for key, value in config.items():
@@ -46,7 +46,7 @@ def refuse_secrets(config: Any, path: str = "") -> None:
             refuse_secrets(value, f"{path}.{i}")
     elif isinstance(config, str) and "${" not in config and _may_be_secret(path.rpartition(".")[2], config):
         raise UserError(
-            f"{path} holds what looks like a key or a password, which a run's folder would keep for everybody to read: "
+            f"{path} holds what looks like a key or a password, and everybody could read it in the run's folder: "
             "leave it out, and set it in the environment, where libraries look for it (WANDB_API_KEY)"
         )
 
@@ -72,5 +72,5 @@ def is_secret(path: str) -> bool:
 
 
 def holds_a_key(content: bytes) -> bool:
-    """Whether something in a file looks like a private key, a service's token or a password that is set."""
+    """Whether a file holds what looks like a private key, a service's token or a password."""
     return KEYS.search(content) is not None

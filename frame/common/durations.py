@@ -27,7 +27,7 @@ class Duration:
         return f"{self.amount:g} {self.counter}"
 
     def check(self, counters: Iterable[str], *, key: str) -> None:
-        """Raises UserError where the optimization does not keep this counter."""
+        """Raises UserError if the optimization does not keep this counter."""
         if self.counter not in counters:
             raise UserError(
                 f"{key}: {choices(self.counter, {*counters, *(unit + 's' for unit in SECONDS)}, kind='unit')}"
@@ -136,10 +136,10 @@ def parse_length(text: object, *, key: str, zero: bool = False) -> Length:
 
 
 def parse(text: object, *, key: str) -> Duration:
-    """Reads a duration; `key` is where it stands, for the message.
+    """Reads a duration; `key` names it in messages.
 
     Raises:
-        UserError: it is no amount and unit, or not above 0.
+        UserError: it is not an amount and a unit, or not above 0.
     """
     parts = re.findall(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([A-Za-z_]+)", str(text))
     if not parts or re.sub(r"[\s,]|and", "", str(text)) != re.sub(r"and", "", "".join(a + u for a, u in parts)):
@@ -162,7 +162,7 @@ def parse(text: object, *, key: str) -> Duration:
 
 
 def limits_of(config: DictConfig) -> list[Duration]:
-    """How long to train: the trainer's limits where one is set, else `train_for`."""
+    """How long to train: the trainer's limits if one is set, else `train_for`."""
     trainer = config.trainer
     limits = []
     for key, unit in (("max_epochs", "epochs"), ("max_steps", "iterations")):
@@ -178,7 +178,7 @@ def limits_of(config: DictConfig) -> list[Duration]:
 
 
 def save_interval(config: DictConfig) -> Duration | None:
-    """How often a checkpoint is written; None: only at the end."""
+    """How often a checkpoint is written; None means only at the end."""
     every = config.checkpoint.every
     return None if every is None else parse(every, key="checkpoint.every")
 

@@ -1,4 +1,4 @@
-"""Mistakes of the person at the keyboard: one line that names the mistake and the nearest right answer."""
+"""Errors of the user: one line that names the error and the nearest right answer."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,15 +9,15 @@ class UserError(Exception):
 
 
 class Damaged(UserError):
-    """A file of a run's folder is not what a run writes: says which, what is wrong, and what to do."""
+    """A file in a run's folder is not as a run writes it. The message names the file, the error and what to do."""
 
 
 class NoNumber(UserError):
-    """What is measured gives no number: codes that are constant or not finite. A run goes on without it."""
+    """A measurement has no value, for example because codes are constant or not finite. The run goes on without it."""
 
 
 class TooFew(NoNumber):
-    """Too few rows for a measure. The dry run, which has four, goes on."""
+    """Too few rows for a measure. The dry run, which has four rows, goes on."""
 
 
 def choices(wrong: str, valid: Iterable[str], *, kind: str) -> str:
@@ -30,7 +30,7 @@ def choices(wrong: str, valid: Iterable[str], *, kind: str) -> str:
 
 
 def at_least(minimum: float, **values: float | None) -> None:
-    """Raises UserError where one of the named values is below `minimum` or not a number; None stands for no limit."""
+    """Raises UserError if a named value is below `minimum` or not a number. None stands for no limit."""
     for name, value in values.items():
         if value is not None and not value >= minimum:
             raise UserError(f"{name}={value}: it must be at least {minimum}")

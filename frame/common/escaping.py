@@ -1,14 +1,14 @@
-"""Texts that a run holds, in files for others: as they are written, and nothing that a reader's program would run."""
+"""Escapes a run's texts for files that others open, so that they are shown and never run."""
 
 import math
 import re
 from typing import Any
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # with these a cell of a table begins to compute
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet computes a cell that begins with one of these
 
 
 def markdown(value: Any) -> str:
-    """One line of Markdown that shows the text, in a table's cell as well: no HTML, no link, no second cell."""
+    """One line of Markdown that shows the text, also in a table's cell: no HTML, no link, no further cell."""
     text = " ".join(str(value).split())
     for sign in ("\\", "`", "|"):
         text = text.replace(sign, f"\\{sign}")
@@ -16,13 +16,13 @@ def markdown(value: Any) -> str:
 
 
 def code(value: Any) -> str:
-    """A name in backticks; one with signs that no name has is shown as a text."""
+    """A name in backticks. A text with signs that no name has is escaped as Markdown."""
     text = str(value)
     return f"`{text}`" if re.fullmatch(r"[\w./ =+:@,-]+", text) else markdown(text)
 
 
 def cell(value: Any) -> Any:
-    """A value of a CSV file: a text that a spreadsheet would compute gets an apostrophe before it, a number stays."""
+    """A value for a CSV file. A text that a spreadsheet would compute gets an apostrophe; a number stays as it is."""
     if not isinstance(value, str) or not value.startswith(FORMULA):
         return value
     try:
@@ -32,7 +32,7 @@ def cell(value: Any) -> Any:
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX prints as it is, in one line."""
+    """The text in one line, escaped for LaTeX."""
     table = {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",

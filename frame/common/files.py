@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and who holds them."""
+"""Files that are written whole or not at all, and locks on them."""
 
 import fcntl
 import glob
@@ -15,13 +15,13 @@ from frame.common.errors import UserError
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any], *, keep: Path | None = None, mode: int = 0o666) -> None:
-    """Writes to a temporary file in the target's own folder, syncs it and puts it in place.
+    """Writes to a temporary file in the target's folder, syncs it and moves it into place.
 
-    The target is never half-written and never away, whatever dies when; `keep` is where the former one is kept. The
-    umask takes from `mode` what it takes from any new file's.
+    The target is never half-written and never missing, even if the process is killed. The former file goes to `keep`.
+    The umask applies to `mode`.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; the former file stays and nothing is left behind.
+        OSError: the disk is full or the folder cannot be written. The former file stays and no temporary file is left.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     former = keep.with_name(f".{keep.name}.{temporary[-8:]}") if keep is not None else None
@@ -35,7 +35,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any], *, keep: Path | N
         os.replace(temporary, path)
         if keep is not None and former is not None and kept:
             os.replace(former, keep)
-            former.unlink(missing_ok=True)  # it stays where both are one file already
+            former.unlink(missing_ok=True)  # os.replace keeps both names of one file
     except BaseException:
         for left in (Path(temporary), former):
             if left is not None:
@@ -44,9 +44,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any], *, keep: Path | N
 
 
 def _second(path: Path, other: Path) -> bool:
-    """Whether `other` now is a second name of this file, or a copy where the file system has no links.
+    """Makes `other` a hard link to the file, or a copy if the file system has no links. Returns whether it did.
 
-    It is not where there is no such file, or no room for a copy: the new content matters more than the former one.
+    It does not if there is no such file, or no room for a copy: the new content matters more than the former one.
     """
     try:
         os.link(path, other)
@@ -63,7 +63,7 @@ def _second(path: Path, other: Path) -> bool:
 
 
 def clear_temporary(path: Path) -> None:
-    """Removes what `write_whole` to this path has left where it was killed; nobody may be writing to it now."""
+    """Removes temporary files of a `write_whole` to this path that was killed. No process may be writing to it now."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if re.fullmatch(r"[a-z0-9_]{8}", left.name.rpartition(".")[2]):
             left.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Raises UserError where what a command was to write, `out`, cannot be written."""
+    """Raises UserError if the output of a command, `out`, cannot be written."""
     try:
         yield
     except OSError as error:
@@ -83,12 +83,12 @@ def writing(out: Path) -> Iterator[None]:
 
 
 def must_wait(file: Path, operation: int) -> bool:
-    """Whether a process of this machine holds a lock on the file for which flock's `operation` would have to wait."""
+    """Whether flock's `operation` on the file must wait, because a process of this machine holds a lock."""
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError:
         return True
-    except OSError:  # there is none, or somebody has put a link there, which nobody locks
+    except OSError:  # there is no file, or a link, which is never locked
         return False
     try:
         fcntl.flock(handle, operation | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What keeps a run inside its folder: none of its links is followed, and a name in it is a name and never a path."""
+"""Keeps reading and writing inside a run's folder: links are not followed, and a name never becomes a path."""
 
 import hashlib
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from frame.common.errors import Damaged
 
-WINDOWS = ("wandb", "tensorboard")  # of others, who make links in them; no command reads them
-LONGEST = 120  # bytes of a name: file systems take 255, of which a suffix and a temporary name take some
+WINDOWS = ("wandb", "tensorboard")  # these programs make links in their folders; no command reads them
+LONGEST = 120  # bytes of a name: file systems allow 255, and suffixes and temporary names need some
 
 
 def check(folder: Path) -> None:
-    """Looks through a run's folder before anything in it is read or written; the folder itself may be a link.
+    """Checks a run's folder before anything in it is read or written. The folder itself may be a link.
 
     Raises:
         Damaged: something in it is a link, a pipe or a device.
@@ -37,14 +37,14 @@ def _below(folder: Path) -> Iterator[os.DirEntry[str]]:
                     outside = entry.name in WINDOWS and os.path.dirname(entry.path) == os.fspath(folder)
                     if entry.is_dir(follow_symlinks=False) and not outside:
                         waiting.append(entry.path)
-        except FileNotFoundError:  # taken away meanwhile, as a training run does with files that it replaces
+        except FileNotFoundError:  # removed meanwhile: a training run replaces files
             continue
         except OSError as error:
             raise Damaged(f"{error.filename or folder} cannot be read: {error.strerror}") from None
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a plain file, and neither it nor the folder that it lies in is a link."""
+    """Whether this is a plain file. False if it, or the folder it is in, is a link."""
     try:
         modes = os.lstat(path).st_mode, os.lstat(path.parent).st_mode
     except (OSError, ValueError):
@@ -53,10 +53,10 @@ def is_file(path: Path) -> bool:
 
 
 def opened(path: Path, flags: int, mode: int = 0o666) -> int:
-    """A handle of a plain file; a pipe is not waited for.
+    """Opens a plain file and returns its descriptor. Does not wait for a pipe.
 
     Raises:
-        OSError: it is a link, or cannot be opened. Damaged: it is no plain file.
+        OSError: it is a link, or cannot be opened. Damaged: it is not a plain file.
     """
     handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -66,7 +66,7 @@ def opened(path: Path, flags: int, mode: int = 0o666) -> int:
 
 
 def name_of(text: str) -> str:
-    """A text as the name of a file or folder, one component: 'ELBO/Validation' is 'ELBO_Validation'."""
+    """A text as the name of one file or folder: 'ELBO/Validation' becomes 'ELBO_Validation'."""
     name = re.sub(r"[^\w .=+-]", "_", text).lstrip(".") or "_"
     raw = name.encode(errors="replace")
     if len(raw) <= LONGEST:

@@ -16,13 +16,13 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.code = 128 + number  # with which the command ends
+        self.code = 128 + number  # exit code of the command
 
 
 class Interrupts:
-    """Ctrl-C, SIGTERM and SIGHUP raise Interrupted, but not inside what has to be done as a whole; the second one does.
+    """Ctrl-C, SIGTERM and SIGHUP raise Interrupted. Inside `held`, only the second one does.
 
-    What was ignored before, as SIGHUP is behind `nohup`, stays ignored.
+    A signal that was ignored before stays ignored, as SIGHUP is under `nohup`.
     """
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,7 +32,7 @@ class Interrupts:
         self._held = False
 
     def __enter__(self) -> "Interrupts":
-        here = threading.current_thread() is threading.main_thread()  # Python delivers to no other
+        here = threading.current_thread() is threading.main_thread()  # Python delivers signals to no other thread
         heard = [n for n in self.NUMBERS if here and signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
@@ -43,7 +43,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What comes in between is raised at the end."""
+        """A signal in this block raises Interrupted at its end."""
         self._held = True
         try:
             yield
@@ -54,7 +54,7 @@ class Interrupts:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """What comes in between ends it also where a library swallows the exception, or makes another one of it."""
+        """A signal in this block ends it even if a library swallows the exception or replaces it."""
         try:
             yield
         finally:

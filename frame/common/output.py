@@ -1,4 +1,4 @@
-"""The two streams of a command. Writing to them never raises, and what a name holds controls no terminal."""
+"""The two output streams of a command. Writing to them never raises, and no printed text controls a terminal."""
 
 import errno
 import io
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
-# after these there may be room again; after any other nobody will ever read
+# after these errors there may be room again; after any other no reader is left
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.ENOBUFS)
-UNWRITABLE = (*FULL, errno.EROFS)  # what a disk says where there is nothing wrong with the program
+UNWRITABLE = (*FULL, errno.EROFS)  # errors of the disk, not of the program
 # control characters, marks that turn the direction of writing, line separators, and halves of characters
 UNSAFE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]|\r(?!\n)"
@@ -26,9 +26,9 @@ READABLE = {
 
 
 def plain(text: str) -> str:
-    r"""The text with control characters spelled out ('\x1b'); newlines and tabs stay, and \r around the whole.
+    r"""The text with control characters spelled out ('\x1b'). Newlines and tabs stay, and so does \r at the two ends.
 
-    A progress bar begins with \r; inside a text it would write over what stands before it.
+    A progress bar begins with \r. Inside a text, \r would overwrite the text before it.
     """
     body = text.strip("\r")
     if UNSAFE.search(body) is None:
@@ -39,13 +39,13 @@ def plain(text: str) -> str:
 
 def _spelled(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no text
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not valid text
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def encoded(text: str, encoding: str) -> bytes:
-    """The text's bytes; what the encoding does not have is replaced by what reads alike, or by '?'."""
+    """The text's bytes. Signs that the encoding lacks are replaced by similar ones, or by '?'."""
     try:
         return text.encode(encoding)
     except UnicodeEncodeError:
@@ -67,16 +67,16 @@ def _alike(character: str, encoding: str) -> str:
 
 
 class Stream(io.TextIOBase):
-    """A standard stream whose `write` and `flush` never raise, whoever has closed it or filled the disk behind it.
+    """A standard stream whose `write` and `flush` never raise, even if it is closed or its disk is full.
 
     Args:
-        original: what it stands for; None where the process was started without it.
-        descriptor: of the file that is written to; None writes to `original`, which is no file, as in a notebook.
+        original: the stream that it replaces; None if the process was started without one.
+        descriptor: of the file to write to; None writes to `original`, which is not a file in a notebook.
     """
 
     def __init__(self, original: IO[str] | None, descriptor: int | None) -> None:
         self.original, self.descriptor = original, descriptor
-        self.lost = ""  # why text did not reach a disk; a reader that has seen enough loses nothing
+        self.lost = ""  # why text did not reach a disk; empty if a reader closed the pipe
         self._encoding = _encoding(original)
         self._pending = ""
 
@@ -111,7 +111,7 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        text, self._pending = self._pending, ""  # first: a signal's handler may write in between
+        text, self._pending = self._pending, ""  # before the write, because a signal handler may write too
         try:
             if self.descriptor is not None:
                 _write(self.descriptor, encoded(text, self._encoding))
@@ -127,7 +127,7 @@ class Stream(io.TextIOBase):
         self.flush()
 
     def release(self) -> None:
-        """Writes what waits here and in what it stands for, so that nothing is left that fails when Python ends."""
+        """Writes what is buffered here and in the original stream, so that nothing fails when Python ends."""
         self.flush()
         try:
             if self.original is not None:
@@ -145,7 +145,7 @@ class Stream(io.TextIOBase):
             self._abandon()
 
     def _abandon(self) -> None:
-        """Nobody reads any more: whatever comes goes nowhere, also what libraries write past us."""
+        """No reader is left: discards all further output, also what libraries write to the descriptor."""
         with suppress(OSError):
             if self.descriptor is not None:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -160,7 +160,7 @@ class Stream(io.TextIOBase):
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Inside, sys.stdout and sys.stderr are `Stream`s; a second time does nothing."""
+    """Inside, sys.stdout and sys.stderr are `Stream`s. Does nothing if they already are."""
     if isinstance(sys.stdout, Stream) and isinstance(sys.stderr, Stream):
         yield
         return
@@ -177,12 +177,12 @@ def guarded() -> Iterator[None]:
 
 
 def lost() -> str:
-    """Why some of what was printed on stdout is not on the disk it was sent to; '' where it is."""
+    """Why some output on stdout did not reach its disk; '' if all of it did."""
     return sys.stdout.lost if isinstance(sys.stdout, Stream) else ""
 
 
 def say(text: str) -> None:
-    """One line to the person who watches, clear of a progress bar."""
+    """Prints one line on stderr without breaking a progress bar."""
     if "tqdm" in sys.modules:
         from tqdm import tqdm
 
@@ -192,13 +192,13 @@ def say(text: str) -> None:
 
 
 def _open_closed() -> None:
-    """Standard streams that are closed lead nowhere: the next file to be opened would take their number, and what a
-    library prints would stand in it."""
+    """Opens closed standard streams on the null device. Otherwise the next file that is opened would take their number,
+    and a library's output would be written into it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # libraries ask it whether it is a terminal
 
@@ -214,7 +214,7 @@ def _descriptor(original: IO[str] | None, number: int) -> int | None:
 
 def _encoding(original: IO[str] | None) -> str:
     chosen = os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8")
-    # Python writes UTF-8 under the C locale, which has ASCII alone
+    # Python writes UTF-8 under the C locale, which only has ASCII
     if not chosen and os.environ.get("LC_ALL") in ("C", "POSIX"):
         return "ascii"
     return getattr(original, "encoding", None) or "utf-8"
@@ -224,5 +224,5 @@ def _write(descriptor: int, data: bytes) -> None:
     while data:
         try:
             data = data[os.write(descriptor, data) :]
-        except BlockingIOError:  # somebody who shares the pipe has made it so
+        except BlockingIOError:  # another process made the shared pipe non-blocking
             select.select([], [descriptor], [])

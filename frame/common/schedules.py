@@ -54,7 +54,7 @@ class Coefficient(nn.Module):
         self.step = 1  # iterations of an optimizer step
         durations = [length for length in self.lengths.values() if isinstance(length, Duration)]
         if len(durations) == len(self.lengths) and len({length.counter for length in durations if length.amount}) <= 1:
-            self._count(dict(zip(self.lengths, durations, strict=True)))  # of one unit: no run has to be known
+            self._count(dict(zip(self.lengths, durations, strict=True)))  # of one unit, so that no run is needed
         self.register_buffer("value", torch.tensor(float(first)))
 
     def forward(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""What nothing is chosen by: numbers that were measured on test. A record's split decides, and not its name."""
+"""Refuses to choose by numbers that were measured on test. The split of a record decides, not its name."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ ALLOW = "allow_test"
 
 
 def on_test(record: Mapping[str, Any]) -> bool:
-    """Whether it was measured on test; where a record has no split, its name tells."""
+    """Whether a record was measured on test. Without a split, its name decides."""
     split = str(record.get("split") or "").lower()
     return split == "test" if split else "Test" in str(record.get("name")).split("/")
 
@@ -21,13 +21,13 @@ def check(
     allowed: bool,
     rule: str = "nothing is chosen on test",
 ) -> str:
-    """What has to be said of a choice by `name`: '' where none of its records is on test.
+    """The warning about a choice by `name`; '' if none of its records is on test.
 
     Args:
-        what: chooses, such as 'select' or 'checkpoint.best'.
+        what: what chooses, such as 'select' or 'checkpoint.best'.
         records: of that name; a 'split' in each is enough.
-        allowed: whether a person has written allow_test=true.
-        rule: that is broken, for the message.
+        allowed: whether the user has written allow_test=true.
+        rule: the rule that this breaks, for the message.
 
     Raises:
         UserError: it would choose on test.
@@ -39,5 +39,5 @@ def check(
             f"{what}={name}: it is measured on test, and {rule}: name a measure on valid, or write {ALLOW}=true"
         )
     if what == "sort":
-        return f"ordered on test: whoever takes the first of {name} has chosen on test ({ALLOW}=true)"
+        return f"ordered on test: taking the first of {name} is a choice on test ({ALLOW}=true)"
     return f"chosen on test: {what}={name} is measured on test ({ALLOW}=true)"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def pasted(*words: str | Path) -> str:
-    """Words of a command such that a shell takes each as it is; a path never looks like an option."""
+    """The words of a command, quoted for a shell. A path never looks like an option."""
     return " ".join(
         _quoted(f"./{word}" if isinstance(word, Path) and str(word)[:1] == "-" else str(word)) for word in words
     )
@@ -15,5 +15,5 @@ def pasted(*words: str | Path) -> str:
 def _quoted(word: str) -> str:
     if re.search(r"[\x00-\x1f\x7f]", word) is None:
         return shlex.quote(word)
-    plain = word.replace("\\", "\\\\").replace("'", "\\'")  # in one line, as bash and zsh read it
+    plain = word.replace("\\", "\\\\").replace("'", "\\'")  # one line, in the quoting of bash and zsh
     return "$'" + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\{ord(found[0]):03o}", plain) + "'"

@@ -1,4 +1,4 @@
-"""A config against the constructors it names, before anything is built."""
+"""Checks a config against the constructors that it names, before anything is built."""
 
 import inspect
 import re
@@ -13,12 +13,12 @@ from frame.composition.instantiate import OWN_KEYS, locate
 
 
 def check(plain: Mapping[str, Any], written: Mapping[str, Any], given: Mapping[str, Sequence[str]]) -> None:
-    """Every `_target_` exists and takes the arguments that it is given, of the types that it names.
+    """Checks that every `_target_` exists and takes the arguments that it is given, with their types.
 
     Args:
-        plain: the config's values, those that are built.
-        written: the config with its references, so that a message names the key that a person would type.
-        given: for a top-level key, the arguments that `frame` adds when it builds it (`optimization`: `model`).
+        plain: the values of the config, as they are built.
+        written: the config with its references, so that a message names the key that the user typed.
+        given: for each top-level key, the arguments that `frame` adds (`optimization`: `model`).
 
     Raises:
         UserError: names the key and the nearest right answer.
@@ -48,8 +48,8 @@ def targets(plain: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def origin(written: Any, parts: Sequence[str]) -> str:
-    """The dotted path at which a person wrote a value: that of `params.lr` where an argument only refers to it."""
-    for _ in range(20):  # references in a circle are found before this
+    """The dotted path at which the user wrote a value: `params.lr` if an argument only refers to it."""
+    for _ in range(20):  # circular references are found earlier
         node, there = written, []
         for i, part in enumerate(parts):
             there.append(part)
@@ -77,13 +77,13 @@ def check_node(
     given: Sequence[str] = (),
     typed: Callable[[str], str] | None = None,
 ) -> None:
-    """One `_target_` and its arguments, at `path`; `typed` names the key under which an argument was typed."""
+    """Checks one `_target_` and its arguments at `path`. `typed` returns the key under which an argument was typed."""
     name = str(node["_target_"])
     target = locate(name, path)
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
-        return  # a constructor written in C shows no signature
+        return  # a constructor in C has no signature
     parameters = {k: p for k, p in signature.parameters.items() if k != "self"}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {k: p for k, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
@@ -106,7 +106,7 @@ def check_node(
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain config value may be passed where `hint` stands; what a `_target_` builds always may."""
+    """Whether a plain value fits a type hint. What a `_target_` builds always does."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or isinstance(hint, (str, typing.TypeVar)) or isinstance(value, dict) and "_target_" in value:
         return True
@@ -145,7 +145,7 @@ def _fits_items(values: Sequence[Any], hint: Any) -> bool:
 
 
 def _is_text(hint: Any) -> bool:
-    # str itself, and what is made from a text on the way in, such as Path
+    # str, and types that are made from a text, such as Path
     return isinstance(hint, type) and (issubclass(hint, str) or hasattr(hint, "__fspath__"))
 
 
@@ -153,7 +153,7 @@ def _hints(target: Any) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)
-    except Exception:  # a foreign annotation that cannot be resolved checks nothing
+    except Exception:  # an annotation that cannot be resolved is not checked
         return {}
 
 

@@ -1,4 +1,4 @@
-"""From what was typed to one config. Nothing here imports torch: mistakes of composition answer at once."""
+"""Composes one config from what the user typed. Nothing here imports torch, so that errors are reported at once."""
 
 import re
 import sys
@@ -26,14 +26,14 @@ from frame.composition.settings import PARTS, check_value, keys, unread
 
 
 def config_folder() -> Path:
-    """Our own config: beside the package in a clone, inside it in a wheel."""
+    """The folder of frame's own config: beside the package in a clone, inside it in a wheel."""
     package = Path(__file__).resolve().parents[1]
     beside = package.parent / "config"
     return beside if (beside / "config.yaml").is_file() else package / "config"
 
 
 class OwnFolder(SearchPathPlugin):
-    """Puts the user's own `config/` before ours, so that a file of theirs wins over ours of the same name."""
+    """Puts the user's own `config/` first, so that its files win over ours of the same name."""
 
     folder: Path | None = None
 
@@ -43,10 +43,10 @@ class OwnFolder(SearchPathPlugin):
 
 
 def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
-    """Lets `folder` (by default ./config, where there is one) join the search path, and its parent hold modules.
+    """Adds `folder` (by default ./config, if there is one) to the search path, and its parent to sys.path.
 
-    For a command that only looks at runs (`trains=False`), the parent of a folder that was named holds modules, and the
-    working folder does not: it may be a stranger's.
+    For a command that only reads runs (`trains=False`), only the parent of a folder that was named joins sys.path. The
+    working folder does not, because it may be a stranger's.
     """
     own = (folder or Path("config")).resolve()
     if folder is not None and not own.is_dir():
@@ -56,19 +56,19 @@ def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
     if is_own and (trains or folder is not None) and str(own.parent) not in sys.path:
         sys.path.insert(0, str(own.parent))
     elif trains and not is_own and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # behind all that is installed
+        sys.path.append(str(Path.cwd()))  # after everything that is installed
 
 
 def ready() -> None:
-    """Hydra reads files strictly, and in the user's own folder first."""
+    """Makes Hydra read files strictly, and the user's own folder first."""
     Plugins.instance().register(OwnFolder)
     SourcesRegistry.instance().types["file"] = StrictFiles
 
 
 def normalise(overrides: Sequence[str]) -> list[str]:
-    """Both spellings of the documents become one: the plus of `+experiment=`, of `+trainer.x=` and of debug.
+    """Adds the plus to `experiment=`, `trainer.x=` and `debug=`, which may be written with or without it.
 
-    `debug` is moved to the end, because what is appended last wins over the experiment.
+    `debug` moves to the end, because what is appended last wins over the experiment.
     """
     bare = {text.lstrip("+").split("=")[0] for text in overrides}
     ordinary, debug = [], []
@@ -86,10 +86,10 @@ def normalise(overrides: Sequence[str]) -> list[str]:
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
-    """One config from our defaults, the experiment and the overrides, as on the command line.
+    """Composes one config from the defaults, the experiment and the overrides, as on the command line.
 
     Raises:
-        UserError: an unknown option, group or key, or a value of another type than the experiment's.
+        UserError: an option, group or key is unknown, or a value has another type than the experiment's.
     """
     normal = normalise(overrides)
     parsed = _parse(normal)
@@ -100,7 +100,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
             raise UserError(
                 f"{group}={str(override.value())[:60]}: name a file of config/{group}/: {', '.join(options(group))}"
             )
-    # Composed without the values that were typed, the config says which keys there are, and of which type.
+    # Without the values that were typed, the config tells which keys exist, and their types.
     before = _compose([o.input_line or "" for o in parsed if _is_group(o)])
     for override in values:
         check_value(override, before)
@@ -116,7 +116,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def _drop(config: DictConfig, parsed: Sequence[Override], before: DictConfig) -> None:
-    """Takes out what only those read that were exchanged: parameters of another model, or of a replaced argument."""
+    """Removes keys that only replaced parts read, such as parameters of another model or of a replaced argument."""
     groups_typed = [o for o in parsed if _is_group(o)]
     if any(o.key_or_group == "experiment" for o in groups_typed):
         kept = [o for o in groups_typed if o.key_or_group not in PARTS]
@@ -125,7 +125,7 @@ def _drop(config: DictConfig, parsed: Sequence[Override], before: DictConfig) ->
     typed = [o.key_or_group for o in parsed if not _is_group(o)]
     left = former | {k for k in unread(_plain(config)) if any(k == t or t.startswith(f"{k}.") for t in typed)}
     with open_dict(config):
-        while gone := set(unread(_plain(config))) - left:  # a network that goes leaves parameters unread
+        while gone := set(unread(_plain(config))) - left:  # removing a network may leave its parameters unread
             for key in gone:
                 above, _, name = key.rpartition(".")
                 del (OmegaConf.select(config, above) if above else config)[name]
@@ -137,15 +137,15 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequence[str]) -> DictConfig:
-    """A stored config with what was typed behind `resume=`, read, judged and applied as for a new run.
+    """A stored config with the overrides after `resume=`, which are parsed and checked as for a new run.
 
     Args:
-        config: as it is stored; it stays as it is.
-        overrides: what was typed.
-        changeable: the keys that may change; 'device.' stands for all that begin so.
+        config: as it is stored. It is not changed.
+        overrides: what the user typed.
+        changeable: the keys that may change; 'device.' stands for all keys that begin with it.
 
     Raises:
-        UserError: a key that is not there or may not change, or a value of another type.
+        UserError: a key does not exist or may not change, or a value has another type.
     """
     parsed = _parse(normalise(overrides))
     there = keys(OmegaConf.to_container(config, resolve=False))
@@ -165,7 +165,7 @@ def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequenc
     changed = config.copy()
     typed = {override.key_or_group for override in parsed}
     limits = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
-    if typed & {"train_for", *limits}:  # the newest limit replaces the former, whichever form it has
+    if typed & {"train_for", *limits}:  # the newest limit replaces the former one, in whatever form
         for limit in limits:
             OmegaConf.update(changed, limit, None, force_add=True)
     try:
@@ -197,7 +197,7 @@ def _is_group(override: Override) -> bool:
 
 
 def _is_value(override: Override) -> bool:
-    """Whether a group's name is followed by values, which replace or join those of its file."""
+    """Whether a group's name is given values, which replace or join those of its file."""
     return isinstance(override.value(), dict) and (override.is_add() or override.is_force_add())
 
 
@@ -243,7 +243,7 @@ def _missing(error: MissingConfigException) -> str:
 
 
 def config_folders() -> list[Path]:
-    """Ours, and the user's own where there is one."""
+    """The folder of frame's config, and the user's own if there is one."""
     return [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
 
 
@@ -252,15 +252,15 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """The names that `group=` takes: files in our config and in the user's own."""
+    """The names that `group=` accepts: files in frame's config and in the user's own."""
     return sorted({file.stem for root in config_folders() for file in (root / group).glob("*.yaml")})
 
 
 def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:
-    """config/evaluation/<name>.yaml, with the arguments that were typed as `<name>.<argument>=value`.
+    """Reads config/evaluation/<name>.yaml, and sets the arguments that were typed as `<name>.<argument>=value`.
 
     Raises:
-        UserError: there is no such file, or it has no such argument.
+        UserError: there is no such file or argument.
     """
     if name not in options("evaluation"):
         raise UserError(choices(name, options("evaluation"), kind="evaluation"))

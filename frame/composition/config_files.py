@@ -1,4 +1,4 @@
-"""Config files as people write them: read whole or refused in one line that names the file and the line.
+"""Reads config files strictly: what is ambiguous is refused with one line that names the file and the line.
 
 Hydra reads each of its files through `StrictFiles`. Nothing here imports torch.
 """
@@ -27,7 +27,7 @@ WHOLE = ("experiment", "debug")  # groups whose files hold keys of the whole con
 
 
 class StrictFiles(FileConfigSource):
-    """Hydra's files, with nothing of them misread or left out in silence."""
+    """Hydra's source of files. It raises UserError where Hydra would misread or skip something without a word."""
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(os.path.realpath(self.path), self._normalize_file_name(config_path))
@@ -54,7 +54,7 @@ def load(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
     Raises:
-        UserError: it cannot be read, or not in one way only; names the file and the line.
+        UserError: it cannot be read or is ambiguous. The message names the file and the line.
     """
     text = read(path)
     node = checked(text, path)
@@ -64,7 +64,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> str:
-    """A file's text: UTF-8, with or without a byte order mark, with the line ends of any system."""
+    """The text of a file: UTF-8, with or without a byte order mark, with any line endings."""
     if path.is_dir():
         raise UserError(f"{shown(path)} is a folder and no file")
     try:
@@ -85,11 +85,11 @@ def read(path: Path) -> str:
 
 
 def checked(text: str, path: Path) -> yaml.MappingNode | None:
-    """The mapping at the top of a file; None of an empty file.
+    """The top mapping of a file; None if the file is empty.
 
     Raises:
-        UserError: it is no YAML or no mapping, has a key twice, aliases that contain themselves or grow without bound,
-            or a value that YAML reads as something else than it shows.
+        UserError: it is not YAML or not a mapping; it has a key twice, aliases that contain themselves or grow without
+            bound, or a value that YAML reads as something else than it shows.
     """
     try:
         node = yaml.compose(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
@@ -116,7 +116,7 @@ def checked(text: str, path: Path) -> yaml.MappingNode | None:
 
 
 def _size(node: yaml.Node, sizes: dict[int, int | None], path: Path) -> int:
-    """Nodes below and at this one, counted each time an alias repeats them."""
+    """The number of nodes at and below this one. Repeats by aliases count."""
     known = sizes.get(id(node), 0)
     if known is None:
         raise UserError(f"{shown(path)}{_line(node)}: an anchor (&) contains its own alias (*)")
@@ -172,7 +172,7 @@ def _names_a_class(node: yaml.Node) -> bool:
 
 
 def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
-    if node.style in ("'", '"', "|", ">"):  # nothing is guessed there
+    if node.style in ("'", '"', "|", ">"):  # quoted: YAML guesses no type
         return
     text, where = node.value, f"{shown(path)}{_line(node)}"
     if re.fullmatch(r"[-+]?0[0-9_]+", text):
@@ -190,7 +190,7 @@ def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
 
 
 def _check_defaults(node: yaml.MappingNode, path: Path) -> None:
-    """The form of a defaults list; whether its names are there is Hydra's to find."""
+    """Checks the form of a defaults list. Hydra checks its names."""
     found = next((value for key, value in node.value if key.value == "defaults"), None)
     if found is None:
         return
@@ -214,10 +214,10 @@ def _check_defaults(node: yaml.MappingNode, path: Path) -> None:
 
 
 def _package(text: str, path: Path, group: str) -> str | None:
-    """Where the file's keys go, by its first line.
+    """The package of the file's keys, from its first line.
 
     Raises:
-        UserError: the line is missing, stands where Hydra does not read it, or is spelt in another way.
+        UserError: the line is missing, misspelt, or in a place where Hydra does not read it.
     """
     lines = text.split("\n")
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
@@ -242,7 +242,7 @@ def _package(text: str, path: Path, group: str) -> str | None:
 
 
 def _check_top(node: yaml.MappingNode, path: Path, group: str) -> None:
-    """A file whose keys go to the top has none that belong below its own group."""
+    """Refuses keys of a group, such as `_target_`, in a file whose package is global."""
     if group.split(os.sep)[0] in (*WHOLE, "", "."):
         return
     for key, _ in node.value:
@@ -253,7 +253,7 @@ def _check_top(node: yaml.MappingNode, path: Path, group: str) -> None:
 
 
 def check_name(folders: Sequence[Path], group: str, name: str) -> None:
-    """Raises UserError where a file of that name is there with an ending that is not read."""
+    """Raises UserError if a file of that name exists with an extension that is not read."""
     for folder in folders:
         for file in (folder / group).glob("*"):
             if file.stem == name and file.suffix != ".yaml" and file.suffix.lower() in (".yml", ".yaml", ""):
@@ -295,5 +295,5 @@ def _line(node: yaml.Node) -> str:
 
 
 def shown(path: Path) -> str:
-    """Relative where it lies below the current folder."""
+    """The path, relative if it is below the current folder."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

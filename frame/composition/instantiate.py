@@ -1,8 +1,9 @@
-"""Objects from plain values: `_target_` says what, the other keys are its arguments. Nothing is resolved here.
+"""Builds objects from plain values: `_target_` names a class or function, the other keys are its arguments.
 
-A node may have `_args_` (a list of positional arguments), `_partial_: true` (a function that waits for the rest of its
-arguments) and `_recursive_: false` (its arguments stay plain). Lists and mappings without a `_target_` stay what they
-are, with what they hold built.
+References are not resolved here.
+
+A node may have `_args_` (a list of positional arguments), `_partial_: true` (the result is a functools.partial) and
+`_recursive_: false` (its arguments stay plain). In lists and mappings without a `_target_`, the entries are built.
 """
 
 import functools
@@ -50,7 +51,7 @@ def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: 
         node: the node.
         path: where it stands in the config, for messages.
         locate: called with a `_target_` and its path; returns what the name stands for, or raises UserError.
-        given: arguments that are passed as they are, in place of the node's own of these names.
+        given: arguments that are passed as they are. They replace the node's own.
 
     Raises:
         UserError: there is no such `_target_`, or its constructor refuses its arguments.
@@ -72,7 +73,7 @@ def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: 
         arguments[key] = instantiate(node[key], _below(path, key), locate) if recursive else node[key]
     positional = node.get("_args_", [])
     if not isinstance(positional, list):
-        raise UserError(f"{path}._args_ has to be a list, and is {positional!r}")
+        raise UserError(f"{path}._args_ must be a list, and is {positional!r}")
     positional = instantiate(positional, f"{path}._args_", locate) if recursive else positional
     arguments |= given
     if partial:
@@ -81,7 +82,7 @@ def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: 
         return target(*positional, **arguments)
     except UserError:
         raise
-    except Exception as error:  # a constructor may refuse in any way
+    except Exception as error:  # a constructor may raise anything
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{path or node['_target_']} cannot be built: {reason}") from error
 
@@ -89,7 +90,7 @@ def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: 
 def _flag(node: dict[str, Any], key: str, default: bool, path: str) -> bool:
     value = node.get(key, default)
     if not isinstance(value, bool):
-        raise UserError(f"{path}.{key} has to be true or false, and is {value!r}")
+        raise UserError(f"{path}.{key} must be true or false, and is {value!r}")
     return value
 
 

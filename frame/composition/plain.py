@@ -1,4 +1,4 @@
-"""Plain values: mappings, lists, texts and numbers, from YAML and to it, with nothing that could be resolved."""
+"""Plain values (mappings, lists, texts, numbers) from YAML and to YAML. Nothing in them is resolved."""
 
 import marshal
 import re
@@ -10,9 +10,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 MAX_DEPTH = 40
-LONG = 100_000  # characters of what is remembered
+LONG = 100_000  # characters: longer texts are not cached
 KEY, NEXT_KEY = re.compile(r"[A-Za-z_]"), re.compile(r"\n(?=[A-Za-z_])")
-DOUBT = re.compile(r"^(?:---|\.\.\.|%)|[|>]|[^\n -~]", re.MULTILINE)  # what may reach over the beginning of a key
+DOUBT = re.compile(r"^(?:---|\.\.\.|%)|[|>]|[^\n -~]", re.MULTILINE)  # syntax that may span several keys
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FLOAT = re.compile(
     r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
@@ -28,14 +28,14 @@ WORDS = {word: None for word in ("", "~", "null", "Null", "NULL")} | {
 
 
 class Text(str):
-    """A text with `${` in it, in which OmegaConf finds nothing to resolve."""
+    """A text with `${` in it that OmegaConf does not resolve."""
 
     def __contains__(self, part: object) -> bool:
         return part != "${" and isinstance(part, str) and super().__contains__(part)
 
 
 def as_config(plain: Mapping[str, Any]) -> DictConfig:
-    """Plain values with attributes, `config.params.beta`; nothing in it is ever resolved."""
+    """Plain values with access by attributes, `config.params.beta`. Nothing in them is resolved."""
     inert = changed(plain, lambda text: Text(text) if "${" in text else text)
     config = OmegaConf.create(inert, flags={"allow_objects": True})
     assert isinstance(config, DictConfig)
@@ -43,7 +43,7 @@ def as_config(plain: Mapping[str, Any]) -> DictConfig:
 
 
 def changed(value: Any, change: Callable[[str], Any]) -> Any:
-    """The same with each text changed."""
+    """The value with `change` applied to each text."""
     if isinstance(value, dict):
         return {key: changed(inner, change) for key, inner in value.items()}
     if isinstance(value, list):
@@ -52,25 +52,25 @@ def changed(value: Any, change: Callable[[str], Any]) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """YAML's mappings, lists and scalars, without recursion, aliases or tags.
+    """Reads YAML that has only mappings, lists and scalars: no aliases, no tags.
 
-    The outermost keys of a text such as `as_yaml` writes are read one by one, and one that was just read is remembered:
-    the configs of a study differ in few of them.
+    The top-level keys of a text that `as_yaml` wrote are read one by one and cached, because the configs of a study
+    differ in few of them.
 
     Raises:
-        ValueError: it has others, or a key twice. yaml.YAMLError: it is no YAML.
+        ValueError: it has an alias, a tag or a key twice. yaml.YAMLError: it is not YAML.
     """
     found = _by_parts(text) if len(text) < LONG and KEY.match(text) and not DOUBT.search(text) else None
     return _parsed(text) if found is None else found
 
 
 def _by_parts(text: str) -> dict[Any, Any] | None:
-    """What the text says; None where a part of it does not stand by itself."""
+    """The text's values; None if a top-level key cannot be read by itself."""
     whole: dict[Any, Any] = {}
     for part in NEXT_KEY.split(text):
         try:
             found = marshal.loads(_remembered(part))
-        except (ValueError, yaml.YAMLError):  # such as a quote that is closed further on
+        except (ValueError, yaml.YAMLError):  # such as a quote that is closed in a later part
             return None
         if not isinstance(found, dict) or found.keys() & whole.keys():
             return None
@@ -80,14 +80,14 @@ def _by_parts(text: str) -> dict[Any, Any] | None:
 
 @lru_cache(maxsize=256)
 def _remembered(part: str) -> bytes:
-    """Packed, so that everybody gets an own copy."""
+    """Packed, so that each caller gets its own copy."""
     return marshal.dumps(_parsed(part))
 
 
 def _parsed(text: str) -> Any:
     root: list[Any] = []
     containers: list[Any] = [root]
-    keys: list[Any] = []  # for each open mapping the key that waits for its value
+    keys: list[Any] = []  # of each open mapping, the key whose value comes next
     for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, yaml.NodeEvent) and (isinstance(event, yaml.AliasEvent) or event.anchor is not None):
             raise ValueError(f"line {_line(event)} has an anchor or an alias, which no run's config has")
@@ -136,7 +136,7 @@ def _place(value: Any, container: Any, keys: list[Any], event: yaml.Event) -> No
 
 
 def scalar(text: str) -> Any:
-    """What an unquoted scalar stands for, as Hydra reads it; dates, and numbers in base 60, stay texts."""
+    """The value of an unquoted scalar, as Hydra reads it. Dates and numbers in base 60 stay texts."""
     if text in WORDS:
         return WORDS[text]
     if INTEGER.fullmatch(text):
@@ -148,14 +148,14 @@ def scalar(text: str) -> Any:
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes each text that some reader of YAML might take for something else."""
+    """Quotes each text that a reader of YAML might take for something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _quoted(dumper: Dumper, text: str) -> yaml.ScalarNode:
-    """Between plain quotes, YAML reads each of these as a space or the end of a line."""
+    """Between single quotes, YAML reads these signs as a space or a line end."""
     style = '"' if re.search("[\x85\u2028\u2029]", text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -165,6 +165,6 @@ Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+012345678
 
 
 def as_yaml(plain: Mapping[str, Any]) -> str:
-    """The text of a stored config, from which `parse_yaml` reads the same values."""
+    """The YAML of a stored config. `parse_yaml` reads the same values from it."""
     text: str = yaml.dump(dict(plain), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
     return text

@@ -1,6 +1,6 @@
-"""A composed config against what every run reads: its own keys, their types and ranges, and keys that nothing reads.
+"""Checks the keys of a composed config: their types and ranges, and keys that nothing reads.
 
-What a `_target_` takes is checked in `checks.py`, what Lightning's Trainer takes in `trainer_settings.py`.
+Arguments of a `_target_` are checked in `checks.py`, those of Lightning's Trainer in `trainer_settings.py`.
 """
 
 import difflib
@@ -17,26 +17,26 @@ from frame.common.durations import limits_of, save_interval
 from frame.common.errors import UserError, choices
 from frame.composition.trainer_settings import check_trainer
 
-PARTS = ("model", "data", "optimization")  # chosen by an experiment; without one they are added by hand
-# keys that frame reads itself; below the others stand constructors' arguments, or what only references read
+PARTS = ("model", "data", "optimization")  # chosen by an experiment, or by hand
+# keys that frame reads; below all others are constructors' arguments, or values that only references read
 OWN = {
     "checkpoint": ("every", "best", "mode"),
     "pictures": ("keep",),
     "seeds": ("init", "data", "noise"),
     "device": ("data_root", "big_data_root", "experiments_root", "download_files", "num_workers", "gpus"),
 }
-OPEN = ("trainer", "callbacks", "architectures", "logging")  # what is added below is checked against constructors
+OPEN = ("trainer", "callbacks", "architectures", "logging")  # keys below these are checked against constructors
 BUILT = ("callbacks", "logging", "doctor", *PARTS)
-SPLITS = ("train", "valid", "test")  # data may be a data set for each
+SPLITS = ("train", "valid", "test")  # data may have a data set for each
 SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test", "cut_schedules")
-FREE = ("params", "architectures")  # whatever something refers to
+FREE = ("params", "architectures")  # any key to which something refers
 TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer")
 NEEDED = (*OWN, *SINGLE, "trainer")
 Check = Callable[[str, Any], None]
 
 
 def check_parts(config: DictConfig) -> None:
-    """Raises UserError where a run's parts or settings are missing or cannot be read; torch is not needed yet."""
+    """Raises UserError if a part or setting of a run is missing or cannot be read. Does not import torch."""
     raw: Any = OmegaConf.to_container(config, resolve=False)
     for key in NEEDED:
         if key not in raw:
@@ -54,7 +54,7 @@ def check_parts(config: DictConfig) -> None:
 
 
 def _check_form(raw: dict[str, Any]) -> None:
-    """Sections are mappings, and what is built says of which class."""
+    """Checks that sections are mappings, and that what is built names its class."""
     for key in (*OWN, "trainer"):
         if not isinstance(raw[key], dict):
             raise UserError(f"{key}={_short(raw[key])}: it has keys below it: {key}.<key>=value")
@@ -81,7 +81,7 @@ def _check_form(raw: dict[str, Any]) -> None:
 
 
 def check_read(config: DictConfig) -> None:
-    """Raises UserError where a composed config has a key that is none of ours, no argument, and not referred to."""
+    """Raises UserError if a composed config has a key that nothing reads."""
     raw: Any = OmegaConf.to_container(config, resolve=False)
     words = references(raw)
     for key in unread(raw, words):
@@ -97,7 +97,7 @@ def check_read(config: DictConfig) -> None:
 
 
 def unread(raw: dict[str, Any], words: set[str] | None = None) -> Iterator[str]:
-    """Keys that neither frame nor a reference (`${params.lr}`) reads; those that are null are not meant to be."""
+    """Keys that neither frame nor a reference (`${params.lr}`) reads, unless they are null."""
     words = references(raw) if words is None else words
     for root, node in raw.items():
         if root in BUILT or root in SINGLE or root == "trainer":
@@ -127,7 +127,7 @@ def _leaves(node: Any, path: str) -> Iterator[str]:
 
 
 def references(node: Any, path: str = "") -> set[str]:
-    """All dotted keys that stand inside `${...}`, relative ones with their place filled in."""
+    """All dotted keys inside `${...}`. Relative ones are made absolute."""
     if isinstance(node, dict):
         return set().union(*(references(value, f"{path}.{key}") for key, value in node.items()))
     if isinstance(node, list):
@@ -144,7 +144,7 @@ def references(node: Any, path: str = "") -> set[str]:
     return found
 
 
-# The values of our own keys
+# The values of frame's own keys
 
 
 def _seed(key: str, value: Any) -> None:
@@ -184,7 +184,7 @@ def _folder(key: str, value: Any) -> None:
 
 
 def _name(key: str, value: Any) -> None:
-    """It becomes a folder."""
+    """Checks a name that becomes a folder."""
     text = str(value)
     if value is None or not text.strip() or text in (".", "..") or len(text.encode()) > 200:
         raise UserError(f"{key}={text[:60]!r}: it names the run's folder: write some letters, at most 200")

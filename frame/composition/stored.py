@@ -1,8 +1,8 @@
-"""A run's config between what is typed and what is built: resolved once, stored, filled in where it is opened.
+"""A run's config is resolved once, stored, and filled in where it is opened.
 
 A stored config may refer to `${device.x}`, and in `device` to the environment, `${oc.env:NAME,default}`; elsewhere only
-to variables that begin with FRAME_, which an export has for places. A `${` that is a text has a backslash before it, as
-in Hydra. No other reference is ever resolved.
+to variables that begin with FRAME_, which an export uses for paths. A literal `${` has a backslash before it, as in
+Hydra. No other reference is resolved.
 """
 
 import os
@@ -25,11 +25,11 @@ OPENING = re.compile(r"(\\*)\$\{")
 DEVICE = re.compile(r"device((?:\.[\w-]+)*)")
 ENVIRONMENT = re.compile(r"oc\.env:\s*([A-Za-z_]\w*)\s*(?:,\s*(.*))?", re.DOTALL)
 ALWAYS = ("DATA_ROOT", "DEVICE_NAME")
-MOST, LONGEST = 10_000, 100_000  # references that one reading fills in, and characters of what they give
+MOST, LONGEST = 10_000, 100_000  # references in one reading, and characters of a filled text
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """A composed config as plain values: what is judged, checked and built.
+    """A composed config as plain values, which are checked and built.
 
     Raises:
         UserError: a reference cannot be filled in.
@@ -43,7 +43,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def stored(config: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:
-    """What is written of a run's config: its plain values; `device` as it was typed, and references to it."""
+    """A run's config as it is stored: plain values, but `device` as it was typed, and references to it."""
     raw: Any = OmegaConf.to_container(config, resolve=False)
     typed = raw.get("device")
     if not isinstance(typed, dict):
@@ -52,18 +52,18 @@ def stored(config: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:
     marked = {key: f"\ue000device.{key}\ue001" for key in typed}
     try:
         referring: Any = OmegaConf.to_container(OmegaConf.create({**raw, "device": marked}), resolve=True)
-    except OmegaConfBaseException:  # what a resolver makes of a place has no reference left
+    except OmegaConfBaseException:  # the result of a resolver has no reference left
         referring = plain
     whole = _referring(referring, plain, device)
     return {**whole, "device": device}
 
 
 def _kept(typed: dict[str, Any], key: str, value: Any) -> Any:
-    """A value of `device` as it was typed, where reading gives the same."""
+    """A value of `device` as it was typed, if reading it gives the same."""
     try:
         if filled({"device": typed}, f"${{device.{key}}}", None) == value:
             return typed[key]
-    except UserError:  # written for a resolver of Hydra's, or of the user's own
+    except UserError:  # it needs a resolver of Hydra's or of the user's own
         pass
     return escaped(value)
 
@@ -84,12 +84,12 @@ def _referring(marked: Any, plain: Any, device: dict[str, Any]) -> Any:
 
 
 def escaped(value: Any) -> Any:
-    """Each `${` of a text, and the backslashes before it, such that `literal` gives the text back."""
+    """The value with each `${` escaped, so that `literal` gives it back."""
     return changed(value, lambda text: OPENING.sub(lambda found: found[1] * 2 + "\\${", text))
 
 
 def literal(value: Any) -> Any:
-    """A stored config to look at: escaped texts as they were, references as they are written."""
+    """A stored config for display: texts unescaped, references as they are written."""
 
     def plain(found: re.Match[str]) -> str:
         return found[1][: len(found[1]) // 2] + "${"
@@ -98,7 +98,7 @@ def literal(value: Any) -> Any:
 
 
 def filled(config: Mapping[str, Any], node: Any, allowed: Collection[str] | None = ()) -> Any:
-    """A part of a stored config with its references to `device` filled in.
+    """Fills in the references to `device` in a part of a stored config.
 
     Args:
         config: the stored config.
@@ -107,13 +107,13 @@ def filled(config: Mapping[str, Any], node: Any, allowed: Collection[str] | None
             this machine's file in config/device/ refers to; None: all of them.
 
     Raises:
-        UserError: `device` does not have it, a variable is not set or not allowed, or a reference is of another kind.
+        UserError: `device` lacks the key, a variable is not set or not allowed, or a reference is of another kind.
     """
     return changed(node, Filler(config.get("device"), allowed).text)
 
 
 def all_filled(config: dict[str, Any]) -> dict[str, Any]:
-    """All of a stored config filled in, by any variable: for whoever trusts the run.
+    """Fills in a whole stored config, with any variable. Only for users who trust the run.
 
     Raises:
         UserError: see `filled`.
@@ -124,7 +124,7 @@ def all_filled(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class Filler:
-    """Fills in `${device.x}`, and in `device` itself `${oc.env:NAME,default}`; what was put in is not read again."""
+    """Fills in `${device.x}`, and inside `device` also `${oc.env:NAME,default}`. It does not read what it fills in."""
 
     def __init__(self, device: Any, allowed: Collection[str] | None) -> None:
         self.device, self.allowed = device, allowed
@@ -132,7 +132,7 @@ class Filler:
         self.n_filled = 0
 
     def text(self, written: str, *, in_device: bool = False) -> Any:
-        """A text filled in; one that is a reference and nothing else becomes what stands there, of any type."""
+        """Fills in a text. A text that is just one reference becomes the value, of any type."""
         if "${" not in written:
             return written
         parts = [part if isinstance(part, str) else self._reference(*part, in_device) for part in pieces(written)]
@@ -187,7 +187,7 @@ class Filler:
 
 
 def pieces(written: str) -> list[str | tuple[str, str]]:
-    """A text's literal parts, without their escapes, and its references: what is inside, and as it is written."""
+    """Splits a text into literal parts, unescaped, and references: (the inside, the whole as written)."""
     found: list[str | tuple[str, str]] = []
     text, at = "", 0
     while (opening := OPENING.search(written, at)) is not None:
@@ -214,19 +214,19 @@ def _closing(written: str, start: int) -> int | None:
 
 
 def device_files() -> list[Path]:
-    """This machine's own file in config/device/, in ours and in the user's folder."""
+    """This machine's files in config/device/, in frame's config and in the user's own."""
     name = os.environ.get("DEVICE_NAME", "local")
     files = [folder / "device" / f"{name}.yaml" for folder in config_folders()] if name == name_of(name) else []
     return [file for file in files if file.is_file()]
 
 
 def own_names() -> frozenset[str]:
-    """The environment variables that this machine's own device file refers to."""
+    """The environment variables to which this machine's device files refer."""
     return frozenset(found for file in device_files() for found in _names(file))
 
 
 def is_data_root(place: str) -> bool:
-    """Whether a place lies where this machine keeps data: DATA_ROOT, ./data, or a root of its own device file."""
+    """Whether a path is below DATA_ROOT, ./data, or a data root of this machine's device files."""
     roots = {os.environ.get("DATA_ROOT", "./data")}
     for file in device_files():
         device = parse_yaml(file.read_text())
@@ -236,7 +236,7 @@ def is_data_root(place: str) -> bool:
     try:
         where = Path(place).expanduser().resolve()
         return any(where.is_relative_to(Path(root).expanduser().resolve()) for root in roots)
-    except (OSError, ValueError, RuntimeError):  # no name of a file
+    except (OSError, ValueError, RuntimeError):  # not a valid path
         return False
 
 

@@ -1,4 +1,4 @@
-"""Every argument of Lightning's Trainer: what becomes of it here, or what to write instead. Torch is not needed yet."""
+"""Every argument of Lightning's Trainer: how it is checked, or what to write instead. Does not import torch."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from frame.common.errors import UserError, choices
 
-Check = Callable[[str, Any], str]  # of a name and a value: '' or what to write
+Check = Callable[[str, Any], str]  # of a name and a value; returns '' or what to write
 
 
 def _whole(least: int) -> Check:
@@ -19,7 +19,7 @@ def _whole(least: int) -> Check:
 
 def _above_zero(name: str, value: Any) -> str:
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e30
-    return "" if good else "has to be above 0, or null"
+    return "" if good else "must be above 0, or null"
 
 
 def _part(name: str, value: Any) -> str:
@@ -43,7 +43,7 @@ def _one_of(*valid: Any) -> Check:
 
 def _precision(name: str, value: Any) -> str:
     if str(value) in ("16-mixed", "16"):
-        return "it needs a loss scaler, which there is none of here: use bf16-mixed"
+        return "it needs a loss scaler, and there is none here: use bf16-mixed"
     if str(value) in ("16-true", "bf16-true", "64", "64-true"):
         return "batches come in float32, and weights stay there: use bf16-mixed, or leave it out"
     return _one_of("32", "32-true", "bf16", "bf16-mixed")(name, str(value))
@@ -61,7 +61,9 @@ def _nodes(name: str, value: Any) -> str:
     if _whole(1)(name, value):
         return _whole(1)(name, value)
     started = any(key in os.environ for key in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "WORLD_SIZE", "GROUP_RANK"))
-    return "" if value == 1 or started else "it would wait for the others: start it by srun or torchrun on each node"
+    return (
+        "" if value == 1 or started else "it would wait for the other nodes: start it by srun or torchrun on each node"
+    )
 
 
 def _instead(text: str) -> Check:
@@ -72,7 +74,7 @@ EVALUATIONS = "evaluations are callbacks here: callbacks.<name>.evaluate_every='
 LENGTH = "a run trains exactly as long as train_for says: leave it out"
 NOTHING = "it changes nothing here: leave it out"
 OURS = "frame's own stands in its place: leave it out"
-# Limits, clipping and accumulation are translated (engine/trainer.py). What only has a type here is passed on.
+# engine/trainer.py translates limits, clipping and accumulation. All others that have a check are passed on.
 SETTINGS: dict[str, Check] = {
     "max_epochs": _whole(-1),
     "max_steps": _whole(-1),
@@ -119,7 +121,7 @@ SETTINGS: dict[str, Check] = {
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Raises UserError where a setting is unknown, of another type or range, or fights with how a run is stepped."""
+    """Raises UserError if a setting is unknown, has a wrong type or range, or conflicts with how a run is stepped."""
     for key, value in settings.items():
         if key not in SETTINGS:
             raise UserError(f"trainer.{key}: {choices(str(key), SETTINGS, kind='argument of the Trainer')}")

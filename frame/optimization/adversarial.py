@@ -1,4 +1,4 @@
-"""Two players: the adversary and all the rest of the model, each with its own optimizer."""
+"""Two players: the adversary and the rest of the model, each with its own optimizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,16 @@ from frame.optimization.base import Optimization, OptimizerPartial, Player, chec
 
 
 class AdversarialOptimization(Optimization):
-    """Each batch a step of the adversary, then, each `n_adversary_steps` batches, one of all other parameters.
+    """The adversary steps in each batch, all other parameters in each `n_adversary_steps`-th batch, after it.
 
-    An iteration is a batch, whoever steps in it: the adversary sees fresh data each time, as in algorithm 1 of
+    An iteration is a batch, whichever player steps in it. The adversary sees new data each time, as in algorithm 1 of
     Goodfellow et al. 2014 (1406.2661) and of Gulrajani et al. 2017 (1704.00028). `after_update` and averages count the
     adversary's steps.
 
     Args:
-        optimizer: of all parameters but the adversary's; a partial, called with the parameters.
-        adversary_optimizer: of the adversary's.
-        n_adversary_steps: steps of the adversary for one of the others.
+        optimizer: a partial, called with all parameters but the adversary's.
+        adversary_optimizer: a partial, called with the adversary's parameters.
+        n_adversary_steps: steps of the adversary for one step of the others.
         adversary_clip: largest norm of the adversary's gradient; None takes `clip`.
 
     The other arguments are `Optimization`'s.
@@ -77,7 +77,7 @@ class AdversarialOptimization(Optimization):
             found = self.adversarial.compute_adversarial_loss(batch)
             self.descend("adversary", found["loss"])
         losses = {f"adversary/{name}": value for name, value in found.items()}
-        # `updates` stands still while gradients accumulate: all batches of a group go the same way
+        # `updates` does not change while gradients accumulate, so that all batches of a step do the same
         if (self.counters["updates"] + 1) % self.n_adversary_steps == 0:
             with self.playing("model"):
                 found = self.model(batch)

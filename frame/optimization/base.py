@@ -29,17 +29,17 @@ class Diverged(Exception):
 
 
 class Optimization(LightningModule):
-    """How a model is stepped. A procedure says who plays (`make_players`) and what happens in a batch (`step`).
+    """How a model is stepped. A procedure defines its players (`make_players`) and what happens in a batch (`step`).
 
-    Iterations are counted once a batch, whatever the number of optimizers. The noise of an iteration is seeded by
-    (noise_seed, iteration, rank), so that neither a pause nor an evaluation nor a resume can change what is drawn.
+    Each batch is one iteration, whatever the number of optimizers. The noise of an iteration is seeded by (noise_seed,
+    iteration, rank), so that no pause, evaluation or resume changes what is drawn.
 
     Args:
         model: the objective.
         batch_size: rows in a batch of each process.
-        accumulate: batches that make one step: with the mean gradient of their rows, as one large batch has it.
-        clip: largest norm of the gradient of a player that has none of its own; None leaves it as it is.
-        average: decay of an exponential moving average of the weights, which evaluations use; None keeps none.
+        accumulate: batches whose gradients make one step: the mean over their rows, as for one large batch.
+        clip: largest norm of the gradient of a player without a clip of its own; None does not clip.
+        average: decay of an exponential moving average of the weights, which evaluations use; None keeps no average.
         noise_seed: seeds what the model draws while it trains.
         rules: by name, which parameters have options of their own or are frozen; see `frame.optimization.groups`.
 
@@ -63,7 +63,7 @@ class Optimization(LightningModule):
         super().__init__()
         for name, value in (("batch_size", batch_size), ("accumulate", accumulate)):
             if not value >= 1:
-                raise UserError(f"optimization.{name}={value}: has to be at least 1")
+                raise UserError(f"optimization.{name}={value}: must be at least 1")
         if average is not None and not 0 <= average < 1:
             raise UserError(f"optimization.average={average}: a decay lies in [0, 1), such as 0.999")
         self.automatic_optimization = False
@@ -80,15 +80,15 @@ class Optimization(LightningModule):
         self.counters: dict[str, float] = dict.fromkeys(self.COUNTERS, 0)
         self.clock = Clock()
         self.players: dict[str, Player] = {}
-        self.recent: list[dict[str, Tensor]] = []  # losses since they were last written down
+        self.recent: list[dict[str, Tensor]] = []  # losses since they were last logged
         self.events: dict[str, dict[str, Any]] = {}  # the newest measurement under each name
         self.accumulated = 0  # batches whose gradients wait for a step
         self.waiting = 0  # their rows
         self.rows = 0  # of the batch that is stepped
-        self.noticed_signal = 0  # set by a signal's handler, on this rank
-        self.stop_signal = 0  # one that a rank has noticed, the same on all of them
-        self.interrupted = False  # whether training ended because of it
-        # A list hides the copy from Module.parameters, so that neither an optimizer nor DDP sees it.
+        self.noticed_signal = 0  # set by a signal handler on this rank
+        self.stop_signal = 0  # a signal that any rank has noticed; the same on all ranks
+        self.interrupted = False  # whether training ended because of a signal
+        # In a list, so that Module.parameters, and with it DDP, does not see the copy.
         self._averaged: list[AveragedModel] = []
         self._coefficients: list[Coefficient] | None = None
 
@@ -98,11 +98,11 @@ class Optimization(LightningModule):
         raise NotImplementedError
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Descends once for each player and returns scalars to log; 'loss' among them."""
+        """Descends for each player and returns the scalars to log, with 'loss' among them."""
         raise NotImplementedError
 
     def kinds(self) -> list[tuple[int, float]]:
-        """Values of counters['updates'] at which `step` does unlike work, with the share of iterations of each kind."""
+        """Values of counters['updates'] at which `step` does different work, each with its share of the iterations."""
         return [(0, 1.0)]
 
     # The path
@@ -197,7 +197,7 @@ class Optimization(LightningModule):
 
     @contextmanager
     def playing(self, name: str) -> Iterator[None]:
-        """Gradients inside reach only this player's parameters."""
+        """Inside, gradients reach only this player's parameters."""
         others = [
             p for other, player in self.players.items() if other != name for p in player.parameters if p.requires_grad
         ]
@@ -217,7 +217,7 @@ class Optimization(LightningModule):
         names = [players] if isinstance(players, str) else players
         if not any(parameter.requires_grad for name in names for parameter in self.players[name].parameters):
             return
-        if self.accumulate > 1:  # a mean over rows, weighed by how many they are
+        if self.accumulate > 1:  # a mean over rows, weighted by their number
             loss = loss / self.accumulate
             loss = loss if self.rows == self.batch_size else loss * (self.rows / self.batch_size)
         self.manual_backward(loss)
@@ -226,7 +226,7 @@ class Optimization(LightningModule):
                 self._update(self.players[name])
 
     def _update(self, player: Player) -> None:
-        """Steps with the gradients that wait, a mean over their rows also where batches are short or still to come."""
+        """Steps with the accumulated gradients: a mean over their rows, also if batches are short or missing."""
         full = self.accumulate * self.batch_size
         gradients = [p.grad for p in player.parameters if p.grad is not None]
         if self.accumulate > 1 and self.waiting != full and gradients:
@@ -241,7 +241,7 @@ class Optimization(LightningModule):
             averaged.update_parameters(self.model)
 
     def flush(self) -> None:
-        """Steps with the gradients that wait: a run that has reached its limit ends on an optimizer's step."""
+        """Steps with the accumulated gradients, so that a run which reaches its limit ends on an optimizer step."""
         if self.accumulated:
             for player in self.players.values():
                 self._update(player)
@@ -284,7 +284,7 @@ class Optimization(LightningModule):
         return found
 
     def _scheduled(self) -> list[Coefficient]:
-        if self._coefficients is None:  # found once: walking through all modules would cost a step's time
+        if self._coefficients is None:  # found once: walking through all modules takes as long as a step
             tops = (self.model, *self._averaged)
             self._coefficients = [m for top in tops for m in top.modules() if _follows_a_schedule(m)]
         return self._coefficients
@@ -300,7 +300,7 @@ class Optimization(LightningModule):
         self.agree_on_signal()
 
     def agree_on_signal(self) -> None:
-        """A signal to one rank is one to all, and rank 0's clock is everybody's; for all ranks at once."""
+        """Shares a signal to one rank with all ranks, and rank 0's clock. All ranks must call it together."""
         self.stop_signal = max(self.stop_signal, self.noticed_signal)
         if self.trainer.world_size > 1:
             shared = torch.tensor(
@@ -315,17 +315,17 @@ class Optimization(LightningModule):
 
     @property
     def evaluated(self) -> nn.Module:
-        """The model whose weights are reported: the average where one is kept, else the one that is trained."""
+        """The model whose weights are reported: the average if there is one, else the one that is trained."""
         return self._averaged[0].module if self._averaged else self.model
 
     def on_fit_start(self) -> None:
         self.prepare_average()
 
     def on_train_start(self) -> None:
-        self.clock.start()  # after the callbacks' first evaluations
+        self.clock.start()  # after the first evaluations of the callbacks
 
     def prepare_average(self) -> None:
-        """Makes the averaged copy, once the model is on its device."""
+        """Makes the averaged copy. The model must be on its device."""
         if self.average is not None and not self._averaged:
             copy = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.average))
             self._averaged = [copy.requires_grad_(False)]
@@ -334,7 +334,7 @@ class Optimization(LightningModule):
         """Means of the losses since the last call.
 
         Raises:
-            Diverged: a component was NaN or infinite; names it and the iteration.
+            Diverged: a component was NaN or infinite. The message names it and the iteration.
         """
         self.check_finite()
         means = {name: torch.stack(self._recent(name)).mean().item() for name in self._names()}
@@ -342,7 +342,7 @@ class Optimization(LightningModule):
         return means
 
     def check_finite(self) -> None:
-        """Raises Diverged where a loss since the last `losses()` was NaN or infinite."""
+        """Raises Diverged if a loss since the last `losses()` was NaN or infinite."""
         first = int(self.counters["iterations"]) - len(self.recent) + 1
         bad: list[tuple[int, str, float]] = []
         for name in self._names():
@@ -353,7 +353,7 @@ class Optimization(LightningModule):
                 bad.append((first + where[int(broken[0])], name, values[broken[0]].item()))
         if bad:
             iteration = min(bad)[0]
-            # the sum breaks with any of its parts: a part says more
+            # the sum is NaN with any of its parts: name a part
             _, name, value = ([b for b in bad if b[0] == iteration and b[1].split("/")[-1] != "loss"] or [min(bad)])[0]
             raise Diverged(
                 f"{name} is {value} at iteration {iteration}: try a smaller learning rate, or optimization.clip=1"
@@ -363,11 +363,11 @@ class Optimization(LightningModule):
         return list(dict.fromkeys(name for loss in self.recent for name in loss))
 
     def _recent(self, name: str) -> list[Tensor]:
-        # a player that does not step in each batch has no loss in the others
+        # a player that does not step in a batch has no loss there
         return [loss[name] for loss in self.recent if name in loss]
 
     def training_state(self) -> dict[str, Any]:
-        """All that determines how training goes on, as tensors and plain containers."""
+        """Everything that determines further training, as tensors and plain containers."""
         return {
             "model": self.model.state_dict(),
             "average": self._averaged[0].state_dict() if self._averaged else None,
@@ -395,7 +395,7 @@ def _follows_a_schedule(module: nn.Module) -> TypeGuard[Coefficient]:
 
 
 def checked_clip(name: str, clip: float | None) -> float | None:
-    """Raises UserError where it is not above 0."""
+    """Returns `clip`. Raises UserError unless it is above 0 or None."""
     if clip is not None and not clip > 0:
-        raise UserError(f"optimization.{name}={clip}: has to be above 0")
+        raise UserError(f"optimization.{name}={clip}: must be above 0")
     return clip

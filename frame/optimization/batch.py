@@ -20,7 +20,7 @@ class BatchOptimization(Optimization):
     The other arguments are `Optimization`'s.
 
     Raises:
-        UserError: the model has an adversary, which this procedure would move along with its opponent.
+        UserError: the model has an adversary, which this procedure would train together with its opponent.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Seconds of training: time spent in evaluations and in writing checkpoints does not count."""
+"""Seconds of training. The time of evaluations and checkpoints does not count."""
 
 import time
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Stands still until `start`, and while `paused`."""
+    """Does not run before `start`, nor inside `paused`."""
 
     def __init__(self) -> None:
         self._before = 0.0

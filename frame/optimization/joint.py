@@ -14,20 +14,20 @@ from frame.optimization.base import Optimization, OptimizerPartial, Player
 class JointOptimization(Optimization):
     """Trains the models of a model that has `models` and `summed(losses)`; see `frame.models.Joint`.
 
-    `summed=True`: one gradient, that of the weighted sum; each model's optimizer steps with its share of it.
+    `summed=True`: one gradient, that of the weighted sum. Each model's optimizer steps with its part of it.
     `summed=False`: each model descends its own loss, unweighted, and its gradient reaches no other model's parameters.
-    The two differ where models share networks, and in nothing else but the weights. A network that several models
+    The two differ only in the weights, and in networks that models share. A network that several models
     share belongs to the first of them; a model that trains none of its own is only watched.
 
     Args:
-        optimizer: a partial for every model that `optimizers` does not name.
+        optimizer: a partial, for each model that `optimizers` does not name.
         optimizers: partials by the model's name.
         summed: as above.
 
     The other arguments are `Optimization`'s.
 
     Raises:
-        UserError: the model holds no models, or a name belongs to none of them.
+        UserError: the model holds no models, or `optimizers` has a name that is none of theirs.
     """
 
     find_unused_parameters = True

@@ -49,8 +49,8 @@ def test_a_text_that_looks_like_a_reference_stays_a_text() -> None:
         (linear(3, bia=True), r"^model cannot be built: .*unexpected keyword argument 'bia'$"),
         ({"a": {"b": linear(-1)}}, r"^model\.a\.b cannot be built: "),
         ({"_target_": "torch.nn.Liner"}, r"^model: no name in torch\.nn 'Liner': did you mean 'Linear'\?"),
-        (linear(3, _partial_="yes"), r"_partial_ has to be true or false, and is 'yes'$"),
-        (linear(3, _args_={"a": 1}), r"_args_ has to be a list"),
+        (linear(3, _partial_="yes"), r"_partial_ must be true or false, and is 'yes'$"),
+        (linear(3, _args_={"a": 1}), r"_args_ must be a list"),
         (linear(3, bias="???"), r"^model\.bias: torch\.nn\.Linear needs a value: add model\.bias=\.\.\.$"),
     ],
 )
