@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer
 
 from frame.common.errors import UserError
 from frame.data.base import DataSet
+from frame.evaluation.measured import Measured
 from frame.optimization.base import Optimization, Player
 
 
@@ -48,6 +49,10 @@ class Measurement:
     iteration: int
     seconds: float
     less: tuple[str, ...] = ()  # those of which less is better
+
+    @classmethod
+    def of(cls, found: Measured) -> "Measurement":
+        return cls(found.name, found.values, found.at.iteration, found.at.seconds, found.less)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

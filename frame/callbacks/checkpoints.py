@@ -124,8 +124,7 @@ class BestCheckpoint(Monitor):
 
 def state_of(trainer: Trainer, optimization: Optimization) -> dict[str, Any]:
     """All of a run's state: tensors and plain containers, readable with `weights_only=True`."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    states = {callback.state_key: callback.state_dict() for callback in callbacks}
+    states = {key: callback.state_dict() for key, callback in _by_key(trainer).items()}
     loader: Any = trainer.train_dataloader
     return {
         "format": FORMAT,
@@ -138,9 +137,20 @@ def state_of(trainer: Trainer, optimization: Optimization) -> dict[str, Any]:
 def restore(state: dict[str, Any], trainer: Trainer, optimization: Optimization) -> None:
     """Puts a run's state back; the trainer has its optimizers and its loader already."""
     optimization.load_training_state(state)
+    for key, callback in _by_key(trainer).items():
+        if key in state["callbacks"]:
+            callback.load_state_dict(state["callbacks"][key])
+
+
+def _by_key(trainer: Trainer) -> dict[str, Callback]:
+    """The callbacks by their state_key; equal keys are numbered in the config's order, which a resumed run shares."""
+    found: dict[str, Callback] = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if callback.state_key in state["callbacks"]:
-            callback.load_state_dict(state["callbacks"][callback.state_key])
+        key, number = callback.state_key, 2
+        while key in found:
+            key, number = f"{callback.state_key} ({number})", number + 1
+        found[key] = callback
+    return found
 
 
 def _write(path: Path, state: dict[str, Any], keep: Path | None) -> str:

@@ -1,6 +1,5 @@
 """When evaluations happen."""
 
-import time
 import traceback
 from typing import Any
 
@@ -10,7 +9,8 @@ from frame.callbacks.base import Context, Listens, Measurement, optimization_of
 from frame.common.durations import Duration, parse
 from frame.common.errors import UserError
 from frame.common.output import say
-from frame.evaluation.base import Evaluation, LogEntry, evaluating
+from frame.evaluation.base import Evaluation
+from frame.evaluation.measured import Moment, measure
 from frame.optimization.base import Optimization
 
 
@@ -63,12 +63,12 @@ class EvaluationCallback(Callback):
             self._evaluate(trainer, optimization)
 
     def _evaluate(self, trainer: Trainer, optimization: Optimization) -> None:
-        iteration, seconds = int(optimization.counters["iterations"]), optimization.counters["seconds"]
-        self.evaluated_at = iteration
+        at = Moment.of(optimization.counters, self._context.weights)
+        self.evaluated_at = at.iteration
         with optimization.clock.paused():
             found: Measurement | BaseException | None = None
             if trainer.is_global_zero:
-                found = self._evaluate_here(trainer, optimization, iteration, seconds)
+                found = self._evaluate_here(trainer, optimization, at)
             if trainer.world_size > 1:
                 found = trainer.strategy.broadcast(found)
         assert found is not None
@@ -82,46 +82,35 @@ class EvaluationCallback(Callback):
             if isinstance(callback, Listens):
                 callback.on_measurement(trainer, optimization, found)
 
-    def _evaluate_here(
-        self, trainer: Trainer, optimization: Optimization, iteration: int, seconds: float
-    ) -> Measurement | BaseException:
-        assert self.context is not None, "bind() comes before training"
-        model = optimization.evaluated if self.context.weights == "average" else optimization.model
+    def _evaluate_here(self, trainer: Trainer, optimization: Optimization, at: Moment) -> Measurement | BaseException:
+        context = self._context
+        model = optimization.evaluated if at.weights == "average" else optimization.model
         try:
-            started = time.monotonic()
-            with evaluating(model):
-                entry = self.evaluator.evaluate(model, self.context.data)
-            entry.check()
-            took = time.monotonic() - started
-        except UserError as mistake:  # collapsed or diverged codes: what is asked for was checked before training
+            found = measure(self.evaluator, self.name, model, context.data, at)
+        except UserError as error:  # codes that collapsed or diverged: the settings were checked before training
             if not self.without:
-                say(f"{self.name} has no number at iteration {iteration}; training goes on: {mistake}")
-                if self.context.run is not None:
-                    self.context.run.trouble(self.name, f"no number at iteration {iteration}: {mistake}")
+                say(f"{self.name} has no number at iteration {at.iteration}; training goes on: {error}")
+                if context.run is not None:
+                    context.run.trouble(self.name, f"no number at iteration {at.iteration}: {error}")
             self.without = True
-            return mistake
+            return error
         except Exception as error:
             if self.succeeded:
                 text = "".join(traceback.format_exception(error))
-                say(f"{self.name} failed at iteration {iteration}; training goes on\n{text}")
-                if self.context.run is not None:
-                    self.context.run.trouble(self.name, f"failed at iteration {iteration}: {error!r}")
+                say(f"{self.name} failed at iteration {at.iteration}; training goes on\n{text}")
+                if context.run is not None:
+                    context.run.trouble(self.name, f"failed at iteration {at.iteration}: {error!r}")
             return error
         self.without = False
-        self._write(entry, trainer, iteration, seconds, took, optimization.counters["epochs"])
-        records = entry.records(self.name, 0, 0, "")
-        values = {record["name"]: record["value"] for record in records}
-        less = tuple(record["name"] for record in records if record["better"] == "less")
-        return Measurement(self.name, values, iteration, seconds, less)
+        found.log(trainer.loggers)
+        if context.run is not None:
+            context.run.record(found.records())
+        return Measurement.of(found)
 
-    def _write(
-        self, entry: LogEntry, trainer: Trainer, iteration: int, seconds: float, took: float, epochs: float
-    ) -> None:
-        for logger in trainer.loggers:
-            entry.write(logger, self.name, iteration, {"seconds": seconds, "epochs": epochs})
-        if self.context is not None and self.context.run is not None:
-            records = entry.records(self.name, iteration, seconds, f"iteration {iteration}", took)
-            self.context.run.record([{**record, "weights": self.context.weights} for record in records])
+    @property
+    def _context(self) -> Context:
+        assert self.context is not None, "bind() comes before training"
+        return self.context
 
     def state_dict(self) -> dict[str, Any]:
         return {"next_at": self.next_at, "evaluated_at": self.evaluated_at, "succeeded": self.succeeded}

@@ -176,7 +176,7 @@ COMMANDS = {
         ),
         Command(
             "frame evaluate RUN [RUN ...] [evaluation=[a,b]] [a.n_samples=100] [evaluate_on=test] [checkpoint=best]"
-            " [weights=raw] [packages=[a]] [device=cuda] [again=true]",
+            " [weights=raw] [packages=[a]] [device=cuda] [again=true] [allow_test=true]",
             {
                 "evaluation": names,
                 "evaluate_on": text,
@@ -185,6 +185,7 @@ COMMANDS = {
                 "packages": names,
                 "device": device,
                 "again": truth,
+                "allow_test": truth,
             },
             others=True,
             places=(1, math.inf),

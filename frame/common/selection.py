@@ -41,3 +41,18 @@ def check(
     if what == "sort":
         return f"ordered on test: taking the first of {name} is a choice on test ({ALLOW}=true)"
     return f"chosen on test: {what}={name} is measured on test ({ALLOW}=true)"
+
+
+def check_fit(name: str, splits: Iterable[str], allowed: bool) -> str:
+    """What has to be said of an evaluation that fits or chooses something on these splits; '' if none is test.
+
+    Raises:
+        UserError: one is, and nobody has allowed it.
+    """
+    if not any(on_test({"name": name, "split": split}) for split in splits):
+        return ""
+    if not allowed:
+        raise UserError(
+            f"{name}: it is fitted on test, and nothing is fitted on test: name another split, or write {ALLOW}=true"
+        )
+    return f"fitted on test: {name} ({ALLOW}=true)"

@@ -1,7 +1,7 @@
 """One tiny batch through everything, before a run's folder is made."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +21,7 @@ from frame.composition.compose import compose, config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source, Wrapped, whole_batch
-from frame.evaluation.base import Predicts, evaluating, given
+from frame.evaluation.base import LogEntry, Predicts, evaluating, full_name, given
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
 from frame.runs.names import Taken, check_column
@@ -65,7 +65,7 @@ class Rows:
 def dry_run(
     model: Model, optimization: Optimization, callbacks: Sequence[Callback], data: DataSet, config: DictConfig
 ) -> None:
-    """Loss and evaluations on a few rows; model and random state stay as they were.
+    """Loss, optimizers and evaluations on a few rows; model and random state stay as they were.
 
     Raises:
         UserError: shapes that do not fit, a key or a capability that is missing, a measurement that nobody takes.
@@ -74,6 +74,22 @@ def dry_run(
     if len(train) == 0:
         raise UserError(f"{type(data).__name__} has no rows to train on")
     batch = whole_batch(train, torch.arange(min(ROWS, len(train))))
+    _check_keys(model, batch, data)
+    _check_sizes(model, len(train), data, config)
+    # on a copy, since a loss may write buffers and an evaluation may fail halfway
+    copy = deepcopy(model)
+    losses = _try_losses(copy, batch, data)
+    tried = _try_optimizers(optimization)
+    taken = names_in_training(tried, losses)
+    measured = _try_evaluations(callbacks, copy, batch, data, optimization, taken)
+    for callback in callbacks:
+        if isinstance(callback, Monitor):
+            callback.check(tried.players)
+    _check_choices(callbacks, config, measured)
+
+
+def _check_keys(model: Model, batch: Batch, data: DataSet) -> None:
+    """Raises UserError if batches lack what the model needs; names data sets that have it."""
     for key in getattr(model, "needs", ()):
         if key not in batch:
             there, others = ", ".join(sorted(batch)), ", ".join(having(key)) or "none of frame's own"
@@ -81,63 +97,85 @@ def dry_run(
                 f"{type(model).__name__} needs '{key}' in each batch; {type(data).__name__} has: {there}. "
                 f"Data sets with '{key}': {others}"
             )
+
+
+def _check_sizes(model: Model, n_rows: int, data: DataSet, config: DictConfig) -> None:
+    """Raises UserError if the model was made for other numbers of rows or classes than the data have."""
     n_data = getattr(model, "n_data", None)
-    if n_data is not None and n_data != len(train) and config.get("data_rows") is None:
-        raise UserError(f"n_data={n_data}: {type(data).__name__} has {len(train)} rows to train on: set params.n_data")
+    if n_data is not None and n_data != n_rows and config.get("data_rows") is None:
+        raise UserError(f"n_data={n_data}: {type(data).__name__} has {n_rows} rows to train on: set params.n_data")
     n_classes = getattr(model, "n_classes", None)
     if n_classes is not None and data.n_classes is not None and n_classes < data.n_classes:
         raise UserError(
             f"n_classes={n_classes}: {type(data).__name__} has {data.n_classes} classes: set params.n_classes"
         )
-    # on a copy, since a loss may write buffers and an evaluation may fail halfway
-    copy = deepcopy(model)
+
+
+def _try_losses(model: Model, batch: Batch, data: DataSet) -> dict[str, Tensor]:
+    """The model's losses on the batch, with an adversary's where it has one."""
     if "y" in getattr(model, "needs", ()):
-        _limit_labels(copy, batch, data)
-    with evaluating(copy), naming_shapes(copy, batch), torch.enable_grad():
-        losses = copy(batch)
-        if isinstance(copy, AdversarialModel):
-            copy.compute_adversarial_loss(batch)
+        _limit_labels(model, batch, data)
+    with evaluating(model), naming_shapes(model, batch), torch.enable_grad():
+        losses: dict[str, Tensor] = model(batch)
+        if isinstance(model, AdversarialModel):
+            model.compute_adversarial_loss(batch)
     if "loss" not in losses or losses["loss"].shape != ():
-        raise UserError(f"{type(model).__name__} has to return a scalar 'loss'; it returned: {', '.join(losses)}")
-    tried = _try_optimizers(optimization)
-    players = tried.players
-    few = FirstRows(data, ROWS)
-    taken = names_in_training(tried, losses)
-    measured: dict[str, str] = {}  # their splits
-    unseen: dict[str, str] = {}  # evaluations without a number on so few rows: what they will find is not known yet
-    for callback in callbacks:
-        if isinstance(callback, EvaluationCallback):
-            if callback.every is not None:
-                callback.every.check(optimization.counters, key=f"evaluate_every of {callback.name}")
-            callback.evaluator.check(copy, data)
-            try:
-                with evaluating(copy), naming_shapes(copy, batch, f"{callback.name}: "):
-                    entry = callback.evaluator.evaluate(copy, few)
-            except NoNumber:  # of four rows
-                unseen[callback.name] = str(callback.evaluator.evaluate_on)
-                continue
-            taken.add(entry.names(callback.name), f"evaluation '{callback.name}'")
-            measured |= {record["name"]: record["split"] for record in entry.records(callback.name, 0, 0, "")}
-    for callback in callbacks:
-        if isinstance(callback, Monitor):
-            callback.check(players)
-    _check_monitors(callbacks, config, measured, unseen)
+        raise UserError(f"{type(model).__name__} must return a scalar 'loss'; it returned: {', '.join(losses)}")
+    return losses
 
 
-def _check_monitors(
-    callbacks: Sequence[Callback], config: DictConfig, measured: Mapping[str, str], unseen: Mapping[str, str]
-) -> None:
-    """Raises UserError where a monitor waits for what nobody measures, or would choose on test; names have splits."""
+def _try_evaluations(
+    callbacks: Sequence[Callback],
+    model: Model,
+    batch: Batch,
+    data: DataSet,
+    optimization: Optimization,
+    taken: Taken,
+) -> dict[str, str]:
+    """Runs each evaluation on a few rows; returns the splits of the numbers that evaluations declare, by name.
+
+    Names that an evaluation does not declare are known as far as it finds them on a few rows.
+
+    Args:
+        taken: names that are logged otherwise; those of evaluations are added.
+    """
+    few, measured = FirstRows(data, ROWS), dict[str, str]()
+    for callback in callbacks:
+        if not isinstance(callback, EvaluationCallback):
+            continue
+        name, evaluation = callback.name, callback.evaluator
+        if callback.every is not None:
+            callback.every.check(optimization.counters, key=f"evaluate_every of {name}")
+        evaluation.check(model, data)
+        with evaluating(model), naming_shapes(model, batch, f"{name}: "):
+            declared, found = evaluation.declare(model, data), LogEntry(evaluation.evaluate_on)
+            with suppress(NoNumber):  # few rows may give none
+                found = evaluation.evaluate(model, few)
+        taken.add(declared.names(name) | found.names(name), f"evaluation '{name}'")
+        measured |= {full_name(name, key): declared.split for key in declared.numbers}
+        measured |= {full_name(name, key): found.split for key in found.scalars}
+    return measured
+
+
+def _check_choices(callbacks: Sequence[Callback], config: DictConfig, measured: Mapping[str, str]) -> None:
+    """Raises UserError if something is chosen by what nobody measures, or on test without leave.
+
+    Args:
+        measured: splits of the numbers that evaluations find, by name.
+    """
+    allowed = bool(config.get(selection.ALLOW))
     monitors = [(type(c).__name__, c.monitor) for c in callbacks if isinstance(c, Monitor)]
     if config.checkpoint.best is not None:
         monitors.append(("checkpoint.best", str(config.checkpoint.best)))
     for who, name in monitors:
-        splits = [measured[name]] if name in measured else [unseen[key] for key in unseen if name.startswith(key)]
-        if not splits:
+        if name not in measured:
             raise UserError(f"{who}: {choices(name, measured, kind='measurement')}")
-        allowed = bool(config.get(selection.ALLOW))
-        if note := selection.check(who, name, [{"split": split} for split in splits], allowed):
+        if note := selection.check(who, name, [{"split": measured[name]}], allowed):
             say(note)
+    for callback in callbacks:
+        if isinstance(callback, EvaluationCallback):
+            if note := selection.check_fit(callback.name, callback.evaluator.fits_on, allowed):
+                say(note)
 
 
 def _limit_labels(model: Model, batch: Batch, data: DataSet) -> None:

@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from frame.common import selection
 from frame.common.errors import UserError
 from frame.common.interrupts import Interrupted, Interrupts
+from frame.common.output import say
 from frame.composition.stored import literal
 from frame.data.base import DataSet
 from frame.data.identity import DataChanged
@@ -18,8 +20,9 @@ from frame.engine.experiment import named
 from frame.engine.opening import OpenRun, build_evaluation
 from frame.engine.opening import open as open_run
 from frame.engine.recording import Book, recordable
-from frame.evaluation.base import Evaluation, evaluating
+from frame.evaluation.base import Evaluation
 from frame.evaluation.codes import caching
+from frame.evaluation.measured import measure
 from frame.evaluation.similarity import Other, opening
 from frame.runs.notes import Busy, Notes, evaluating_alone, key_of
 
@@ -120,6 +123,7 @@ def evaluate_run(
     packages: Sequence[str] = (),
     shared: dict[str, DataSet] | None = None,
     patience: float = WAIT_SECONDS,
+    allow_test: bool = False,
 ) -> Outcome:
     """Runs evaluations on a run, records what they find in the run's folder, and prints it.
 
@@ -140,6 +144,7 @@ def evaluate_run(
         packages: see `frame.open`.
         shared: the data of the run before, taken where this run has the same, and put in its place else.
         patience: seconds to wait for another process that evaluates this run and records nothing.
+        allow_test: let an evaluation fit something on test, such as a temperature; the run's config may allow it, too.
 
     Raises:
         Busy: another process evaluates this run, and patience is 0.
@@ -190,19 +195,27 @@ def evaluate_run(
         book = Book(run, notes, identity, keys, recorded=trouble is None)
         try:
             opener = _opener(packages, device) if chosen is not None else None  # a run's own config opens no other
-            return _measure(run, evaluations, opener, book, len(evaluators))
+            allowed = allow_test or bool(run.config.get(selection.ALLOW))
+            return _measure(run, evaluations, opener, book, len(evaluators), allowed)
         finally:
             book.close()
 
 
 def _measure(
-    run: OpenRun, evaluations: Mapping[str, Evaluation], opener: Callable[[str], Other] | None, book: Book, n_asked: int
+    run: OpenRun,
+    evaluations: Mapping[str, Evaluation],
+    opener: Callable[[str], Other] | None,
+    book: Book,
+    n_asked: int,
+    allow_test: bool,
 ) -> Outcome:
     refused: dict[str, str] = {}
     for name, evaluation in evaluations.items():
         try:
             with opening(opener):
                 evaluation.check(run.model, run.data_set)
+            if note := selection.check_fit(name, evaluation.fits_on, allow_test):
+                say(note)
         except DataChanged:
             raise
         except UserError as mistake:
@@ -214,23 +227,19 @@ def _measure(
         for name, evaluation in evaluations.items():
             if name in refused:
                 continue
-            started = time.monotonic()
             try:
-                with evaluating(run.model), opening(opener):
-                    entry = evaluation.evaluate(run.model, run.data_set)
-                entry.check()
+                with opening(opener):
+                    found = measure(evaluation, name, run.model, run.data_set, book.at)
             except DataChanged:
                 raise
-            except UserError as mistake:  # collapsed codes, too few rows: this one has no number, the others may
-                refused[name] = str(mistake)
+            except UserError as error:  # such as collapsed codes: other evaluations may have a number
+                refused[name] = str(error)
                 continue
-            took = time.monotonic() - started
-            records = book.records(entry, name, took)
-            trouble = book.write(entry, name, records, took)
+            trouble = book.write(found)
             if trouble:
                 refused[name] = trouble
             measured += not trouble
-            book.say(entry, name, records, took)
+            book.say(found)
     return Outcome(measured, refused)
 
 

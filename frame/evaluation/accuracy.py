@@ -4,7 +4,7 @@ from torch import nn
 
 from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar
 from frame.evaluation.predictions import predictions
 from frame.measures.statistics import accuracy, mean_and_standard_error
 
@@ -28,6 +28,10 @@ class AccuracyEvaluation(Evaluation):
         super().__init__(evaluate_on)
         at_least(1, n_samples=n_samples)
         self.n_samples = n_samples
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        numbers = {"": "%", "error": "%", "cross_entropy": f"nats per {data.row}"}
+        return Declaration(self.evaluate_on, numbers)
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         log_p, y = predictions(model, data, self.evaluate_on, self.n_samples)

@@ -23,6 +23,7 @@ class ActiveUnitsEvaluation(Evaluation):
     """
 
     needs = (Encodes,)
+    numbers = {"": "latents"}
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
         super().__init__(evaluate_on)

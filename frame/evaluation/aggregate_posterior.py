@@ -42,6 +42,8 @@ class AggregatePosteriorEvaluation(Evaluation):
     """
 
     needs = (Encodes, HasPrior)
+    numbers = {}
+    pictures = ("",)
 
     def __init__(self, evaluate_on: str = "test", n_dims: int = 6, n_samples: int | None = 10_000) -> None:
         super().__init__(evaluate_on)

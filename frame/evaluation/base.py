@@ -1,14 +1,13 @@
 """What an evaluation is: it asks a model for a capability, never for a class, and finds a `LogEntry`."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from lightning.pytorch.loggers.logger import Logger
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -127,52 +126,28 @@ class LogEntry:
             if math.isnan(scalar.value):
                 raise NoNumber(f"{key or 'the value'} is NaN: the model has diverged, or the evaluation divides by 0")
 
-    def names(self, name: str) -> list[str]:
-        """Under which it is written, where the evaluation has this name."""
-        return [_join(name, key) for things in (self.scalars, self.images, self.figures, self.tables) for key in things]
-
-    def write(self, logger: Logger, name: str, step: int, counters: dict[str, float]) -> None:
-        """Writes itself to any Lightning logger; pictures and tables where it takes them."""
-        if self.scalars:
-            values = {_join(name, key): scalar.value for key, scalar in self.scalars.items()}
-            logger.log_metrics({**counters, **values}, step=step)
-        for method, things in (("log_image", self.images), ("log_figure", self.figures)):
-            if hasattr(logger, method):
-                for key, thing in things.items():
-                    getattr(logger, method)(_join(name, key), thing, step)
-        if hasattr(logger, "log_table"):
-            for key, (columns, rows) in self.tables.items():
-                logger.log_table(_join(name, key), columns, rows, step)
-
-    def records(
-        self, name: str, step: int, seconds: float, checkpoint: str, took: float | None = None
-    ) -> list[dict[str, Any]]:
-        """One record a number, as the run's file keeps them; `seconds` of training, and what the evaluation `took`."""
-        return [
-            {
-                "name": _join(name, key),
-                "value": float(scalar.value),
-                "unit": scalar.unit,
-                "split": self.split,
-                "n_samples": scalar.n_samples,
-                "estimator": scalar.estimator,
-                "standard_error": None if math.isnan(scalar.standard_error or 0) else scalar.standard_error,
-                "layer": scalar.layer,
-                "interval": None if scalar.interval is None else list(scalar.interval),
-                "bound": scalar.bound,
-                "saturated": scalar.saturated,
-                "better": scalar.better,
-                "checkpoint": checkpoint,
-                "iteration": step,
-                "seconds": seconds,
-                "took": None if took is None else round(took, 3),
-            }
-            for key, scalar in self.scalars.items()
-        ]
+    def names(self, name: str) -> set[str]:
+        """All names under which something is written, where the evaluation has this name."""
+        return {full_name(name, key) for key in (*self.scalars, *self.images, *self.figures, *self.tables)}
 
 
-def _join(name: str, key: str) -> str:
+def full_name(name: str, key: str) -> str:
+    """The name under which a `LogEntry`'s key is logged by the evaluation of this name."""
     return f"{name}/{key}" if key else name
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What an evaluation can find, known before it runs. Keys are those of its `LogEntry`."""
+
+    split: str
+    numbers: Mapping[str, str]  # units by key
+    pictures: Collection[str] = ()  # images and figures
+    tables: Collection[str] = ()
+
+    def names(self, name: str) -> set[str]:
+        """All names under which something is written, where the evaluation has this name."""
+        return {full_name(name, key) for key in (*self.numbers, *self.pictures, *self.tables)}
 
 
 class Evaluation:
@@ -181,17 +156,36 @@ class Evaluation:
     `needs` names the capabilities (protocols above) that the model must have, `needs_data` the batch's keys, and
     `hidden` those that are predicted from what the model makes of the others: it must not be given them.
     Called in eval mode, without gradients, with random state seeded the same each time; the caller restores all three.
+
+    `numbers`, `pictures` and `tables` declare what is found, by the keys of the `LogEntry`: one number under the
+    evaluation's own name, unless a subclass says otherwise. Override `declare` where that depends on more.
     """
 
     needs: tuple[type, ...] = ()
     needs_data: tuple[str, ...] = ("x",)
     hidden: tuple[str, ...] = ()
+    numbers: Mapping[str, str] = {"": ""}  # units by key
+    pictures: Collection[str] = ()
+    tables: Collection[str] = ()
+
+    @property
+    def fits_on(self) -> Collection[str]:
+        """Splits on which the evaluation itself fits or chooses something, as far as the user names them."""
+        return ()
 
     def __init__(self, evaluate_on: str = "valid") -> None:
         self.evaluate_on = evaluate_on
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         raise NotImplementedError
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        """What `evaluate` can find of this model and these data, which `check` has let pass.
+
+        Names, and with them what may be monitored or searched for, are known from this before anything is measured.
+        A number is declared with the unit of its `Scalar`. Called without gradients and in eval mode.
+        """
+        return Declaration(self.evaluate_on, self.numbers, self.pictures, self.tables)
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         """Raises UserError where the model or the data cannot serve, with the names of both."""

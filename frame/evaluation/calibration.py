@@ -1,5 +1,6 @@
 """Whether a classifier's probabilities can be believed."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from frame.common.errors import UserError, at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar
 from frame.evaluation.colours import COLOURS
 from frame.evaluation.predictions import predictions
 from frame.measures.calibration import (
@@ -44,6 +45,7 @@ class CalibrationEvaluation(Evaluation):
     needs = (Predicts,)
     needs_data = ("x", "y")
     hidden = ("y",)
+    pictures = ("",)
 
     def __init__(
         self, evaluate_on: str = "test", fit_on: str = "valid", n_bins: int = 15, n_samples: int | None = None
@@ -52,10 +54,19 @@ class CalibrationEvaluation(Evaluation):
         at_least(1, n_bins=n_bins, n_samples=n_samples)
         self.fit_on, self.n_bins, self.n_samples = fit_on, n_bins, n_samples
 
+    @property
+    def fits_on(self) -> Collection[str]:
+        return (self.fit_on,)
+
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
         if "y" not in data.split(self.fit_on).batch(torch.arange(1)):
             raise UserError(f"CalibrationEvaluation needs 'y' in the data; '{self.fit_on}' has none")
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        each = {"": "%", "equal_mass": "%", "nll": f"nats per {data.row}", "brier": ""}
+        scaled = {f"scaled/{key}".rstrip("/"): unit for key, unit in each.items()}
+        return Declaration(self.evaluate_on, {"temperature": "", **each, **scaled}, self.pictures)
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         temperature = fitted_temperature(*predictions(model, data, self.fit_on, None))

@@ -40,6 +40,9 @@ class CategoriesEvaluation(Evaluation):
 
     needs = (HasCategories,)
     needs_data = ("x", "y")
+    numbers = {"": "%", "nmi": ""}
+    pictures = ("",)
+    tables = ("",)
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None, n_columns: int = 12) -> None:
         super().__init__(evaluate_on)

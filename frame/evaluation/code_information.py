@@ -10,7 +10,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from frame.common.errors import NoNumber, TooFew, at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import BoundsLikelihood, Encodes, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.base import BoundsLikelihood, Declaration, Encodes, Evaluation, LogEntry, Scalar, given
 from frame.evaluation.codes import codes_of
 from frame.measures.classifier import fit_classifier
 from frame.measures.statistics import mean_and_standard_error
@@ -58,6 +58,10 @@ class CodeInformationEvaluation(Evaluation):
         at_least(2, n_samples=n_samples, batch_size=batch_size)
         self.n_samples, self.batch_size = n_samples, batch_size
 
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        names = ("mixture", "infonce", "leave_one_out", *(["rate"] if _is_rated(model) else []))
+        return Declaration(self.evaluate_on, dict.fromkeys(names, "nats"))
+
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         q, rates = self._encoded(model, data)
         z = torch.cat([rsample(part) if part.has_rsample else part.sample() for part in q])
@@ -92,7 +96,7 @@ class CodeInformationEvaluation(Evaluation):
     def _encoded(self, model: nn.Module, data: DataSet) -> tuple[list[Distribution], list[Tensor]]:
         """q(z|x) of all batches, as one where they are Gaussian, and the rates of their rows."""
         assert isinstance(model, Encodes)
-        conditioned = tuple(getattr(model, "inputs", ("x",))) != ("x",)
+        conditioned = not _takes_x_alone(model)
         q: list[Distribution] = []
         rates: list[Tensor] = []
         for batch in self.batches(model, data, self.n_samples):
@@ -131,6 +135,7 @@ class LabelInformationEvaluation(Evaluation):
     needs = (Encodes,)
     needs_data = ("x", "y")
     hidden = ("y",)
+    numbers = dict.fromkeys(("classifier", "knn", "entropy"), "nats")
 
     def __init__(
         self,
@@ -168,6 +173,15 @@ class LabelInformationEvaluation(Evaluation):
                 "entropy": Scalar(entropy, "nats", n, "H(y) of the split's frequencies", better=""),
             },
         )
+
+
+def _takes_x_alone(model: nn.Module) -> bool:
+    return tuple(getattr(model, "inputs", ("x",))) == ("x",)
+
+
+def _is_rated(model: nn.Module) -> bool:
+    """Whether the model has a p(z) that is not conditioned, to which codes have a rate."""
+    return _takes_x_alone(model) and isinstance(model, HasRate | BoundsLikelihood)
 
 
 def _labels(y: Tensor | None) -> Tensor:

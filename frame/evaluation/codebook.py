@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Evaluation, LogEntry, Scalar, given
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, given
 from frame.measures.codes import perplexity, usage
 from frame.measures.statistics import mean_and_standard_error
 
@@ -44,6 +44,10 @@ class CodebookEvaluation(Evaluation):
         at_least(1, n_samples=n_samples, batch_size=batch_size)
         self.n_samples = n_samples
         self.batch_size = batch_size
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        batch = {"batch": "codes"} if self.batch_size is not None else {}
+        return Declaration(self.evaluate_on, {"": "codes", "used": "%", **batch})
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, Quantises)

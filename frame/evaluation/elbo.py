@@ -5,8 +5,8 @@ from torch import nn
 
 from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Better, BoundsLikelihood, Evaluation, LogEntry, Scalar, given
-from frame.evaluation.levels import bits, levels_of
+from frame.evaluation.base import Better, BoundsLikelihood, Declaration, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.levels import bits, bits_declared, levels_of
 from frame.measures.statistics import mean_and_standard_error
 
 
@@ -29,6 +29,10 @@ class ELBOEvaluation(Evaluation):
         super().__init__(evaluate_on)
         at_least(1, n_samples=n_samples)
         self.n_samples = n_samples
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        numbers = dict.fromkeys(("", "rate", "distortion"), f"nats per {data.row}")
+        return Declaration(self.evaluate_on, numbers | bits_declared(model, next(self.batches(model, data, 1024))))
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, BoundsLikelihood)

@@ -25,6 +25,7 @@ class FactorsEvaluation(Evaluation):
 
     needs = (Encodes,)
     needs_data = ("x", "factors")
+    numbers = {"": "of 1"}
 
     def __init__(self, evaluate_on: str = "test", n_samples: int | None = 10_000) -> None:
         super().__init__(evaluate_on)
@@ -61,6 +62,8 @@ class MIGEvaluation(FactorsEvaluation):
 class ModularityEvaluation(FactorsEvaluation):
     """Modularity, by the same bins as MIG, and 'explicitness', by logistic regressions."""
 
+    numbers = {"": "of 1", "explicitness": "of 1"}
+
     def __init__(self, evaluate_on: str = "test", n_samples: int | None = 10_000, n_bins: int = 20) -> None:
         super().__init__(evaluate_on, n_samples)
         at_least(2, n_bins=n_bins)
@@ -88,6 +91,8 @@ class DCIEvaluation(FactorsEvaluation):
         n_samples: two thirds are fitted, one third is tested; 15,000 are usual.
         n_jobs: processes, one a factor; None takes all processors.
     """
+
+    numbers = dict.fromkeys(("", "completeness", "informativeness"), "of 1")
 
     def __init__(self, evaluate_on: str = "test", n_samples: int | None = 15_000, n_jobs: int | None = None) -> None:
         super().__init__(evaluate_on, n_samples)

@@ -1,6 +1,6 @@
 """How well a linear classifier does on codes, where few rows have labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -8,9 +8,9 @@ from torch import nn
 
 from frame.common.errors import UserError, at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
+from frame.evaluation.base import Declaration, Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import labelled_codes
-from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
+from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
 from frame.measures.probes import few_label_probe
 from frame.measures.statistics import mean_and_standard_error, t_interval
 
@@ -60,10 +60,20 @@ class FewLabelsEvaluation(Evaluation):
         self.floors, self.n_samples, self.n_train_samples = check_floors(floors), n_samples, n_train_samples
         self._floors: tuple[DataSet, dict[str, Scalar]] | None = None  # with the data that they belong to
 
+    @property
+    def fits_on(self) -> Collection[str]:
+        return (self.train_on,)
+
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
         if "y" not in data.split(self.train_on).batch(torch.arange(1)):
             raise UserError(f"FewLabelsEvaluation needs 'y' in the data; '{self.train_on}' has none")
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        suffixes = ["", *(f"/floor/{name}" for name in floor_names(self.floors, ["mean"]))]
+        return Declaration(
+            self.evaluate_on, {f"{n}_per_class{suffix}": "%" for n in self.labels_per_class for suffix in suffixes}
+        )
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         train, rows = self._rows(data, model)

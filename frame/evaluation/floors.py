@@ -27,6 +27,16 @@ def check_floors(floors: Sequence[str]) -> tuple[str, ...]:
     return tuple(floors)
 
 
+def floor_names(floors: Sequence[str], layers: Sequence[str]) -> list[str]:
+    """The names under which `floor_codes` gives these floors."""
+    names = [floor for floor in FLOORS[:-1] if floor in floors]
+    return names + [_untrained(layer) for layer in layers if "untrained" in floors]
+
+
+def _untrained(layer: str) -> str:
+    return "untrained" if layer == "mean" else f"untrained_{layer}"
+
+
 def floor_codes(
     floors: Sequence[str],
     model: nn.Module,
@@ -58,7 +68,7 @@ def floor_codes(
         for layer in layers:
             fresh = untrained(model, _layer_of(few, layer))
             settle(fresh, LAYERS[layer][1], data)
-            yield "untrained" if layer == "mean" else f"untrained_{layer}", rows(fresh, layer)
+            yield _untrained(layer), rows(fresh, layer)
 
 
 def _layer_of(few: Batch, layer: str) -> Callable[[nn.Module], Tensor]:

@@ -39,6 +39,11 @@ class GenerationEvaluation(Evaluation):
     """
 
     needs = (Samples,)
+    numbers = {
+        f"{name}{floor}": ""
+        for floor in ("", "/floor/train")
+        for name in ("fid", "kid", "precision", "recall", "density", "coverage")
+    }
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
+from frame.evaluation.base import Declaration, Encodes, Evaluation, LogEntry, Scalar, given
 from frame.evaluation.codes import codes_of
 from frame.measures.geometry import alignment, dead_units, effective_rank, rankme, uniformity
 
@@ -30,6 +30,12 @@ class GeometryEvaluation(Evaluation):
         at_least(1, n_samples=n_samples)
         self.n_samples = n_samples
 
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        assert isinstance(model, Encodes)
+        size = model.encode(*given(model, next(self.batches(model, data, 1)))).mean.flatten(1).shape[1]
+        numbers = dict.fromkeys(("rankme", "effective_rank", "dead"), f"of {size}") | {"uniformity": "log"}
+        return Declaration(self.evaluate_on, numbers | ({"alignment": "of 4"} if _has_views(model, data) else {}))
+
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         codes = codes_of(model, data, self.evaluate_on, "mean", self.n_samples).codes
         n, size = codes.shape
@@ -50,7 +56,7 @@ class GeometryEvaluation(Evaluation):
                 better="less",
             ),
         }
-        if "views" in data.keys and tuple(getattr(model, "inputs", ("x",))) == ("x",):
+        if _has_views(model, data):
             how = "squared distance of the first two views' codes, scaled to length 1"
             value = alignment(*self._views(model, data))
             found["alignment"] = Scalar(value, "of 4", n, how, layer="mean", better="less")
@@ -65,3 +71,8 @@ class GeometryEvaluation(Evaluation):
         ]
         x, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         return x, y
+
+
+def _has_views(model: nn.Module, data: DataSet) -> bool:
+    """Whether the data have views that the model encodes by themselves."""
+    return "views" in data.keys and tuple(getattr(model, "inputs", ("x",))) == ("x",)

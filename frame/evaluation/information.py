@@ -8,7 +8,7 @@ from torch import nn
 
 from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import EstimatesInformation, Evaluation, LogEntry, Scalar
+from frame.evaluation.base import Declaration, EstimatesInformation, Evaluation, LogEntry, Scalar
 from frame.measures.statistics import mean_and_standard_error
 
 
@@ -34,6 +34,12 @@ class InformationEvaluation(Evaluation):
         at_least(2, batch_size=batch_size)
         at_least(1, n_samples=n_samples)
         self.batch_size, self.n_samples = batch_size, n_samples
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        n = len(data.split(self.evaluate_on))
+        names = ["", *(["std"] if min(n, self.n_samples or n) >= 2 * self.batch_size else [])]
+        names += ["truth", "error"] if getattr(data, "information", None) is not None else []
+        return Declaration(self.evaluate_on, dict.fromkeys(names, "nats"))
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, EstimatesInformation)

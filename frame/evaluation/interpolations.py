@@ -8,7 +8,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from frame.common.errors import TooFew, at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, given
+from frame.evaluation.base import Declaration, Decodes, Encodes, Evaluation, LogEntry, given
 from frame.evaluation.pictures import labelled_grid
 from frame.measures.geometry import finite
 
@@ -50,6 +50,12 @@ def is_standard_normal(p_z: Distribution) -> bool:
     return isinstance(values, Normal) and bool((values.loc == 0).all() and (values.scale == 1).all())
 
 
+def _on_a_sphere(model: nn.Module) -> bool:
+    """Whether codes of the prior lie near a sphere: those of N(0, I), where the model takes x alone."""
+    alone = tuple(getattr(model, "inputs", ("x",))) == ("x",)
+    return alone and isinstance(model, HasPriorDensity) and is_standard_normal(model.p_z())
+
+
 class InterpolationEvaluation(Evaluation):
     """Pairs of pictures, and means of p(x|z) for codes between the means of their q(z|x); a straight line in between.
 
@@ -75,6 +81,10 @@ class InterpolationEvaluation(Evaluation):
         at_least(2, n_steps=n_steps)
         self.n_pairs, self.n_steps = n_pairs, n_steps
 
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        pictures = ("", "spherical") if _on_a_sphere(model) else ("",)
+        return Declaration(self.evaluate_on, {}, pictures)
+
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, _EncodesAndDecodes)
         batch = next(self.batches(model, data, 2 * self.n_pairs, 2 * self.n_pairs))
@@ -85,7 +95,7 @@ class InterpolationEvaluation(Evaluation):
         finite(z.flatten(1))
         t = torch.linspace(0, 1, self.n_steps, device=x.device)
         paths = {"": linear}
-        if isinstance(model, HasPriorDensity) and not others and is_standard_normal(model.p_z()):
+        if _on_a_sphere(model):
             paths["spherical"] = spherical
         entry = LogEntry(self.evaluate_on)
         for key, path in paths.items():

@@ -11,6 +11,8 @@ from frame.evaluation.base import Decodes, Encodes, Scalar, given
 from frame.measures.likelihood import bits_per_dimension
 from frame.measures.statistics import mean_and_standard_error
 
+BITS = "bits per dimension"
+
 
 @runtime_checkable
 class _EncodesAndDecodes(Encodes, Decodes, Protocol):
@@ -40,11 +42,16 @@ def on_levels(x: Tensor, levels: int) -> bool:
     return bool(there.all() and x.min() >= 0 and x.max() <= 1)
 
 
+def bits_declared(model: nn.Module, batch: Batch) -> dict[str, str]:
+    """What `bits` adds for such batches: the unit by name."""
+    return {} if levels_of(model, batch) is None else {"bits_per_dim": BITS}
+
+
 def bits(bounds: Tensor, levels: Sequence[int | None], n_dims: int, how: str) -> dict[str, Scalar]:
     """'bits_per_dim' of bounds [N] on log p(x) in nats; {} where `levels_of` a batch is None."""
     if None in levels:
         return {}
     mean, error = mean_and_standard_error(bits_per_dimension(bounds, n_dims))
     estimator = f"{how} over {n_dims} ln 2, an upper bound; p(x|z) of {levels[0]} values, which pixels have"
-    scalar = Scalar(mean, "bits per dimension", len(bounds), estimator, error, bound="upper", better="less")
+    scalar = Scalar(mean, BITS, len(bounds), estimator, error, bound="upper", better="less")
     return {"bits_per_dim": scalar}

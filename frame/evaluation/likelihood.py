@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Evaluation, LogEntry, Scalar, WeighsSamples, given
-from frame.evaluation.levels import bits, levels_of
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, WeighsSamples, given
+from frame.evaluation.levels import bits, bits_declared, levels_of
 from frame.measures.statistics import mean_and_standard_error
 from frame.probability.importance import streamed_iwae_bound
 
@@ -37,6 +37,10 @@ class IWAEBoundEvaluation(Evaluation):
         super().__init__(evaluate_on)
         at_least(1, n_samples=n_samples, n_posterior_samples=n_posterior_samples)
         self.n_samples, self.n_posterior_samples = n_samples, n_posterior_samples
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        bits = bits_declared(model, next(self.batches(model, data, 1024)))
+        return Declaration(self.evaluate_on, {"": f"nats per {data.row}"} | bits)
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         parts, levels, n_dims = [], [], 0

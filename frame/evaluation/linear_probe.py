@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
-from frame.evaluation.base import Evaluation, LogEntry, Scalar
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import LAYERS, labelled_codes
 from frame.evaluation.confusion import confusion_figure
-from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
+from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
 from frame.measures.linear_probe import (
     CS,
     LRS,
@@ -86,6 +86,17 @@ class LinearProbeEvaluation(Evaluation):
         for split in (TRAIN_ON, CHOOSE_ON):
             if "y" not in data.split(split).batch(torch.arange(1)):
                 raise UserError(f"{type(self).__name__} needs 'y' in the data; '{split}' has none")
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        layers = self._layers(model)
+        keys = ["" if layer == "mean" else layer for layer in layers]
+        probed = [*keys, *(f"floor/{name}" for name in floor_names(self.floors, layers))]
+        return Declaration(
+            self.evaluate_on,
+            dict.fromkeys(probed, "%"),
+            [f"{key}/confusion".lstrip("/") for key in keys],
+            [f"{key}/{CHOOSE_ON}".lstrip("/") for key in probed],
+        )
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry, sizes = LogEntry(self.evaluate_on), []

@@ -8,9 +8,9 @@ from torch import nn
 
 from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
-from frame.evaluation.base import Encodes, Evaluation, HasFeatures, LogEntry, Scalar
+from frame.evaluation.base import Declaration, Encodes, Evaluation, HasFeatures, LogEntry, Scalar
 from frame.evaluation.codes import labelled_codes
-from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
+from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
 from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_vote
 from frame.measures.statistics import fraction
 
@@ -79,6 +79,12 @@ class NeighbourEvaluation(Evaluation):
                 f"NeighbourEvaluation needs a model that has {methods}; {name} has none: remove this evaluation or "
                 "choose another model"
             )
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        layers = self._layers(model)
+        floors = floor_names(self.floors, [*layers.values()])
+        keys = ["" if word == "encode" else word for word in layers]
+        return Declaration(self.evaluate_on, dict.fromkeys([*keys, *(f"floor/{name}" for name in floors)], "%"))
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry, sizes = LogEntry(self.evaluate_on), []

@@ -8,7 +8,16 @@ from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
-from frame.evaluation.base import BoundsLikelihood, Encodes, Evaluation, LogEntry, Predicts, Scalar, batches
+from frame.evaluation.base import (
+    BoundsLikelihood,
+    Declaration,
+    Encodes,
+    Evaluation,
+    LogEntry,
+    Predicts,
+    Scalar,
+    batches,
+)
 from frame.evaluation.changed import fitted
 from frame.evaluation.codes import codes_of
 from frame.measures.geometry import finite
@@ -76,6 +85,10 @@ class OODEvaluation(Evaluation):
             raise UserError(f"OODEvaluation gives a model x alone; {name} takes {', '.join(model.inputs)}")  # type: ignore[arg-type]
         for other in self.others.values():
             fitted(other, data, self.evaluate_on)
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        keys = [f"{name}/{word}" for name in self.others for word in self._scores(model)]
+        return Declaration(self.evaluate_on, dict.fromkeys([*keys, *(f"{key}/fpr95" for key in keys)], "%"))
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry = LogEntry(self.evaluate_on)

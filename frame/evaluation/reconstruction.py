@@ -28,6 +28,8 @@ class ImageReconstructionQualitativeEvaluation(Evaluation):
     """
 
     needs = (Reconstructs,)
+    numbers = {}
+    pictures = ("",)
 
     def __init__(
         self,

@@ -25,6 +25,12 @@ class ReconstructionErrorEvaluation(Evaluation):
     """
 
     needs = (Reconstructs,)
+    numbers = {
+        "": "of the variance",
+        "mse": "squared value in [0, 1]",
+        "unexplained": "of the variance",
+        "variance": "squared value in [0, 1]",
+    }
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
         super().__init__(evaluate_on)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
-from frame.evaluation.base import Evaluation, LogEntry, Predicts, Scalar
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar
 from frame.evaluation.changed import Changed
 from frame.evaluation.codes import LAYERS, labelled_codes
 from frame.evaluation.colours import COLOURS
-from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes
+from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
 from frame.evaluation.linear_probe import CHOOSE_ON, TRAIN_ON
 from frame.evaluation.predictions import predictions
 from frame.measures.linear_probe import CS, best, logistic_regression
@@ -88,6 +88,14 @@ class RobustnessEvaluation(Evaluation):
         for split in (TRAIN_ON, CHOOSE_ON):
             if "y" not in data.split(split).batch(torch.arange(1)):
                 raise UserError(f"RobustnessEvaluation needs 'y' in the data; '{split}' has none")
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        each = ["", "clean", *self.perturbations]
+        each += [f"{name}/{s:g}" for name, parts in self.perturbations.items() for s in parts["strengths"]]
+        floors = [] if isinstance(model, Predicts) else floor_names(self.floors, [self.layer])
+        probed = ["", *(f"floor/{name}" for name in floors)]
+        numbers = {f"{of}/{key}".strip("/"): "%" for of in probed for key in each}
+        return Declaration(self.evaluate_on, numbers, ("",), ("strengths",))
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         changed = [

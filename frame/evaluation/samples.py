@@ -23,6 +23,8 @@ class ImageSampleEvaluation(Evaluation):
 
     needs = (Samples,)
     needs_data = ()
+    numbers = {}
+    pictures = ("",)
 
     def __init__(self, n_pictures: int = 64, sample_images: bool = False) -> None:
         super().__init__()

@@ -35,6 +35,8 @@ class PCAScatterEvaluation(Evaluation):
     """
 
     needs = (Encodes,)
+    numbers = {"explained": "%"}
+    pictures = ("",)
 
     def __init__(self, evaluate_on: str = "test", n_samples: int | None = 2000) -> None:
         super().__init__(evaluate_on)
@@ -78,6 +80,8 @@ class UMAPScatterEvaluation(PCAScatterEvaluation):
         UserError: a number is out of range; from `check`, UMAP is not installed.
         TooFew: from `evaluate`, no more codes than neighbours.
     """
+
+    numbers = {}
 
     def __init__(
         self,

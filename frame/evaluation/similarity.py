@@ -10,7 +10,7 @@ from torch import nn
 
 from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
-from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
+from frame.evaluation.base import Declaration, Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import LAYERS, codes_of
 from frame.measures import similarity as measures
 
@@ -77,6 +77,10 @@ class SimilarityEvaluation(Evaluation):
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
         self._opened()
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        other = self._opened().name
+        return Declaration(self.evaluate_on, {f"cka/{other}": "of 1", f"mutual_knn/{other}": "of 1"})
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         other = self._opened()

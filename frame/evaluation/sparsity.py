@@ -22,6 +22,7 @@ class SparsityEvaluation(Evaluation):
     """
 
     needs = (Encodes,)
+    numbers = {"": "units", "dead": "%"}
 
     def __init__(self, evaluate_on: str = "train", n_samples: int | None = None) -> None:
         super().__init__(evaluate_on)

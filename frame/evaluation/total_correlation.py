@@ -24,6 +24,7 @@ class TotalCorrelationEvaluation(Evaluation):
     """
 
     needs = (Encodes,)
+    numbers = {"sampled": "nats", "mean": "nats"}
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = 10_000) -> None:
         super().__init__(evaluate_on)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from frame.data.base import DataSet
-from frame.evaluation.base import LogEntry
+from frame.evaluation.base import Declaration, LogEntry
 from frame.evaluation.changed import fitted
 from frame.evaluation.floors import FLOORS
 from frame.evaluation.linear_probe import TRAIN_ON, LinearProbeEvaluation
@@ -44,6 +44,9 @@ class TransferEvaluation(LinearProbeEvaluation):
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, self._as(data))
+
+    def declare(self, model: nn.Module, data: DataSet) -> Declaration:
+        return super().declare(model, self._as(data))
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         return super().evaluate(model, self._as(data))

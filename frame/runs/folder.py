@@ -303,23 +303,21 @@ class RunFolder:
             return False
         return True
 
-    def record_again(self, records: Sequence[dict[str, Any]], evaluation: str) -> None:
-        """Appends what a later evaluation found; what a killed one left under the same name gives way to it.
+    def record_again(self, records: Sequence[dict[str, Any]]) -> None:
+        """Appends all records of a later evaluation; those that a killed process left of it give way to them.
 
         Raises:
             OSError: they could not be written, and nothing was.
         """
-        if any(record.get("evaluation") == evaluation for record in self.records):
-            self._records.cut(lambda line: line.get("evaluation") != evaluation)
-        mark = {"evaluation": evaluation, "together": len(records)}
-        self._records.append(*({**record, **mark} for record in records), sync=True)
+        written = {record["evaluation"] for record in records}
+        if any(record.get("evaluation") in written for record in self.records):
+            self._records.cut(lambda line: line.get("evaluation") not in written)
+        self._records.append(*records, sync=True)
 
     def recorded(self) -> set[str]:
-        """The names under which `record_again` has written all that it was given."""
-        found = Counter(
-            (record["evaluation"], record.get("together")) for record in self.records if "evaluation" in record
-        )
-        return {evaluation for (evaluation, together), n in found.items() if n == together}
+        """Identifiers of the later evaluations of which all records are there."""
+        found = Counter((record.get("evaluation"), record.get("together")) for record in self.records)
+        return {evaluation for (evaluation, together), n in found.items() if evaluation and n == together}
 
     def cut(self, iteration: int) -> None:
         """Takes back what the run itself measured after `iteration`, before it goes on from there.

@@ -11,6 +11,7 @@ from frame.common.output import say
 from frame.composition.compose import compose
 from frame.composition.instantiate import instantiate
 from frame.composition.settings import check_parts, check_read
+from frame.composition.stored import resolved
 from frame.sweeps.sweep_file import VARIANT, SweepFile
 
 
@@ -28,12 +29,39 @@ def first_config(described: SweepFile, overrides: Sequence[str], seeds: Sequence
         check_read(config)
         check_parts(config)
     if described.metric:
-        names = [str(node.name) for node in evaluations(configs[0])]
-        if not any(described.metric == name or described.metric.startswith(f"{name}/") for name in names):
-            raise UserError(f"metric: {choices(described.metric, names, kind='evaluation of this experiment')}")
+        check_metric(configs[0], described.metric)
         if note := on_test(configs, described.metric):
             say(note)
     return configs[0]
+
+
+def check_metric(config: DictConfig, metric: str) -> None:
+    """Raises UserError if no evaluation of the config finds a number of this name."""
+    names = [str(node.name) for node in evaluations(config)]
+    finding = [node for node in evaluations(config) if _begins(metric, node)]
+    if not finding:
+        raise UserError(f"metric: {choices(metric, names, kind='evaluation of this experiment')}")
+    from frame.data.per_sample import as_data_set  # here, since these import torch
+    from frame.evaluation.base import Evaluation, evaluating, full_name
+
+    plain = resolved(config)
+    try:
+        data, model = as_data_set(instantiate(plain["data"], "data")), instantiate(plain["model"], "model")
+    except UserError:
+        return  # the data may be on the machines of the cells only: each cell makes the check, too
+    declared: list[str] = []
+    for node in finding:
+        evaluation: Evaluation = instantiate(OmegaConf.to_container(node.evaluator, resolve=True), "evaluator")
+        evaluation.check(model, data)
+        with evaluating(model):
+            declared += [full_name(str(node.name), key) for key in evaluation.declare(model, data).numbers]
+    if metric not in declared:
+        raise UserError(f"metric: {choices(metric, declared, kind='number of this evaluation')}")
+
+
+def _begins(metric: str, node: DictConfig) -> bool:
+    """Whether the metric is named after the evaluation of this node."""
+    return metric == node.name or metric.startswith(f"{node.name}/")
 
 
 def on_test(configs: Sequence[DictConfig], metric: str) -> str:
@@ -44,7 +72,7 @@ def on_test(configs: Sequence[DictConfig], metric: str) -> str:
     """
     for config in configs:
         for node in evaluations(config):
-            if metric == node.name or metric.startswith(f"{node.name}/"):
+            if _begins(metric, node):
                 found = [{"split": _split(node.evaluator)}] if node.get("evaluator") else []
                 if note := selection.check("metric", metric, found, bool(config.get(selection.ALLOW))):
                     return note

@@ -16,6 +16,7 @@ from frame.data.base import Batch, DataSet, Source
 from frame.evaluation.accuracy import AccuracyEvaluation
 from frame.evaluation.base import Evaluation, LogEntry, Scalar, evaluating
 from frame.evaluation.elbo import ELBOEvaluation
+from frame.evaluation.measured import Measured, Moment
 from frame.evaluation.pictures import GAP, grid
 from frame.evaluation.reconstruction import ImageReconstructionQualitativeEvaluation
 from frame.evaluation.samples import ImageSampleEvaluation
@@ -211,7 +212,8 @@ def test_data_without_labels_is_refused_with_both_names() -> None:
 
 def test_a_nan_is_no_number_and_no_standard_error_is_none() -> None:
     entry = LogEntry("valid", {"": Scalar(1.0, standard_error=float("nan")), "rate": Scalar(float("nan"))})
-    assert [record["standard_error"] for record in entry.records("ELBO", 0, 0, "")] == [None, None]
+    records = Measured("ELBO", entry, Moment(0, 0.0, 0.0, "raw"), 0.0).records()
+    assert [record["standard_error"] for record in records] == [None, None]
     with pytest.raises(NoNumber, match="rate is NaN"):
         entry.check()
     LogEntry("valid", {"": Scalar(float("-inf"))}).check()

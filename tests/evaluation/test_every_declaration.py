@@ -1,0 +1,105 @@
+"""What an evaluation declares is what it writes, for each model that can serve it. Both are found by folder."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from frame.common.errors import NoNumber, UserError
+from frame.composition.compose import chosen_evaluation, config_folder
+from frame.composition.instantiate import instantiate
+from frame.composition.stored import resolved
+from frame.data.base import Batch, DataSet, Source
+from frame.engine.dry_run import FirstRows
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, evaluating
+from frame.evaluation.similarity import Other, opening
+from tests.models.test_every_model import composed
+
+NAMES = sorted(file.stem for file in (config_folder() / "evaluation").glob("*.yaml"))
+# a model of each kind, by what they can do and what they take
+KINDS = ("VAE", "ConditionalVAE", "Classifier", "VIB", "VQVAE", "AE", "GAN", "InfoGAN", "MVInfoMax")
+EXPERIMENTS = [*(f"digits_{kind}" for kind in KINDS), "gaussians_InformationEstimation"]
+N_ROWS = 80  # of each split: more than the 64 features of generation
+# as few as show every name
+SMALL: dict[str, dict[str, Any]] = {
+    "codebook": {"batch_size": 8},
+    "dci": {"n_jobs": 1},
+    "few_labels": {"labels_per_class": [1, 2], "n_draws": 2},
+    "generation": {"features": "pca"},
+    "information": {"batch_size": 16},
+    "iwae_bound": {"n_samples": 10, "n_posterior_samples": 2},
+    "linear_probe_sgd": {"n_epochs": 1},
+    "similarity": {"other": "another run"},
+    "umap_scatter": {"n_neighbours": 5},
+}
+
+
+class Made:
+    """Pictures of noise with two factors of three values, as digits_VAE takes them."""
+
+    def __len__(self) -> int:
+        return N_ROWS
+
+    def batch(self, indices: Tensor) -> Batch:
+        x = torch.rand(N_ROWS, 1, 8, 8, generator=torch.Generator().manual_seed(5)).round()
+        return {"x": x[indices], "index": indices, "factors": torch.stack([indices % 3, indices // 3 % 3], 1)}
+
+    def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return batch
+
+
+class Factors(DataSet):
+    keys = ("x", "index", "factors")
+
+    def load(self, split: str) -> Source:
+        return Made()
+
+
+@cache
+def models() -> dict[str, tuple[nn.Module, DataSet]]:
+    """Models untrained, each with a few rows of its data."""
+    found: dict[str, tuple[nn.Module, DataSet]] = {}
+    for name in EXPERIMENTS:
+        config = composed(name)
+        torch.manual_seed(0)
+        found[name] = instantiate(resolved(config.model)), FirstRows(instantiate(resolved(config.data)), N_ROWS)
+    found["factors"] = found["digits_VAE"][0], Factors()
+    return found
+
+
+def evaluation(name: str) -> Evaluation:
+    built: Evaluation = instantiate({**chosen_evaluation(name, {}), **SMALL.get(name, {})}, name)
+    return built
+
+
+def units(entry: LogEntry) -> dict[str, str]:
+    return {key: scalar.unit for key, scalar in entry.scalars.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_declared_is_written(name: str) -> None:
+    """Once for each declaration that the models of the tests lead to."""
+    seen: list[Declaration] = []
+    for case, (model, data) in models().items():
+        measured = evaluation(name)
+        with opening(lambda folder: Other(model, data, "study/run", 7)), evaluating(model):  # noqa: B023
+            try:
+                measured.check(model, data)
+            except UserError:  # this model or its data cannot serve
+                continue
+            declared = measured.declare(model, data)
+            if declared in seen:
+                continue
+            try:
+                entry = measured.evaluate(model, data)
+            except (NoNumber, NotImplementedError):  # an encoder without noise
+                continue
+        assert dict(declared.numbers) == units(entry), case
+        assert set(declared.pictures) == {*entry.images, *entry.figures}, case
+        assert set(declared.tables) == set(entry.tables), case
+        assert declared.split == entry.split == measured.evaluate_on, case
+        assert declared.names("A") == entry.names("A")
+        seen.append(declared)
+    assert seen, "no model of the tests serves it"
