@@ -52,7 +52,5 @@ def check_fit(name: str, splits: Iterable[str], allowed: bool) -> str:
     if not any(on_test({"name": name, "split": split}) for split in splits):
         return ""
     if not allowed:
-        raise UserError(
-            f"{name}: it is fitted on test, and nothing is fitted on test: name another split, or write {ALLOW}=true"
-        )
+        raise UserError(f"{name}: it is fitted on test: fit it on another split, or write {ALLOW}=true")
     return f"fitted on test: {name} ({ALLOW}=true)"

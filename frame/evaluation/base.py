@@ -167,11 +167,7 @@ class Evaluation:
     numbers: Mapping[str, str] = {"": ""}  # units by key
     pictures: Collection[str] = ()
     tables: Collection[str] = ()
-
-    @property
-    def fits_on(self) -> Collection[str]:
-        """Splits on which the evaluation itself fits or chooses something, as far as the user names them."""
-        return ()
+    fits_on: Collection[str] = ()  # splits on which the evaluation itself fits something, where the user names them
 
     def __init__(self, evaluate_on: str = "valid") -> None:
         self.evaluate_on = evaluate_on

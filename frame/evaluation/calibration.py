@@ -1,6 +1,5 @@
 """Whether a classifier's probabilities can be believed."""
 
-from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -53,10 +52,7 @@ class CalibrationEvaluation(Evaluation):
         super().__init__(evaluate_on)
         at_least(1, n_bins=n_bins, n_samples=n_samples)
         self.fit_on, self.n_bins, self.n_samples = fit_on, n_bins, n_samples
-
-    @property
-    def fits_on(self) -> Collection[str]:
-        return (self.fit_on,)
+        self.fits_on = (fit_on,)
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)

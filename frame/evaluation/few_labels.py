@@ -1,6 +1,6 @@
 """How well a linear classifier does on codes, where few rows have labels."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -57,12 +57,9 @@ class FewLabelsEvaluation(Evaluation):
         at_least(1, n_draws=n_draws, n_samples=n_samples)
         at_least(1, n_train_samples=n_train_samples)
         self.train_on, self.labels_per_class, self.n_draws = train_on, tuple(labels_per_class), n_draws
+        self.fits_on = (train_on,)
         self.floors, self.n_samples, self.n_train_samples = check_floors(floors), n_samples, n_train_samples
         self._floors: tuple[DataSet, dict[str, Scalar]] | None = None  # with the data that they belong to
-
-    @property
-    def fits_on(self) -> Collection[str]:
-        return (self.train_on,)
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)

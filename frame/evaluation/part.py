@@ -1,7 +1,5 @@
 """An evaluation of one model among several that are trained together."""
 
-from collections.abc import Collection
-
 from torch import nn
 
 from frame.common.errors import UserError, choices
@@ -22,14 +20,10 @@ class PartEvaluation(Evaluation):
 
     def __init__(self, part: str, evaluation: Evaluation) -> None:
         super().__init__(evaluation.evaluate_on)
-        self.part, self.evaluation = part, evaluation
+        self.part, self.evaluation, self.fits_on = part, evaluation, evaluation.fits_on
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         return self.evaluation.declare(model.get_submodule(self.part), data)
-
-    @property
-    def fits_on(self) -> Collection[str]:
-        return self.evaluation.fits_on
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         return self.evaluation.evaluate(model.get_submodule(self.part), data)

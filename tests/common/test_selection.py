@@ -116,3 +116,14 @@ def test_a_sweep_with_the_word_says_so_and_its_runs_keep_it(tmp_path: Path) -> N
     assert code == 0 and "chosen on test: metric=Final" in output and ", chosen on test: beta=0.5" in output
     (config,) = (tmp_path / "study" / "runs").glob("*/*/config.yaml")
     assert RunFolder(config.parent).config.allow_test is True
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_nothing_is_fitted_on_test_without_the_word(tmp_path: Path, allowed: bool) -> None:
+    """A temperature or labelled rows from test: the evaluation itself has learned there, on whichever split it is."""
+    fitted = "_target_: frame.evaluation.few_labels.FewLabelsEvaluation, evaluate_on: valid, train_on: test, n_draws: 2"
+    few = f"++callbacks.final={{{CALLBACK}, evaluator: {{{fitted}}}}}"
+    code, output = train([*TINY, few, *(["allow_test=true"] if allowed else [])], tmp_path)
+    assert code == (0 if allowed else 2), output
+    assert ("fitted on test: Final" if allowed else "Final: it is fitted on test") in output
+    assert allowed or output.count("\n") == 1 and not (tmp_path / "runs").exists()

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from torch import nn
 
 from frame.common.errors import UserError
+from frame.data.base import DataSet
 from frame.engine.reevaluate import evaluate_run
+from frame.evaluation.base import Evaluation, LogEntry, Scalar
 from frame.runs.journal import RECORDS, Journal
 from frame.runs.notes import FILE, LOCK, Busy, Notes, evaluating_alone
 from tests.processes import OWN, Process, only_run, train
@@ -76,6 +80,55 @@ def test_the_second_goes_on_where_the_first_was_killed(run: Path) -> None:
     assert second.wait() == 0, second.output
     assert "1 of 2 there already" in second.output and once_each(run)
     assert {record["name"].split("/")[0] for record in later(run)} == {"elbo", "slow"}
+
+
+def test_a_callback_and_evaluate_write_the_same_records(run: Path) -> None:
+    """The run's own evaluation, at the last iteration and of the last checkpoint."""
+    assert evaluate_run(run, packages=["toys"]) == (1, {})
+    records = Journal(run / RECORDS).read()
+    own = [record for record in records if record["iteration"] == 10 and record["checkpoint"] == "iteration 10"]
+    again = later(run)
+    assert len(own) == 4 and [list(record) for record in own] == [list(record) for record in again]
+    who_and_when = {"checkpoint", "seconds", "took", "evaluation"}
+    for a, b in zip(own, again, strict=True):
+        assert {k: v for k, v in a.items() if k not in who_and_when} == {
+            k: v for k, v in b.items() if k not in who_and_when
+        }
+    last = pd.read_csv(run / "metrics.csv").set_index("iteration").loc[[10]]  # equal values share a row
+    assert last["ELBO/Validation"].dropna().tolist() == [own[0]["value"]]
+
+
+def test_a_signal_leaves_what_was_measured(run: Path) -> None:
+    """SIGTERM in the second evaluation of the first of two runs."""
+    other = Path(shutil.copytree(run, run.parent / "run_2"))
+    command = [*AGAIN, str(run), str(other), "evaluation=[elbo,slow]", "elbo.n_samples=40"]
+    first = Process([*command, "slow.seconds=60"], run.parent)
+    until(lambda: len(later(run)) == 4)
+    first.process.terminate()
+    assert first.wait(30) == 128 + signal.SIGTERM, first.output
+    assert "interrupted at run 1 of 2" in first.output and "Traceback" not in first.output
+    assert len(later(run)) == 4 and not later(other)
+    again = Process([*command, "slow.seconds=0.1"], run.parent)
+    assert again.wait() == 0, again.output
+    assert once_each(run) and once_each(other) and "1 of 2 there already" in again.output
+
+
+def test_what_is_fitted_on_test_is_refused_unless_it_is_allowed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = {"_target_": "tests.engine.test_reevaluate.FitsOnTest"}
+    with pytest.raises(UserError, match=r"mine: it is fitted on test.*allow_test=true"):
+        evaluate_run(run, chosen={"mine": node}, packages=["toys", "tests"])
+    assert not later(run)
+    assert evaluate_run(run, chosen={"mine": node}, packages=["toys", "tests"], allow_test=True) == (1, {})
+    assert "fitted on test: mine" in capsys.readouterr().err
+
+
+class FitsOnTest(Evaluation):
+    """Says that it fits something on test."""
+
+    fits_on = ("test",)
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        return LogEntry("valid", {"": Scalar(1.0)})
 
 
 def test_of_many_runs_those_that_another_evaluates_come_last(run: Path) -> None:

@@ -1,0 +1,39 @@
+"""What a checkpoint keeps of callbacks."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from frame.callbacks.checkpoints import restore, state_of
+from frame.callbacks.stopping import EarlyStopping
+
+
+class Untold(Callback):
+    """A user's own, with Lightning's default state_key, which is the class's name."""
+
+    def __init__(self, seen: int = 0) -> None:
+        self.seen = seen
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seen = state_dict["seen"]
+
+
+def trainer(*callbacks: Callback) -> Any:
+    return SimpleNamespace(callbacks=list(callbacks), train_dataloader=SimpleNamespace(state_dict=dict))
+
+
+def test_callbacks_of_one_key_each_keep_their_state() -> None:
+    """Two rules on one measurement, and two callbacks that do not say what tells them apart."""
+    optimization: Any = SimpleNamespace(training_state=dict, load_training_state=lambda state: None)
+    soon, late = EarlyStopping("ELBO", 2), EarlyStopping("ELBO", 9)
+    soon.best, soon.waited, late.best, late.waited = 1.0, 1, 3.0, 7
+    state = state_of(trainer(soon, Untold(4), late, Untold(5)), optimization)
+    assert list(state["callbacks"]) == ["EarlyStopping[ELBO]", "Untold", "EarlyStopping[ELBO] (2)", "Untold (2)"]
+    again = EarlyStopping("ELBO", 2), Untold(), EarlyStopping("ELBO", 9), Untold()
+    restore(state, trainer(*again), optimization)
+    assert [(one.best, one.waited) for one in (again[0], again[2])] == [(1.0, 1), (3.0, 7)]
+    assert [one.seen for one in (again[1], again[3])] == [4, 5]
