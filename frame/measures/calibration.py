@@ -31,8 +31,9 @@ def reliability(log_p: Tensor, y: Tensor, n_bins: int = 15, equal_mass: bool = F
     """Confidence and accuracy in bins, of which `.error` is the expected calibration error.
 
     Bins are equally wide (Guo et al. 2017, 1706.04599, eq. 3), or have equally many rows (Nguyen and O'Connor 2015,
-    1508.05154). Calibrated probabilities have an error above 0 on finitely many rows, the more so the more bins there
-    are: each bin's accuracy varies by sqrt(p (1 - p) / n_b).
+    1508.05154). The error of equally wide bins is that of torchmetrics, which gives neither the bins themselves, which
+    a reliability diagram shows, nor bins of equally many rows. On finitely many rows, calibrated probabilities have an
+    error above 0, the more so the more bins there are: each bin's accuracy varies by sqrt(p (1 - p) / n_b).
 
     Args:
         log_p: log-probabilities of the classes, [N, K].

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
 
 from frame.common.errors import NoNumber, TooFew, UserError, at_least
 from frame.measures.neighbours import nearest
@@ -24,9 +25,10 @@ def auroc(inside: Tensor, outside: Tensor) -> tuple[float, float]:
     """
     check_scores(inside, outside)
     n, m = len(inside), len(outside)
-    _, place, counts = torch.cat([inside, outside]).unique(return_inverse=True, return_counts=True)
-    ranks = counts.cumsum(0).double() - (counts - 1) / 2  # equal scores share their mean rank
-    a = float((ranks[place[:n]].sum() - n * (n + 1) / 2) / (n * m))
+    # ranks, since torchmetrics passes scores beyond [0, 1] through a sigmoid, which makes large ones equal
+    _, ranks = torch.cat([inside, outside]).unique(return_inverse=True)
+    belongs = torch.arange(n + m, device=ranks.device) < n
+    a = float(binary_auroc(ranks.double() / ranks.max(), belongs.long()))
     q_inside, q_outside = a / (2 - a), 2 * a * a / (1 + a)
     variance = (a * (1 - a) + (n - 1) * (q_inside - a * a) + (m - 1) * (q_outside - a * a)) / (n * m)
     return a, math.sqrt(max(variance, 0.0))

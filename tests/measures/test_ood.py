@@ -30,8 +30,10 @@ def test_known_answers() -> None:
     low, high = torch.arange(100.0), torch.arange(100.0) + 100
     assert auroc(high, low) == (1.0, 0.0) and fpr_at_tpr(high, low) == (0.0, 0.0)
     assert auroc(low, high)[0] == 0.0 and fpr_at_tpr(low, high)[0] == 1.0
-    assert auroc(low, low)[0] == 0.5 and fpr_at_tpr(low, low)[0] == 0.95
+    assert auroc(low, low)[0] == pytest.approx(0.5, abs=1e-6) and fpr_at_tpr(low, low)[0] == 0.95
     assert fpr_at_tpr(low, low, 1.0)[0] == 1.0
+    # far beyond 1, where a sigmoid knows no difference
+    assert auroc(low * 1e4 - 1e6, low * 1e4 - 1.01e6)[0] == pytest.approx(auroc(low, low - 1)[0], abs=1e-6)
     # d' = 1 has Phi(1 / sqrt(2)), and draws of it vary as the standard error says
     generator = torch.Generator().manual_seed(0)
     draws = [auroc(torch.randn(100, generator=generator) + 1, torch.randn(80, generator=generator)) for _ in range(200)]

@@ -289,6 +289,7 @@ def test_what_has_changed_since_is_named_and_run_again_when_asked(tmp_path: Path
         ({"parameters": {"params.beta": {"distribution": "log"}, "x": {"value": 1}}}, (), "no distribution 'log'"),
         ({"parameters": {"params.bta": {"values": [1]}}}, (), "no key 'params.bta'"),
         ({"metric": {"name": "ELBO/Valid"}}, (), "metric: no evaluation of this experiment 'ELBO/Valid'"),
+        ({"metric": {"name": "ELBO/Validation/rat"}}, (), "did you mean 'ELBO/Validation/rate'?"),
         ({"program": "mine.py"}, (), "program: there is no mine.py"),
         ({}, ("jobs=0",), "jobs=0: write a whole number"),
         ({}, ("launcher=slurm",), "no launcher 'slurm'"),
