@@ -23,6 +23,7 @@ from frame.common.output import Stream, encoded, guarded, plain
 from frame.runs.checkpoints import read
 from frame.runs.folder import RunFolder
 from tests.processes import OWN, Process, only_run, train
+from tests.slow import slow_but
 from tests.system.test_resume import same
 
 TINY = ["train", "--config-dir", str(OWN / "config"), "experiment=tiny"]
@@ -185,12 +186,7 @@ ENDS = ("", "| true", "| head -c 1")
 
 
 @pytest.mark.parametrize(
-    ("to", "ends"),
-    [
-        pytest.param(to, end, marks=[] if i % 3 == j else [pytest.mark.slow])
-        for i, to in enumerate(TO)
-        for j, end in enumerate(ENDS)
-    ],
+    ("to", "ends"), slow_but([(to, ENDS[i % 3]) for i, to in enumerate(TO)], [(to, end) for to in TO for end in ENDS])
 )
 def test_python_ends_with_the_commands_own_code(to: str, ends: str, tmp_path: Path) -> None:
     script = f'"$0" -c "$1" "$2" {to} {ends}; echo "${{PIPESTATUS[0]}}" >&9'

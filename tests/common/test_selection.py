@@ -14,6 +14,7 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar
 from frame.runs.folder import RunFolder
 from tests.processes import OWN, Process, only_run, train
+from tests.slow import slow_but
 
 CALLBACK = "_target_: frame.callbacks.EvaluationCallback, name: Final, evaluate_every: 1 iterations"
 ELBO = "_target_: frame.evaluation.elbo.ELBOEvaluation, n_samples: 20"
@@ -58,7 +59,7 @@ def test_the_mistake_says_what_to_write() -> None:
 def crossed(choosers: Sequence[Any]) -> list[Any]:
     """Each chooser with each way to measure; every chooser and every way is among the fast ones."""
     pairs = [(chooser, measure) for chooser in choosers for measure in (WRITTEN, BY_DEFAULT)]
-    return [pytest.param(*pair, marks=[] if i % 4 in (0, 3) else [pytest.mark.slow]) for i, pair in enumerate(pairs)]
+    return slow_but([pairs[0], *pairs[3::4], *pairs[4::4]], pairs)
 
 
 CHOOSERS = [

@@ -8,19 +8,23 @@ from omegaconf import OmegaConf
 
 from frame.common import durations
 from frame.common.errors import UserError
+from frame.composition import checks
 from frame.composition import compose as module
 from frame.composition.compose import OwnFolder, changed_by, compose, config_folder, normalise, use_own_folder
+from frame.composition.stored import resolved
 from tests.processes import OWN, python
 
 EXPERIMENTS = sorted(file.stem for file in (config_folder() / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_both_spellings_of_an_experiment_are_one(name: str) -> None:
+def test_both_spellings_of_an_experiment_are_one_and_it_can_be_built(name: str) -> None:
     assert normalise([f"+experiment={name}", "a=b"]) == normalise([f"experiment={name}", "a=b"])
     config = compose([f"experiment={name}"])
     assert config.experiment_name == name
-    OmegaConf.to_container(config, resolve=True)
+    plain = resolved(config)
+    given = {"optimization": ["model"], "logging": ["folder", "config"]}
+    checks.check(plain, plain, given)  # their constructors take these arguments
 
 
 @pytest.mark.parametrize(

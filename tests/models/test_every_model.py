@@ -29,6 +29,7 @@ from frame.engine.dry_run import Rows
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
 from tests.optimization.fitting import fit
+from tests.slow import slow_but
 
 EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
 MODELS = sorted(p.stem for p in Path(frame.models.__path__[0]).glob("*.py") if p.stem not in ("__init__", "base"))
@@ -109,7 +110,7 @@ USED = {name: model_of(name) for name in EXPERIMENTS}
 CASES = [name for name, model in USED.items() if name != "VAE_MNIST"]  # the other name of MNIST_VAE
 FIRST = {USED[name]: name for name in reversed(CASES)} | {USED[n]: n for n in reversed(CASES) if n.startswith("digits")}
 # one experiment of every model, on the smallest pictures; the others where there is time
-ONE_OF_EACH = [n if n in FIRST.values() else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+ONE_OF_EACH = slow_but(FIRST.values(), CASES)
 
 
 class Adversary(nn.Module):

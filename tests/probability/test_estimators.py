@@ -15,6 +15,7 @@ from frame.common.errors import UserError
 from frame.probability import estimators as parts
 from frame.probability import mutual_information as info
 from frame.probability.estimators import InformationEstimator
+from tests.slow import slow_but
 
 ESTIMATORS: dict[str, type[InformationEstimator]] = {
     name: found
@@ -186,7 +187,7 @@ def test_mine_divides_by_its_moving_average() -> None:
     assert torch.equal(estimator.log_average, kept)
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", slow_but(["InfoNCE", "CLUB"], [*BOUNDS]))
 def test_a_little_training_finds_two_nats(name: str) -> None:
     """Two dimensions, 2 nats, fresh pairs; CLUB's own value is 2 rho^2 / (1 - rho^2) = e^2 - 1 above."""
     torch.manual_seed(0)
