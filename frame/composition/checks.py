@@ -87,7 +87,7 @@ def check_node(
     parameters = {k: p for k, p in signature.parameters.items() if k != "self"}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {k: p for k, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    hints = _hints(target)
+    hints = hints_of(target)
     for key, value in node.items():
         if key in OWN_KEYS:
             continue
@@ -149,7 +149,8 @@ def _is_text(hint: Any) -> bool:
     return isinstance(hint, type) and (issubclass(hint, str) or hasattr(hint, "__fspath__"))
 
 
-def _hints(target: Any) -> dict[str, Any]:
+def hints_of(target: Any) -> dict[str, Any]:
+    """The types of the arguments of a function or a class; none if they cannot be resolved."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)

@@ -11,18 +11,20 @@ import torch
 from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from frame.callbacks.base import Monitor
 from frame.callbacks.evaluation import EvaluationCallback
 from frame.common import selection
 from frame.common.errors import NoNumber, UserError, choices
 from frame.common.output import say
+from frame.composition.checks import hints_of
 from frame.composition.compose import compose, config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source, Wrapped, whole_batch
 from frame.evaluation.base import LogEntry, Predicts, evaluating, full_name, given
-from frame.models.base import AdversarialModel, Model
+from frame.models.base import AdversarialModel, ConditionalDistribution, Model
 from frame.optimization.base import Optimization
 from frame.runs.names import Taken, check_column
 
@@ -234,19 +236,40 @@ def _keys(file: Path) -> tuple[str, ...]:
     return keys if isinstance(keys, tuple) else ()
 
 
+def _distributions(model: nn.Module) -> set[str]:
+    """The paths of the networks that a model's constructor, or that of a model in it, takes as distributions."""
+    found = set()
+    for path, part in model.named_modules():
+        if isinstance(part, Model):
+            hints = hints_of(type(part))
+            names = [name for name, _ in part.named_children() if hints.get(name) is ConditionalDistribution]
+            found |= {f"{path}.{name}" if path else name for name in names}
+    return found
+
+
 @contextmanager
 def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[None]:
-    """Turns torch's complaint about shapes into a UserError that names the network where it arose."""
+    """Turns torch's complaint about shapes into a UserError that names the network where it arose.
+
+    Raises:
+        UserError: also if a network returns no distribution, and its model's constructor asks for one.
+    """
     entered: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
     handles = []
+    distributions = _distributions(model)
     for name, module in model.named_modules():
         if name:
 
             def enter(module: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
                 entered.append((name, module, args))
 
-            def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            def leave(module: nn.Module, args: tuple[Any, ...], output: Any, name: str = name) -> None:
                 entered.pop()
+                if name in distributions and not isinstance(output, Distribution):
+                    raise UserError(
+                        f"model.{name} ({type(module).__name__}) returns a {type(output).__name__} instead of a "
+                        "distribution: put a head on it; an encoder is a frame.architectures.base.Encoder of both"
+                    )
 
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
@@ -257,9 +280,9 @@ def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[
         if not entered:
             raise UserError(f"{prefix}{type(model).__name__} fails on a batch {shape}: {reason}") from error
         name, module, args = entered[-1]
-        shapes = " and ".join(str(list(a.shape)) for a in args if isinstance(a, Tensor))
+        shapes = "".join(f" {list(a.shape)}" for a in args if isinstance(a, Tensor))
         raise UserError(
-            f"{prefix}model.{name} ({type(module).__name__}) does not fit its input {shapes}: {reason} (x is {shape})"
+            f"{prefix}model.{name} ({type(module).__name__}) does not fit its input{shapes}: {reason} (x is {shape})"
         ) from error
     finally:
         for handle in handles:

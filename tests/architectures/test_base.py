@@ -223,6 +223,10 @@ def test_features_are_the_layer_before_a_projection() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (
+            "architectures.encoder.backbone.kind=dict model.encoder={_target_:backbones.Tokens,side:8,width:4}",
+            r"model.encoder \(Tokens\) returns a Tensor instead of a distribution: put a head on it",
+        ),
         ("architectures.encoder.head.n_in=17", "DeltaHead has n_in=17, but Wrapped returns 16 features"),
         ("architectures.encoder.field=last", "no field in its ModelOutput 'last'"),
         ("architectures.encoder.field=null", "field=last_hidden_state"),
@@ -231,4 +235,4 @@ def test_features_are_the_layer_before_a_projection() -> None:
 )
 def test_a_backbone_that_does_not_fit_ends_before_training(own: None, words: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        build(composed(words))
+        build(composed(*words.split()))
