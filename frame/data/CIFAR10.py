@@ -12,7 +12,7 @@ from torch import Tensor
 
 from frame.common.errors import UserError
 from frame.common.files import write_whole
-from frame.data.files import download, missing
+from frame.data.files import download, missing, roots
 from frame.data.formats import broken, read_pickle
 from frame.data.memory import OfficialSplits
 
@@ -20,14 +20,15 @@ from frame.data.memory import OfficialSplits
 class CIFAR10(OfficialSplits):
     """50,000 training and 10,000 test pictures, 3 x 32 x 32, 10 classes; 'valid' is the last `n_valid` of training.
 
-    Files lie where torchvision puts them, `<data_root>/cifar-10-batches-py/`; where only the archive
+    Files lie where torchvision puts them, `<data_root>/cifar-10-batches-py/`; if only the archive
     `cifar-10-python.tar.gz` is there, it is unpacked beside itself.
 
     Args:
         data_root: the folder of all data sets.
-        download_files: fetch what is missing.
+        download_files: fetch what is missing, into data_root.
         binarize: 'none', 'dynamic' or 'static', each channel by itself, see `InMemory`.
         n_valid: rows of 'valid'; 0 trains on all 50,000.
+        big_data_root: another folder of data sets, in which files are looked for that data_root lacks.
 
     Raises:
         UserError: a value out of range; from `load`, a file that is missing or broken.
@@ -45,24 +46,37 @@ class CIFAR10(OfficialSplits):
     test_files = ("test_batch",)
 
     def __init__(
-        self, data_root: str | Path, download_files: bool = False, binarize: str = "none", n_valid: int = 5_000
+        self,
+        data_root: str | Path,
+        download_files: bool = False,
+        binarize: str = "none",
+        n_valid: int = 5_000,
+        big_data_root: str | Path | None = None,
     ) -> None:
         super().__init__(binarize, n_valid)
-        self.data_root, self.download_files = Path(data_root).expanduser(), download_files
+        self.roots, self.download_files = roots(data_root, big_data_root), download_files
 
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
         names = self.train_files if train else self.test_files
-        folder = self.data_root / self.folder
-        absent = [name for name in names if not (folder / name).is_file()]
-        if absent:
-            archive = self.data_root / self.archive
-            if not archive.is_file():
-                if not self.download_files:
-                    raise missing(type(self).__name__, absent[0], folder)
-                download(type(self).__name__, archive, self.mirrors, self.known_hash)
-            self._unpack(archive)
+        folder = self._folder(names)
         parts = [self._read_file(folder / name) for name in names]
         return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+
+    def _folder(self, names: tuple[str, ...]) -> Path:
+        """The first folder that has the files; else an archive is unpacked, or fetched before that."""
+        folders = [root / self.folder for root in self.roots]
+        for folder in folders:
+            if all((folder / name).is_file() for name in names):
+                return folder
+        archive = next((root / self.archive for root in self.roots if (root / self.archive).is_file()), None)
+        if archive is None:
+            if not self.download_files:
+                absent = [name for name in names if not (folders[0] / name).is_file()]
+                raise missing(type(self).__name__, absent[0], folders)
+            archive = self.roots[0] / self.archive
+            download(type(self).__name__, archive, self.mirrors, self.known_hash)
+        self._unpack(archive)
+        return archive.parent / self.folder
 
     def _read_file(self, path: Path) -> tuple[Tensor, Tensor]:
         content = read_pickle(path)
@@ -81,9 +95,9 @@ class CIFAR10(OfficialSplits):
 
     def _unpack(self, archive: Path) -> None:
         # file by file, by name: nothing in the archive says where anything goes
-        target = self.data_root / self.folder
-        target.mkdir(parents=True, exist_ok=True)
+        target = archive.parent / self.folder
         try:
+            target.mkdir(parents=True, exist_ok=True)
             with tarfile.open(archive) as tar:
                 for name in (*self.train_files, *self.test_files, "batches.meta"):
                     member = tar.extractfile(f"{self.folder}/{name}")
@@ -92,4 +106,4 @@ class CIFAR10(OfficialSplits):
         except (tarfile.TarError, EOFError, zlib.error, KeyError, AssertionError) as error:
             raise broken(archive, str(error.args[0]) if error.args else "it ends early") from error
         except OSError as error:
-            raise UserError(f"{archive} cannot be unpacked into {self.data_root}: {error}") from error
+            raise UserError(f"{archive} cannot be unpacked into {archive.parent}: {error}") from error

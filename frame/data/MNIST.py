@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from frame.data.files import download, find, missing
+from frame.data.files import download, find, missing, roots
 from frame.data.formats import broken, read_idx
 from frame.data.memory import OfficialSplits
 
@@ -16,9 +16,10 @@ class MNIST(OfficialSplits):
 
     Args:
         data_root: the folder of all data sets.
-        download_files: fetch what is missing.
+        download_files: fetch what is missing, into data_root.
         binarize: 'none', 'dynamic' or 'static', see `InMemory`.
         n_valid: rows of 'valid'; 0 trains on all 60,000.
+        big_data_root: another folder of data sets, in which files are looked for that data_root lacks.
 
     Raises:
         UserError: a value out of range; from `load`, a file that is missing or broken.
@@ -40,10 +41,16 @@ class MNIST(OfficialSplits):
     }
 
     def __init__(
-        self, data_root: str | Path, download_files: bool = False, binarize: str = "none", n_valid: int = 10_000
+        self,
+        data_root: str | Path,
+        download_files: bool = False,
+        binarize: str = "none",
+        n_valid: int = 10_000,
+        big_data_root: str | Path | None = None,
     ) -> None:
         super().__init__(binarize, n_valid)
-        self.data_root, self.download_files = Path(data_root).expanduser(), download_files
+        self.folders = [root / self.folder for root in roots(data_root, big_data_root)]
+        self.download_files = download_files
 
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
         part, n = ("train", self.n_train) if train else ("t10k", self.n_test)
@@ -56,11 +63,12 @@ class MNIST(OfficialSplits):
         return x, y
 
     def _file(self, name: str) -> Path:
-        folder = self.data_root / self.folder
         dotted = name.replace("-idx", ".idx")  # as some archives name it
-        found = find(folder, (name, f"{name}.gz", dotted, f"{dotted}.gz"))
-        if found:
-            return found
+        for folder in self.folders:
+            found = find(folder, (name, f"{name}.gz", dotted, f"{dotted}.gz"))
+            if found:
+                return found
         if self.download_files:
-            return download(type(self).__name__, folder / f"{name}.gz", self.mirrors, self.hashes[f"{name}.gz"])
-        raise missing(type(self).__name__, f"{name} (or .gz)", folder)
+            file = self.folders[0] / f"{name}.gz"
+            return download(type(self).__name__, file, self.mirrors, self.hashes[f"{name}.gz"])
+        raise missing(type(self).__name__, f"{name} (or .gz)", self.folders)

@@ -51,7 +51,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
 def stored_rows(x: Any, what: str) -> Tensor:
     """Rows [N, *shape] as they are kept: pictures uint8, everything else float32 or whole numbers.
 
-    Truth values become black and white pictures. uint8 pictures [N, H, W, C] become [N, C, H, W].
+    Truth values [N, H, W] and [N, C, H, W] become black and white pictures, others 0 and 1. uint8 pictures
+    [N, H, W, C] become [N, C, H, W].
 
     Raises:
         UserError: there is a NaN or an infinite number, or whole numbers or floats that look like pictures of 0 to 255.
@@ -65,13 +66,13 @@ def stored_rows(x: Any, what: str) -> Tensor:
 
 
 def plain(x: Tensor, what: str, n_dims: int) -> Tensor:
-    """A model's types: truth values to uint8, floats to float32; `n_dims` are a row's.
+    """A model's types: truth values of pictures to uint8, others and floats to float32; `n_dims` are a row's.
 
     Raises:
         UserError: whole numbers, or floats from 0 to 255, that look like pictures.
     """
     if x.dtype == torch.bool:
-        return x.to(torch.uint8).mul_(255)
+        return x.to(torch.uint8).mul_(255) if n_dims > 1 else x.float()
     looks = n_dims == 3 and x.numel() > 0 and x.shape[-3] in CHANNELS
     if x.is_floating_point():
         # a float of 0 to 255 is taken as it is, 255 times too bright
@@ -84,6 +85,17 @@ def plain(x: Tensor, what: str, n_dims: int) -> Tensor:
 
 
 _AS_BYTES = "give 0 to 255 as uint8, or floats of 0 to 1"
+
+
+def seen(x: Tensor) -> Tensor:
+    """Stored rows [B, *shape] as a model sees them.
+
+    uint8 [B, H, W] and [B, C, H, W] are pictures, and become x / 255. Other whole numbers, such as counts and tokens,
+    stay whole: int32 as it is, the rest as int64. Floats stay as they are.
+    """
+    if x.dtype == torch.uint8 and x.dim() > 2:
+        return x.float().mul_(1 / 255)
+    return x if x.is_floating_point() or x.dtype in (torch.int32, torch.int64) else x.long()
 
 
 def finite(x: Tensor, what: str) -> Tensor:
@@ -103,6 +115,22 @@ def channels_last(shape: Sequence[int]) -> bool:
 def channels_first(shape: Sequence[int]) -> bool:
     """Whether a shape can only be a picture's [C, H, W]."""
     return len(shape) == 3 and shape[0] in CHANNELS and min(shape[1], shape[2]) > max(CHANNELS)
+
+
+def _first(shape: Sequence[int]) -> bool:
+    return channels_first(shape) or (shape[2] not in CHANNELS and shape[0] < min(shape[1], shape[2]))
+
+
+def upright(x: Tensor, is_array: bool) -> Tensor:
+    """A uint8 row as a picture [C, H, W], if it can be one: [H, W] of an array, and channels that come last.
+
+    An array's are taken to come last unless they can only come first: there are fewer of them than of rows and columns.
+    """
+    if x.dim() == 2 and is_array:
+        return x[None]
+    if x.dim() == 3 and (not _first(x.shape) if is_array else channels_last(x.shape)):
+        return x.permute(2, 0, 1).contiguous()
+    return x
 
 
 def picture(value: Any, what: str) -> np.ndarray:

@@ -1,8 +1,10 @@
 """What a data set is: named splits, each a `Source` of whole batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,8 +12,11 @@ from frame.common.errors import UserError, choices
 from frame.data.identity import compare_classes, compare_split, identity_of
 from frame.data.labels import check_range, class_numbers
 
-# 'x': [B, *shape] · 'y': [B] · 'factors': [B, K] · 'views': V x [B, *shape] · 'env': [B] · 'index': [B]
-Batch = dict[str, Any]  # a Tensor each, and 'views' a list of them; Any spares every method a cast
+# 'x': [B, *shape] · 'y': [B] · 'factors': [B, K] · 'views': V x [B, *shape] · 'env': [B] · 'mask': [B, T], bool ·
+# 'index': [B], the rows' positions in their split · any other name: a Batch of another source, with rows of its own
+Batch = dict[str, Any]  # Tensor | list[Tensor] | Batch; Any spares every method a cast
+Indices = Tensor | dict[str, Tensor]  # rows of the only stream, or of each stream by its path, see `Stream`
+Epoch = int | dict[str, int]
 
 
 class Source(Protocol):
@@ -19,10 +24,10 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: Tensor) -> Batch:
+    def batch(self, indices: Any) -> Batch:
         """Rows `indices` [B] (int64, on the CPU or where the rows lie), as stored (pictures are uint8), and 'index'.
 
-        Noise belongs to `transform`; where it cannot be separated from the rows, see `Seeded`.
+        Noise belongs to `transform`. If it cannot be separated from the rows, see `Seeded`.
         """
         ...
 
@@ -31,9 +36,12 @@ class Source(Protocol):
         ...
 
 
+# What a source may be able to do beside that. A source made of others keeps it, see frame/data/composed.py.
+
+
 @runtime_checkable
 class Resident(Protocol):
-    """A source whose rows lie in memory, and can lie in an accelerator's memory instead."""
+    """A source whose rows lie in memory, and can lie in an accelerator's memory instead; ask `is_resident`."""
 
     def to(self, device: torch.device) -> Source: ...
 
@@ -42,9 +50,54 @@ class Resident(Protocol):
 class Seeded(Protocol):
     """A source that draws noise while it fetches rows, such as somebody's per-sample augmentation."""
 
-    def at(self, seed: int, epoch: int) -> Source:
-        """The same rows, with the noise of that epoch."""
+    def at(self, seed: int, epoch: Any) -> Source:
+        """The same rows, with the noise of that epoch: an int, or one for each stream."""
         ...
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Rows that a loader goes through in an order of their own; a source has one stream unless it zips others.
+
+    Streams are named by the path of their rows in a batch: '' for the batch's own, 'unlabelled', 'unlabelled.other'.
+    """
+
+    rows: int
+    batch_size: int | None = None  # None: the loader's
+    leads: bool = False  # an epoch goes once through this stream; if none leads, through the longest
+
+
+def streams(source: Source) -> dict[str, Stream]:
+    """What a loader has to order; {'': ...} for most sources."""
+    own: Callable[[], dict[str, Stream]] | None = getattr(source, "streams", None)
+    return {"": Stream(len(source))} if own is None else own()
+
+
+def is_resident(source: Source) -> bool:
+    """Whether the rows lie in memory and `to(device)` moves them as a whole."""
+    return bool(getattr(source, "resident", isinstance(source, Resident)))
+
+
+def at_epoch(source: Source, seed: int, epoch: Epoch) -> Source:
+    """The source with the noise of (seed, epoch), if it draws any while it fetches rows."""
+    return source.at(seed, epoch) if isinstance(source, Seeded) else source
+
+
+def labels_in(source: Source) -> Tensor | np.ndarray | None:
+    """'y' of all rows [N], if it is known without reading them; else None.
+
+    An array instead of a tensor stands beside the rows (`targets`): what the rows give may differ from it.
+    """
+    told = getattr(source, "labels", None)
+    y = told() if callable(told) else getattr(source, "y", None)
+    return y if isinstance(y, Tensor | np.ndarray) and y.ndim == 1 else None
+
+
+def limit_labels(source: Source, n_classes: int) -> None:
+    """Rows that are read one by one are refused from now on if their label is none of 0 .. n_classes - 1."""
+    limit = getattr(source, "limit_labels", None)
+    if callable(limit):
+        limit(n_classes)
 
 
 class DataSet:
@@ -80,8 +133,13 @@ class DataSet:
         return "picture" if len(self.shape) == 3 else "row"
 
     @property
+    def vocabulary(self) -> int | None:
+        """How many tokens there are, if 'x' holds their numbers (from 0); else None."""
+        return None
+
+    @property
     def n_classes(self) -> int | None:
-        """How many values 'y' has; None where there is no 'y' or nobody knows."""
+        """How many values 'y' has; None if there is no 'y' or nobody knows."""
         names = class_names(self)
         return None if names is None else len(names)
 
@@ -116,6 +174,7 @@ class DataSet:
             self._loaded[name] = self.load(name)
             try:
                 self._check_labels(name)
+                self._check_tokens(name)
                 self._compare(name)
             except UserError:
                 del self._loaded[name]
@@ -160,54 +219,18 @@ class DataSet:
             compare_split(kept[name], name, self.identity(name), owner)
 
     def _check_labels(self, name: str) -> None:
-        source = self._loaded[name]
         n_classes = self.n_classes if self._n_labels is None else self._n_labels
-        if n_classes is None:
-            return
-        y = getattr(source, "y", None)
-        if isinstance(y, Tensor) and y.dim() == 1:  # other shapes are a model's of the user's own
-            where = f"{type(self).__name__}, '{name}'"
-            check_range(class_numbers(y, where), n_classes, where)
-        elif hasattr(source, "n_classes"):  # it looks at each row that it reads
-            source.n_classes = n_classes
+        if n_classes is not None:
+            check_labels(self._loaded[name], n_classes, f"{type(self).__name__}, '{name}'")
+
+    def _check_tokens(self, name: str) -> None:
+        x = getattr(self._loaded[name], "x", None)
+        if self.vocabulary is not None and isinstance(x, Tensor):
+            check_tokens(x, self.vocabulary, f"{type(self).__name__}, '{name}'")
 
     def training(self) -> Source:
         """What a model trains on: the split 'train', as evaluations see it unless a subclass augments it."""
         return self.split("train")
-
-
-class Wrapped(DataSet):
-    """Another data set, of which a subclass changes the rows: what is known of it is asked there."""
-
-    def __init__(self, data: DataSet) -> None:
-        super().__init__()
-        self.data, self.splits, self.absent = data, data.splits, data.absent
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
-
-    @property
-    def row(self) -> str:
-        return self.data.row
-
-    @property
-    def n_classes(self) -> int | None:
-        return self.data.n_classes
-
-    @property
-    def classes(self) -> Sequence[str] | None:
-        return self.data.classes
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return self.data.keys
-
-    def identity(self, split: str) -> dict[str, Any]:
-        return self.data.identity(split)
-
-    def limit_labels(self, n_classes: int) -> None:
-        self.data.limit_labels(n_classes)
 
 
 def class_names(data: DataSet) -> list[str] | None:
@@ -231,17 +254,79 @@ def described(data: DataSet) -> dict[str, Any]:
     return {"classes": class_names(data), "n_classes": data.n_classes, "splits": splits}
 
 
+def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+    """The batch with `function` applied to every tensor, those of views and of nested batches included."""
+
+    def at(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: at(part) for key, part in value.items()}
+        return [at(part) for part in value] if isinstance(value, list) else function(value)
+
+    return {key: at(value) for key, value in batch.items()}
+
+
 def moved(batch: Batch, device: torch.device | str) -> Batch:
-    """The batch on `device`; without waiting for the copy where the rows lie in pinned memory."""
-    return {
-        key: [view.to(device, non_blocking=True) for view in value]
-        if isinstance(value, list)
-        else value.to(device, non_blocking=True)
-        for key, value in batch.items()
-    }
+    """The batch on `device`; does not wait for the copy if the rows lie in pinned memory."""
+    return mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
-def whole_batch(source: Source, indices: Tensor, *, seed: int = 0, device: torch.device | str = "cpu") -> Batch:
+def count_rows(batch: Batch) -> int:
+    """Rows of a batch, those of nested batches included."""
+    return len(batch["index"]) + sum(count_rows(part) for part in batch.values() if isinstance(part, dict))
+
+
+def check_batch(batch: Batch, where: str) -> None:
+    """Raises UserError if parts of a batch have unlike numbers of rows, or 'mask' does not belong to 'x'."""
+    n = len(batch["index"])
+    for key, value in batch.items():
+        if isinstance(value, dict):
+            check_batch(value, f"{where}, '{key}'")
+            continue
+        for part in value if isinstance(value, list) else [value]:
+            if part.dim() == 0 or len(part) != n:
+                raise UserError(f"{where}: '{key}' has the shape {list(part.shape)} in a batch of {n} rows")
+    if "mask" in batch:
+        check_mask(batch["mask"], batch["x"], where)
+
+
+def check_labels(source: Source, n_classes: int, where: str) -> None:
+    """Raises UserError if a label is none of 0 .. n_classes - 1: now if labels are known, else when a row is read."""
+    limit_labels(source, n_classes)
+    y = labels_in(source)
+    if isinstance(y, Tensor):
+        check_range(class_numbers(y, where), n_classes, where)
+    elif y is not None and y.dtype.kind in "iu":
+        wrong = np.flatnonzero((y < 0) | (y >= n_classes))
+        if len(wrong):  # a target_transform may put it right: the row itself is asked
+            row = int(wrong[0])
+            read = whole_batch(source, torch.tensor([row])).get("y")
+            if isinstance(read, Tensor) and read.shape == (1,):
+                check_range(class_numbers(read, where), n_classes, f"{where}, row {row}: 'y'")
+
+
+def check_mask(mask: Tensor, x: Tensor, where: str) -> None:
+    """Raises UserError unless a mask is bool [N, T] and T is the last dimension of x [N, ..., T]."""
+    if mask.dtype != torch.bool:
+        raise UserError(f"{where}: 'mask' is {str(mask.dtype).removeprefix('torch.')}: give truth values, bool [N, T]")
+    if mask.dim() != 2 or x.dim() < 2 or mask.shape != (x.shape[0], x.shape[-1]):
+        raise UserError(
+            f"{where}: 'mask' has the shape {list(mask.shape)} and 'x' {list(x.shape)}: give a mask [N, T] "
+            "with the rows and the last dimension of x"
+        )
+
+
+def check_tokens(x: Tensor, vocabulary: int, where: str) -> None:
+    """Raises UserError if 'x' holds whole numbers that are none of 0 .. vocabulary - 1."""
+    if x.is_floating_point() or x.numel() == 0:
+        return
+    low, high = int(x.min()), int(x.max())
+    if low < 0 or high >= vocabulary:
+        raise UserError(
+            f"{where}: 'x' has tokens {low} to {high}, and a vocabulary of {vocabulary} has 0 to {vocabulary - 1}"
+        )
+
+
+def whole_batch(source: Source, indices: Indices, *, seed: int = 0, device: torch.device | str = "cpu") -> Batch:
     """Rows `indices` as a model sees them, with noise (binarization, augmentation) that only `seed` determines."""
     generator = torch.Generator(device).manual_seed(seed)
     return source.transform(moved(source.batch(indices), device), generator)

@@ -1,4 +1,4 @@
-"""Finding a data set's files under data_root, and fetching the ones that are missing."""
+"""Finding a data set's files below data_root or big_data_root, and fetching the ones that are missing."""
 
 import logging
 from collections.abc import Sequence
@@ -12,11 +12,17 @@ def find(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def missing(data_set: str, name: str, folder: Path) -> UserError:
+def roots(data_root: str | Path, big_data_root: str | Path | None) -> tuple[Path, ...]:
+    """Where files are looked for, in this order; the first is where they are fetched to."""
+    given = [data_root] if big_data_root is None else [data_root, big_data_root]
+    return tuple(dict.fromkeys(Path(root).expanduser() for root in given))
+
+
+def missing(data_set: str, name: str, folders: Sequence[Path]) -> UserError:
     """One line: which file, where it was looked for, what to do."""
     return UserError(
-        f"{data_set}: {name} is missing in {folder}: set device.data_root to the folder that has it, "
-        "or device.download_files=true to fetch it"
+        f"{data_set}: {name} is missing in {' and '.join(map(str, folders))}: "
+        "set device.data_root to the folder that has it, or device.download_files=true to fetch it"
     )
 
 

@@ -1,6 +1,7 @@
 """Whether data are still what a run was trained on: the names of their classes, and each split's rows."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from frame.common.errors import UserError
 
-SAMPLED = 64  # rows whose pixels are looked at
-KINDS = {"labels": "labels", "x": "pictures", "files": "files (by name and size)"}
+SAMPLED = 64  # rows whose values are looked at
+FLOATS = 16  # of them, of floats
+KINDS = {"labels": "labels", "x": "pictures", "values": "values", "files": "files (by name and size)"}
 
 
 class DataChanged(UserError):
@@ -18,16 +20,29 @@ class DataChanged(UserError):
 
 
 def identity_of(source: Any) -> dict[str, Any]:
-    """'rows', and of what lies in memory hashes of all labels and of some rows' bytes, which cost no time."""
+    """'rows', and of what lies in memory hashes of all labels and of some rows' values, which cost no time."""
     found: dict[str, Any] = {"rows": len(source)}
     x, y = getattr(source, "x", None), getattr(source, "y", None)
     if isinstance(y, Tensor) and y.dtype == torch.int64:
         found["labels"] = digest(y.cpu().numpy().tobytes())
-    # floats may differ in their last bits between machines that compute them
-    if isinstance(x, Tensor) and x.dtype == torch.uint8 and len(x) > 0:
-        rows = torch.linspace(0, len(x) - 1, min(SAMPLED, len(x))).round().long().to(x.device)
-        found["x"] = digest(str(list(x.shape[1:])).encode(), x[rows].cpu().numpy().tobytes())
-    return found
+    return found | (pixels(x, range(len(x))) if isinstance(x, Tensor) else {})
+
+
+def pixels(x: Tensor, rows: Sequence[int]) -> dict[str, Any]:
+    """Of some of the rows: a hash of whole numbers, as 'x'; of floats one number each, as 'values'.
+
+    Floats may differ in their last bits between machines that compute them: a weighed mean of each row is compared with
+    a tolerance.
+    """
+    if len(rows) == 0 or x.dim() == 0:
+        return {}
+    chosen = torch.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).round().long().tolist()
+    some = x[torch.tensor([rows[i] for i in chosen], device=x.device)].cpu()
+    if not some.is_floating_point():
+        return {"x": digest(str(list(some.shape[1:])).encode(), some.numpy().tobytes())}
+    flat = some.reshape(len(some), -1)[:FLOATS].double().nan_to_num()
+    weights = torch.cos(torch.arange(flat.shape[1], dtype=torch.float64))  # no two places weigh the same
+    return {"values": [float(f"{value:.6g}") for value in ((flat * weights).sum(1) / max(1, flat.shape[1])).tolist()]}
 
 
 def digest(*parts: bytes) -> str:
@@ -57,7 +72,7 @@ def compare_classes(kept: Mapping[str, Any], classes: Sequence[str] | None, n_cl
 
 
 def compare_split(kept: Mapping[str, Any], split: str, found: Mapping[str, Any], owner: str) -> None:
-    """Raises DataChanged where a split has other rows than it had; what only one side knows is not compared."""
+    """Raises DataChanged if a split has other rows than it had; what only one side knows is not compared."""
     rows, now = kept.get("rows"), found["rows"]
     if rows is not None and rows != now:
         raise DataChanged(
@@ -65,11 +80,25 @@ def compare_split(kept: Mapping[str, Any], split: str, found: Mapping[str, Any],
             "give it the data that it was trained on, or train a new run"
         )
     for key in kept.keys() & found.keys() - {"rows"}:
-        if kept[key] != found[key]:
+        if not _same(kept[key], found[key]):
             raise DataChanged(
                 f"'{split}' has other {KINDS.get(key, key)} than when {owner} was trained, in {now} rows as before: "
                 "give it the data that it was trained on, or train a new run"
             )
+
+
+def _same(kept: Any, found: Any) -> bool:
+    """Equal, floats to 1e-4 of the largest; of mappings only what both have."""
+    if isinstance(kept, Mapping) and isinstance(found, Mapping):
+        return all(_same(kept[key], found[key]) for key in kept.keys() & found.keys())
+    if not (isinstance(kept, list) and isinstance(found, list)):
+        return bool(kept == found)
+    if len(kept) != len(found) or not all(isinstance(value, int | float) for value in [*kept, *found]):
+        return len(kept) == len(found) and all(map(_same, kept, found))
+    size = max((abs(value) for value in kept), default=0)
+    return all(
+        math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4 * size) for one, other in zip(kept, found, strict=True)
+    )
 
 
 def listed(names: Sequence[str], n: int = 6) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from frame.common.errors import UserError
 from frame.data.arrays import PLAIN, depth
 from frame.data.base import DataSet, Source
+from frame.data.files import roots
 from frame.data.folders import (
     BEGINNINGS,
     SUFFIXES,
@@ -45,11 +46,12 @@ class Images(DataSet):
     other colours are converted. What has more than 8 bits a channel or more than one frame is refused.
 
     Args:
-        root: the folder.
+        root: the folder; None takes `images/` in data_root, or in big_data_root if it is not there.
         size: pixels of a side: the shorter side is resized to it, the centre is kept.
         channels: 3 for colour, 1 for grey.
         binarize: 'none', 'dynamic' or 'static', each channel by itself, see `InMemory`.
         n_valid, n_test: parts to hold out, each in [0, 1).
+        data_root, big_data_root: where `images/` is looked for.
 
     Raises:
         UserError: a value out of range; from `split`, a folder that is missing or empty or can be read in two ways, or
@@ -58,12 +60,14 @@ class Images(DataSet):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | None = None,
         size: int = 64,
         channels: int = 3,
         binarize: str = "none",
         n_valid: float = 0.1,
         n_test: float = 0.1,
+        data_root: str | Path = ".",
+        big_data_root: str | Path | None = None,
     ) -> None:
         super().__init__()
         check_binarize(binarize)
@@ -75,6 +79,9 @@ class Images(DataSet):
             raise UserError(
                 f"Images: n_valid={n_valid} and n_test={n_test} must be parts of 1 that leave some for training"
             )
+        if root is None:
+            places = [folder / "images" for folder in roots(data_root, big_data_root)]
+            root = next((place for place in places if place.is_dir()), places[0])
         self.root, self.size, self.channels, self.binarize = Path(root).expanduser(), size, channels, binarize
         self.n_valid, self.n_test = n_valid, n_test
 

@@ -1,13 +1,15 @@
 """Where batches come from: whole batches of a source, in an order that (seed, epoch) determines, with a position."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+from zlib import crc32
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from frame.common.errors import UserError
-from frame.data.base import Batch, Resident, Seeded, Source, moved
+from frame.data.base import Batch, Epoch, Indices, Source, at_epoch, is_resident, moved, streams
 
 _MASK = (1 << 64) - 1
 
@@ -23,6 +25,29 @@ def mix(*numbers: int) -> int:
     return state
 
 
+@runtime_checkable
+class Loads(Protocol):
+    """What training asks of a loader, the user's own included.
+
+    Beside the arguments of its YAML file it is given `source`, `batch_size`, `seed`, `rank`, `world`, `limit` and
+    `device`, as far as its constructor takes them. `epoch` counts the whole epochs behind us; `epochs` adds the part of
+    this one. With the numbers of `state_dict`, another loader goes on with the very next batch.
+    """
+
+    epoch: int
+
+    @property
+    def epochs(self) -> float: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 class Loader:
     """Sized, sharded, resumable batches of one split.
 
@@ -30,13 +55,21 @@ class Loader:
     of them: together they see what one process with batch size B*W sees. The last, ragged batch is kept; so that
     ranks have equal batches, up to W - 1 rows (others each epoch) are left out of an epoch.
 
+    A source that zips others has several streams of rows. One leads: an epoch goes through it as above. Of another, of
+    n rows and batch size b, global batch g since the start is batch j of pass k, where k, j = divmod(g, n // (b*W)):
+    each pass is a permutation of its own, of which the rows that fill no batch are left out. A stream of fewer than b*W
+    rows gives all of them in each batch, as far as the ranks can share them.
+
     Args:
-        source: what to read. Where it lies in memory (`Resident`) it moves to an accelerator as a whole, once.
+        source: what to read.
         batch_size: B, rows a batch and rank.
         seed: fixes the order of the rows and the noise of `source.transform`, whatever else draws random numbers.
         rank, world: this process and how many there are.
         shuffle: a new permutation each epoch; else the rows' own order.
-        num_workers: processes that read ahead; unused by sources in memory, which are faster without.
+        num_workers: processes that read ahead; unused if the source moves to the device as a whole.
+        in_flight: batches that each of them reads ahead.
+        resident: whether the source moves to the device as a whole, once: null if it lies in memory, true if it must
+            (else UserError), false never: then workers read sources in memory, too.
         limit: at most so many batches an epoch (int), or this part of them (float in (0, 1]).
         device: where batches come out.
 
@@ -54,18 +87,34 @@ class Loader:
         world: int = 1,
         shuffle: bool = True,
         num_workers: int = 0,
+        in_flight: int = 2,
+        resident: bool | None = None,
         limit: int | float | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size={batch_size} must be a whole number of at least 1")
+        for name, value, least in (("num_workers", num_workers, 0), ("in_flight", in_flight, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UserError(f"loader.{name}={value} must be a whole number of at least {least}")
         if not 0 <= rank < world:
             raise UserError(f"rank {rank} is not one of {world} processes")
-        if len(source) < world:
-            raise UserError(f"a split of {len(source)} rows cannot be shared by {world} processes: use fewer processes")
+        self._streams = streams(source)
+        for path, stream in self._streams.items():
+            if stream.rows < world:
+                which = f"'{path}' of" if path else "a split of"
+                raise UserError(
+                    f"{which} {stream.rows} rows cannot be shared by {world} processes: use fewer processes"
+                )
+        if resident and not is_resident(source):
+            raise UserError("loader=memory: these data do not lie in memory: use loader=per_sample, or loader=auto")
         self.source, self.batch_size, self.seed = source, batch_size, seed
-        self.rank, self.world, self.shuffle, self.num_workers = rank, world, shuffle, num_workers
-        self._length = _limited(-(-(len(source) // world) // batch_size), limit)
+        self.rank, self.world, self.shuffle = rank, world, shuffle
+        self.num_workers, self.in_flight = num_workers, in_flight
+        self._in_memory = is_resident(source) if resident is None else resident
+        self._leader = self._lead()
+        self._length = _limited(self._batches(self._leader), limit)
+        self._pass: dict[str, tuple[int, Tensor]] = {}  # the newest permutation of each stream that does not lead
         self.epoch, self.position = 0, 0  # whole epochs behind us, batches consumed of this one
         self._underway = False  # an iterator of ours has begun since the state was last set
         self._workers: _Workers | None = None
@@ -84,8 +133,8 @@ class Loader:
         """Batches come out on `device` from now on."""
         self.device = torch.device(device)
         self._resident, self._here = False, self.source
-        if isinstance(self.source, Resident) and self.device.type != "cpu":
-            self._resident, self._here = True, self.source.to(self.device)
+        if self._in_memory and self.device.type != "cpu":
+            self._resident, self._here = True, self.source.to(self.device)  # type: ignore[attr-defined]
         self._generator = torch.Generator(self.device)
         return self
 
@@ -113,54 +162,118 @@ class Loader:
             self.epoch, self.position = self.epoch + 1, 0
         self._underway = True
         epoch, start = self.epoch, self.position
-        shares = self._order(epoch).split(self.batch_size)[start : len(self)]
-        for position, rows in enumerate(self._fetch(epoch, shares), start):
+        for position, rows in enumerate(self._fetch(self._shares(epoch, start)), start):
             # advanced before the batch is handed out: a checkpoint taken while it is in training counts it
             done = position + 1 == len(self)
             self.epoch, self.position = (epoch + 1, 0) if done else (epoch, position + 1)
             self._generator.manual_seed(mix(self.seed, epoch, position, self.rank))
             yield self._here.transform(rows, self._generator)
 
-    def _order(self, epoch: int) -> Tensor:
-        """This rank's rows in the epoch, int64 [n // world], on the device if the rows lie there."""
-        n = len(self.source)
-        if self.shuffle:
-            order = torch.randperm(n, generator=torch.Generator().manual_seed(mix(self.seed, epoch)))
-        else:
-            order = torch.arange(n)
+    def kinds(self) -> list[tuple[int, Indices]]:
+        """The kinds of batches of an epoch on one process: how many there are, and rows of as many as one of them has.
+
+        Full ones, and the last one if it is shorter.
+        """
+        n, size = self._streams[self._leader].rows // self.world, self._size(self._leader)
+        n_full = min(n // size, len(self))
+        kinds = [(n_full, size)] * (n_full > 0) + [(1, n % size)] * (len(self) > n_full)
+        return [(count, self._first_rows(rows)) for count, rows in kinds]
+
+    def _first_rows(self, rows: int) -> Indices:
+        if list(self._streams) == [""]:
+            return torch.arange(rows)
+        return {path: torch.arange(rows if path == self._leader else self._size(path)) for path in self._streams}
+
+    def _lead(self) -> str:
+        """The stream that an epoch goes through: the named one, or the longest in batches, the first of equals."""
+        told = [path for path, stream in self._streams.items() if stream.leads]
+        return told[0] if told else max(self._streams, key=self._batches)
+
+    def _size(self, path: str) -> int:
+        """Rows a batch of a stream."""
+        stream = self._streams[path]
+        return min(stream.batch_size or self.batch_size, stream.rows // self.world)
+
+    def _batches(self, path: str) -> int:
+        return -(-(self._streams[path].rows // self.world) // self._size(path))
+
+    def _order(self, epoch: int, path: str = "") -> Tensor:
+        """This rank's rows of a stream in an epoch, int64 [n // world], on the device if the rows lie there."""
+        n = self._streams[path].rows
+        order = self._permutation(epoch, path)
         mine = order[: n - n % self.world][self.rank :: self.world].contiguous()
         return mine.to(self.device) if self._resident else mine
 
-    def _fetch(self, epoch: int, shares: Sequence[Tensor]) -> Iterator[Batch]:
-        if self.num_workers > 0 and not isinstance(self.source, Resident):
+    def _permutation(self, epoch: int, path: str) -> Tensor:
+        n = self._streams[path].rows
+        if not self.shuffle:
+            return torch.arange(n)
+        seed = mix(self.seed, epoch) if path == "" else mix(self.seed, epoch, crc32(path.encode()))
+        return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+    def _shares(self, epoch: int, start: int) -> list["Share"]:
+        """What this rank reads in the rest of an epoch, batch by batch."""
+        leading = self._order(epoch, self._leader).split(self._size(self._leader))[start : len(self)]
+        if list(self._streams) == [""]:
+            return [(epoch, rows) for rows in leading]
+        shares: list[Share] = []
+        for position, rows in enumerate(leading, start):
+            epochs, indices = {self._leader: epoch}, {self._leader: rows}
+            for path in (path for path in self._streams if path != self._leader):
+                epochs[path], indices[path] = self._cycled(path, epoch * len(self) + position)
+            shares.append((epochs, indices))
+        return shares
+
+    def _cycled(self, path: str, g: int) -> tuple[int, Tensor]:
+        """The pass, and this rank's rows [b], of a stream that does not lead in global batch g since the start."""
+        together = self._size(path) * self.world
+        number, j = divmod(g, self._streams[path].rows // together)
+        if self._pass.get(path, (-1,))[0] != number:
+            self._pass[path] = number, self._permutation(number, path)
+        rows = self._pass[path][1][j * together : (j + 1) * together][self.rank :: self.world]
+        return number, rows.to(self.device) if self._resident else rows.contiguous()
+
+    def _fetch(self, shares: Sequence["Share"]) -> Iterator[Batch]:
+        if self.num_workers > 0 and not self._in_memory:
             if self._workers is None:
-                self._workers = _Workers(self.source, self.seed, self.num_workers, self.device.type == "cuda")
-            fetched = self._workers.fetch(epoch, shares)
+                pinned = self.device.type == "cuda"
+                self._workers = _Workers(self.source, self.seed, self.num_workers, self.in_flight, pinned)
+            fetched = self._workers.fetch(shares)
         else:
-            here = _at(self._here, self.seed, epoch)
-            fetched = (here.batch(indices) for indices in shares)
+            fetched = self._read(shares)
         if self._resident or self.device.type == "cpu":
             return fetched
         return (moved(rows, self.device) for rows in fetched)
 
+    def _read(self, shares: Sequence["Share"]) -> Iterator[Batch]:
+        before, here = None, self._here
+        for epoch, indices in shares:
+            if epoch != before:
+                before, here = epoch, at_epoch(self._here, self.seed, epoch)
+            yield here.batch(indices)
+
+
+Share = tuple[Epoch, Indices]  # the epoch whose noise rows draw while they are read, and which rows
+
 
 class _Workers:
-    """Processes that read ahead. They live as long as this does; each order carries its epoch with it."""
+    """Processes that read ahead. They live as long as this does; each share carries its epoch with it."""
 
-    def __init__(self, source: Source, seed: int, num_workers: int, pin_memory: bool) -> None:
-        self._plan: list[tuple[int, Tensor]] = []
+    def __init__(self, source: Source, seed: int, num_workers: int, in_flight: int, pin_memory: bool) -> None:
+        self._plan: list[Share] = []
         self._loader: DataLoader = DataLoader(
             _WholeBatches(source, seed),
             sampler=self._plan,
             batch_size=None,
             num_workers=num_workers,
+            prefetch_factor=in_flight,
             persistent_workers=True,
             pin_memory=pin_memory,
             generator=torch.Generator(),  # its own, so that starting workers takes nothing from the run's noise
         )
 
-    def fetch(self, epoch: int, shares: Sequence[Tensor]) -> Iterator[Batch]:
-        self._plan[:] = [(epoch, indices) for indices in shares]
+    def fetch(self, shares: Sequence["Share"]) -> Iterator[Batch]:
+        self._plan[:] = shares
         for rows in self._loader:
             if isinstance(rows, UserError):
                 raise rows
@@ -171,16 +284,12 @@ class _WholeBatches(Dataset):
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
 
-    def __getitem__(self, order: tuple[int, Tensor]) -> Batch | UserError:
-        epoch, indices = order
+    def __getitem__(self, share: "Share") -> Batch | UserError:
+        epoch, indices = share
         try:
-            return _at(self.source, self.seed, epoch).batch(indices)
-        except UserError as mistake:  # handed over and not raised: torch would wrap its one line in a traceback
-            return mistake
-
-
-def _at(source: Source, seed: int, epoch: int) -> Source:
-    return source.at(seed, epoch) if isinstance(source, Seeded) else source
+            return at_epoch(self.source, self.seed, epoch).batch(indices)
+        except UserError as error:  # returned, not raised: torch would wrap its one line in a traceback
+            return error
 
 
 def _limited(batches: int, limit: int | float | None) -> int:

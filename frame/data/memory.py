@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError, choices
-from frame.data.arrays import as_tensor, stored_rows
-from frame.data.base import Batch, DataSet, Source
+from frame.data.arrays import as_tensor, seen, stored_rows
+from frame.data.base import Batch, DataSet, Source, check_mask, check_tokens
 from frame.data.labels import class_numbers
 
 BINARIZE = ("none", "dynamic", "static")
@@ -30,26 +30,51 @@ class InMemory:
     """A split in memory.
 
     Args:
-        x: [N, *shape], a tensor or an array: uint8 pictures (a model sees x / 255), or rows of floats that are used as
-            they are, in float32.
+        x: [N, *shape], a tensor or an array: uint8 pictures [N, C, H, W] or [N, H, W], with any number of channels
+            (a model sees x / 255); floats of any shape, in float32; whole numbers, such as tokens [N, T].
         y: [N] classes, whole numbers of any type from 0, or None.
         binarize: 'none'; 'dynamic', pixels are drawn afresh at each use with probability x / 255 (Salakhutdinov and
             Murray 2008); 'static', drawn once, here, so that the pictures never change.
         seed: of the static binarization.
+        vocabulary: how many tokens there are, if x holds their numbers: all must be 0 .. vocabulary - 1.
+        columns: other entries of a batch by their names, [N, ...] each, such as mask=..., [N, T], bool.
 
     Raises:
-        UserError: an unknown `binarize`, x that is neither of the two or not finite, y that are no numbers of classes,
-            or x and y of different lengths.
+        UserError: an unknown `binarize`, x that is none of these or not finite, y that are no numbers of classes, a
+            mask that does not belong to x, or entries of different lengths.
     """
 
-    def __init__(self, x: Any, y: Any = None, *, binarize: str = "none", seed: int = 0) -> None:
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        binarize: str = "none",
+        seed: int = 0,
+        vocabulary: int | None = None,
+        **columns: Any,
+    ) -> None:
         check_binarize(binarize)
         x = stored_rows(x, "x")
-        if binarize != "none" and x.dtype != torch.uint8:
-            raise UserError(f"binarize={binarize} needs pictures as uint8, not {x.dtype}: use binarize=none")
+        if binarize != "none" and (x.dtype != torch.uint8 or x.dim() < 3):
+            raise UserError(
+                f"binarize={binarize} needs pictures as uint8 [N, C, H, W], not {x.dtype} {list(x.shape)}: "
+                "use binarize=none"
+            )
         labels = None if y is None else class_numbers(as_tensor(y, "y"), "y")
         if labels is not None and len(labels) != len(x):
-            raise UserError(f"there are {len(x)} pictures and {len(labels)} labels: give one label to each picture")
+            raise UserError(f"there are {len(x)} rows and {len(labels)} labels: give one label to each row")
+        self.columns = {name: as_tensor(value, name) for name, value in columns.items()}
+        for name, column in self.columns.items():
+            if column.dim() == 0 or len(column) != len(x):
+                raise UserError(
+                    f"'{name}' has the shape {list(column.shape)} and x {len(x)} rows: give one for each row"
+                )
+        if "mask" in self.columns:
+            check_mask(self.columns["mask"], x, "InMemory")
+        if vocabulary is not None:
+            check_tokens(x, vocabulary, "InMemory")
+        self.vocabulary = vocabulary
         if binarize == "static":
             x = bernoulli(x, torch.Generator().manual_seed(seed)).to(torch.uint8).mul_(255)
         self.x: Tensor = x
@@ -64,20 +89,17 @@ class InMemory:
         rows: Batch = {"x": self.x.index_select(0, here), "index": here}
         if self.y is not None:
             rows["y"] = self.y.index_select(0, here)
-        return rows
+        return rows | {name: column.index_select(0, here) for name, column in self.columns.items()}
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
         x: Tensor = batch["x"]
-        if self.dynamic:
-            x = bernoulli(x, generator).float()
-        elif x.dtype == torch.uint8:
-            x = x.float().mul_(1 / 255)
-        return {**batch, "x": x}
+        return {**batch, "x": bernoulli(x, generator).float() if self.dynamic else seen(x)}
 
     def to(self, device: torch.device) -> "InMemory":
         """The same split with its tensors on `device`."""
         there = copy.copy(self)
         there.x, there.y = self.x.to(device), None if self.y is None else self.y.to(device)
+        there.columns = {name: column.to(device) for name, column in self.columns.items()}
         return there
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError, choices
-from frame.data.arrays import as_tensor, channels_first, channels_last, finite, picture, plain
-from frame.data.base import Batch, DataSet, Source
-from frame.data.identity import digest
+from frame.data.arrays import as_tensor, finite, picture, plain, seen, upright
+from frame.data.base import Batch, DataSet, Source, check_mask
+from frame.data.identity import digest, pixels
 from frame.data.labels import check_range, class_numbers, held_out, labels_of
 from frame.data.loader import mix
 
@@ -66,11 +66,21 @@ class PerSample:
                 row = self.rows[index]
                 items.append(self._row(self.data[row], f"{self._name}, row {row}"))
         batch: Batch = {key: self._stack(key, items) for key in items[0]}
+        if "mask" in batch:
+            check_mask(batch["mask"], batch["x"], self._name)
         return {**batch, "index": indices}
 
+    def labels(self) -> np.ndarray | None:
+        """Those that stand beside the rows, see `labels_of`; an item may give others."""
+        found = labels_of(self.data)
+        return None if found is None else found[np.asarray(self.rows)]
+
+    def limit_labels(self, n_classes: int) -> None:
+        """Labels of rows that are read from now on are 0 .. n_classes - 1."""
+        self.n_classes = n_classes
+
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
-        x: Tensor = batch["x"]
-        return {**batch, "x": x.float().mul_(1 / 255)} if x.dtype == torch.uint8 else batch
+        return {**batch, "x": seen(batch["x"])}
 
     def _row(self, item: Any, where: str) -> dict[str, Tensor]:
         named: dict[str, Any] = {"x": item}
@@ -91,11 +101,8 @@ class PerSample:
             value = picture(value, what)
         is_array = isinstance(value, np.ndarray)
         tensor = as_tensor(value, what)
-        if tensor.dtype == torch.uint8 and is_array and tensor.dim() == 2:
-            tensor = tensor[None]
-        elif tensor.dtype == torch.uint8 and tensor.dim() == 3:
-            last = not channels_first(tensor.shape) if is_array else channels_last(tensor.shape)
-            tensor = tensor.permute(2, 0, 1).contiguous() if last else tensor
+        if tensor.dtype == torch.uint8:
+            tensor = upright(tensor, is_array)
         if key == "y":
             return self._label(tensor, what)
         if key == "x":
@@ -188,19 +195,32 @@ class PerSampleSplits(DataSet):
         named = isinstance(names, list | tuple) and len(names) > 0 and all(isinstance(name, str) for name in names)
         return list(names) if named else None
 
+    @property
+    def row(self) -> str:
+        told = getattr(getattr(self._given["train"], "data", None), "row", None)
+        return told if isinstance(told, str) else super().row
+
+    @property
+    def vocabulary(self) -> int | None:
+        """As an attribute `vocabulary` of the rows of 'train', or of the source, says it."""
+        train = self._given["train"]
+        told = getattr(getattr(train, "data", train), "vocabulary", None)
+        return told if isinstance(told, int) else None
+
     def load(self, split: str) -> Source:
         if self._holds_out and split != "test":
             self._hold_out()
         return self._given[split]
 
     def identity(self, split: str) -> dict[str, Any]:
-        source = self.split(split)
-        labels = labels_of(source.data) if isinstance(source, PerSample) else None
-        found = super().identity(split)
-        if labels is not None and isinstance(source, PerSample):
-            told = labels[np.asarray(source.rows)]
-            # words, and numbers of any type and order of bytes, as they are written
-            found["labels"] = digest("\n".join(map(str, told.tolist())).encode())
+        source, found = self.split(split), super().identity(split)
+        if isinstance(source, PerSample):
+            labels, tensors = source.labels(), getattr(source.data, "tensors", ())
+            if labels is not None:
+                # words, and numbers of any type and order of bytes, as they are written
+                found["labels"] = digest("\n".join(map(str, labels.tolist())).encode())
+            if tensors and isinstance(tensors[0], Tensor):  # a TensorDataset
+                found |= pixels(tensors[0], source.rows)
         return found
 
     def _hold_out(self) -> None:
@@ -214,9 +234,9 @@ class PerSampleSplits(DataSet):
         self._holds_out = False
 
     def _labels(self, train: PerSample) -> np.ndarray | None:
-        beside = labels_of(train.data)
+        beside = train.labels()
         if beside is not None:
-            return beside[np.asarray(train.rows)]
+            return beside
         if len(train) > self.READ or "y" not in train.batch(torch.arange(1)):
             return None
         y = torch.cat([train.batch(torch.tensor([row]))["y"].reshape(1, -1) for row in range(len(train))])

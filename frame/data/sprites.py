@@ -15,7 +15,7 @@ from torch import Tensor
 
 from frame.common.errors import UserError, at_least
 from frame.data.base import Batch, DataSet, Source
-from frame.data.files import find
+from frame.data.files import find, roots
 from frame.data.formats import broken
 
 SIDE = 64  # pixels of a picture's side
@@ -46,6 +46,7 @@ class Sprites(DataSet):
         official: false renders even where there is such a file.
         n_valid, n_test: rows of the two.
         held_out: 'train' leaves out the rows of the two.
+        big_data_root: another folder of data sets, in which the file is looked for if data_root lacks it.
 
     Raises:
         UserError: too many rows are asked for; from `split`, the file is broken.
@@ -65,12 +66,13 @@ class Sprites(DataSet):
         n_valid: int = 10_000,
         n_test: int = 10_000,
         held_out: bool = False,
+        big_data_root: str | Path | None = None,
     ) -> None:
         super().__init__()
         at_least(1, n_valid=n_valid, n_test=n_test)
         if n_valid + n_test >= self.n_rows:
             raise UserError(f"Sprites: n_valid={n_valid} and n_test={n_test} must leave some of {self.n_rows} rows")
-        self.data_root, self.official = Path(data_root).expanduser(), official
+        self.roots, self.official = roots(data_root, big_data_root), official
         self.n_valid, self.n_test, self.held_out = n_valid, n_test, held_out
         self._pictures: Pictures | None = None
 
@@ -81,8 +83,9 @@ class Sprites(DataSet):
 
     @property
     def path(self) -> Path | None:
-        """The official file; None where the pictures are rendered."""
-        return find(self.data_root, (self.file, f"dsprites/{self.file}")) if self.official else None
+        """The official file; None if the pictures are rendered."""
+        found = [find(root, (self.file, f"dsprites/{self.file}")) for root in self.roots] if self.official else []
+        return next((file for file in found if file is not None), None)
 
     def load(self, split: str) -> Source:
         if self._pictures is None:  # one for all splits

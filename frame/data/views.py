@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from frame.common.errors import at_least
-from frame.data.base import Batch, Resident, Seeded, Source, Wrapped
+from frame.data.base import Batch, Source
+from frame.data.composed import Wrapped
+from frame.data.map import MappedRows
 from frame.data.per_sample import as_data_set
 
 
@@ -15,7 +17,7 @@ class Views(Wrapped):
     """The same rows, and 'views' beside them: `n_views` tensors like 'x', augmented independently of one another.
 
     'x' stays as it was, unless `train_on_view`. In every split the views are drawn afresh at each use, on the whole
-    batch where it lies.
+    batch and the device it lies on.
 
     Args:
         data: a data set, or what `as_data_set` makes one of.
@@ -41,51 +43,26 @@ class Views(Wrapped):
     def keys(self) -> tuple[str, ...]:
         return (*self.data.keys, "views")
 
-    def load(self, split: str) -> Source:
-        source = self.data.split(split)
-        kind = ResidentWithViews if isinstance(source, Resident) else WithViews
-        return kind(source, self.augmentations, self.n_views)
+    def made(self, split: str, *sources: Source) -> Source:
+        return MappedRows(sources[0], AddViews(self.augmentations, self.n_views))
 
     def training(self) -> Source:
-        train = self.split("train")
-        assert isinstance(train, WithViews)
-        return train.on_view() if self.train_on_view else train
+        if not self.train_on_view:
+            return super().training()
+        return MappedRows(self.data.training(), AddViews(self.augmentations, self.n_views, x_is_view=True))
 
 
-class WithViews:
-    """A source whose `transform` adds 'views', see `Views`."""
+class AddViews:
+    """Adds 'views' to a batch, see `Views`; `x_is_view` puts the first in the place of 'x'."""
 
-    def __init__(
-        self, source: Source, augmentations: tuple[nn.Module, ...], n_views: int, x_is_view: bool = False
-    ) -> None:
-        self.source, self.augmentations, self.n_views, self.x_is_view = source, augmentations, n_views, x_is_view
+    keeps_labels = True
 
-    def __len__(self) -> int:
-        return len(self.source)
+    def __init__(self, augmentations: tuple[nn.Module, ...], n_views: int, x_is_view: bool = False) -> None:
+        self.augmentations, self.n_views, self.x_is_view = augmentations, n_views, x_is_view
 
-    def batch(self, indices: torch.Tensor) -> Batch:
-        return self.source.batch(indices)
-
-    def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
-        batch = self.source.transform(batch, generator)
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         views = [batch["x"]] * self.n_views
         for i in range(self.n_views):
             for augment in self.augmentations:
                 views[i] = augment(views[i], generator)
         return {**batch, "x": views[0] if self.x_is_view else batch["x"], "views": views}
-
-    def at(self, seed: int, epoch: int) -> "WithViews":
-        source = self.source.at(seed, epoch) if isinstance(self.source, Seeded) else self.source
-        return type(self)(source, self.augmentations, self.n_views, self.x_is_view)
-
-    def on_view(self) -> "WithViews":
-        """The same rows with the first view in the place of 'x'."""
-        return type(self)(self.source, self.augmentations, self.n_views, x_is_view=True)
-
-
-class ResidentWithViews(WithViews):
-    """The same of a source whose rows lie in memory."""
-
-    def to(self, device: torch.device) -> "ResidentWithViews":
-        assert isinstance(self.source, Resident)
-        return type(self)(self.source.to(device), self.augmentations, self.n_views, self.x_is_view)

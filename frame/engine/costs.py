@@ -13,20 +13,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from frame.common.output import say
-from frame.data.base import Batch, whole_batch
-from frame.data.loader import Loader
+from frame.data.base import Batch, Indices, count_rows, whole_batch
+from frame.data.loader import Loader, Loads
 from frame.evaluation.base import seeded
 from frame.optimization.base import Optimization
 
 
-def costs(optimization: Optimization, loader: Loader) -> dict[str, Any]:
+def costs(optimization: Optimization, loader: Loads) -> dict[str, Any]:
     """Numbers by which a run's costs are worked out.
 
-    'parameters' that are trained, those of the encoder where the model has one; 'flops_per_iteration' of one process:
-    the floating-point operations of matrix products and convolutions, forward and backward, all else is left out, as
-    is usual; 'batch_rows' that it has, and 'processes'; the same of an epoch's last batch where it is shorter
-    ('short_flops', 'short_rows'); 'flops_per_sample', a mean over an epoch; and
-    'groups', what each optimizer trains. Parameters that are frozen for a while count as trained.
+    'parameters' that are trained, those of the encoder if the model has one; 'flops_per_iteration' of one process: the
+    floating-point operations of matrix products and convolutions, forward and backward, all else is left out, as is
+    usual; 'batch_rows' that it has, those of nested batches included, and 'processes'; the same of an epoch's last
+    batch if it is shorter ('short_flops', 'short_rows'); 'flops_per_sample', a mean over an epoch; and 'groups', what
+    each optimizer trains. Parameters that are frozen for a while count as trained.
 
     They are counted while the procedure itself takes a step, on a copy, with the run's own batches: this takes as long
     as a step for each kind of iteration (two where an adversary steps more often) and of batch, and its memory. Where
@@ -41,49 +41,43 @@ def costs(optimization: Optimization, loader: Loader) -> dict[str, Any]:
         "parameters": _count(optimization.model),
         "encoder_parameters": _count(encoder) if isinstance(encoder, nn.Module) else None,
         "batch_size": optimization.batch_size,
-        "processes": loader.world,
+        "processes": getattr(loader, "world", 1),
     }
-    n_full, rows, short = _batches(loader)
+    if not isinstance(loader, Loader):
+        say(f"FLOPs are not counted: {type(loader).__name__} does not say how large its batches are")
+        return found
+    kinds = loader.kinds()
     try:
         with _as_it_was():
             found["groups"] = optimization.groups()
-            full_flops = _flops(optimization, loader, rows)
-            short_flops = _flops(optimization, loader, short) if short else 0.0
+            counted = [(n, *_flops(optimization, loader, indices)) for n, indices in kinds]
     except Exception as error:  # of anybody's procedure or model; what it costs is no reason not to train
         say(f"FLOPs are not counted, {type(optimization).__name__} cannot step by itself: {error}".splitlines()[0])
         return found
-    an_epoch = (n_full * full_flops + short_flops) / (n_full * rows + short)
-    found |= {"batch_rows": rows, "flops_per_iteration": full_flops, "flops_per_sample": an_epoch}
-    return found | ({"short_rows": short, "short_flops": short_flops} if short else {})
+    (_, rows, flops), *short = counted
+    an_epoch = sum(n * flops for n, _, flops in counted) / sum(n * rows for n, rows, _ in counted)
+    found |= {"batch_rows": rows, "flops_per_iteration": flops, "flops_per_sample": an_epoch}
+    return found | ({"short_rows": short[0][1], "short_flops": short[0][2]} if short else {})
 
 
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def _batches(loader: Loader) -> tuple[int, int, int]:
-    """Full batches of an epoch, their rows, and those of the last one where it is shorter, on one process."""
-    n = len(loader.source) // loader.world
-    if n < loader.batch_size:
-        return 1, n, 0
-    n_full = min(n // loader.batch_size, len(loader))
-    return n_full, loader.batch_size, n % loader.batch_size if len(loader) > n_full else 0
-
-
-def _flops(optimization: Optimization, loader: Loader, rows: int) -> float:
-    """Of an iteration, a mean over the kinds of them."""
+def _flops(optimization: Optimization, loader: Loader, indices: Indices) -> tuple[int, float]:
+    """Rows and FLOPs of an iteration on a batch of these rows, a mean over the kinds of iterations."""
     copy = deepcopy(optimization).to(loader.device)
     copy.players = copy.grouped_players()
     copy.manual_backward = _backward  # type: ignore[method-assign]  # no trainer is there
-    copy.rows = rows
-    batch: Batch = whole_batch(loader.source, torch.arange(rows), device=loader.device)
+    batch: Batch = whole_batch(loader.source, indices, device=loader.device)
+    copy.rows = len(batch["index"])
     total = 0.0
     for updates, share in copy.kinds():
         copy.counters["updates"] = updates
         with Counter() as counter:
             copy.step(batch)  # none is accumulated yet: no optimizer steps
         total += share * counter.total
-    return total
+    return count_rows(batch), total
 
 
 def _backward(loss: Tensor, *args: Any, **more: Any) -> None:

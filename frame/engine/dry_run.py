@@ -22,46 +22,14 @@ from frame.composition.checks import hints_of
 from frame.composition.compose import compose, config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
-from frame.data.base import Batch, DataSet, Source, Wrapped, whole_batch
+from frame.data.base import Batch, DataSet, check_batch, check_tokens, whole_batch
+from frame.data.take import Take
 from frame.evaluation.base import LogEntry, Predicts, evaluating, full_name, given
 from frame.models.base import AdversarialModel, ConditionalDistribution, Model
 from frame.optimization.base import Optimization
 from frame.runs.names import Taken, check_column
 
 ROWS = 4
-
-
-class FirstRows(Wrapped):
-    """The first rows of every split of another data set, which is compared and checked as a whole."""
-
-    def __init__(self, data: DataSet, n_rows: int) -> None:
-        super().__init__(data)
-        self.n_rows = n_rows
-
-    def load(self, split: str) -> Source:
-        return Rows(self.data.split(split), self.n_rows)
-
-    def training(self) -> Source:
-        return Rows(self.data.training(), self.n_rows)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["data"], name)
-
-
-class Rows:
-    """The first rows of a source."""
-
-    def __init__(self, source: Source, n_rows: int) -> None:
-        self.source, self.n_rows = source, min(n_rows, len(source))
-
-    def __len__(self) -> int:
-        return self.n_rows
-
-    def batch(self, indices: Tensor) -> Batch:
-        return self.source.batch(indices)
-
-    def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
-        return self.source.transform(batch, generator)
 
 
 def dry_run(
@@ -76,6 +44,9 @@ def dry_run(
     if len(train) == 0:
         raise UserError(f"{type(data).__name__} has no rows to train on")
     batch = whole_batch(train, torch.arange(min(ROWS, len(train))))
+    check_batch(batch, type(data).__name__)
+    if data.vocabulary is not None:
+        check_tokens(batch["x"], data.vocabulary, type(data).__name__)
     _check_keys(model, batch, data)
     _check_sizes(model, len(train), data, config)
     # on a copy, since a loss may write buffers and an evaluation may fail halfway
@@ -141,7 +112,7 @@ def _try_evaluations(
     Args:
         taken: names that are logged otherwise; those of evaluations are added.
     """
-    few, measured = FirstRows(data, ROWS), dict[str, str]()
+    few, measured = Take(data, ROWS), dict[str, str]()
     for callback in callbacks:
         if not isinstance(callback, EvaluationCallback):
             continue

@@ -35,10 +35,11 @@ from frame.composition.plain import as_config
 from frame.composition.settings import check_parts
 from frame.composition.stored import all_filled, resolved, stored
 from frame.data.base import DataSet, described
-from frame.data.loader import Loader
+from frame.data.loader import Loads
 from frame.data.per_sample import as_data_set
+from frame.data.take import Take
 from frame.engine.costs import costs
-from frame.engine.dry_run import FirstRows, dry_run
+from frame.engine.dry_run import dry_run
 from frame.engine.ending import failed, finish, stopped
 from frame.engine.trainer import make_trainer, quiet, translate
 from frame.loggers.base import RunLogger
@@ -50,10 +51,23 @@ from frame.runs.exported import Export
 from frame.runs.folder import RunFolder
 
 # what `frame` itself passes to a constructor that the config names
-GIVEN = {"optimization": ("model",), "logging": ("folder", "config")}
+GIVEN = {
+    "optimization": ("model",),
+    "logging": ("folder", "config"),
+    "loader": ("source", "batch_size", "seed", "rank", "world", "limit", "device"),
+}
+LOADER = "frame.data.loader.Loader"  # of runs whose config names none
 # what a resumed run may change: how long it trains, where it runs, and that it may choose on test
 LIMITS = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
-CHANGEABLE = (*LIMITS, "device.", "checkpoint.every", "allow_test", "cut_schedules")
+CHANGEABLE = (
+    *LIMITS,
+    "device.",
+    "loader.num_workers",
+    "loader.in_flight",
+    "checkpoint.every",
+    "allow_test",
+    "cut_schedules",
+)
 
 
 @dataclass
@@ -72,7 +86,7 @@ class Experiment:
     limits: list[Duration]
     save_every: Duration | None
     trainer: Trainer
-    loader: Loader
+    loader: Loads
 
 
 def train(config: DictConfig, overrides: Sequence[str]) -> int:
@@ -201,7 +215,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     if run is not None:
         data.expect(run.data, str(run.path))
     if config.get("data_rows") is not None:
-        data = FirstRows(data, int(config.data_rows))
+        data = Take(data, int(config.data_rows))
     model = instantiate(plain["model"], "model")
     translated, settings = translate(config)
     optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)
@@ -216,19 +230,40 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
         callbacks.append(instantiate(plain["doctor"], "doctor"))
     trainer = make_trainer(config, settings, optimization)
     dry_run(model, optimization, callbacks, data, config)
-    device = trainer.strategy.root_device
-    loader = Loader(
-        data.training(),
-        optimization.batch_size,
-        int(seed.data),
-        rank=trainer.global_rank,
-        world=trainer.world_size,
-        num_workers=int(config.device.num_workers),
-        limit=config.trainer.get("limit_train_batches"),
-        device=device,
-    )
+    loader = make_loader(plain, data, optimization, trainer)
     optimization.bind(limits, loader, cut=bool(config.get("cut_schedules")))
     return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
+
+
+def make_loader(plain: dict[str, Any], data: DataSet, optimization: Optimization, trainer: Trainer) -> Loads:
+    """The loader that the config names, of what the run trains on.
+
+    Raises:
+        UserError: an argument is out of range, or it lacks what training asks of a loader.
+    """
+    node = plain.get("loader") or {"_target_": LOADER, "num_workers": plain["device"]["num_workers"]}
+    given = {
+        "source": data.training(),
+        "batch_size": optimization.batch_size,
+        "seed": int(plain["seeds"]["data"]),
+        "rank": trainer.global_rank,
+        "world": trainer.world_size,
+        "limit": plain["trainer"].get("limit_train_batches"),
+        "device": trainer.strategy.root_device,
+    }
+    loader = instantiate(node, "loader", **_taken(given, str(node["_target_"]), "loader"))
+    if not isinstance(loader, Loads):
+        asked = ("epoch", "epochs", "__len__", "__iter__", "state_dict", "load_state_dict")
+        lacks = [name for name in asked if not hasattr(loader, name)]
+        raise UserError(f"loader: {node['_target_']} lacks {', '.join(lacks)}: see frame.data.loader.Loads")
+    return loader
+
+
+def _taken(given: dict[str, Any], target: str, path: str) -> dict[str, Any]:
+    """Those of the given arguments that a constructor takes."""
+    takes = inspect.signature(locate(target, path)).parameters
+    any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+    return {key: value for key, value in given.items() if key in takes or any_name}
 
 
 def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | None = None) -> int:
@@ -307,8 +342,7 @@ def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:
     """The run's own files, always, and the windows on them that `logging` names."""
     loggers: list[Logger] = [FilesLogger(folder)]
     for name, node in named(plain.get("logging")):
-        takes = inspect.signature(locate(str(node["_target_"]), f"logging.{name}")).parameters
-        given = {key: value for key, value in (("folder", folder), ("config", plain)) if key in takes}
+        given = _taken({"folder": folder, "config": plain}, str(node["_target_"]), f"logging.{name}")
         loggers.append(instantiate(node, f"logging.{name}", **given))
     for logger in loggers:
         if isinstance(logger, RunLogger):

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from frame.common.durations import Duration, RunLength
 from frame.common.errors import UserError
 from frame.common.schedules import Coefficient
-from frame.data.base import Batch
+from frame.data.base import Batch, count_rows
 from frame.models.base import Model
 from frame.optimization.clock import Clock
 from frame.optimization.groups import Rules
@@ -291,10 +291,9 @@ class Optimization(LightningModule):
 
     def _count(self, batch: Batch) -> None:
         loader: Any = self.trainer.train_dataloader
-        index = batch["index"]
         world = self.trainer.world_size
         self.counters["iterations"] += 1
-        self.counters["samples"] += len(index) * world
+        self.counters["samples"] += count_rows(batch) * world
         self.counters["epochs"] = loader.epochs
         self.counters["seconds"] = self.clock.seconds
         self.agree_on_signal()

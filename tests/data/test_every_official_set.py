@@ -17,7 +17,9 @@ from frame.data.base import DataSet
 from frame.data.CIFAR10 import CIFAR10
 from frame.data.digits import Digits
 from frame.data.FashionMNIST import FashionMNIST
+from frame.data.images import Images
 from frame.data.MNIST import MNIST
+from frame.data.sprites import Sprites
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config/data").glob("*.yaml"))
 ROOT = os.environ.get("DATA_ROOT")
@@ -155,3 +157,28 @@ def test_cifar_is_cifar() -> None:
     # each channel's mean, as the literature states it; files whose pictures went through JPEG differ a little
     mean = train["x"].float().mean((0, 2, 3)) / 255
     assert mean.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-3)
+
+
+def test_files_are_looked_for_in_the_second_place_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CIFAR10, "n_file", 2)
+    small, big = tmp_path / "small", tmp_path / "big"
+    (big / "cifar-10-batches-py").mkdir(parents=True)
+    content = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1]}
+    (big / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(content))
+    assert len(CIFAR10(small, big_data_root=big).split("test")) == 2
+    with pytest.raises(UserError, match="MNIST: train-images.* is missing in .*small/MNIST/raw and .*big/MNIST/raw"):
+        MNIST(small, big_data_root=big).split("train")
+    (big / "dsprites").mkdir()
+    (big / "dsprites" / Sprites.file).touch()
+    assert Sprites(small, big_data_root=big).path == big / "dsprites" / Sprites.file
+    assert Images(data_root=small, big_data_root=big).root == small / "images"
+    (big / "images").mkdir()
+    assert Images(data_root=small, big_data_root=big).root == big / "images"
+    assert Images("mine", data_root=small, big_data_root=big).root == Path("mine")
+
+
+@pytest.mark.parametrize("name", [path.stem for path in CONFIGS])
+def test_every_place_of_a_device_is_read(name: str) -> None:
+    """big_data_root stands in the config of every data set that reads files below data_root."""
+    text = (Path(__file__).parents[2] / "config/data" / f"{name}.yaml").read_text()
+    assert ("${device.data_root}" in text) == ("${device.big_data_root}" in text)

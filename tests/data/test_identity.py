@@ -20,8 +20,8 @@ from frame.data.identity import DataChanged, listed
 from frame.data.images import Images
 from frame.data.memory import InMemory
 from frame.data.per_sample import as_data_set
+from frame.data.take import Take
 from frame.data.views import Views
-from frame.engine.dry_run import FirstRows
 from tests.processes import Process, only_run, train
 
 
@@ -193,13 +193,13 @@ def test_a_split_that_cannot_be_read_stops_no_training_and_is_not_compared() -> 
 
 
 def test_rows_below_a_truncation_are_compared() -> None:
-    data = FirstRows(Own([0, 1, 2, 1]), 2)
+    data = Take(Own([0, 1, 2, 1]), 2)
     assert described(data)["splits"]["train"] == described(Own([0, 1, 2, 1]))["splits"]["train"]
     inner = Own([0, 1, 2, 2])  # differs in a row that is cut off
     inner.expect(described(data), "it")
     with pytest.raises(DataChanged, match="other labels"):
-        FirstRows(inner, 2).split("train")
-    assert FirstRows(Digits(), 5).n_classes == 10 and FirstRows(Digits(), 5).shape == (1, 8, 8)
+        Take(inner, 2).split("train")
+    assert Take(Digits(), 5).n_classes == 10 and Take(Digits(), 5).shape == (1, 8, 8)
 
 
 def test_shipped_data_sets_are_themselves(tmp_path: Path) -> None:
@@ -250,3 +250,21 @@ def test_classes_and_labels_of_a_user_s_own_meaning() -> None:
 
 def test_long_lists_are_cut() -> None:
     assert listed([f"class{i}" for i in range(1000)], 3) == "class0, class1, class2 and 997 more"
+
+
+@pytest.mark.parametrize("wrap", [lambda x: InMemory(x), lambda x: TensorDataset(x)])
+def test_float_rows_without_labels_are_compared(wrap: Any) -> None:
+    x = torch.randn(40, 3, 5, generator=torch.Generator().manual_seed(0))
+
+    def data(rows: torch.Tensor) -> DataSet:
+        return as_data_set({"train": wrap(rows), "valid": wrap(rows)})
+
+    kept = json.loads(json.dumps(described(data(x))))
+    other_machine = data(x * (1 + 1e-7))
+    other_machine.expect(kept, "it")
+    other_machine.split("train")
+    for changed in (x.flip(0), x.flip(2), x + 0.01, torch.randn(40, 3, 5)):
+        other = data(changed)
+        other.expect(kept, "it")
+        with pytest.raises(DataChanged, match="'train' has other values than when it was trained, in 40 rows"):
+            other.split("train")

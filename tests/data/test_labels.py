@@ -54,7 +54,7 @@ def test_truth_values_are_two_classes() -> None:
         (np.array([1, None] * 3, object), "objects"),
         (np.array([2**63] * 6, np.uint64), "2\\^63"),
         (np.ma.masked_equal([0, 1, 2, 3, 4, 9], 9), "1 masked"),
-        (torch.zeros(5), "6 pictures and 5 labels"),
+        (torch.zeros(5), "6 rows and 5 labels"),
     ],
 )
 def test_what_is_no_label_is_refused_in_one_line(y: Any, why: str) -> None:

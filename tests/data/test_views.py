@@ -17,12 +17,13 @@ from frame.composition.compose import compose
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.augment import Affine, Drop
-from frame.data.base import DataSet, Resident, Seeded, Source, whole_batch
+from frame.data.base import DataSet, Seeded, Source, is_resident, whole_batch
 from frame.data.digits import Digits
 from frame.data.loader import Loader
 from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample, PerSampleSplits
 from frame.data.views import Views
+from frame.engine.experiment import GIVEN
 from tests.processes import train
 
 
@@ -146,8 +147,8 @@ def test_views_stand_beside_what_was_there() -> None:
 def test_a_model_may_train_on_a_view_while_evaluations_see_the_picture() -> None:
     data, rows = two_views(Digits(), n_views=1, train_on_view=True), torch.arange(5)
     seen = data.training()
-    assert isinstance(seen, Resident)
-    for source in (seen, seen.to(torch.device("cpu"))):
+    assert is_resident(seen)
+    for source in (seen, seen.to(torch.device("cpu"))):  # type: ignore[attr-defined]
         batch = whole_batch(source, rows)
         assert torch.equal(batch["x"], batch["views"][0])
     for split in data.splits:
@@ -197,8 +198,8 @@ def test_noise_is_the_generator_s_alone_and_the_loader_s_seed_brings_it_back() -
 
 def test_a_source_in_memory_stays_one_and_a_seeded_one_gets_its_epoch() -> None:
     resident = two_views(Digits()).split("train")
-    assert isinstance(resident, Resident)
-    there: Source = resident.to(torch.device("cpu"))
+    assert is_resident(resident)
+    there: Source = resident.to(torch.device("cpu"))  # type: ignore[attr-defined]
     rows = torch.arange(5)
     assert torch.equal(whole_batch(there, rows)["views"][1], whole_batch(resident, rows)["views"][1])
 
@@ -212,7 +213,7 @@ def test_a_source_in_memory_stays_one_and_a_seeded_one_gets_its_epoch() -> None:
     data = two_views({"train": Noisy()})
     assert data.splits == ("train", "valid") and data.keys == ("x", "views")
     source = data.split("train")
-    assert isinstance(source, Seeded) and not isinstance(source, Resident)
+    assert isinstance(source, Seeded) and not is_resident(source)
     inner = PerSampleSplits({"train": Noisy()}).split("train")
     assert isinstance(inner, PerSample)
     for epoch in (0, 1):
@@ -244,7 +245,7 @@ def test_augmentations_are_applied_in_their_order() -> None:
 def test_the_configs_pass_the_check_and_build(name: str, inner: str) -> None:
     config = compose(["experiment=digits_VAE", f"data={name}", "data.augmentations.drop.p=0.3", "data.n_views=4"])
     plain = resolved(config)
-    checks.check(plain, plain, {"optimization": ("model",), "logging": ("folder", "config")})
+    checks.check(plain, plain, GIVEN)
     data = instantiate(plain["data"])
     assert isinstance(data, Views) and type(data.data).__name__ == inner and data.n_views == 4
     affine, drop = data.augmentations

@@ -12,7 +12,7 @@ from frame.composition.compose import chosen_evaluation, config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source
-from frame.engine.dry_run import FirstRows
+from frame.data.take import Take
 from frame.evaluation import code_information
 from frame.evaluation.base import Declaration, Evaluation, LogEntry, evaluating
 from frame.evaluation.similarity import Other, opening
@@ -70,7 +70,7 @@ def models() -> dict[str, tuple[nn.Module, DataSet]]:
     for name in EXPERIMENTS:
         config = composed(name)
         torch.manual_seed(0)
-        found[name] = instantiate(resolved(config.model)), FirstRows(instantiate(resolved(config.data)), N_ROWS)
+        found[name] = instantiate(resolved(config.model)), Take(instantiate(resolved(config.data)), N_ROWS)
     found["factors"] = found["digits_VAE"][0], Factors()
     return found
 

@@ -16,7 +16,7 @@ from frame.architectures.base import DiagonalNormal, UniformCube
 from frame.common.errors import NoNumber, TooFew, UserError
 from frame.data.base import DataSet
 from frame.data.digits import Digits
-from frame.engine.dry_run import FirstRows
+from frame.data.take import Take
 from frame.evaluation.aggregate_posterior import AggregatePosteriorEvaluation
 from frame.evaluation.base import Evaluation, LogEntry, evaluating
 from frame.evaluation.colours import COLOURS, MARKERS
@@ -125,7 +125,7 @@ def test_interpolations_begin_and_end_with_the_pictures() -> None:
         with pytest.raises(NoNumber, match="NaN or infinite"):
             run(evaluation, Diverged())
     with pytest.raises(TooFew, match="4 pictures make no 3 pairs"):
-        run(InterpolationEvaluation("test", 3), data=FirstRows(DIGITS, 4))
+        run(InterpolationEvaluation("test", 3), data=Take(DIGITS, 4))
 
 
 # Neighbours
@@ -168,7 +168,7 @@ def test_neighbours_without_labels_have_no_marks_and_bad_codes_a_line() -> None:
     with pytest.raises(NoNumber, match="all 1297 codes are equal"):
         run(NeighbourPictureEvaluation(), Constant())
     with pytest.raises(TooFew, match="4 training pictures have no 10 nearest"):
-        run(NeighbourPictureEvaluation(), data=FirstRows(DIGITS, 4))
+        run(NeighbourPictureEvaluation(), data=Take(DIGITS, 4))
 
 
 # Scatter
@@ -227,7 +227,7 @@ def test_umap_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     figure = run(UMAPScatterEvaluation("test", 100, 7, 0.2, 3)).figures[""]
     assert figure.axes[0].get_xlabel() == "UMAP 1, no unit" and len(figure.axes[0].collections) == 10
     with pytest.raises(TooFew, match="4 codes have no 15 neighbours"):
-        run(UMAPScatterEvaluation(), data=FirstRows(DIGITS, 4))
+        run(UMAPScatterEvaluation(), data=Take(DIGITS, 4))
 
 
 # Aggregate posterior

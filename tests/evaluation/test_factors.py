@@ -9,7 +9,7 @@ from frame.composition.compose import chosen_evaluation
 from frame.composition.instantiate import instantiate
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
-from frame.engine.dry_run import FirstRows
+from frame.data.take import Take
 from frame.evaluation.base import Evaluation, evaluating
 from frame.models.base import Model
 from frame.probability.distributions import Delta
@@ -71,4 +71,4 @@ def test_data_without_factors_and_too_few_rows_are_refused() -> None:
         with pytest.raises(UserError, match="needs 'factors' in the data; Digits has only"):
             built(name).check(Knows(), Digits())
     with pytest.raises(TooFew):
-        built("mig").evaluate(Knows(), FirstRows(Grid(), 4))
+        built("mig").evaluate(Knows(), Take(Grid(), 4))

@@ -13,7 +13,7 @@ from frame.common.errors import NoNumber, TooFew, UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
 from frame.data.memory import InMemory
-from frame.engine.dry_run import FirstRows
+from frame.data.take import Take
 from frame.evaluation import feature_network
 from frame.evaluation.base import LogEntry, evaluating
 from frame.evaluation.feature_network import features_of
@@ -149,7 +149,7 @@ def test_pixels_are_drawn_where_the_data_are_binary() -> None:
 
 def test_what_gives_no_number_is_said() -> None:
     with pytest.raises(TooFew, match="4 pictures are too few for 64 features"):
-        run(Draws(pictures("test")), FirstRows(DIGITS, 4))
+        run(Draws(pictures("test")), Take(DIGITS, 4))
     with pytest.raises(NoNumber, match="NaN or infinite"):
         run(Draws(torch.full((300, 1, 8, 8), math.nan)), features="pca")
     with pytest.raises(UserError, match="needs a model that has sample"):

@@ -13,7 +13,7 @@ from frame.common.errors import NoNumber, UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits
 from frame.data.MNIST import MNIST
-from frame.engine.dry_run import FirstRows
+from frame.data.take import Take
 from frame.evaluation.base import LogEntry, Scalar, batches, evaluating
 from frame.evaluation.codes import LAYERS
 from frame.evaluation.floors import Pixels, settle, untrained
@@ -79,7 +79,7 @@ def test_floors_are_measured_once_for_the_same_data() -> None:
             yield from super()._measured_floors(model, data, size)
 
     evaluation, model = Counting("valid", n_bank=200), classifier()
-    run(evaluation, model, FirstRows(DIGITS, 4))  # the dry run
+    run(evaluation, model, Take(DIGITS, 4))  # the dry run
     first = run(evaluation, model).scalars
     with torch.no_grad():
         for parameter in model.parameters():

@@ -14,7 +14,7 @@ from frame.common.errors import UserError
 from frame.data.base import DataSet, Source
 from frame.data.digits import Digits
 from frame.data.memory import InMemory
-from frame.engine.dry_run import FirstRows
+from frame.data.take import Take
 from frame.evaluation.active_units import ActiveUnitsEvaluation
 from frame.evaluation.base import Evaluation, evaluating
 from frame.evaluation.elbo import ELBOEvaluation
@@ -170,7 +170,7 @@ EVALUATIONS: list[Evaluation] = [
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS, ids=lambda e: type(e).__name__)
 def test_evaluations_serve_it_where_there_are_labels_and_refuse_it_elsewhere(evaluation: Evaluation) -> None:
-    model, data = small(), FirstRows(Digits(), 12)
+    model, data = small(), Take(Digits(), 12)
     evaluation.check(model, data)
     with evaluating(model):
         entry = evaluation.evaluate(model, data)

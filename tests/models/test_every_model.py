@@ -25,7 +25,7 @@ from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.data.CIFAR10 import CIFAR10
 from frame.data.MNIST import MNIST
 from frame.data.sprites import Sprites
-from frame.engine.dry_run import Rows
+from frame.data.take import TakenRows
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
 from tests.optimization.fitting import fit
@@ -87,7 +87,7 @@ def rows(config: DictConfig, n_rows: int) -> Source:
     """The first rows that the experiment trains on."""
     with no_files():
         data: DataSet = instantiate(resolved(config.data))
-        return Rows(data.split("train"), n_rows)
+        return TakenRows(data.split("train"), n_rows)
 
 
 def build(experiment: str) -> tuple[Model, Batch]:

@@ -1,0 +1,129 @@
+"""Sources and data sets made of others: what they have in common."""
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frame.data.base import (
+    Batch,
+    DataSet,
+    Epoch,
+    Source,
+    Stream,
+    at_epoch,
+    is_resident,
+    labels_in,
+    limit_labels,
+    streams,
+)
+
+
+class Composed:
+    """A source made of others, which keeps what they are able to do; as it stands, of one, which it leaves unchanged.
+
+    A subclass changes `batch` (which rows), `transform` (what a model sees of them) or both. It lies in memory if all
+    of its sources do, and passes on the epoch whose noise they draw, the streams that a loader orders, and labels.
+    """
+
+    keeps_labels = True  # False: 'y' may be another after `transform`
+
+    def __init__(self, *sources: Source) -> None:
+        self.sources = sources
+
+    def __len__(self) -> int:
+        return len(self.sources[0])
+
+    def batch(self, indices: Any) -> Batch:
+        return self.sources[0].batch(indices)
+
+    def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return self.sources[0].transform(batch, generator)
+
+    def over(self, sources: Iterable[Source]) -> Self:
+        """The same of other sources."""
+        there = copy.copy(self)
+        there.sources = tuple(sources)
+        return there
+
+    def at(self, seed: int, epoch: Epoch) -> Self:
+        return self.over(at_epoch(source, seed, epoch) for source in self.sources)
+
+    @property
+    def resident(self) -> bool:
+        return all(is_resident(source) for source in self.sources)
+
+    def to(self, device: torch.device) -> Self:
+        return self.over(source.to(device) for source in self.sources)  # type: ignore[attr-defined]
+
+    def streams(self) -> dict[str, Stream]:
+        return streams(self.sources[0])
+
+    def labels(self) -> Tensor | np.ndarray | None:
+        return labels_in(self.sources[0]) if self.keeps_labels else None
+
+    def limit_labels(self, n_classes: int) -> None:
+        for source in self.sources if self.keeps_labels else ():
+            limit_labels(source, n_classes)
+
+
+class Wrapped(DataSet):
+    """A data set made of others. A subclass says in `made` what source becomes of theirs.
+
+    What is known of the data (shape, classes, identity and any attribute of its own, such as `factor_sizes`) is asked
+    of the first of them.
+    """
+
+    def __init__(self, data: DataSet, *others: DataSet) -> None:
+        super().__init__()
+        self.data, self.parts = data, (data, *others)
+        self.splits, self.absent = data.splits, data.absent
+
+    def __getattr__(self, name: str) -> Any:
+        # only names that are not found otherwise come here; without 'data', a copy is being made
+        if name.startswith("_") or "data" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        return getattr(self.data, name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def row(self) -> str:
+        return self.data.row
+
+    @property
+    def vocabulary(self) -> int | None:
+        return self.data.vocabulary
+
+    @property
+    def n_classes(self) -> int | None:
+        return self.data.n_classes
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        return self.data.classes
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.data.keys
+
+    def identity(self, split: str) -> dict[str, Any]:
+        return self.data.identity(split)
+
+    def made(self, split: str, *sources: Source) -> Source:
+        """The source of a split, of the same split of each of the parts."""
+        raise NotImplementedError
+
+    def load(self, split: str) -> Source:
+        return self.made(split, *(part.split(split) for part in self.parts))
+
+    def training(self) -> Source:
+        trained = [part.training() for part in self.parts]
+        if all(source is part.split("train") for source, part in zip(trained, self.parts, strict=True)):
+            return self.split("train")
+        return self.made("train", *trained)

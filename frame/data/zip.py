@@ -1,0 +1,167 @@
+"""Batches of several data sets beside each other, such as labelled and unlabelled rows."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from zlib import crc32
+
+import torch
+
+from frame.common.errors import UserError, choices
+from frame.data.base import Batch, Epoch, Indices, Source, Stream, at_epoch, limit_labels, streams, whole_batch
+from frame.data.composed import Composed, Wrapped
+from frame.data.concat import form
+from frame.data.loader import mix
+from frame.data.per_sample import as_data_set
+
+RESERVED = ("x", "y", "factors", "views", "env", "mask", "index", "data", "longest")
+
+
+class Zip(Wrapped):
+    """Models train on batches of `data` that hold batches of other data sets, by name; evaluations see `data` alone.
+
+    Each data set has a batch size and an order of its own. An epoch goes once through the longest of them (in batches),
+    or through the one that is named; the others start again, in a new order, as often as they have to. What a batch
+    holds depends on (seed, number of the batch since the start) alone.
+
+    Args:
+        data: what stands in the batch itself, as of any data set; its splits, classes and shape are those of the whole.
+        beside: the others, of which the split 'train' is used, by the names under which their batches stand.
+        batch_size: rows in a batch of each of the others on each process, or of each by its name. By default that of
+            `data`, which is `params.batch_size`.
+        epoch: 'longest', 'data' or a name of `beside`.
+        alike: entries that `data` and another have both must have the same shape and type; false for other kinds of
+            data, such as pictures and their captions.
+
+    Raises:
+        UserError: a name that a batch has already, an unknown name, a batch size below 1; from `training`, a data set
+            without 'train' or entries that are not alike.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        beside: Mapping[str, Any],
+        batch_size: int | Mapping[str, int] | None = None,
+        epoch: str = "longest",
+        alike: bool = True,
+    ) -> None:
+        self.names = tuple(map(str, beside))
+        if not self.names:
+            raise UserError("Zip: beside={}: give at least one other data set, by a name")
+        for name in self.names:
+            if name in RESERVED or not name.isidentifier():
+                raise UserError(f"Zip: beside.{name}: a batch cannot have a batch of that name; call it 'unlabelled'")
+        super().__init__(as_data_set(data), *(as_data_set(one) for one in beside.values()))
+        sizes = dict(batch_size) if isinstance(batch_size, Mapping) else dict.fromkeys(self.names, batch_size)
+        for name, size in sizes.items():
+            if name not in self.names:
+                raise UserError(f"Zip: batch_size: {choices(str(name), self.names, kind='data set')}")
+            if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+                raise UserError(f"Zip: batch_size.{name}={size} must be a whole number of at least 1")
+        if epoch not in ("longest", "data", *self.names):
+            raise UserError(f"Zip: epoch: {choices(str(epoch), ('longest', 'data', *self.names), kind='data set')}")
+        self.sizes, self.epoch, self.alike = sizes, epoch, alike
+        self._zipped: ZippedRows | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (*self.data.keys, *self.names)
+
+    def identity(self, split: str) -> dict[str, Any]:
+        found = self.data.identity(split)
+        if split == "train":
+            found = {**found, "beside": {n: p.identity(split) for n, p in zip(self.names, self.parts[1:], strict=True)}}
+        return found
+
+    def load(self, split: str) -> Source:
+        return self.data.split(split)
+
+    def training(self) -> Source:
+        if self._zipped is None:
+            self.split("train")  # labels, and the rows of all, are compared
+            self._zipped = self._zip()
+        return self._zipped
+
+    def _zip(self) -> "ZippedRows":
+        sources = [part.training() for part in self.parts]
+        for name, source in zip(("data", *self.names), sources, strict=True):
+            if len(source) == 0:
+                raise UserError(f"Zip: '{name}' has no rows to train on")
+        rows = [whole_batch(source, torch.arange(1)) for source in sources]
+        for name, row in zip(self.names, rows[1:], strict=True):
+            if name in rows[0]:
+                raise UserError(f"Zip: beside.{name}: batches of {type(self.data).__name__} have '{name}' already")
+            one, other = form(rows[0]), form(row)
+            for key in one.keys() & other.keys() if self.alike else ():
+                if one[key] != other[key]:
+                    raise UserError(
+                        f"Zip: '{key}' is {one[key]} in the data and {other[key]} in '{name}': "
+                        "give it the same shape and type, or set alike=false if they are other kinds of data"
+                    )
+        return ZippedRows(sources[0], dict(zip(self.names, sources[1:], strict=True)), self.sizes, self.epoch)
+
+
+class ZippedRows(Composed):
+    """A source whose batches hold batches of other sources, see `Zip`.
+
+    `batch` takes rows of each stream by its path. Given one tensor, every source gives these rows, from its start again
+    after its last.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        beside: Mapping[str, Source],
+        batch_size: Mapping[str, int | None] | None = None,
+        epoch: str = "longest",
+    ) -> None:
+        super().__init__(source, *beside.values())
+        for name in beside:
+            if any(path.split(".")[0] == name for path in streams(source)):
+                raise UserError(f"two batches would be called '{name}': give one of the zipped data sets another name")
+        self.names, self.sizes, self.epoch = tuple(beside), dict(batch_size or {}), epoch
+
+    def streams(self) -> dict[str, Stream]:
+        found = {
+            path: replace(s, leads=self.epoch == "data" and path == "") for path, s in streams(self.sources[0]).items()
+        }
+        for name, source in zip(self.names, self.sources[1:], strict=True):
+            for path, stream in streams(source).items():
+                size = self.sizes.get(name) if path == "" else stream.batch_size
+                leads = path == "" and self.epoch == name
+                found[f"{name}.{path}".strip(".")] = Stream(stream.rows, size, leads)
+        return found
+
+    def batch(self, indices: Indices) -> Batch:
+        if isinstance(indices, dict):
+            own, *others = self._parts(indices)
+        else:
+            own, *others = (indices % len(source) for source in self.sources)
+        batch = self.sources[0].batch(own)
+        beside = zip(self.names, self.sources[1:], others, strict=True)
+        return {**batch, **{name: source.batch(rows) for name, source, rows in beside}}
+
+    def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
+        own = {key: value for key, value in batch.items() if key not in self.names}
+        seen = self.sources[0].transform(own, generator)
+        beside = zip(self.names, self.sources[1:], strict=True)
+        return {**seen, **{name: source.transform(batch[name], generator) for name, source in beside}}
+
+    def at(self, seed: int, epoch: Epoch) -> "ZippedRows":
+        epochs = self._parts(epoch) if isinstance(epoch, dict) else [epoch] * len(self.sources)
+        # the same rows in two sources must not draw the same noise
+        seeds = [seed, *(mix(seed, crc32(name.encode())) for name in self.names)]
+        return self.over(map(at_epoch, self.sources, seeds, epochs))
+
+    def limit_labels(self, n_classes: int) -> None:
+        limit_labels(self.sources[0], n_classes)  # rows beside may have no label
+
+    def _parts(self, given: Mapping[str, Any]) -> list[Any]:
+        """Of values by path those of each source, by the paths that it knows."""
+        found: list[dict[str, Any]] = [{} for _ in self.sources]
+        for path, value in given.items():
+            name, _, rest = path.partition(".")
+            i = self.names.index(name) + 1 if name in self.names else 0
+            found[i][rest if i else path] = value
+        return [part[""] if list(part) == [""] else part for part in found]
