@@ -71,7 +71,7 @@ class NeighbourEvaluation(Evaluation):
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
         name = type(model).__name__
-        if "y" not in data.split("train").batch(torch.arange(1)):
+        if "y" not in data.keys:
             raise UserError(f"NeighbourEvaluation needs 'y' in the data; 'train' of {type(data).__name__} has none")
         if not self._layers(model):
             methods = " or ".join(f"{word}()" for word in self.codes)
