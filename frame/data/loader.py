@@ -31,7 +31,8 @@ class Loads(Protocol):
 
     Beside the arguments of its YAML file it is given `source`, `batch_size`, `seed`, `rank`, `world`, `limit` and
     `device`, as far as its constructor takes them. `epoch` counts the whole epochs behind us; `epochs` adds the part of
-    this one. With the numbers of `state_dict`, another loader goes on with the very next batch.
+    this one. With the numbers of `state_dict`, another loader goes on with the very next batch. A loader may have
+    `rows`, those of a full batch (else `params.batch_size`), and `world`, the number of ranks (else 1).
     """
 
     epoch: int
@@ -128,6 +129,11 @@ class Loader:
     def epochs(self) -> float:
         """Epochs consumed; exactly a whole number at an epoch's end."""
         return (self.epoch * len(self) + self.position) / len(self)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a full batch on each rank, those of nested batches included."""
+        return self.batch_size if list(self._streams) == [""] else sum(map(self._size, self._streams))
 
     def to(self, device: torch.device | str) -> "Loader":
         """Batches come out on `device` from now on."""

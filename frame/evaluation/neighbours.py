@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from frame.common.errors import UserError, at_least, choices
-from frame.data.base import DataSet
+from frame.data.base import DataSet, whole_batch
 from frame.evaluation.base import Declaration, Encodes, Evaluation, HasFeatures, LogEntry, Scalar
 from frame.evaluation.codes import labelled_codes
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
@@ -71,7 +71,7 @@ class NeighbourEvaluation(Evaluation):
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
         name = type(model).__name__
-        if "y" not in data.keys:
+        if "y" not in whole_batch(data.split("train"), torch.arange(1)):
             raise UserError(f"NeighbourEvaluation needs 'y' in the data; 'train' of {type(data).__name__} has none")
         if not self._layers(model):
             methods = " or ".join(f"{word}()" for word in self.codes)

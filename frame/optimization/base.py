@@ -145,7 +145,7 @@ class Optimization(LightningModule):
 
         Args:
             limits: the run ends at the first of them.
-            loader: of the run: its length is the batches of an epoch.
+            loader: of the run: its length is the batches of an epoch, `rows` those of a batch on each rank.
             cut: the run may end before its schedules do.
 
         Raises:
@@ -155,7 +155,7 @@ class Optimization(LightningModule):
             "iterations": 1.0,
             "updates": float(self.accumulate),
             "epochs": float(len(loader)),
-            "samples": 1 / (self.batch_size * loader.world),
+            "samples": 1 / (getattr(loader, "rows", self.batch_size) * getattr(loader, "world", 1)),
         }
         counters = tuple(self.counters)
         self.run_length = RunLength(tuple(limits), iterations, counters, self.accumulate, cut)

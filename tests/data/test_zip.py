@@ -65,7 +65,7 @@ def test_an_epoch_is_the_longest_or_the_named_one(epoch: str, n_batches: int) ->
     assert len(loader) == n_batches == len(list(loader)) and loader.epochs == 1
     first = next(iter(loader))
     assert len(first["tiny"]["index"]) == 2 and count_rows(first) == 4 + 4 + 2  # all rows there are, never twice
-    assert sum(n for n, _ in loader.kinds()) == n_batches
+    assert sum(n for n, _ in loader.kinds()) == n_batches and loader.rows == 4 + 4 + 2
 
 
 def test_evaluations_see_the_first_data_set_alone() -> None:
