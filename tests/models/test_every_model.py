@@ -143,11 +143,6 @@ def test_every_model_has_a_config_whose_keys_are_its_arguments() -> None:
         assert keys == inspect.signature(model_class(name)).parameters.keys(), name
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_method_fits_on_two_screens(name: str) -> None:
-    assert len(inspect.getsource(import_module(f"frame.models.{name}")).splitlines()) <= 120
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_an_experiment_says_what_it_is(name: str) -> None:
     header = (config_folder() / "experiment" / f"{name}.yaml").read_text().partition("\ndefaults:")[0]
