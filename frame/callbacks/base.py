@@ -1,4 +1,4 @@
-"""What callbacks share: the run that they write to, and measurements as events."""
+"""What callbacks share: the run to which they write, and measurements as events."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from frame.optimization.base import Optimization, Player
 
 
 class Recorder(Protocol):
-    """A run's folder, as far as callbacks know it."""
+    """The part of a run's folder that callbacks use."""
 
     path: Path
 
@@ -27,13 +27,13 @@ class Recorder(Protocol):
         ...
 
     def trouble(self, name: str, text: str) -> None:
-        """Marks in the run's status what went wrong without ending the run."""
+        """Notes in the run's status what went wrong without ending the run."""
         ...
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a run gives to the callbacks that ask for it (`bind`)."""
+    """What a run passes to callbacks that have `bind`."""
 
     data: DataSet
     run: Recorder | None  # only rank 0 writes
@@ -42,13 +42,13 @@ class Context:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an evaluation found, the same on all ranks."""
+    """Numbers that an evaluation found, the same on all ranks."""
 
     name: str
     values: dict[str, float]  # by the names under which they are logged
     iteration: int
     seconds: float
-    less: tuple[str, ...] = ()  # those of which less is better
+    less: tuple[str, ...] = ()  # names of numbers of which less is better
 
     @classmethod
     def of(cls, found: Measured) -> "Measurement":
@@ -78,17 +78,17 @@ class ReadsLosses(Protocol):
 
 
 class Monitor(Callback):
-    """Acts on each measurement called `monitor`, once; patience therefore counts measurements.
+    """Acts once on each measurement called `monitor`, so that patience counts measurements.
 
     Args:
         monitor: the name that is logged, such as 'ELBO/Validation'.
-        mode: 'max' where more is better, 'min' where less is; None: as its evaluation says.
+        mode: 'max' if more is better, 'min' if less is; None takes what the evaluation says.
         min_delta: a smaller change is no improvement.
     """
 
     def __init__(self, monitor: str, mode: str | None = None, min_delta: float = 0.0) -> None:
         if mode not in ("max", "min", None):
-            raise UserError(f"{type(self).__name__}: mode={mode} has to be max or min")
+            raise UserError(f"{type(self).__name__}: mode={mode} must be max or min")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
         self.best: float | None = None
         self.waited = 0  # measurements since it was found
@@ -107,7 +107,7 @@ class Monitor(Callback):
             self.act(trainer, optimization, measurement, improved)
 
     def check(self, players: Mapping[str, Player]) -> None:
-        """Raises UserError, before training starts, where it cannot act on these players."""
+        """Raises UserError before training starts if it cannot act on these players."""
 
     def improves(self, value: float, less: bool = False) -> bool:
         if value != value:  # NaN never improves

@@ -17,9 +17,9 @@ from frame.runs.checkpoints import read as read
 
 
 class LastCheckpoint(Callback):
-    """Writes checkpoints/last.ckpt each `every` and at the end, on optimizer steps; previous.ckpt is the one before.
+    """Writes checkpoints/last.ckpt each `every`, on optimizer steps, and at the end; previous.ckpt is the one before.
 
-    It stands last among the callbacks, so that what the others did in a batch is in it.
+    It is the last callback, so that a checkpoint contains what the others did in the batch.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LastCheckpoint(Callback):
         self.save(trainer, optimization)
 
     def save(self, trainer: Trainer, optimization: Optimization) -> None:
-        """Writes now; a full disk is said, and training goes on with the former checkpoint in place."""
+        """Writes now. If that fails, a line says so, the former checkpoint stays and training continues."""
         optimization.check_finite()
         if not trainer.is_global_zero:
             return
@@ -81,9 +81,9 @@ class LastCheckpoint(Callback):
 
 
 class BestCheckpoint(Monitor):
-    """Keeps checkpoints/best.ckpt: the very weights that gave the best measurement (not enough to resume from).
+    """Keeps checkpoints/best.ckpt: the weights that gave the best measurement (not enough to resume from).
 
-    Weights that cannot be written wait, in the last checkpoint too, until they can.
+    Weights that cannot be written now are written later; the last checkpoint keeps them, too.
     """
 
     def __init__(self, folder: Path, monitor: str, mode: str | None = None) -> None:
@@ -98,7 +98,7 @@ class BestCheckpoint(Monitor):
             kept = {key: state[key] for key in ("model", "average", "counters")}
             self.waiting = {"format": FORMAT, **kept, "measurement": measurement.as_dict()}
             if not self._write(optimization):
-                self.waiting = deepcopy(self.waiting)  # training goes on in the very tensors
+                self.waiting = deepcopy(self.waiting)  # training changes these tensors
         elif self.waiting is not None:
             self._write(optimization)
 
@@ -123,7 +123,7 @@ class BestCheckpoint(Monitor):
 
 
 def state_of(trainer: Trainer, optimization: Optimization) -> dict[str, Any]:
-    """All of a run's state: tensors and plain containers, readable with `weights_only=True`."""
+    """A run's whole state in tensors and plain containers, readable with `weights_only=True`."""
     states = {key: callback.state_dict() for key, callback in _by_key(trainer).items()}
     loader: Any = trainer.train_dataloader
     return {
@@ -135,7 +135,7 @@ def state_of(trainer: Trainer, optimization: Optimization) -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any], trainer: Trainer, optimization: Optimization) -> None:
-    """Puts a run's state back; the trainer has its optimizers and its loader already."""
+    """Restores a run's state; the trainer has its optimizers and its loader already."""
     optimization.load_training_state(state)
     for key, callback in _by_key(trainer).items():
         if key in state["callbacks"]:
@@ -154,7 +154,7 @@ def _by_key(trainer: Trainer) -> dict[str, Callback]:
 
 
 def _write(path: Path, state: dict[str, Any], keep: Path | None) -> str:
-    """Why the checkpoint could not be written; '' where it was."""
+    """Returns why the checkpoint could not be written, or ''."""
     try:
         write(path, state, keep=keep)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What goes wrong while a model trains, in plain words, and what to try."""
+"""Reports what goes wrong while a model trains, and what to try."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ WINDOWS = 10  # of the history, before a loss or a contest is judged
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Something that goes wrong: `holds` of these signs, all of which are there; `text` takes them by name."""
+    """Something that goes wrong: `holds` judges the named signs; `text` shows them by name."""
 
     name: str
     signs: tuple[str, ...]
@@ -33,7 +33,7 @@ class Diagnosis:
 
 
 def fewest_directions(signs: Signs) -> float:
-    """Below so many directions codes have collapsed.
+    """The number of directions below which codes have collapsed.
 
     2 of 5 latents or more where noise may switch latents off for good; not more than 2, or a 64th of the latents, where
     nothing does; and fewer than a classifier's codes need, which are one direction for two classes.
@@ -96,19 +96,19 @@ STUCK = Diagnosis(
 
 
 class Doctor(Callback):
-    """Says once what goes wrong, and once when it is over: in the terminal and in the run's `doctor.jsonl`.
+    """Reports each problem once, and once more when it is over, in the terminal and in the run's `doctor.jsonl`.
 
-    It judges the losses when they are logged, and a few hundred rows each `check_every`; nothing in a step, and nothing
-    that changes what is trained. Rank 0 alone does so. What it has no sign of, it is silent about.
+    It judges losses when they are logged, and a few hundred rows each `check_every`. It does nothing in a step and
+    changes nothing that is trained. Only rank 0 does this.
 
     Args:
         check_every: how often rows are judged, such as '200 iterations'.
         n_samples: rows of the validation split (of the training split where there is none).
-        patience: judgements in a row before something is said, or said to be over.
-        share: of the time of training that judging may take; it waits where it would take more. 1 never waits.
+        patience: judgements in a row before a problem, or its end, is reported.
+        share: of the training time that judging may take; it waits if it would take more. 1 never waits.
 
     Raises:
-        UserError: a number is out of range, or check_every is no duration.
+        UserError: a number is out of range, or check_every is not a duration.
     """
 
     def __init__(
@@ -124,12 +124,12 @@ class Doctor(Callback):
         self.took = 0.0  # seconds of judging
         self.context: Context | None = None
         self.rows: Batch | None = None
-        self.said: list[str] = []  # what holds, as far as it was said
-        self.streaks: dict[str, int] = {}  # judgements in a row that speak against what was said last
+        self.said: list[str] = []  # problems that were reported and are not over
+        self.streaks: dict[str, int] = {}  # judgements in a row that contradict the last report
         self.windows: dict[str, list[float]] = {}  # mean losses of at least WINDOW iterations each
         self.sums: dict[str, list[float]] = {}  # of the window that is not complete
         self.window_began = 0
-        self.moving: list[str] = []  # losses that have moved, which is for good
+        self.moving: list[str] = []  # losses that have moved once
 
     def bind(self, context: Context) -> None:
         self.context = context
@@ -203,7 +203,7 @@ class Doctor(Callback):
     # What it says
 
     def judge(self, signs: Signs, diagnoses: tuple[Diagnosis, ...], optimization: Optimization, patience: int) -> None:
-        """Says what `patience` judgements in a row agree on, where it is new."""
+        """Reports what `patience` judgements in a row agree on, if it is new."""
         for diagnosis in diagnoses:
             if not all(sign in signs for sign in diagnosis.signs):
                 continue
@@ -240,7 +240,7 @@ STATE = ("said", "streaks", "windows", "sums", "window_began", "moving")
 
 
 def moves(history: list[float]) -> bool:
-    """Whether values go anywhere: from the first third to the last, or away from the first, by more than noise.
+    """Whether values change by more than noise: from the first third to the last, or away from the first value.
 
     The noise is that of the differences of neighbours, by their median: for Gaussians 0.954 standard deviations.
     """

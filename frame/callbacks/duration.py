@@ -10,13 +10,13 @@ from frame.common.durations import Duration
 
 
 class TrainDuration(Callback):
-    """Stops training at the first of its limits. It stands first, so that the others see the last step taken."""
+    """Stops training at the first of its limits. It acts first, so that other callbacks see the last step."""
 
     def __init__(self, limits: Sequence[Duration]) -> None:
         self.limits = list(limits)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # a run that was killed between its last step and its end has only the end left to do
+        # a run killed after its last step has only its end left
         self._stop_if_reached(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
@@ -30,7 +30,7 @@ class TrainDuration(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
         optimization.clock.stop()
-        optimization.flush()  # nothing where a signal has ended it: that waits for an optimizer's step
+        optimization.flush()  # does nothing after a signal, which waits for an optimizer step
 
     def progress(self, counters: dict[str, float]) -> tuple[Duration, float]:
         """The limit that is nearest, and the share of it that is done."""

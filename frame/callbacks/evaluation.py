@@ -15,10 +15,10 @@ from frame.optimization.base import Optimization
 
 
 class EvaluationCallback(Callback):
-    """Evaluates at the start, each `evaluate_every`, and at the end; clocks pause meanwhile.
+    """Evaluates at the start, each `evaluate_every`, and at the end. The run's clock stops meanwhile.
 
-    Rank 0 evaluates; all ranks agree on when, and receive what was found. Where codes give no number, such as those of
-    a collapsed encoder, that is said once in a line, and training goes on.
+    Rank 0 evaluates; all ranks agree on when, and receive the numbers. If there is no number, for example because the
+    encoder has collapsed, one line says so and training continues.
 
     Args:
         name: under which the result is logged, such as 'ELBO/Validation'.
@@ -35,7 +35,7 @@ class EvaluationCallback(Callback):
         self.next_at = 0.0
         self.evaluated_at = -1  # the iteration of the last evaluation
         self.succeeded = False
-        self.without = False  # whether the last evaluation gave no number, which is said once
+        self.without = False  # whether the last evaluation gave no number; reported once
         self.context: Context | None = None
 
     @property
@@ -53,7 +53,7 @@ class EvaluationCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
-        optimization.agree_on_signal()  # one that came since the last batch leaves the rest for later
+        optimization.agree_on_signal()  # after a signal since the last batch, the resumed run evaluates
         if not optimization.stop_signal and self.evaluated_at != optimization.counters["iterations"]:
             self._evaluate(trainer, optimization)
 

@@ -15,7 +15,7 @@ class ReduceOnPlateau(Monitor):
     Args:
         monitor, mode, min_delta: as for every monitor.
         factor: in (0, 1).
-        patience: measurements without improvement that are borne.
+        patience: measurements without improvement before a rate is reduced.
         min_lr: no rate falls below it.
     """
 
@@ -30,7 +30,7 @@ class ReduceOnPlateau(Monitor):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         if not 0 < factor < 1:
-            raise UserError(f"ReduceOnPlateau: factor={factor} has to lie between 0 and 1")
+            raise UserError(f"ReduceOnPlateau: factor={factor} must lie between 0 and 1")
         self.factor, self.patience, self.min_lr = factor, patience, min_lr
 
     def check(self, players: Mapping[str, Player]) -> None:

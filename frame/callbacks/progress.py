@@ -1,4 +1,4 @@
-"""How far a run is, for a person at a terminal or reading a log file."""
+"""Shows the progress of a run, in a terminal or a log file."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from frame.optimization.base import Optimization
 
 
 class ProgressBar(Callback):
-    """One bar for the whole run, towards its limit; where there is no terminal, a line each `lines_every` seconds."""
+    """One bar for the whole run; without a terminal, one line every `lines_every` seconds."""
 
     def __init__(self, name: str, duration: TrainDuration, losses: LossLog, lines_every: float = 30.0) -> None:
         self.name, self.duration, self.losses, self.lines_every = name, duration, losses, lines_every

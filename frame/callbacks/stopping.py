@@ -1,4 +1,4 @@
-"""Early ends: no more improvement, or a signal."""
+"""Ends training early: after no improvement, or on a signal."""
 
 import os
 import signal
@@ -15,17 +15,17 @@ from frame.optimization.base import Optimization
 
 
 class EarlyStopping(Monitor):
-    """Stops when `patience` measurements in a row have brought no improvement.
+    """Stops training when `patience` measurements in a row brought no improvement.
 
     Args:
         monitor, mode, min_delta: as for every monitor.
-        patience: measurements (not epochs) without improvement that are borne.
+        patience: measurements (not epochs) in a row without improvement after which training stops.
     """
 
     def __init__(self, monitor: str, patience: int = 3, mode: str | None = None, min_delta: float = 0.0) -> None:
         super().__init__(monitor, mode, min_delta)
         if patience < 1:
-            raise UserError(f"EarlyStopping: patience={patience} has to be at least 1")
+            raise UserError(f"EarlyStopping: patience={patience} must be at least 1")
         self.patience = patience
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
@@ -36,10 +36,10 @@ class EarlyStopping(Monitor):
 
 
 class Signals(Callback):
-    """SIGTERM, SIGHUP and Ctrl-C are noted, so that a run can save and end; the second one kills.
+    """Notes SIGTERM, SIGHUP and Ctrl-C, so that a run can save and end; a second signal kills it.
 
-    Inside `with`, from when a run's folder is made until its status is written. Behind nohup SIGHUP stays ignored. It
-    stands first among the callbacks: Lightning has set a handler of its own just before.
+    It acts inside `with`, from when a run's folder is made until its status is written. Under nohup SIGHUP stays
+    ignored. It is the first callback, because Lightning sets its own handler just before.
     """
 
     NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -70,14 +70,14 @@ class Signals(Callback):
             for child in getattr(self.trainer.strategy.launcher, "procs", []):
                 child.kill()
             os._exit(128 + number)
-        # the ranks agree on it: sent on, it would be the second one to those whom a scheduler has told already
+        # not sent on to other ranks: a scheduler may have told them already, and a second signal kills
         self.optimization.noticed_signal = number
         if self.trainer.is_global_zero:
             say(f"{signal.Signals(number).name}: stopping after this step (once more kills)")
 
 
 class StopOnSignal(Callback):
-    """Ends training at the next optimizer's step once a signal was noted, unless it has ended by itself there."""
+    """Ends training at the next optimizer step after a signal, unless it ends there anyway."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         optimization = optimization_of(pl_module)

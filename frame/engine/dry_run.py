@@ -1,4 +1,4 @@
-"""One tiny batch through everything, before a run's folder is made."""
+"""Runs one tiny batch through everything, before a run's folder is made."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -38,7 +38,7 @@ def dry_run(
     """Loss, optimizers and evaluations on a few rows; model and random state stay as they were.
 
     Raises:
-        UserError: shapes that do not fit, a key or a capability that is missing, a measurement that nobody takes.
+        UserError: shapes that do not fit, a missing key or capability, a monitor of what no evaluation finds.
     """
     train = data.training()
     if len(train) == 0:
@@ -131,7 +131,7 @@ def _try_evaluations(
 
 
 def _check_choices(callbacks: Sequence[Callback], config: DictConfig, measured: Mapping[str, str]) -> None:
-    """Raises UserError if something is chosen by what nobody measures, or on test without leave.
+    """Raises UserError if something is chosen by a number that no evaluation finds, or on test without permission.
 
     Args:
         measured: splits of the numbers that evaluations find, by name.
@@ -152,7 +152,7 @@ def _check_choices(callbacks: Sequence[Callback], config: DictConfig, measured: 
 
 
 def _limit_labels(model: Model, batch: Batch, data: DataSet) -> None:
-    """Labels beyond what the model tells apart end here, or where their row is read."""
+    """Refuses labels that the model has no class for, here or when their row is read."""
     n_classes = getattr(model, "n_classes", None)
     if n_classes is None and isinstance(model, Predicts):
         with evaluating(model), naming_shapes(model, batch), torch.no_grad():
@@ -170,14 +170,14 @@ def _try_optimizers(optimization: Optimization) -> Optimization:
             for parameter in player.parameters:
                 parameter.grad = torch.zeros_like(parameter)
             player.update()
-    except Exception as error:  # whatever an optimizer raises, it is about its arguments
+    except Exception as error:  # optimizers raise many types, always about their arguments
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"optimization: {reason[0]}") from error
     return copy
 
 
 def names_in_training(optimization: Optimization, losses: Iterable[str]) -> Taken:
-    """What is logged beside evaluations; raises UserError where two of these names are one, or one is a column's."""
+    """Names logged beside evaluations. Raises UserError if two are the same, or one is the name of a column."""
     taken, owner = Taken(), f"the losses of {type(optimization.model).__name__}"
     for name in losses:
         check_column(name, owner)
@@ -190,15 +190,15 @@ def names_in_training(optimization: Optimization, losses: Iterable[str]) -> Take
 
 
 def having(key: str) -> list[str]:
-    """The names in config/data whose data sets have this key in their batches."""
+    """Names in config/data whose data sets have this key in their batches."""
     return [file.stem for file in sorted((config_folder() / "data").glob("*.yaml")) if key in _keys(file)]
 
 
 def _keys(file: Path) -> tuple[str, ...]:
-    """What the batches of a data set have, by its config and without reading it; () where only its files tell."""
+    """Keys of a data set's batches, from its config and without reading it; () if they depend on missing files."""
     module, _, name = str(OmegaConf.select(OmegaConf.load(file), "_target_")).rpartition(".")
     keys = getattr(getattr(import_module(module), name), "keys", DataSet.keys)
-    if isinstance(keys, property) and keys is not DataSet.keys:  # it depends on what the data set is made of
+    if isinstance(keys, property) and keys is not DataSet.keys:  # depends on what the data set is made of
         try:
             made: DataSet = instantiate(resolved(compose([f"data={file.stem}"]).data))
             return made.keys
@@ -220,7 +220,7 @@ def _distributions(model: nn.Module) -> set[str]:
 
 @contextmanager
 def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[None]:
-    """Turns torch's complaint about shapes into a UserError that names the network where it arose.
+    """Turns torch's error about shapes into a UserError that names the network in which it arose.
 
     Raises:
         UserError: also if a network returns no distribution, and its model's constructor asks for one.

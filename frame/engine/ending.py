@@ -1,8 +1,12 @@
-"""How a run ends: what its status says, which is what is on disk, what is said, and the exit code."""
+"""How a run ends: its status, which says what is on disk, its last lines in the terminal, and the exit code."""
 
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
@@ -12,13 +16,15 @@ from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from frame.common.durations import Duration
 from frame.common.output import say
 from frame.common.shell import pasted
-from frame.engine import last_words
 from frame.loggers.files import FilesLogger
+from frame.optimization.base import Optimization
 from frame.runs.folder import RunFolder
+
+NEXT = {"digits_VAE": "+experiment=MNIST_VAE", "MNIST_VAE": "+experiment=MNIST_VAE params.beta=1"}
 
 
 def finish(trainer: Trainer, config: DictConfig, limits: Sequence[Duration], run: RunFolder | None) -> int:
-    """Ends a run that has trained as far as it was to: the exit code is 0 where it is finished, and on disk."""
+    """Ends a run that has trained to its limit or a signal; the exit code is 0 if it is finished and on disk."""
     optimization = optimization_of(trainer.lightning_module)
     number = optimization.stop_signal
     if run is None:
@@ -44,12 +50,12 @@ def finish(trainer: Trainer, config: DictConfig, limits: Sequence[Duration], run
     elif not written:
         say(f"trained to the end, but {run.path / 'status.json'} could not be written. Make room, then: {_go_on(run)}")
     else:
-        print(last_words.last_words(run, config, optimization))
+        print(last_words(run, config, optimization))
     return 128 + number if number else int(bool(unwritten or gone) or not written)
 
 
 def stopped(run: RunFolder | None, trainer: Trainer, error: OSError) -> int:
-    """Ends a run for which there is no room; it goes on from its last checkpoint when it is asked to."""
+    """Ends a run for which the disk has no room; `resume=` continues it from its last checkpoint."""
     where = f" ({error.filename})" if error.filename else ""
     if run is not None:
         run.set_status("stopped", reason=f"{error.strerror}{where}")
@@ -59,7 +65,7 @@ def stopped(run: RunFolder | None, trainer: Trainer, error: OSError) -> int:
 
 
 def failed(run: RunFolder | None, trainer: Trainer, reason: str) -> int:
-    """Ends a run that cannot go on."""
+    """Ends a run that cannot continue."""
     if run is not None:
         run.set_status("failed", reason=reason)
         _close(trainer, "failed")
@@ -68,7 +74,7 @@ def failed(run: RunFolder | None, trainer: Trainer, reason: str) -> int:
 
 
 def _on_disk(trainer: Trainer, run: RunFolder) -> tuple[list[str], dict[str, float] | None]:
-    """What could not be written, and the counters of the state that was."""
+    """What could not be written, and the counters of the state that is on disk."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     (last,) = [callback for callback in callbacks if isinstance(callback, LastCheckpoint)]
     best = [callback.unwritten for callback in callbacks if isinstance(callback, BestCheckpoint)]
@@ -83,9 +89,51 @@ def _on_disk(trainer: Trainer, run: RunFolder) -> tuple[list[str], dict[str, flo
 
 
 def _go_on(run: RunFolder) -> str:
-    return f"{last_words.command('train')} {pasted(f'resume={run.path}')}"
+    return f"{command('train')} {pasted(f'resume={run.path}')}"
 
 
 def _close(trainer: Trainer, status: str) -> None:
     for logger in trainer.loggers:
         logger.finalize(status)
+
+
+def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -> str:
+    """A table of the newest value under each name, the folder, the newest pictures, and a command."""
+    newest: dict[str, dict[str, Any]] = {record["name"]: record for record in run.records}
+    lines = [""]
+    if newest:
+        width = max(len(name) for name in newest)
+        units = max(len(record["unit"]) for record in newest.values())
+        lines.append(f"{'':{width}}  {'value':>10}  {'unit':<{units}}  {'split':<6} samples")
+        for name, record in newest.items():
+            lines.append(
+                f"{name:{width}}  {_number(record['value']):>10}  {record['unit']:<{units}}  {record['split']:<6} "
+                f"{record['n_samples'] or ''}"
+            )
+    counters = optimization.counters
+    lines.append(
+        f"\ntrained {counters['iterations']:.0f} iterations, {counters['epochs']:.1f} epochs "
+        f"in {counters['seconds']:.0f} s"
+    )
+    lines.append(f"run      {run.path}")
+    lines += [f"picture  {file}" for file in run.newest_pictures]
+    lines.append(f"test     {command('evaluate')} {pasted(run.path, 'evaluate_on=test')}")
+    following = NEXT.get(str(config.experiment_name))
+    if following is not None:
+        lines.append(f"next     {command('train')} {following}")
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4g}"
+
+
+def command(name: str) -> str:
+    """The subcommand as it can be typed here, whether or not an environment is activated."""
+    beside = Path(sys.executable).parent
+    shown = os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
+    found = shutil.which("frame")
+    activated = found is not None and Path(found).parent == beside
+    if name == "train" and Path(sys.argv[0]).name == "train.py":
+        return "python train.py" if activated else pasted(f"{shown}/python", Path(sys.argv[0]))
+    return f"frame {name}" if activated else pasted(f"{shown}/frame", name)

@@ -1,7 +1,4 @@
-"""The one path that every run takes: compose, check, instantiate, fit, record.
-
-It has over 300 lines because the path is told in one place.
-"""
+"""The one path that every run takes: compose, check, instantiate, fit, record."""
 
 import inspect
 import os
@@ -72,9 +69,9 @@ CHANGEABLE = (
 
 @dataclass
 class Experiment:
-    """Everything of a run, built and checked, before anything is written.
+    """All parts of a run, built and checked before anything is written.
 
-    `plain` is what was built, all references filled in; `config` the same with attributes.
+    `plain` is the config with all references filled in; `config` is the same with attributes.
     """
 
     plain: dict[str, Any]
@@ -90,7 +87,7 @@ class Experiment:
 
 
 def train(config: DictConfig, overrides: Sequence[str]) -> int:
-    """Trains a composed config, of which `overrides` were typed, in a new folder; returns the exit code.
+    """Trains a composed config in a new folder; returns the exit code. `overrides` are the words that were typed.
 
     Raises:
         UserError: nothing was trained and no folder was made.
@@ -119,7 +116,7 @@ def train(config: DictConfig, overrides: Sequence[str]) -> int:
 
 
 def resume(folder: Path, overrides: Sequence[str]) -> int:
-    """Goes on from the last checkpoint in `folder`, with the limits that `overrides` set; returns the exit code.
+    """Continues from the last checkpoint in `folder`, with the limits that `overrides` set; returns the exit code.
 
     Raises:
         UserError: there is no run, another process trains in it, the overrides change what it is, or its
@@ -131,7 +128,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
             f"{folder} is an export, which has no state to go on from: its README.md says how to train it again"
         )
     kept: Any = OmegaConf.to_container(changed_by(OmegaConf.create(run.stored), overrides, CHANGEABLE))
-    plain = all_filled(kept)  # whoever goes on with a run trusts it
+    plain = all_filled(kept)  # a user who continues a run trusts it
     config = as_config(plain)
     stamp = checkpoints.stamp(run.path)
     state = run.checkpoint()
@@ -156,7 +153,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
 
 
 def _is_finished(run: RunFolder, config: DictConfig, state: dict[str, Any] | None, overrides: Sequence[str]) -> bool:
-    """Whether there is nothing left to do: the status says so, and what it says is the state that is on disk.
+    """Whether there is nothing left to do: the status says so and agrees with the state on disk.
 
     Raises:
         UserError: the status says so, and there is no checkpoint.
@@ -191,7 +188,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
 
     Args:
         config: as it was composed; or plain values, which are built as they are.
-        run: the one that goes on, whose data these have to be.
+        run: the run that is continued; the data must be those that it was trained on.
 
     Raises:
         UserError: names what is wrong and what to do.
@@ -299,7 +296,7 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
             failed(run, trainer, traceback.format_exc())
             raise
         return stopped(run, trainer, error)
-    except (KeyboardInterrupt, SystemExit):  # of somebody's own: ours are noted
+    except (KeyboardInterrupt, SystemExit):  # a user's own; our handlers only note a signal
         if run is not None:
             run.set_status("stopped", reason="interrupted")
         raise
@@ -312,7 +309,7 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
 def engine(
     experiment: Experiment, run: RunFolder | None, signals: Signals, state: dict[str, Any] | None
 ) -> list[Callback]:
-    """The experiment's callbacks among our own, in the order in which they have to act."""
+    """The experiment's callbacks among our own, in the order in which they must act."""
     config, trainer = experiment.config, experiment.trainer
     folder = run.path / "checkpoints" if run is not None else Path()
     duration = TrainDuration(experiment.limits)
@@ -330,7 +327,7 @@ def engine(
 
 
 def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
-    """Takes back what was written after `iteration` by the run that goes on; nothing in a new folder."""
+    """Removes what the run wrote after `iteration`, before it continues from there. Does nothing in a new folder."""
     run.cut(iteration)
     if any((run.path / name).exists() for name in (metrics.FILE, metrics.TABLE, "images", "tables")):
         for logger in trainer.loggers:

@@ -1,4 +1,4 @@
-"""A run, opened to look at. What its config names is built only if it computes and comes from a trusted package."""
+"""Opens a run to look at it. Its config may only name classes that compute and come from a trusted package."""
 
 import importlib
 import inspect
@@ -26,8 +26,8 @@ from frame.runs.metrics import columns
 if TYPE_CHECKING:
     import pandas
 
-# where the classes lie that a run may name, and what they may be: the rest of frame and torch starts processes, reads
-# code and writes files
+# Modules whose classes a run may name, and the types that they may be. The rest of frame and torch starts processes,
+# reads code and writes files.
 TRUSTED = (
     "frame.models",
     "frame.architectures",
@@ -109,8 +109,9 @@ def _build(plain: Any, key: str, packages: Sequence[str], kind: type, export: Ex
 
 
 def _without_downloads(plain: Any) -> Any:
-    """The same, but that files are fetched only to a place for data of this machine: who looks at a run writes nowhere
-    that the run names."""
+    """The same config, but data are downloaded only to this machine's own data folder.
+
+    Opening a run must not write to a path that the run names."""
     if isinstance(plain, list):
         return [_without_downloads(inner) for inner in plain]
     if not isinstance(plain, dict):
@@ -131,7 +132,7 @@ def _find(name: str, path: str) -> Any:
         return vars(importlib.import_module(module)).get(attribute)
     except (ImportError, ValueError) as error:
         raise UserError(
-            f"{path} names {name}, which is not built: {error}; a module of your own has to lie on sys.path"
+            f"{path} names {name}, which is not built: {error}; a module of your own must be on sys.path"
         ) from None
 
 
@@ -209,7 +210,7 @@ class OpenRun:
         return self.of_this_run(build_data(self.folder, self.packages, self.export))
 
     def of_this_run(self, data: DataSet) -> DataSet:
-        """`data`, which have to be those that the run was trained on.
+        """Returns `data`, which must be those that the run was trained on.
 
         Raises:
             DataChanged: they are others, as far as this is known before a split is read.

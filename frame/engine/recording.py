@@ -1,4 +1,4 @@
-"""What is found of a run after its training, and where it is recorded."""
+"""Records what `frame evaluate` finds in the run's folder."""
 
 import errno
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from frame.runs.reading import remarks
 
 
 def recordable(folder: Path, trouble: OSError | None) -> None:
-    """Says that nothing will be recorded in a folder that may only be read.
+    """Prints that nothing will be recorded if the folder is read-only.
 
     Raises:
-        UserError: it cannot be written for another reason, such as a full disk.
+        UserError: the folder cannot be written for another reason, such as a full disk.
     """
     if trouble is None:
         return

@@ -1,4 +1,4 @@
-"""Finished runs, evaluated again: other measures, another split or checkpoint; nothing is trained."""
+"""Evaluates runs after their training: with other measures, on another split, from another checkpoint."""
 
 import json
 import statistics
@@ -31,7 +31,7 @@ TITLES = {"train": "Train", "valid": "Validation", "test": "Test"}
 
 
 class Outcome(NamedTuple):
-    """What became of a run: how many evaluations were measured now, and why others could not be."""
+    """Result of one run: how many evaluations were measured now, and why others could not be."""
 
     measured: int
     refused: dict[str, str]
@@ -40,25 +40,25 @@ class Outcome(NamedTuple):
 def evaluate_runs(
     folders: Sequence[Path], *, chosen: Mapping[str, dict[str, Any]] | None = None, again: bool = False, **options: Any
 ) -> int:
-    """Evaluates one run after the other, and says how long the rest will take. Returns the exit code.
+    """Evaluates one run after the other and prints how long the rest will take. Returns the exit code.
 
-    A run that cannot be evaluated is named at the end. A signal leaves what was measured. Runs that follow one
-    another on the same data read it once.
+    Runs that cannot be evaluated are listed at the end. After a signal, everything that was measured is recorded. Runs
+    that follow one another on the same data read them once.
 
     Args:
         folders: the runs.
         chosen: evaluators by name, as `evaluate_run` takes them.
-        again: also what is there already.
+        again: repeat evaluations that are recorded already.
         options: as `evaluate_run` takes them.
 
     Raises:
         UserError: the only run cannot be evaluated.
     """
     failed: dict[str, str] = {}
-    took: list[float] = []  # by runs that were measured, not by those that were there already
+    took: list[float] = []  # seconds of runs that were measured, not of those that were complete
     shared: dict[str, DataSet] = {}
     interrupted, code, number, n_runs = "", 0, 0, len(folders)
-    # those that another process evaluates now are left to it, and looked at again at the end
+    # runs that another process evaluates now are looked at again at the end
     queue = [(folder, 0.0 if n_runs > 1 else WAIT_SECONDS) for folder in folders]
     try:  # all of the loop: Ctrl-C may come between two runs
         with Interrupts() as interrupts:
@@ -101,7 +101,7 @@ def evaluate_runs(
 
 
 def _left(took: Sequence[float], n_runs: int) -> str:
-    """'about 3 min left: ', where it is known what a run takes; what is there already takes less."""
+    """'about 3 min left: ', once two runs were measured; runs that are complete already take less."""
     if len(took) < 2:  # the first run reads the data for all
         return ""
     seconds = n_runs * statistics.median_low(took)
@@ -127,23 +127,22 @@ def evaluate_run(
 ) -> Outcome:
     """Runs evaluations on a run, records what they find in the run's folder, and prints it.
 
-    Returns the evaluations that the model or the data cannot serve, with the reason, where others could be done.
+    Returns the number of evaluations measured, and the reasons why others could not be.
 
-    What was found for the same evaluator, split, checkpoint and weights is not measured again. Each evaluation is
-    recorded when it is complete, so that an interrupted command goes on where it stopped. Codes are kept in the
-    run's `cache/`.
+    An evaluation with the same evaluator, split, checkpoint and weights is not repeated. Each evaluation is recorded
+    when it is complete, so that an interrupted command continues where it stopped. The run's `cache/` keeps codes.
 
     Args:
         folder: the run.
         chosen: evaluators by name, each a `_target_` and its arguments; None takes those of the run's callbacks.
-        again: measure also what is there already.
+        again: repeat evaluations that are recorded already.
         evaluate_on: the split; None leaves each evaluation on its own.
         checkpoint: 'last' or 'best'.
         weights: 'average' or 'raw'; None takes what the run's config says.
         device: where the model is evaluated.
         packages: see `frame.open`.
-        shared: the data of the run before, taken where this run has the same, and put in its place else.
-        patience: seconds to wait for another process that evaluates this run and records nothing.
+        shared: the previous run's data, which are used if this run has the same, and replaced otherwise.
+        patience: seconds to wait for another process that evaluates this run, since it last recorded something.
         allow_test: let an evaluation fit something on test, such as a temperature; the run's config may allow it, too.
 
     Raises:
@@ -218,8 +217,8 @@ def _measure(
                 say(note)
         except DataChanged:
             raise
-        except UserError as mistake:
-            refused[name] = str(mistake)
+        except UserError as error:
+            refused[name] = str(error)
     if refused and len(refused) == n_asked:
         raise UserError(next(iter(refused.values())))
     measured = 0
@@ -253,7 +252,7 @@ def _own(run: OpenRun) -> dict[str, dict[str, Any]]:
 
 
 def _on(split: str | None, evaluators: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The evaluators on a split, under the names of that split; some, such as samples, need none."""
+    """The evaluators on a split, named after it; some, such as samples, have no split."""
     for name, node in evaluators.items():
         if split is not None and "evaluate_on" in node:
             yield retitled(name, split), {**node, "evaluate_on": split}
@@ -283,7 +282,7 @@ def _nothing_left(folder: Path, identity: dict[str, Any], n: int) -> Outcome:
 
 
 def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
-    """Opens another run, once, by the last checkpoint and with the same trust; its name are its last two folders."""
+    """Opens other runs, each once, at the last checkpoint and with the same trust; their last two folders name them."""
     found: dict[str, Other] = {}
 
     def opened(folder: str) -> Other:
@@ -297,10 +296,10 @@ def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
 
 
 def _share(run: OpenRun, shared: dict[str, DataSet]) -> None:
-    """Takes the data of the run before where the config asks for the same; only the last is kept."""
+    """Uses the previous run's data if the config asks for the same; only the last data are kept."""
     try:
         key = json.dumps(run.folder.filled("data"), sort_keys=True, default=str)
-    except UserError:  # a reference that cannot be filled in: said where it is built
+    except UserError:  # a reference that cannot be filled in; building reports it
         return
     if key not in shared:
         built = run.data_set

@@ -1,4 +1,4 @@
-"""Lightning's Trainer, with what it refuses or ignores in manual optimization translated."""
+"""Lightning's Trainer. Settings that it refuses or ignores in manual optimization go to the optimization."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from frame.optimization.base import Optimization
 
 
 def translate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits the trainer's settings into what the optimization does and what Lightning does."""
+    """Splits the trainer's settings into those of the optimization and those of Lightning."""
     settings: Any = OmegaConf.to_container(config.trainer, resolve=True)
     check_trainer(settings)
     mine: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Opt
 
 
 def quiet() -> None:
-    """Lightning's own notes on hardware and hints say nothing to somebody who runs `frame`."""
+    """Silences Lightning's notes on hardware and its hints, which do not help users of `frame`."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # debug=profile prints its table there

@@ -1,4 +1,4 @@
-"""Where measurements are written down. Every logger is a Lightning logger that also takes pictures and tables."""
+"""Where measurements are written. Our loggers are Lightning loggers that also take pictures and tables."""
 
 import io
 import sys
@@ -15,13 +15,13 @@ from frame.loggers.kept import Shown
 
 
 class RunLogger(Logger):
-    """A window on one run. `step` is the number of iterations done; metrics may carry 'seconds' and 'epochs' too.
+    """A view of one run. `step` is the number of iterations done; metrics may hold 'seconds' and 'epochs', too.
 
-    Only rank 0 builds and calls loggers. A subclass overrides what it can show; nothing by default.
+    Only rank 0 builds and calls loggers. A subclass overrides what it can show; by default nothing is shown.
     """
 
     _warned = False
-    keep: int | None = None  # how many pictures of a name are to be shown; None: all
+    keep: int | None = None  # how many pictures of each name are shown; None: all
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class RunLogger(Logger):
         """Named scalars at `step`."""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the composed config is given to the constructor."""
+        """Does nothing: the constructor gets the composed config."""
 
     def log_image(self, name: str, image: np.ndarray, step: int) -> None:
         """A picture, [H, W, 3] uint8."""
@@ -52,14 +52,14 @@ class RunLogger(Logger):
         """A table."""
 
     def takes(self, name: str) -> bool:
-        """Whether a window that cannot take pictures back shows the next one of this name."""
+        """Whether a logger that cannot remove pictures shows the next one of this name."""
         return self._shown.takes(name, self.keep)
 
     def cut(self, iteration: int) -> None:
-        """Before a run goes on from a checkpoint at `iteration`: what was written after it is taken back."""
+        """Removes what was written after `iteration`, before a run continues from a checkpoint there."""
 
     def warn(self, message: str) -> None:
-        """One line on stderr for the first trouble; a long run is not to be buried under the same line."""
+        """Prints the first problem on stderr, in one line; later ones are not printed."""
         if not self._warned:
             self._warned = True
             with suppress(OSError):  # stderr may lead to the very disk that is full
@@ -67,7 +67,7 @@ class RunLogger(Logger):
 
     @contextmanager
     def forgiving(self) -> Iterator[None]:
-        """What fails inside is said once and the run goes on: a window must not stop what it shows."""
+        """Reports the first failure inside and continues: a logger must not stop a run."""
         try:
             yield
         except Exception as error:

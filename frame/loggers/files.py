@@ -1,4 +1,4 @@
-"""The run's own record: metrics.csv, pictures and tables in plain files, whatever else is switched on."""
+"""The run's own files: metrics, pictures and tables, which every run writes."""
 
 import csv
 import io
@@ -27,23 +27,23 @@ BURST, SHARE = 1.0, 0.01  # seconds, and the share of the time, that making the 
 class FilesLogger(RunLogger):
     """Writes below the run's folder:
 
-    - `metrics.jsonl`: a line whatever is logged, whole or absent, whoever else appends;
-    - `metrics.csv`, made of it: iteration, seconds, epochs, then a column a metric, named as it was logged; a row an
-      iteration (a second row only where the same name has two values). `pandas.read_csv` reads it as it is;
-    - `images/<name>/<iteration>.png`, figures with a PDF beside;
+    - `metrics.jsonl`: one line per call, whole or absent, even if other processes append, too;
+    - `metrics.csv`, made from it: iteration, seconds, epochs, then one column per metric, named as it was logged, and
+      one row per iteration (a second row only if a name has two values). `pandas.read_csv` reads it;
+    - `images/<name>/<iteration>.png`, for figures a PDF, too;
     - `tables/<name>/<iteration>.csv`.
 
-    A slash in a name becomes an underscore in paths. An `OSError`, such as a full disk, is said in one line on stderr
-    and never raised: lines wait in memory until they can be written, pictures and tables of that time are left out.
+    A slash in a name becomes an underscore in paths. An `OSError`, such as a full disk, is never raised: one line on
+    stderr reports it. Lines wait in memory until they can be written; pictures and tables are lost.
 
-    The table is up to date after each call as long as that takes a hundredth of the time, and always after `save`.
+    The table is updated after each call as long as that takes at most a hundredth of the time, and always by `save`.
 
     Args:
         folder: the run's.
-        checkpoint: where nothing is trained but a checkpoint evaluated: its name, which the lines then carry.
-        table: whether metrics.csv is kept up; not where the process that trains does so.
-        keep: how many pictures and tables of a name stay, evenly spread between the first and the last; None: all.
-            Those of an evaluated checkpoint stay all.
+        checkpoint: the name of the checkpoint that is evaluated, which lines then hold; '' while the run trains.
+        table: whether metrics.csv is updated; False if the training process does this.
+        keep: how many pictures and tables of each name stay, evenly spread between the first and the last; None: all.
+            All of an evaluated checkpoint stay.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class FilesLogger(RunLogger):
         self._tabulate()
 
     def save(self) -> None:
-        """Tries again to write what is waiting; what the run has logged and measured so far is on disk at the end."""
+        """Writes lines that wait, and syncs everything logged and measured so far to disk."""
         with self._kept():
             self._journal.sync()
             for name in (RECORDS, DIAGNOSES):
@@ -100,7 +100,7 @@ class FilesLogger(RunLogger):
         self.save()
 
     def cut(self, iteration: int) -> None:
-        """Drops rows, pictures and tables of the training later than `iteration`, each file in one step."""
+        """Removes rows, pictures and tables that training wrote after `iteration`, each file in one step."""
         with self._kept():
             self._journal.cut(lambda line: is_line(line) and (line["iteration"] <= iteration or "checkpoint" in line))
             self._drawn.cut(iteration)
@@ -145,7 +145,7 @@ class FilesLogger(RunLogger):
             self._thin(path, step)
 
     def _thin(self, path: Path, step: int) -> None:
-        """Notes what was drawn, and removes what is not kept any more."""
+        """Notes what was drawn, and removes pictures that are no longer kept."""
         for gone in self._drawn.add(path.parent.parent.name, path.parent.name, step, self.keep, self.checkpoint):
             for suffix in ("png", "pdf", "csv"):
                 path.with_name(f"{gone:08d}.{suffix}").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which pictures and tables of a run are kept: the first, the last, and a bounded number between, evenly spread."""
+"""Which pictures and tables of a run are kept: the first, the last, and a bounded number evenly between."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ KEEP = 100  # as config.yaml has it
 
 
 def stride(n_drawn: int, keep: int | None) -> int:
-    """Of `n_drawn` every which is kept, beside the last: 1, 2, 4, ..., the smallest that leaves `keep` in all."""
+    """The smallest n of 1, 2, 4, ... for which every n-th of `n_drawn` and the last are at most `keep`."""
     step = 1
     while keep is not None and -(-(n_drawn - 1) // step) + 1 > keep:
         step *= 2
@@ -20,8 +20,7 @@ def stride(n_drawn: int, keep: int | None) -> int:
 class Drawn:
     """What was drawn in a run's folder, by kind ('images', 'tables') and folder: iterations, the first one first.
 
-    Which of them are kept follows from their number alone, so that a run that was killed and goes on ends with the
-    pictures of one that was not.
+    Their number alone decides which are kept, so that a run that was killed and resumed ends with the same pictures.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +29,7 @@ class Drawn:
         self._later: set[tuple[str, str, int]] = set()  # drawn by evaluations of a checkpoint, which are kept all
 
     def add(self, kind: str, name: str, iteration: int, keep: int | None, checkpoint: str) -> list[int]:
-        """Notes one that was drawn just now; returns the iterations of those that go.
+        """Notes a new one; returns the iterations of those to remove.
 
         Raises:
             OSError: it could not be noted yet; it is with the next one.
@@ -89,7 +88,7 @@ def _fits(line: Line) -> bool:
 
 
 class Shown:
-    """Which pictures a window shows, which cannot take them back: those that the run keeps for longer."""
+    """Which pictures a logger shows that cannot remove them: those that the run keeps for longer."""
 
     def __init__(self) -> None:
         self._drawn: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""TensorBoard as a window on the run: `tensorboard --logdir <the runs' folder>`."""
+"""Shows a run in TensorBoard: `tensorboard --logdir <the runs' folder>`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +15,8 @@ from frame.loggers.base import RunLogger
 class TensorBoardLogger(RunLogger):
     """Event files below `<folder>/tensorboard`.
 
-    The composed config is shown whole as text, and `params` and `seed` as columns of the HParams tab. No list of
-    metrics is declared there: without one TensorBoard offers every scalar of the run, with no placeholder among them.
+    The composed config is shown as text, and `params` and `seed` as columns of the HParams tab. No metrics are declared
+    there, because TensorBoard then offers every scalar of the run, without placeholders.
     """
 
     def __init__(self, folder: str | Path, config: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ class TensorBoardLogger(RunLogger):
             self.writer.add_text(name, text, step)
 
     def cut(self, iteration: int) -> None:
-        """TensorBoard discards what comes later than `iteration` when it meets the first event of the next file."""
+        """TensorBoard discards events after `iteration` when it reads the first event of the next file."""
         with self.forgiving():
             if self._writer is not None:
                 self._writer.close()
@@ -70,7 +70,7 @@ class TensorBoardLogger(RunLogger):
         self._purge_step = iteration + 1
 
     def save(self) -> None:
-        """What was logged so far is on disk."""
+        """Writes what was logged so far to disk."""
         if self._writer is not None:
             with self.forgiving():
                 self._writer.flush()
@@ -83,7 +83,7 @@ class TensorBoardLogger(RunLogger):
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """('params.beta', 0.5) for each leaf, named as on the command line; what is no number, flag or text as text."""
+    """('params.beta', 0.5) for each leaf, named as on the command line; other types become text."""
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""Weights & Biases as a window on the run; it needs no account and never stops or delays a run for long."""
+"""Shows a run in Weights & Biases. Needs no account, and never stops a run or delays it for long."""
 
 import os
 import socket
@@ -23,11 +23,11 @@ FINISH_SECONDS = 120.0  # for the last uploads; what is left stays in the folder
 class WandbLogger(RunLogger):
     """Files below `<folder>/wandb`, sent to the server where there are an account and a way to it.
 
-    Without either, one line on stderr says so and the run is recorded offline; `wandb sync` sends it later. A mode set
-    by hand (`mode`, `WANDB_MODE`, `wandb offline`) is followed without a word.
+    Without either, one line on stderr says so and the run is recorded offline; `wandb sync` sends it later. A mode that
+    the user sets (`mode`, `WANDB_MODE`, `wandb offline`) is followed.
 
-    The run's id is kept in `<folder>/wandb/id`, so that a resumed run goes on in the same W&B run. Started by a sweep's
-    agent, the logger takes the sweep's run: its project, id and name are the agent's.
+    The run's id is kept in `<folder>/wandb/id`, so that a resumed run continues the same W&B run. Under a sweep's agent
+    the logger uses the sweep's run, with the agent's project, id and name.
 
     Args:
         folder: the run's folder.
