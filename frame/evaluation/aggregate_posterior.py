@@ -29,7 +29,7 @@ class AggregatePosteriorEvaluation(Evaluation):
     """Histograms of z ~ q(z|x) over all pictures, one z a picture, with the prior's density over them.
 
     Of the dimensions whose means of q(z|x) vary most. Below them the density of the first two together, beside the
-    prior's. Where the two differ, samples are of codes that no picture has.
+    prior's. Where the two differ, samples come from codes that no picture has.
 
     Args:
         evaluate_on: split.
@@ -107,7 +107,7 @@ def _two_dimensions(
     most = max(float(density.max()) for density in densities)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, density, name in zip(panels, densities, ("pictures, q(z)", "prior, p(z)"), strict=True):
-        # cividis is read alike by eyes with and without all colours; the same scale on both sides
+        # cividis looks the same with colour blindness; both sides have the same scale
         image = axes.imshow(density.T.numpy(), origin="lower", extent=(*limits[0], *limits[1]), aspect="auto",
                             cmap="cividis", vmin=0, vmax=most)  # fmt: skip
         axes.set_xlabel(f"z[{dims[0]}]")
@@ -117,7 +117,7 @@ def _two_dimensions(
 
 
 def _edges(limits: tuple[float, float], bins: float) -> Tensor:
-    """Of bins of equal width, few where there are few pictures."""
+    """Edges of bins of equal width, fewer for fewer pictures."""
     return torch.linspace(*limits, min(max(int(bins), 10), 50) + 1, dtype=torch.float64)
 
 

@@ -100,18 +100,18 @@ class Scalar:
     n_samples: int | None = None
     estimator: str = ""
     standard_error: float | None = None
-    layer: str = ""  # of the code that was measured: 'mean', 'sample' or 'features'; empty where there is none
-    interval: tuple[float, float] | None = None  # 95 %, where more is known of it than the standard error
-    bound: str = ""  # 'lower', 'upper' or 'neither' for an estimate of what is bounded so; empty for the number itself
-    saturated: bool = False  # so near to the most that the estimator can find that there may be far more
-    better: Better = "more"  # which comparisons put first; empty where neither is
+    layer: str = ""  # of the measured code: 'mean', 'sample' or 'features'; empty if there is none
+    interval: tuple[float, float] | None = None  # 95 %, if more is known than the standard error
+    bound: str = ""  # 'lower', 'upper', or 'neither' for an estimate that is no bound; empty for the number itself
+    saturated: bool = False  # near the most that the estimator can find: the truth may be far larger
+    better: Better = "more"  # what comparisons put first; empty if neither is better
 
 
 @dataclass
 class LogEntry:
     """What one evaluation found. The key '' stands for the evaluation's own name; 'rate' for '<name>/rate'.
 
-    Figures are `matplotlib.figure.Figure` objects made without pyplot, so that nothing has to be closed.
+    Figures are `matplotlib.figure.Figure` objects made without pyplot, so that they need not be closed.
     """
 
     split: str
@@ -121,7 +121,7 @@ class LogEntry:
     tables: dict[str, tuple[list[str], list[list[Any]]]] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raises NoNumber where a number is NaN, which tells nobody anything."""
+        """Raises NoNumber if a number is NaN."""
         for key, scalar in self.scalars.items():
             if math.isnan(scalar.value):
                 raise NoNumber(f"{key or 'the value'} is NaN: the model has diverged, or the evaluation divides by 0")
@@ -184,7 +184,7 @@ class Evaluation:
         return Declaration(self.evaluate_on, self.numbers, self.pictures, self.tables)
 
     def check(self, model: nn.Module, data: DataSet) -> None:
-        """Raises UserError where the model or the data cannot serve, with the names of both."""
+        """Raises UserError if the model or the data cannot serve; it names both."""
         for capability in self.needs:
             if not isinstance(model, capability):
                 methods = sorted(n for n in vars(capability) if not n.startswith("_"))
@@ -209,7 +209,7 @@ class Evaluation:
     def batches(
         self, model: nn.Module, data: DataSet, n_samples: int | None, batch_size: int = 1024, split: str | None = None
     ) -> Iterator[Batch]:
-        """See the function `batches`; of the evaluation's own split unless another is named."""
+        """As the function `batches`, on the evaluation's own split unless another is named."""
         return batches(model, data, split or self.evaluate_on, n_samples, batch_size)
 
 
@@ -228,13 +228,13 @@ def batches(
 
 
 def given(model: nn.Module, batch: Batch) -> list[Any]:
-    """What a model's capabilities take of a batch: x, and whatever else the model is conditioned on."""
+    """What a model's capabilities take from a batch: x, and what the model is conditioned on."""
     return [batch[key] for key in getattr(model, "inputs", ("x",))]
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Random state from `seed`, put back at the end."""
+    """Sets the random state from `seed`, and restores it at the end."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -243,7 +243,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Eval mode, no gradients, random state from `seed`; every module's mode and all random state are put back."""
+    """Eval mode, no gradients, random state from `seed`; restores each module's mode and the random state."""
     modes = [(module, module.training) for module in model.modules()]
     with seeded(seed), torch.no_grad():
         model.eval()

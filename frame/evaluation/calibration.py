@@ -1,4 +1,4 @@
-"""Whether a classifier's probabilities can be believed."""
+"""Whether a classifier's probabilities are as often right as they say."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a categorical code means, beside the labels that the model never saw."""
+"""What a categorical code means, compared with labels that the model never saw."""
 
 from typing import Protocol, runtime_checkable
 

@@ -1,4 +1,4 @@
-"""Another data set's pictures, or the same ones changed, in the place of those that a model knows."""
+"""Pictures of another data set, or changed ones, in place of those that a model was trained on."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ class ChangedSource:
 
 
 class Fitted(nn.Module):
-    """Pictures as another data set has them: of its size, bilinearly; its channels; and 0 or 1 where it has no grey."""
+    """Makes pictures like another data set's: its size (bilinear), its channels, and 0 or 1 if it has no grey."""
 
     def __init__(self, shape: tuple[int, ...], binary: bool) -> None:
         super().__init__()

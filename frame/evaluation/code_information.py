@@ -1,4 +1,4 @@
-"""How much codes say: I(x; z) by the known q(z|x), and I(z; y) by what can be told of labels."""
+"""Information of codes: I(x; z) by the known q(z|x), and I(z; y) by predicting labels."""
 
 import math
 from collections.abc import Sequence
@@ -190,7 +190,7 @@ def _labels(y: Tensor | None) -> Tensor:
 
 
 def _limited(values: Tensor, limit: int, n: int, how: str) -> Scalar:
-    """A lower bound that cannot exceed log(limit), and says so where it nearly does."""
+    """A lower bound that cannot exceed log(limit); it is marked as saturated near that."""
     mean, error = mean_and_standard_error(values)
     how, saturated = f"{how}, at most log {limit}", is_saturated(mean, limit)
     return Scalar(mean, "nats", n, how, error, "sample", bound="lower", saturated=saturated, better="")

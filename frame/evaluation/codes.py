@@ -1,4 +1,4 @@
-"""The codes of a split: encoded once, for as many measures as want them."""
+"""The codes of a split, encoded once for all measures that use them."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ def codes_of(
         found = torch.load(file, weights_only=True, mmap=True)
         return Codes(found["codes"], found["y"], found["factors"])
     codes = _encode(model, data, split, take, n_samples, seed)
-    with suppress(OSError, RuntimeError):  # a full disk, a folder that is only read: they are encoded again next time
+    with suppress(OSError, RuntimeError):  # full disk or read-only folder: encoded again next time
         folder.mkdir(exist_ok=True)
         write_whole(file, lambda stream: torch.save(vars(codes), stream))
     return codes
@@ -107,7 +107,7 @@ def _encode(
     model: nn.Module, data: DataSet, split: str, take: Callable[[Any, Batch], Tensor], n_samples: int | None, seed: int
 ) -> Codes:
     n = min(len(data.split(split)), n_samples or len(data.split(split)))
-    found: dict[str, Tensor] = {}  # made once, so that nothing is there twice
+    found: dict[str, Tensor] = {}  # allocated once, to save memory
     start = 0
     with evaluating(model, seed):  # sampled codes are the same whatever was measured before
         for batch in batches(model, data, split, n_samples):

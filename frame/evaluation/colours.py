@@ -1,4 +1,4 @@
-"""What tells lines and points apart in all figures; nothing here imports torch."""
+"""Colours and markers of all figures; nothing here imports torch."""
 
 # Okabe & Ito 2008, "Color universal design": colours that people who do not see red and green tell apart; their yellow
 # is darker here, since points stand on white

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Which classes are confused with which."""
 
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -8,9 +8,9 @@ MOST_NUMBERS = 20  # classes beyond which numbers in the cells could not be read
 
 
 def confusion_figure(counts: Tensor, title: str) -> Figure:
-    """Rows are true classes, columns what was said; each cell is a part of its row in per cent, empty for none.
+    """Rows are true classes, columns predicted ones; each cell is a percentage of its row, empty for 0.
 
-    Dark is much; the scale is stretched at its lower end, so that rare mistakes are seen beside a full diagonal.
+    Dark cells are frequent; the colour scale is stretched at its lower end, so that rare errors are visible.
 
     Args:
         counts: [K, K], row i the pictures of class i.

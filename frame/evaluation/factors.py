@@ -1,4 +1,4 @@
-"""Measures of how codes stand for the factors that made the data; what each is stands in `frame/measures/`."""
+"""How codes represent the factors of the data; `frame/measures/` defines each measure."""
 
 import os
 
@@ -13,7 +13,7 @@ from frame.measures.factor_scores import beta_vae_score, factor_vae_score
 
 
 class FactorsEvaluation(Evaluation):
-    """What the measures of factors have in common: the mean codes of a split with its factors.
+    """Base of the measures of factors: the mean codes of a split with its factors.
 
     Args:
         evaluate_on: split.

@@ -1,4 +1,4 @@
-"""Features of pictures by a network that is trained here: no download, and no number that others have published."""
+"""Features of pictures by a network trained here: needs no download, but is not comparable with published numbers."""
 
 import hashlib
 import math
@@ -19,7 +19,7 @@ from frame.evaluation.base import batches, seeded
 from frame.measures.pca import PCA
 from frame.measures.statistics import fraction
 
-FORMAT = 1  # of the kept file; another number finds nothing there
+FORMAT = 1  # of the kept file; files of another version are not used
 KINDS = ("classifier", "pca")
 SIZE = 64  # features of a picture
 ROWS = 50_000  # training rows that are used, a fixed random choice of them
@@ -111,7 +111,7 @@ def features_of(data: DataSet, kind: str | None = None, device: torch.device | s
         kept = torch.load(file, weights_only=True)
     if kept is None:
         kept = _trained(data, torch.device(device))
-        with suppress(OSError):  # a home that cannot be written: it is trained again next time
+        with suppress(OSError):  # the cache cannot be written: trained again next time
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, lambda stream: torch.save(kept, stream))
     with seeded(0):  # first weights draw numbers

@@ -1,4 +1,4 @@
-"""How well a linear classifier does on codes, where few rows have labels."""
+"""How well a linear classifier does on codes if few rows have labels."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Codes that cost no training: what a method has to beat before its own code is worth a word."""
+"""Codes that need no training. A method's code must beat these floors to be worth reporting."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +105,7 @@ def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = 
     """A copy of `model` whose weights are drawn again, as they were before training.
 
     Every module with `reset_parameters` is reset, running statistics of normalisations included. Other parameters
-    keep their values, which is a mistake where `depends` shows that the result rests on them.
+    keep their values, which is an error if `depends` shows that the result uses them.
 
     Args:
         model: stays as it is.
@@ -118,7 +118,7 @@ def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = 
     fresh = copy.deepcopy(model).requires_grad_(True)
     kept: dict[str, Tensor] = {}
     with seeded(seed):
-        # from the inside out, so that a module has the last word on its parts
+        # from the inside out, so that a module can overwrite what its parts did
         for name, module in reversed(list(fresh.named_modules())):
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()

@@ -1,4 +1,4 @@
-"""How far a model's own pictures are from the data's, by features that are trained here."""
+"""Distances between a model's samples and the data's pictures, by features trained here."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How the codes of a split lie in their space; what each number is stands in `frame.measures.geometry`."""
+"""How the codes of a split lie in their space; `frame.measures.geometry` defines the numbers."""
 
 import torch
 from torch import Tensor, nn

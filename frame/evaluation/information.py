@@ -50,7 +50,7 @@ class InformationEvaluation(Evaluation):
         n = sum(len(batch["index"]) for batch in whole)
         size = len(whole[0]["index"])
         estimator = f"mean over batches of {size} rows"
-        # a model that says neither is taken at its word
+        # a model that declares no bound and no limit has none
         bound: str = getattr(model, "information_bound", "")
         limited: Any = getattr(model, "information_limit", None)
         limit = math.inf if limited is None else float(limited(size))

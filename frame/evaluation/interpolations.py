@@ -1,4 +1,4 @@
-"""What lies between two pictures, in code space."""
+"""Pictures decoded from codes between two pictures' codes."""
 
 from typing import Protocol, runtime_checkable
 

@@ -1,4 +1,4 @@
-"""Whether p(x|z) is a probability of the very values that the data have, so that nats are bits of a code for them."""
+"""Whether p(x|z) is a probability of the values that the data have, so that nats can be given as bits."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ class _EncodesAndDecodes(Encodes, Decodes, Protocol):
 
 
 def levels_of(model: nn.Module, batch: Batch) -> int | None:
-    """How many values p(x|z) gives a probability to, where all pixels of the batch are among them.
+    """The number of values to which p(x|z) gives a probability, if all pixels of the batch are among them.
 
     2 of a Bernoulli, else what the distribution calls `levels`. None for a density, and for a Bernoulli of grey pixels,
     whose cross-entropy is the logarithm of no probability.

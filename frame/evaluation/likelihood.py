@@ -57,7 +57,7 @@ class IWAEBoundEvaluation(Evaluation):
         return LogEntry(self.evaluate_on, scalars={"": scalar} | bits(bounds, levels, n_dims, "-bound"))
 
     def bound(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        """[B]: the bound of each picture, from chunks of its samples."""
+        """The bound of each row, [B], from chunks of its samples."""
         log_weights: Any = model.log_weights
         full, rest = divmod(self.n_posterior_samples, ROWS)
         sizes = [ROWS] * full + [rest] * (rest > 0)

@@ -1,4 +1,4 @@
-"""How much of the classes a linear classifier reads from frozen codes, beside codes that cost nothing."""
+"""How well a linear classifier on frozen codes predicts classes, compared with codes that need no training."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -124,7 +124,7 @@ class LinearProbeEvaluation(Evaluation):
         return tuple(labelled_codes(model, data, split, layer, n) for split, n in asked)
 
     def _measure(self, entry: LogEntry, key: str, rows: tuple[Rows, ...], layer: str = "") -> None:
-        """Adds what a probe on these rows finds to the entry; with a figure where `layer` says that it is no floor."""
+        """Adds what a probe on these rows finds to the entry; with a figure if `layer` is given (a floor has none)."""
         train, valid, judged = rows
         settings, probes, how = self.probes(*train)
         chosen, accuracies = best(probes, *valid)

@@ -1,4 +1,4 @@
-"""Which pictures lie nearest to one another in code space, to look at."""
+"""Pictures and their nearest neighbours in code space."""
 
 import torch
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ from frame.evaluation.colours import COLOURS
 from frame.evaluation.pictures import DOTS, grid
 from frame.measures.neighbours import check_codes, nearest
 
-RIGHT, WRONG = COLOURS[0], COLOURS[3]  # blue and vermilion, which nobody confuses; frames and signs say the same
+RIGHT, WRONG = COLOURS[0], COLOURS[3]  # distinct with colour blindness; frames and signs show the same
 BELOW, BESIDE, ABOVE = 20, 10, 16  # pixels around a picture, and above the first row
 
 

@@ -1,4 +1,4 @@
-"""The class of the nearest neighbours in code space, beside that of codes which cost nothing."""
+"""Classification by nearest neighbours in code space, compared with codes that need no training."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial

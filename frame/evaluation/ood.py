@@ -1,4 +1,4 @@
-"""Whether a model notices pictures of another kind."""
+"""Whether a model's scores tell other pictures from its own."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -8,11 +8,11 @@ from frame.evaluation.base import Declaration, Evaluation, LogEntry
 
 
 class PartEvaluation(Evaluation):
-    """Another evaluation, of one part of the model.
+    """Runs another evaluation on one part of the model.
 
     Args:
         part: the part's name, such as `models.vae` in `model=Joint`.
-        evaluation: what is to be found out about it.
+        evaluation: what is measured of it.
 
     Raises:
         UserError: from `check`, the model has no such part, or the part or the data cannot serve.

@@ -1,4 +1,4 @@
-"""Pictures that a person can look at."""
+"""Grids of pictures."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def grid(pictures: Tensor, n_columns: int) -> np.ndarray:
 def labelled_grid(
     pictures: Tensor, n_columns: int, rows: Sequence[str] = (), columns: Sequence[str] = (), below: str = ""
 ) -> Figure:
-    """`grid` as a figure, a pixel of the one a pixel of the other, with labels that stay sharp at any size.
+    """`grid` as a figure, pixel for pixel, with labels that stay sharp at any size.
 
     Args:
         pictures, n_columns: as `grid` takes them.
@@ -48,7 +48,7 @@ def labelled_grid(
     image = grid(pictures, n_columns)
     height, width = image.shape[:2]
     n_rows = math.ceil(len(pictures) / n_columns)
-    # a digit is about 0.09 inches wide; a caption wants more paper than few pictures have
+    # a digit is about 0.09 inches wide; a caption may be wider than few pictures
     left = 0.15 + 0.09 * max((len(label) for label in rows), default=0)
     bottom = 0.05 + 0.22 * bool(columns) + 0.22 * (1 + below.count("\n")) * bool(below)
     longest = 0.08 * max(len(line) for line in below.split("\n"))

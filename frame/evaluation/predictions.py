@@ -1,4 +1,4 @@
-"""What a model says of the classes of a split."""
+"""A model's predictions on a split."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How far the codes of all pictures together are from the prior."""
+"""Distance between the codes of all rows together and the prior."""
 
 from functools import partial
 from typing import Protocol, runtime_checkable

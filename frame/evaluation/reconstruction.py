@@ -1,4 +1,4 @@
-"""What a model makes of pictures that it has to rebuild."""
+"""Pictures and their reconstructions."""
 
 from collections.abc import Callable
 from typing import cast

@@ -1,4 +1,4 @@
-"""How far reconstructions are from their originals."""
+"""Distance between reconstructions and originals."""
 
 import torch
 from torch import Tensor, nn

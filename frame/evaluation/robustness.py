@@ -157,7 +157,7 @@ class RobustnessEvaluation(Evaluation):
                 )
 
     def _curves(self, rights: Sequence[Tensor]) -> dict[str, Sequence[Tensor]]:
-        """What belongs to each perturbation."""
+        """The results of each perturbation."""
         curves, at = {}, 1
         for name, parts in self.perturbations.items():
             curves[name] = rights[at : at + len(parts["strengths"])]
@@ -165,7 +165,7 @@ class RobustnessEvaluation(Evaluation):
         return curves
 
     def _probed(self, rows: tuple[Rows, ...]) -> tuple[list[Tensor], str]:
-        """Whether a probe that is trained and chosen on the first two is right on the others, and that in words."""
+        """Whether a probe trained and chosen on the first two is right on each row of the others; and how, in words."""
         train, valid, *judged = rows
         probes = logistic_regression(*train, self.cs)
         chosen, _ = best(probes, *valid)

@@ -1,4 +1,4 @@
-"""What a model draws by itself."""
+"""Samples of a model."""
 
 import math
 

@@ -65,7 +65,7 @@ class PCAScatterEvaluation(Evaluation):
 
 
 class UMAPScatterEvaluation(PCAScatterEvaluation):
-    """The means of encode(x) by UMAP (McInnes, Healy and Melville 2018, 1802.03426), which keeps who is near whom.
+    """The means of encode(x) by UMAP (McInnes, Healy and Melville 2018, 1802.03426), which preserves neighbourhoods.
 
     Distances between clusters and their sizes mean little. Needs the extra `umap`.
 
@@ -110,7 +110,7 @@ class UMAPScatterEvaluation(PCAScatterEvaluation):
 
 def _umap() -> Any:
     try:
-        return importlib.import_module("umap")  # here and not above: it is an extra, and takes seconds
+        return importlib.import_module("umap")  # imported here because it is an extra and takes seconds
     except ImportError as error:
         raise UserError(f"UMAP is not installed ({error}): pip install 'frame[umap]', or take pca_scatter") from None
 
@@ -140,7 +140,7 @@ def scatter(positions: Tensor, y: Tensor | None, axes_names: tuple[str, str], ti
 
 
 def _name(axes: Axes, classes: dict[str, np.ndarray]) -> None:
-    """Writes each class's name at its median, where no other's is near: classes on one another have no place."""
+    """Writes each class's name at its median, unless another median is near."""
     size = np.ptp(np.concatenate([*classes.values()], 1), 1)
     middles = {name: np.median(points, 1) for name, points in classes.items()}
     around = [withStroke(linewidth=3, foreground="white")]

@@ -1,4 +1,4 @@
-"""Whether two runs see the same: codes of the same rows through both encoders."""
+"""Similarity of two runs' codes of the same rows."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from frame.measures import similarity as measures
 
 
 class Other(NamedTuple):
-    """Another run, opened; `name` says which, and nothing of the machine, `iteration` how far it was trained."""
+    """Another run, opened. `name` identifies it without paths of the machine; `iteration` is how far it was trained."""
 
     model: nn.Module
     data: DataSet
@@ -29,7 +29,7 @@ _opener: ContextVar[Callable[[str], Other] | None] = ContextVar("opener", defaul
 
 @contextmanager
 def opening(opener: Callable[[str], Other] | None) -> Iterator[None]:
-    """Inside, other runs are opened by `opener`: what may be built is decided by whoever evaluates. None opens none."""
+    """Inside, `opener` opens other runs, so that the caller decides what may be built. None opens none."""
     token = _opener.set(opener)
     try:
         yield

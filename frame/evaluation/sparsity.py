@@ -1,4 +1,4 @@
-"""How many numbers of a code are at work."""
+"""How many units of a code are not 0."""
 
 from torch import nn
 

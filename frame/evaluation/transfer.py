@@ -1,4 +1,4 @@
-"""What a code is worth on data that it was not trained on."""
+"""How useful codes are on data that the model was not trained on."""
 
 from collections.abc import Sequence
 from typing import Any

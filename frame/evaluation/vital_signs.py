@@ -1,4 +1,4 @@
-"""What a few hundred rows say of a model's health, by what it can do; what the numbers mean is the doctor's to say."""
+"""Signs of a model's health from a few hundred rows, by its capabilities. The doctor interprets them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ TELLING = 0.1  # nats of a direction that is counted
 
 
 def vital_signs(model: nn.Module, batch: Batch) -> dict[str, float]:
-    """Numbers by name; what the model has no capability for, or does not make finite, is left out.
+    """Numbers by name. Those for which the model lacks a capability, or that are not finite, are left out.
 
     Called in eval mode and without gradients, as an evaluation is.
     """

@@ -1,4 +1,4 @@
-"""Whether probabilities of classes are as often right as they say."""
+"""Calibration of class probabilities."""
 
 import math
 from dataclasses import dataclass
@@ -116,12 +116,12 @@ def fitted_temperature(log_p: Tensor, y: Tensor) -> float:
 def at_temperature(log_p: Tensor, temperature: float) -> Tensor:
     """Log-probabilities softmax(log p / T), [N, K]; the most probable class stays."""
     if not temperature > 0:
-        raise UserError(f"temperature={temperature}: it has to be positive")
+        raise UserError(f"temperature={temperature}: it must be positive")
     return (log_p.double() / temperature).log_softmax(1)
 
 
 def check_probabilities(log_p: Tensor, y: Tensor) -> None:
-    """Raises what would hide in a number.
+    """Refuses probabilities that would give a misleading number.
 
     Raises:
         UserError: shapes that do not fit, labels that are no class of log_p.
@@ -133,8 +133,8 @@ def check_probabilities(log_p: Tensor, y: Tensor) -> None:
     if not len(y):
         raise TooFew("there are no rows of which probabilities could be judged")
     if y.is_floating_point() or int(y.min()) < 0 or int(y.max()) >= log_p.shape[1]:
-        raise UserError(f"labels have to be classes 0 to {log_p.shape[1] - 1}, as many as there are probabilities")
+        raise UserError(f"labels must be classes 0 to {log_p.shape[1] - 1}, as many as there are probabilities")
     if log_p.isnan().any():
         raise NoNumber("log-probabilities have NaN values: the model has diverged")
     if (log_p.double().logsumexp(1).abs() > 1e-3).any():
-        raise NoNumber("probabilities of the classes do not sum to 1: predict() has to give log-probabilities")
+        raise NoNumber("probabilities of the classes do not sum to 1: predict() must give log-probabilities")

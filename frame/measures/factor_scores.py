@@ -1,4 +1,4 @@
-"""Games in which codes have to name the factor that rows have in common; codes [N, D], factors [N, K]."""
+"""Scores by predicting, from codes, the factor that rows have in common; codes [N, D], factors [N, K]."""
 
 import numpy as np
 from torch import Tensor

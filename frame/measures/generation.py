@@ -126,7 +126,7 @@ def in_balls(centres: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     centres, points = centres.double() - mean, points.double() - mean
     # k + 1, since the nearest of all is the centre itself
     radii = torch.cat([d.topk(k + 1, largest=False).values[:, -1] for d in _squared_distances(centres, centres)])
-    # a copy of a centre's neighbour lies on the edge, and rounding is not to put it outside
+    # a copy of a centre's neighbour lies on the edge; rounding must not put it outside
     radii = radii.clamp_min(0) + 1e-12 * max(centres.square().sum(1).max().item(), points.square().sum(1).max().item())
     counts, hit = [], torch.zeros(len(centres), dtype=torch.bool)
     for d in _squared_distances(points, centres):  # [m, N]
@@ -158,7 +158,7 @@ def checked(features_a: Tensor, features_b: Tensor) -> None:
     for features in (features_a, features_b):
         if not features.isfinite().all():
             raise NoNumber("features have values that are NaN or infinite: the pictures or the network have diverged")
-    # generated rows may be equal, which is a generator's worst and has a number; real ones say nothing then
+    # generated rows may be equal, which is mode collapse and has a number; equal real rows give none
     if (features_a == features_a[0]).all():
         raise NoNumber(f"all {len(features_a)} real rows have equal features: they tell nothing apart")
 

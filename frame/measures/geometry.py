@@ -72,7 +72,7 @@ def effective_rank(codes: Tensor) -> float:
     if len(z) < 2:
         raise TooFew("a covariance needs at least 2 rows")
     values = torch.linalg.svdvals(z - z.mean(0)).square()
-    # what rounding leaves of constant codes is no direction
+    # rounding errors of constant codes are not a direction
     if values.sum() <= 1e-24 * max(1.0, z.abs().max().item() ** 2) * z.numel():
         raise NoNumber("all codes are equal: the encoder has collapsed")
     p = values / values.sum()

@@ -162,7 +162,7 @@ def _standardised(codes: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, int
     codes = codes.float()
     variance, mean = torch.var_mean(codes, 0, correction=0)
     scale = variance.sqrt()
-    scale = torch.where(scale > 1e-6 * mean.abs(), scale, 1.0)  # a constant stays one: it tells nothing
+    scale = torch.where(scale > 1e-6 * mean.abs(), scale, 1.0)  # a constant column stays constant
     return (codes - mean).div_(scale), mean, scale, int(y.max()) + 1
 
 
@@ -176,7 +176,7 @@ def _checked(codes: Tensor, y: Tensor) -> None:
     if codes.dim() != 2 or y.shape != codes.shape[:1]:
         raise UserError(f"codes {list(codes.shape)} and labels {list(y.shape)}: give [N, D] and [N]")
     if y.is_floating_point() or (len(y) and int(y.min()) < 0):
-        raise UserError("labels have to be classes 0, 1, ...: give integers, and no -1 for labels that are missing")
+        raise UserError("labels must be classes 0, 1, ...: give integers, and no -1 for missing labels")
     _finite(codes, "training")
     check_classes(y)
     check_codes(codes)

@@ -67,7 +67,7 @@ def neighbours_vote(
     if metric not in METRICS:
         raise UserError(choices(metric, METRICS, kind="metric"))
     if temperature is not None and not (metric == "cosine" and temperature > 0):
-        raise UserError(f"temperature={temperature} has to be positive and needs metric=cosine, whose values it weighs")
+        raise UserError(f"temperature={temperature} must be positive and needs metric=cosine, whose values it weighs")
     if codes_train.dim() != 2 or codes_test.dim() != 2 or codes_train.shape[1] != codes_test.shape[1]:
         raise UserError(f"codes {list(codes_train.shape)} and {list(codes_test.shape)}: give [N, D] and [M, D]")
     if len(y_train) != len(codes_train) or not len(codes_train):

@@ -1,4 +1,4 @@
-"""How well a score tells rows that belong from rows that do not; those that belong should have the higher ones."""
+"""How well a score separates rows that belong from rows that do not; those that belong should score higher."""
 
 import math
 
@@ -13,7 +13,7 @@ from frame.measures.neighbours import nearest
 def auroc(inside: Tensor, outside: Tensor) -> tuple[float, float]:
     """P(score inside > score outside) + P(equal) / 2, the area under the ROC curve, and its standard error.
 
-    A perfect score has 1, one that tells nothing 0.5, and below that it is the wrong way round. The standard error is
+    A perfect score has 1, a useless one 0.5, and a score below 0.5 is the wrong way round. The standard error is
     that of Hanley and McNeil 1982, Radiology 143, eq. 1 to 3, for scores that fall off exponentially.
 
     Args:
@@ -37,14 +37,14 @@ def auroc(inside: Tensor, outside: Tensor) -> tuple[float, float]:
 def fpr_at_tpr(inside: Tensor, outside: Tensor, tpr: float = 0.95) -> tuple[float, float]:
     """Part of the outside taken for inside where the threshold keeps `tpr` of the inside, and its standard error.
 
-    The threshold is the highest that keeps that part or more; 0 is perfect, and a score that tells nothing has `tpr`.
+    The threshold is the highest that keeps that part or more; 0 is perfect, and a useless score has `tpr`.
 
     Raises:
         UserError, NoNumber: see `check_scores`; tpr is not in (0, 1].
     """
     check_scores(inside, outside)
     if not 0 < tpr <= 1:
-        raise UserError(f"tpr={tpr}: it has to be above 0 and at most 1")
+        raise UserError(f"tpr={tpr}: it must be above 0 and at most 1")
     threshold = inside.sort(descending=True).values[math.ceil(tpr * len(inside) - 1e-9) - 1]
     p = (outside >= threshold).double().mean().item()
     return p, math.sqrt(p * (1 - p) / len(outside))
@@ -71,10 +71,10 @@ def knn_scores(bank: Tensor, codes: Tensor, k: int = 50) -> Tensor:
 
 
 def check_scores(inside: Tensor, outside: Tensor) -> None:
-    """Raises what would hide in a number.
+    """Refuses scores that would give a misleading number.
 
     Raises:
-        UserError: scores that are no rows.
+        UserError: scores that are not one-dimensional.
         TooFew: there are none.
         NoNumber: NaN, or all are equal.
     """

@@ -36,7 +36,7 @@ def few_label_probe(
         UserError: a number is below 1.
         NoNumber: codes that are not finite or all equal, one class, or a class with fewer rows than asked.
     """
-    from sklearn.exceptions import ConvergenceWarning  # here and not above: a second that others need not wait
+    from sklearn.exceptions import ConvergenceWarning  # imported here because it takes a second
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import MinMaxScaler
 

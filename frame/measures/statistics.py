@@ -25,7 +25,7 @@ def t_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
         UserError: the level is not in (0, 1).
         TooFew: fewer than two values.
     """
-    from scipy.stats import t  # here and not above: it is slow to import
+    from scipy.stats import t  # imported here because it is slow
 
     if not 0 < level < 1:
         raise UserError(f"level={level}: it lies between 0 and 1, such as 0.95")

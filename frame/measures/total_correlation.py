@@ -32,7 +32,7 @@ def gaussian_total_correlation(codes: Tensor) -> tuple[float, float]:
     if not z.isfinite().all():
         raise NoNumber("codes have values that are NaN or infinite: the model has diverged")
     spread = z.std(0)
-    # what rounding leaves of a constant counts as constant
+    # a constant plus rounding errors counts as constant
     constant = spread <= 1e-12 * z.abs().amax(0)
     if constant.any():
         dims = ", ".join(map(str, constant.nonzero().flatten().tolist()))

@@ -95,7 +95,7 @@ def test_bad_input_is_named_in_one_line() -> None:
         "k=0: it must be at least 1": {"k": 0},
         "no metric 'cosinus': did you mean 'cosine'": {"metric": "cosinus"},
         "temperature=0.1 .* needs metric=cosine": {"temperature": 0.1},
-        "temperature=0 has to be positive": {"temperature": 0, "metric": "cosine"},
+        "temperature=0 must be positive": {"temperature": 0, "metric": "cosine"},
     }
     for match, change in changes.items():
         given = {"codes_train": bank, "y_train": y, "codes_test": bank, "y_test": y, **change}
