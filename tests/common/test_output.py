@@ -22,7 +22,7 @@ from tqdm import tqdm
 from frame.common.output import Stream, encoded, guarded, plain
 from frame.runs.checkpoints import read
 from frame.runs.folder import RunFolder
-from tests.processes import OWN, Process, only_run, train
+from tests.processes import OWN, Process, only_run
 from tests.slow import slow_but
 from tests.system.test_resume import same
 
@@ -241,11 +241,8 @@ def test_commands_that_only_print_end_well_where_the_reader_has_seen_enough_and_
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    cwd = tmp_path_factory.mktemp("reference")
-    code, output = train(["experiment=tiny"], cwd)
-    assert code == 0, output
-    return read(only_run(cwd) / "checkpoints/last.ckpt")
+def reference(tiny_run: Path) -> dict[str, Any]:
+    return read(tiny_run / "checkpoints/last.ckpt")
 
 
 def assert_finished(cwd: Path, code: int, reference: dict[str, Any]) -> None:

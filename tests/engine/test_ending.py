@@ -22,12 +22,9 @@ STOP = "+callbacks.stop={_target_: frame.callbacks.EarlyStopping, monitor: Score
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def reference(tiny_run: Path) -> dict[str, Any]:
     """How an uninterrupted run ends."""
-    cwd = tmp_path_factory.mktemp("reference")
-    code, output = train(["experiment=tiny", BEST], cwd)
-    assert code == 0, output
-    return read(only_run(cwd) / "checkpoints/last.ckpt")
+    return read(tiny_run / "checkpoints/last.ckpt")
 
 
 def assert_goes_on(run: RunFolder, cwd: Path, reference: dict[str, Any]) -> None:

@@ -22,12 +22,9 @@ from tests.processes import OWN, only_run, python, train
 from tests.system.test_releases import RELEASES
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cwd = tmp_path_factory.mktemp("opened")
-    code, output = train(["experiment=tiny", "optimization.average=0.9", "checkpoint.best=ELBO/Validation"], cwd)
-    assert code == 0, output
-    return only_run(cwd)
+@pytest.fixture
+def run(averaged_run: Path) -> Path:
+    return averaged_run
 
 
 def test_a_run_is_opened(run: Path) -> None:

@@ -24,7 +24,7 @@ from frame.sharing.encoder import Rows, export_encoder
 from frame.sharing.export import export
 from frame.sharing.private import Private
 from tests.models.test_every_model import CASES, build
-from tests.processes import OWN, Process, only_run, python, train
+from tests.processes import OWN, Process, only_run, python
 
 ROOT = Path(__file__).parents[2]
 USER = "janedoe"
@@ -35,23 +35,17 @@ def command(cwd: Path, *words: str, **environment: str) -> tuple[int, str]:
     return process.wait(), process.output
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with an average and a best checkpoint; its config names a place of this machine."""
-    cwd = tmp_path_factory.mktemp("exported")
-    words = ["experiment=tiny", "optimization.average=0.9", "checkpoint.best=ELBO/Validation"]
-    witness = f"+callbacks.witness={{_target_: toys.Witness, file: {cwd}/witness}}"
-    code, output = train([*words, witness, f"device.experiments_root={cwd}/runs"], cwd)
-    assert code == 0, output
-    return only_run(cwd)
+@pytest.fixture
+def run(averaged_run: Path) -> Path:
+    return averaged_run
 
 
 @pytest.fixture(scope="module")
-def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(averaged_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export by the command, of somebody whose name and home are known."""
     home = tmp_path_factory.mktemp(USER)
     words = ["--config-dir", str(OWN / "config"), "format=onnx", "out=shared"]
-    code, output = command(home, "export", str(run), *words, HOME=str(home), USER=USER, LOGNAME=USER)
+    code, output = command(home, "export", str(averaged_run), *words, HOME=str(home), USER=USER, LOGNAME=USER)
     assert code == 0, output
     assert "encoder.onnx: differs by at most" in output and "variable  FRAME_CALLBACKS_WITNESS_FILE" in output
     return home / "shared"

@@ -78,20 +78,14 @@ def test_killed_anywhere(experiment: str, point: str, tmp_path: Path, uninterrup
     kill_and_resume(experiment, point, tmp_path, uninterrupted[experiment])
 
 
-def test_killed_between_its_last_step_and_its_end_a_run_only_ends(tmp_path: Path) -> None:
-    ends = []
-    for name in ("killed", "straight"):
-        cwd = tmp_path / name
-        cwd.mkdir()
-        code, output = train(["experiment=tiny"], cwd, BREAK="end" if name == "killed" else "")
-        run = only_run(cwd)
-        if name == "killed":
-            assert code == -9
-            assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 50
-            code, output = train([f"resume={run}"], cwd)
-        assert code == 0, output
-        ends.append(run)
-    assert_same_end(*ends)
+def test_killed_between_its_last_step_and_its_end_a_run_only_ends(tmp_path: Path, tiny_run: Path) -> None:
+    code, output = train(["experiment=tiny"], tmp_path, BREAK="end")
+    assert code == -9
+    run = only_run(tmp_path)
+    assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 50
+    code, output = train([f"resume={run}"], tmp_path)
+    assert code == 0, output
+    assert_same_end(run, tiny_run)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
@@ -109,7 +103,7 @@ def test_a_signal_saves_and_stops_on_an_optimizer_step(
     assert_same_end(run, uninterrupted["tiny"])
 
 
-def test_a_finished_run_says_so_and_can_be_extended(tmp_path: Path) -> None:
+def test_a_finished_run_says_so_and_can_be_extended(tmp_path: Path, tiny_run: Path) -> None:
     code, output = train(["experiment=tiny", "train_for=20 iterations"], tmp_path)
     assert code == 0, output
     run = only_run(tmp_path)
@@ -117,11 +111,7 @@ def test_a_finished_run_says_so_and_can_be_extended(tmp_path: Path) -> None:
     assert code == 0 and "is finished" in output and "Traceback" not in output
     code, output = train([f"resume={run}", "train_for=50 iterations"], tmp_path)
     assert code == 0, output
-    straight = tmp_path / "straight"
-    straight.mkdir()
-    code, output = train(["experiment=tiny"], straight)
-    assert code == 0, output
-    ours, theirs = (read(folder / "checkpoints" / "last.ckpt") for folder in (run, only_run(straight)))
+    ours, theirs = (read(folder / "checkpoints" / "last.ckpt") for folder in (run, tiny_run))
     assert same(ours["model"], theirs["model"]) and same(ours["players"], theirs["players"])
 
 

@@ -1,0 +1,27 @@
+"""Runs that several files look at: trained once a worker. Nobody changes them; who has to, copies them first."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.processes import only_run, train
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`experiment=tiny` as it stands: 50 iterations."""
+    cwd = tmp_path_factory.mktemp("tiny")
+    code, output = train(["experiment=tiny"], cwd)
+    assert code == 0, output
+    return only_run(cwd)
+
+
+@pytest.fixture(scope="session")
+def averaged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an average and a best checkpoint; its config names places of this machine."""
+    cwd = tmp_path_factory.mktemp("averaged")
+    words = ["experiment=tiny", "optimization.average=0.9", "checkpoint.best=ELBO/Validation"]
+    witness = f"+callbacks.witness={{_target_: toys.Witness, file: {cwd}/witness}}"
+    code, output = train([*words, witness, f"device.experiments_root={cwd}/runs"], cwd)
+    assert code == 0, output
+    return only_run(cwd)
