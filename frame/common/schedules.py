@@ -194,7 +194,10 @@ class Shape(Coefficient):
             end = run.end
             before = [length for length in lengths.values() if length.amount]
             if any(length.counter != end.counter for length in before):
-                raise UserError(f"{key}: the run is counted in {end.counter}: give `over` in {before[0].counter}")
+                raise UserError(
+                    f"{key}: the run is counted in {end.counter}: write shares of it such as '5%', or `over` in "
+                    f"{before[0].counter} too"
+                )
             rest = end.amount - sum(length.amount for name, length in lengths.items() if name in ("warmup", "after"))
             if rest <= 0:
                 run.check_fits(end.amount - rest + 1, end.counter, key=key)

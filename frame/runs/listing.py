@@ -219,9 +219,9 @@ def show(run: RunFolder) -> str:
     ]
     lines += [f"  {key.removeprefix('params.'):<13} {summary.get(key)}" for key in summary.params]
     lines += [f"  {'seed':<13} {summary.get('seed')}"]
-    if run.costs.get("groups"):
-        columns = ["player", "group", "tensors", "parameters", "lr", "options", "frozen"]
-        lines += ["", table(run.costs["groups"], columns)]
+    groups = [group for group in run.costs.get("groups") or () if isinstance(group, dict)]
+    if groups:
+        lines += ["", table(groups, ["player", "group", "tensors", "parameters", "lr", "options", "frozen"])]
     why = f": {status['reason'].strip().splitlines()[-1]}" if (status.get("reason") or "").strip() else ""
     lines += ["", f"  {summary.state}{why}, at {status.get('at', '?')}"]
     lines += [f"  {name} {text}" for name, text in (status.get("troubles") or {}).items()]
