@@ -172,7 +172,7 @@ class Optimization(LightningModule):
         """Whether a longer run changes a schedule or a freeze, because its length is a share of the run."""
         players = self.players or self.grouped_players()
         coefficients = [m for m in self.model.modules() if _follows_a_schedule(m)]
-        return any(one.follows_the_run for one in (*coefficients, *players.values()))
+        return any(c.follows_the_run for c in coefficients) or any(p.follows_the_run for p in players.values())
 
     def values_at(self, counters: Mapping[str, float], limits: Sequence[Duration], loader: Any) -> dict[str, float]:
         """What follows a schedule, at these counters of a run with these limits, by the names it is logged as."""
