@@ -3,10 +3,11 @@
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,14 @@ def only_run(cwd: Path) -> Path:
     """The one run's folder below `cwd`/runs."""
     (config,) = (cwd / "runs").glob("*/*/config.yaml")
     return config.parent
+
+
+@contextlib.contextmanager
+def files_no_larger_than(n_bytes: int) -> Iterator[None]:
+    """Limits the size of files, as a full disk does: the kernel writes what fits and refuses the rest."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -288,6 +288,10 @@ def _composition(error: Exception) -> str:
         if key in PARTS:
             return f"'{key}={key}' needs an experiment, or all three of {', '.join(f'{part}=' for part in PARTS)}"
         return f"no group of options '{key}'. There are: {', '.join(groups())}"
+    other = re.match(r"Could not delete from config. The value of '([^']+)' is .* and not (.*)\.$", text)
+    other = other or re.match(r"Could not delete '([^'=]+)=([^']*)'", text)
+    if other:
+        return f"~{other[1]}={other[2]}: {other[1]} is something else here: write ~{other[1]} to remove it"
     missing = re.search(r"Interpolation key '([^']+)' not found.*full_key: (\S+)", text)
     if missing:
         return f"{missing.group(2)} refers to '{missing.group(1)}', which is not set: add {missing.group(1)}=..."

@@ -270,20 +270,25 @@ def _plain(text: str, path: Path) -> dict[str, Any]:
 
 
 def _said(error: yaml.YAMLError, text: str, path: Path) -> str:
+    return f"{shown(path)}: {trouble(error, text)}"
+
+
+def trouble(error: yaml.YAMLError, text: str) -> str:
+    """What is wrong with YAML, in one line, with the number of the line where it is."""
     mark = getattr(error, "problem_mark", None)
     lines = text.split("\n")
     line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
-    where = f"{shown(path)}: line {mark.line + 1}" if mark is not None else shown(path)
+    where = f"line {mark.line + 1}: " if mark is not None else ""
     if isinstance(error, yaml.reader.ReaderError):
         at = next((n for n, sign in enumerate(text) if ord(sign) < 32 and sign not in "\t\n"), 0)
-        where += f": line {text[:at].count(chr(10)) + 1}"
+        where = f"line {text[:at].count(chr(10)) + 1}: "
     if "\t" in line[: len(line) - len(line.lstrip())]:
-        return f"{where}: a tab: YAML is indented by spaces"
+        return f"{where}a tab: YAML is indented by spaces"
     problem = str(getattr(error, "problem", None) or _first(error))
     context = str(getattr(error, "context", "") or "")
     begun = getattr(error, "context_mark", None)
     since = f" {context}, which begins on line {begun.line + 1}" if begun is not None and context else ""
-    return f"{where}: {problem}{since}"
+    return f"{where}{problem}{since}"
 
 
 def _first(error: Exception) -> str:

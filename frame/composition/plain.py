@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 MAX_DEPTH = 40
 LONG = 100_000  # characters: longer texts are not cached
 KEY, NEXT_KEY = re.compile(r"[A-Za-z_]"), re.compile(r"\n(?=[A-Za-z_])")
-DOUBT = re.compile(r"^(?:---|\.\.\.|%)|[|>]|[^\n -~]", re.MULTILINE)  # syntax that may span several keys
+DOUBT = ("|", ">", "\n---", "\n...", "\n%")  # syntax that may span several keys
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FLOAT = re.compile(
     r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
@@ -54,14 +54,29 @@ def changed(value: Any, change: Callable[[str], Any]) -> Any:
 def parse_yaml(text: str) -> Any:
     """Reads YAML that has only mappings, lists and scalars: no aliases, no tags.
 
-    The top-level keys of a text that `as_yaml` wrote are read one by one and cached, because the configs of a study
-    differ in few of them.
+    The top-level keys of a text that `as_yaml` wrote are read one by one. Texts and keys are cached, because a run's
+    config is read several times, and the configs of a study differ in few keys.
 
     Raises:
         ValueError: it has an alias, a tag or a key twice. yaml.YAMLError: it is not YAML.
     """
-    found = _by_parts(text) if len(text) < LONG and KEY.match(text) and not DOUBT.search(text) else None
-    return _parsed(text) if found is None else found
+    return marshal.loads(_remembered_text(text)) if len(text) < LONG else _parsed(text)
+
+
+@lru_cache(maxsize=16)
+def _remembered_text(text: str) -> bytes:
+    """Packed, so that each caller gets its own copy."""
+    found = _by_parts(text) if _is_plain(text) else None
+    return marshal.dumps(_parsed(text) if found is None else found)
+
+
+def _is_plain(text: str) -> bool:
+    return (
+        KEY.match(text) is not None
+        and text.isascii()
+        and text.replace("\n", "").isprintable()
+        and not any(sign in text for sign in DOUBT)
+    )
 
 
 def _by_parts(text: str) -> dict[Any, Any] | None:
@@ -80,7 +95,7 @@ def _by_parts(text: str) -> dict[Any, Any] | None:
 
 @lru_cache(maxsize=256)
 def _remembered(part: str) -> bytes:
-    """Packed, so that each caller gets its own copy."""
+    """As `_remembered_text`."""
     return marshal.dumps(_parsed(part))
 
 

@@ -1,7 +1,7 @@
-"""A run's checkpoints as files: which one is the newest that is whole, how one is written, and how it is read.
+"""A run's checkpoint files: which is the newest whole one, how it is written, and how it is read.
 
-checkpoints/last.ckpt  previous.ckpt  best.ckpt: what `torch.save` writes and, behind it, a line with its format and its
-sha256, which `torch.load` does not mind. Nothing here imports torch before a checkpoint is read or written.
+checkpoints/last.ckpt  previous.ckpt  best.ckpt: what `torch.save` writes, followed by a line with the format and the
+sha256, which `torch.load` ignores. Torch is imported only when a checkpoint is read or written.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ Found = TypeVar("Found")
 
 
 def newest(folder: Path, name: str = "last") -> Path | None:
-    """The newest whole checkpoint of a run's folder: of `last`, the previous one where the last is damaged or missing.
+    """The newest whole checkpoint of a run's folder; for `last`, the previous one if the last is damaged or missing.
 
-    That is said in a line. None where there is none yet.
+    Says so in a line. None if there is no checkpoint yet.
 
     Raises:
         UserError: there are files, but none is whole, or one is of another version.
@@ -44,7 +44,7 @@ def load(folder: Path, name: str = "last") -> dict[str, Any] | None:
 
 
 def files(folder: Path, name: str = "last") -> list[Path]:
-    """The files that may be the newest checkpoint called `name`, in their order, whether or not they are there."""
+    """The files that may be the newest checkpoint called `name`, the newest first, whether or not they exist."""
     names = [name, "previous"] if name == "last" else [name]
     return [folder / "checkpoints" / f"{one}.ckpt" for one in names]
 
@@ -87,7 +87,7 @@ def verify(path: Path) -> Path:
 
 
 def read(path: Path, device: Any = "cpu") -> dict[str, Any]:
-    """A checkpoint, once its bytes are those that were written; nothing in it is executed.
+    """A checkpoint, after its sha256 was checked; nothing in it is executed.
 
     Raises:
         Damaged: it is not what was written.
@@ -106,7 +106,7 @@ def read(path: Path, device: Any = "cpu") -> dict[str, Any]:
 
 
 def write(path: Path, state: Mapping[str, Any], *, keep: Path | None = None) -> None:
-    """Puts a checkpoint in place of the one that is there, of which `keep` becomes another name.
+    """Replaces a checkpoint; the former file is kept under the name `keep`.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; the former checkpoint stays.
@@ -117,7 +117,7 @@ def write(path: Path, state: Mapping[str, Any], *, keep: Path | None = None) -> 
         summed = _Summed(stream)
         try:
             torch.save(dict(state), summed)  # type: ignore[arg-type]
-        except RuntimeError:  # what torch makes of it when the stream fails
+        except RuntimeError:  # torch raises this if the stream fails
             if summed.error is None:
                 raise
             raise summed.error from None
@@ -128,7 +128,7 @@ def write(path: Path, state: Mapping[str, Any], *, keep: Path | None = None) -> 
 
 
 def clear(folder: Path) -> None:
-    """Removes what a save that was killed has left in a run's folder; for whoever holds the run's lock."""
+    """Removes what a killed save has left in a run's folder. The caller must hold the run's lock."""
     for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
         clear_temporary(folder / "checkpoints" / name)
     for name in ("status.json", "config.yaml"):
@@ -136,7 +136,7 @@ def clear(folder: Path) -> None:
 
 
 class _Summed:
-    """A file that sums up what is written to it, and remembers why it could not."""
+    """A file that hashes what is written to it, and remembers why a write failed."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.digest = stream, hashlib.sha256()
@@ -164,13 +164,13 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _check(path: Path, stream: IO[bytes]) -> None:
-    """Raises Damaged where the bytes are not those of the line at the end, UserError where it names another format."""
+    """Raises Damaged if the sha256 differs from that of the last line, and UserError if the format is another."""
     body = os.fstat(stream.fileno()).st_size - LENGTH
     stream.seek(max(0, body))
     seal = SEAL.fullmatch(stream.read())
     stream.seek(0)
     if seal is None:
-        state = _load(stream)  # of another version, or put there by hand: it may still say so
+        state = _load(stream)  # written by another version or by hand: it may still name its format
         if isinstance(state, dict) and "model" in state:
             _check_format(path, state.get("format"))
         raise Damaged(f"{path} cannot be read as a checkpoint (the line with its sha256 is not at its end)")
@@ -194,12 +194,12 @@ def _check_format(path: Path, found: Any) -> None:
 
 
 def _load(stream: IO[bytes], device: Any = "cpu") -> Any:
-    """What torch reads, or why it cannot."""
+    """What torch reads, or the error if it cannot."""
     import torch
 
     try:
         return torch.load(stream, map_location=device, weights_only=True)
-    except Exception as error:  # any bytes may stand there, and torch's reader has no common error for them
+    except Exception as error:  # torch has no common error for bytes that it cannot read
         return error
 
 

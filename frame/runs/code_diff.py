@@ -1,8 +1,7 @@
-"""What a git work tree has beyond its commit, as a patch of bytes that is tried before it is believed.
+"""The difference of a git work tree from its commit, as a patch that is tried before it is kept.
 
-Only questions are asked in the user's repository, and nothing in it is written. The patch is made and tried in a
-repository of our own below a temporary folder, which borrows the user's objects and knows no settings. The file is
-over 300 lines because what is asked, made and tried has to agree on every case.
+The user's repository is only read. The patch is made and tried in a temporary repository of our own, which borrows the
+user's objects and has no settings.
 """
 
 import os
@@ -17,26 +16,26 @@ from pathlib import Path
 
 from frame.common.confidential import holds_a_key, is_secret
 
-FILE_BYTES, ALL_BYTES, FILES = 4_000_000, 16_000_000, 5_000  # beyond these a patch is no patch any more
+FILE_BYTES, ALL_BYTES, FILES = 4_000_000, 16_000_000, 5_000  # a larger difference is not kept as a patch
 SECONDS = 30.0  # for everything together
 
 
 @dataclass
 class Difference:
-    """`patch` onto `commit` gives the tracked files but those in `left_out`, each with why it is not put back."""
+    """`patch` applied to `commit` gives the tracked files, except those in `left_out`, each with its reason."""
 
-    commit: str | None = None  # None before the first one: the patch starts from nothing
+    commit: str | None = None  # None before the first commit: the patch starts from nothing
     patch: bytes = b""
     left_out: dict[str, str] = field(default_factory=dict)
     untracked: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
-    trouble: str = ""  # why it is not known what differs
+    trouble: str = ""  # why the difference is not known
     dirty: bool = False
 
 
 @dataclass
 class _Change:
-    mode: str  # as git writes it; '' where the file is gone
+    mode: str  # as git writes it; '' if the file is gone
     content: bytes = b""
 
 
@@ -44,15 +43,15 @@ _Blob = tuple[str, str]  # mode and object, as update-index takes them
 
 
 class _Failed(Exception):
-    """A git command failed; its first line of complaint."""
+    """A git command failed; holds the first line of its stderr."""
 
 
 def difference(folder: Path, sources: Iterable[Path] = ()) -> Difference:
-    """What the work tree around `folder` has beyond its commit; empty where there is none.
+    """The difference of the work tree around `folder` from its commit; empty if there is no work tree.
 
     Args:
         folder: anywhere in the work tree.
-        sources: files of which it is said which git ignores.
+        sources: files; the result names those that git ignores.
     """
     found = Difference()
     git = _Git(folder, time.monotonic() + SECONDS, _questions())
@@ -78,17 +77,17 @@ def difference(folder: Path, sources: Iterable[Path] = ()) -> Difference:
 
 
 class _Git:
-    """Runs git in a folder, with an environment of its own, until a deadline that all calls share."""
+    """Runs git in a folder, with its own environment, until a deadline that all calls share."""
 
     def __init__(self, folder: Path, deadline: float, environment: dict[str, str], options: Sequence[str] = ()) -> None:
         self.folder, self.deadline, self.environment, self.options = folder, deadline, environment, options
 
     def __call__(self, *words: str | bytes, given: bytes = b"", may_fail: bool = False) -> bytes:
-        """Its output.
+        """The command's output.
 
         Raises:
             _Failed: it ended with an error.
-            subprocess.TimeoutExpired: the deadline is over.
+            subprocess.TimeoutExpired: the deadline has passed.
         """
         left = max(0.1, self.deadline - time.monotonic())
         command = ["git", *self.options, *words]
@@ -102,7 +101,7 @@ class _Git:
 
 
 def _questions() -> dict[str, str]:
-    """The user's environment without what points git to another repository, index or program."""
+    """The user's environment without variables that point git to another repository, index or program."""
     kept = ("GIT_CONFIG", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
     own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key.startswith(kept)}
     return {**own, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C"}
@@ -123,12 +122,12 @@ def _fill(found: Difference, git: _Git, top: Path) -> None:
 
 
 def _candidates(git: _Git, top: Path, base: str) -> dict[bytes, str]:
-    """Paths that may differ from the commit, with git's mode of what is there now; '000000' where nothing is."""
+    """Paths that may differ from the commit, with git's mode of the file as it is now; '000000' if there is none."""
     modes = {}
     raw = git("diff-index", "--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=none", base).split(b"\0")
     for entry, path in zip(raw[:-1:2], raw[1::2], strict=True):
         modes[path] = entry.split(b" ")[1].decode()
-    # git was told not to look at these
+    # marked in the index as not to be looked at
     for line in git("ls-files", "-s", "-v", "-z").split(b"\0")[:-1]:
         entry, _, path = line.partition(b"\t")
         tag, mode = entry.split(b" ")[:2]
@@ -138,7 +137,7 @@ def _candidates(git: _Git, top: Path, base: str) -> dict[bytes, str]:
 
 
 def _read(found: Difference, git: _Git, top: Path, modes: dict[bytes, str]) -> dict[bytes, _Change]:
-    """The files' bytes as they lie there, links as where they point; what is not to be kept is named in `left_out`."""
+    """The files' bytes, and for links their targets; what must not be kept is named in `left_out`."""
     changes: dict[bytes, _Change] = {}
     filtered = _filtered(git, list(modes))
     total = 0
@@ -170,7 +169,7 @@ def _status(path: bytes) -> os.stat_result | None:
 
 
 def _unfit(path: bytes, mode: str, there: os.stat_result | None) -> str:
-    """Why a file is not put into a patch, as far as it is known without reading it."""
+    """Why a file is left out of a patch, as far as is known without reading it."""
     if mode == "160000":
         return "a submodule"
     if is_secret(shown(path)):
@@ -192,7 +191,7 @@ def _content(path: bytes, there: os.stat_result) -> bytes:
 
 
 def _mode_in_conflict(git: _Git, path: bytes, there: os.stat_result) -> str:
-    """The mode of a file that a merge left in conflict; '' where it was taken out of the index and only lies there."""
+    """The mode of a file that a merge left in conflict; '' if it was removed from the index but not from the disk."""
     if not git("ls-files", "--unmerged", "-z", "--", b":(top,literal)" + path):
         return ""
     if stat.S_ISLNK(there.st_mode):
@@ -201,7 +200,7 @@ def _mode_in_conflict(git: _Git, path: bytes, there: os.stat_result) -> str:
 
 
 def _filtered(git: _Git, paths: Sequence[bytes]) -> dict[bytes, str]:
-    """The paths whose content a program changes on the way into git (LFS, git-crypt), with its name."""
+    """The paths whose content a filter changes on the way into git (LFS, git-crypt), with the filter's name."""
     answers = git("check-attr", "-z", "--stdin", "filter", given=b"".join(path + b"\0" for path in paths)).split(b"\0")
     drivers: dict[bytes, bool] = {b"unspecified": False, b"unset": False, b"set": False}
     found = {}
@@ -228,12 +227,12 @@ def _names(answer: bytes) -> list[str]:
 
 
 def shown(path: bytes) -> str:
-    """A path as text for people, whatever its bytes are."""
+    """A path as text, whatever its bytes are."""
     return path.decode(errors="backslashreplace")
 
 
 class _Workshop:
-    """A repository of our own, without settings, in which a patch is made and tried."""
+    """A temporary repository without settings, in which a patch is made and tried."""
 
     def __init__(self, scratch: Path, users: _Git, base: str) -> None:
         self.scratch, self.base = scratch, base
@@ -251,7 +250,7 @@ class _Workshop:
         (scratch / "git" / "info").mkdir(exist_ok=True)
 
     def make(self, found: Difference, changes: dict[bytes, _Change]) -> None:
-        """Fills in the patch, text where text survives every way to apply it, and names what it does not put back."""
+        """Fills in the patch, as text if that applies under any settings, and the files that it does not restore."""
         blobs = self._blobs(changes)
         found.patch = self._patch(blobs, set())
         wrong = self._wrong(found.patch, changes)
@@ -266,7 +265,7 @@ class _Workshop:
     def _one_by_one(
         self, blobs: dict[bytes, _Blob], doubtful: set[bytes], changes: dict[bytes, _Change]
     ) -> tuple[bytes, set[bytes]]:
-        """The patch with each doubtful file in the form that works for it alone, and those that none works for."""
+        """The patch with each doubtful file in the form that works for it, and the files for which no form works."""
         binary, out = set(), set()
         for path in doubtful:
             alone, change = {path: blobs[path]}, {path: changes[path]}
@@ -277,7 +276,7 @@ class _Workshop:
         return self._patch({path: blob for path, blob in blobs.items() if path not in out}, binary), out
 
     def _blobs(self, changes: dict[bytes, _Change]) -> dict[bytes, _Blob]:
-        """Each path's mode and object; mode '0' where it is gone."""
+        """Each path's mode and object; mode '0' if it is gone."""
         files = self.scratch / "files"
         files.mkdir()
         kept = [path for path, change in changes.items() if change.mode]
@@ -291,7 +290,7 @@ class _Workshop:
         return {path: made.get(path, gone) for path in changes}
 
     def _patch(self, blobs: dict[bytes, _Blob], binary: set[bytes]) -> bytes:
-        """From the commit to the work tree, first the text, then those in `binary`, which no setting can alter."""
+        """The patch from commit to work tree: first the text, then the files in `binary`, which no setting alters."""
         middle = self._tree({path: blob for path, blob in blobs.items() if path not in binary})
         attributes = self.scratch / "git" / "info" / "attributes"
         attributes.write_bytes(b"")
@@ -304,14 +303,14 @@ class _Workshop:
 
     def _tree(self, blobs: dict[bytes, _Blob]) -> str:
         self.git("read-tree", self.base)
-        # what goes is first: a file may have become a folder
+        # deletions first: a file may have become a folder
         entries = sorted((blob[0] != "0", path, blob) for path, blob in blobs.items())
         given = b"".join(f"{mode} {blob}\t".encode() + path + b"\0" for _, path, (mode, blob) in entries)
         self.git("update-index", "--add", "-z", "--index-info", given=given)
         return self.git("write-tree").decode().strip()
 
     def _wrong(self, patch: bytes, changes: dict[bytes, _Change], whitespace: str = "fix") -> set[bytes]:
-        """The paths that are not as they should be after `git apply` in a fresh checkout."""
+        """The paths that differ from the work tree after `git apply` in a fresh checkout."""
         if not patch:
             return set()
         tree = self.scratch / "tree"

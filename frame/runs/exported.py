@@ -1,4 +1,4 @@
-"""A folder that `frame export` wrote: that nothing in it has changed, its weights, and the source that came along."""
+"""A folder that `frame export` wrote: its hashes, its weights, and the source that came along."""
 
 import hashlib
 import importlib.abc
@@ -18,14 +18,14 @@ WEIGHTS = "model.safetensors"
 
 
 class Export:
-    """An export, read with its hashes. They say that the files are those that were exported, not by whom."""
+    """An export, whose files are checked against its hashes. The hashes do not say who exported it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def at(cls, path: Path) -> "Export | None":
-        """The export in a folder; None where it is none.
+        """The export in a folder; None if the folder is none.
 
         Raises:
             UserError: it was written by another version.
@@ -57,7 +57,7 @@ class Export:
             raise UserError(f"{self.path / MANIFEST} is not what `frame export` writes: export the run again") from None
 
     def verify(self) -> None:
-        """Raises UserError where a file is missing, is not what was exported, or is in source/ without having been."""
+        """Raises UserError if a file is missing or was changed, or if source/ has a file that was not exported."""
         for name in self.manifest["files"]:
             self.read(name)
         beside = {str(file.relative_to(self.path)) for file in (self.path / "source").rglob("*.py")}
@@ -81,13 +81,13 @@ class Export:
         return content
 
     def check(self, checkpoint: str, weights: str | None) -> tuple[str, str]:
-        """The checkpoint and the weights that it holds, of which it has one each.
+        """Checks which checkpoint and weights are asked for; an export holds one of each.
 
         Raises:
             UserError: others are asked for.
         """
         held, kept = str(self.manifest["checkpoint"]), str(self.manifest["weights"])
-        if checkpoint not in ("last", held):  # 'last' is what one gets without asking
+        if checkpoint not in ("last", held):  # 'last' is the default
             raise UserError(
                 f"{self.path} holds the {held} checkpoint only: export the run with checkpoint={checkpoint}"
             )
@@ -96,17 +96,17 @@ class Export:
         return held, kept
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint has, as far as it was exported: the weights and the counters."""
+        """The exported part of a checkpoint: the weights and the counters."""
         from safetensors.torch import load_file
 
         weights = load_file(self.path / WEIGHTS)
         return {"model": weights, "average": None, "counters": self.manifest["counters"]}
 
     def trust(self) -> tuple[str, ...]:
-        """Lets the modules that came along be imported, from checked bytes, and returns their names.
+        """Makes the exported modules importable, from checked bytes, and returns their names.
 
         Raises:
-            UserError: a file was tampered with, or a module of the same name and other content is there already.
+            UserError: a file was changed, or another module of the same name is already imported.
         """
         sources = {name: (self.path / file, self.read(file)) for name, file in self.manifest["modules"].items()}
         for name, (_, content) in sources.items():
@@ -122,7 +122,7 @@ class Export:
 
 
 class CheckedSource(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports modules from bytes whose hash was checked: no file that changed since, no compiled copy beside it."""
+    """Imports modules from bytes whose hash was checked, since files and compiled copies may have changed."""
 
     def __init__(self, sources: dict[str, tuple[Path, bytes]]) -> None:
         self.sources = sources

@@ -7,7 +7,6 @@ checkpoints/last.ckpt  previous.ckpt  best.ckpt
 
 import fcntl
 import json
-import os
 import shutil
 import sys
 from collections import Counter
@@ -15,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +23,7 @@ from frame import __version__
 from frame.common import inside
 from frame.common.errors import Damaged, UserError
 from frame.common.files import must_wait, write_text
+from frame.composition.config_files import trouble
 from frame.composition.plain import as_config, as_yaml, parse_yaml
 from frame.composition.stored import filled as fill
 from frame.composition.stored import literal
@@ -45,20 +45,23 @@ from frame.runs.reading import (
     words,
 )
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 FORMAT = 2
 
 
 class RunFolder:
-    """One run on disk. Whoever trains in it holds its lock, which the system gives back when the process dies."""
+    """One run on disk. A process that trains in it holds its lock; the system frees the lock if that process dies."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: IO[str] | None = None
+        self._lock: FileLock | None = None
         self._records, self._diagnoses = Journal(path / RECORDS), Journal(path / DIAGNOSES)
 
     @classmethod
     def create(cls, root: Path, name: str) -> "RunFolder":
-        """A new folder below `root`/`name`, exclusively ours.
+        """Makes a new folder below `root`/`name` and locks it.
 
         Raises:
             UserError: the root cannot be written.
@@ -89,7 +92,7 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: str | Path) -> "RunFolder":
-        """The run in a folder that is there.
+        """The run in an existing folder.
 
         Raises:
             UserError: there is none, another version of frame wrote it, or there are links in it.
@@ -102,7 +105,7 @@ class RunFolder:
         return run
 
     def check_format(self) -> None:
-        """Raises UserError where another version of frame wrote the run."""
+        """Raises UserError if another version of frame wrote the run."""
         written = self.standing.get("format", FORMAT)
         if written == 1:
             raise UserError(f"{self.path} was written by frame 0.1.0 (format 1): open it with that version")
@@ -113,35 +116,36 @@ class RunFolder:
             )
 
     def lock(self) -> None:
-        """Raises UserError where another process trains in this folder."""
+        """Raises UserError if another process trains in this folder, or the folder cannot be written."""
+        from filelock import FileLock, Timeout  # not needed to look at runs
+
+        lock = FileLock(self.path / "lock", blocking=False, thread_local=False)
         try:
-            # held until the process ends
-            self._lock = os.fdopen(inside.opened(self.path / "lock", os.O_WRONLY | os.O_CREAT), "w")
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"another process is training in {self.path}: wait for it or stop it") from None
         except OSError as error:
             raise UserError(f"{self.path} cannot be locked ({error.strerror})") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is training in {self.path}: wait for it or stop it") from None
+        self._lock = lock
 
     def is_locked(self) -> bool:
-        """Whether a process trains in this folder now, on this machine."""
+        """Whether a process trains in this folder now, on this machine. Writes nothing, as a FileLock would."""
         return must_wait(self.path / "lock", fcntl.LOCK_SH)
 
     def unlock(self) -> None:
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     def discard(self) -> None:
-        """Removes a folder that was made just now and cannot be used."""
+        """Removes a folder that was just made and cannot be used."""
         self.unlock()
         shutil.rmtree(self.path, ignore_errors=True)
 
     # What a run is
 
     def describe(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
-        """Writes what is run, by which code and where. config.yaml is last: a run is found by it."""
+        """Writes the config, the code and the machine. config.yaml is written last, because a run is found by it."""
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
         warning = describe_code(self.path, config)
         if warning:
@@ -154,23 +158,26 @@ class RunFolder:
 
     @property
     def stored(self) -> dict[str, Any]:
-        """config.yaml as it is written: `device` and what refers to it are not filled in, and a `${` is escaped.
+        """config.yaml as it is written: references to `device` are not filled in, and `${` in a text is escaped.
 
         Raises:
             Damaged: it is no config, has aliases or tags, or is too deep.
         """
         file = self.path / "config.yaml"
+        text = content(file) or ""
         try:
-            found = parse_yaml(content(file) or "")
-        except (yaml.YAMLError, ValueError) as error:
-            raise damaged(file, f"cannot be read ({' '.join(str(error).split())[:200]})") from None
+            found = parse_yaml(text)
+        except yaml.YAMLError as error:
+            raise damaged(file, f"cannot be read ({trouble(error, text)})") from None
+        except ValueError as error:
+            raise damaged(file, f"cannot be read ({error})") from None
         if not isinstance(found, dict):
             raise damaged(file, "has no keys")
         return found
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The config to look at, in plain values; `${device.x}` stays as it is written. Reads nothing else."""
+        """The config in plain values, to look at; `${device.x}` stays as it is written."""
         found: dict[str, Any] = literal(self.stored)
         return found
 
@@ -178,10 +185,10 @@ class RunFolder:
         """A part of the config to build from: plain values, with `${device.x}` as it is on this machine.
 
         Args:
-            keys: lead to it, one below the other; a number where it lies in a list.
+            keys: the path to it, from the outermost key; a number is a place in a list.
 
         Raises:
-            UserError: `device` lacks what is referred to, or asks for a variable of the environment that is not set or
+            UserError: `device` lacks a key that is referred to, or needs an environment variable that is not set or
                 that a run may not read.
         """
         stored = self.stored
@@ -195,7 +202,7 @@ class RunFolder:
 
     @property
     def config(self) -> DictConfig:
-        """The config with attributes, `config.params.beta`; what cannot be filled in here stays as it is written."""
+        """The config with attributes, `config.params.beta`. References that cannot be filled in stay as written."""
         stored = self.stored
         found = {}
         for key, value in stored.items():
@@ -207,7 +214,7 @@ class RunFolder:
 
     @property
     def overrides(self) -> list[str]:
-        """The words that were typed; none where they are not known.
+        """The words that were typed; none if they are not known.
 
         Raises:
             Damaged: the file is no list of words.
@@ -215,21 +222,21 @@ class RunFolder:
         return words(self.path / "overrides.yaml")
 
     def write_costs(self, costs: Mapping[str, Any]) -> None:
-        """What is known of the model before training: its size and what an iteration costs."""
+        """Writes the model's size and what an iteration costs, as known before training."""
         write_text(self.path / "costs.json", json.dumps(dict(costs), indent=2) + "\n")
 
     @property
     def costs(self) -> dict[str, Any]:
-        """What `write_costs` wrote; nothing where an older version made the run."""
+        """What `write_costs` wrote; nothing if an older version made the run."""
         return mapping(self.path / "costs.json", COSTS)
 
     def write_data(self, described: Mapping[str, Any]) -> None:
-        """What `frame.data.base.described` says of the data that the run is trained on."""
+        """Writes what `frame.data.base.described` says of the run's data."""
         write_text(self.path / "data.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
     @property
     def data(self) -> dict[str, Any]:
-        """What `write_data` wrote; nothing where it did not.
+        """What `write_data` wrote; nothing if it was not called.
 
         Raises:
             Damaged: the file is something else.
@@ -243,14 +250,14 @@ class RunFolder:
 
     @property
     def code(self) -> dict[str, Any]:
-        """What `describe` wrote of the code; nothing where it did not."""
+        """What `describe` wrote of the code; nothing if it was not called."""
         return mapping(self.path / "code.json", CODE)
 
     # Where it stands
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `set_status` wrote last; nothing where it did not.
+        """What `set_status` wrote last; nothing if it was not called.
 
         Raises:
             Damaged: the file is no status.
@@ -258,7 +265,7 @@ class RunFolder:
         return mapping(self.path / "status.json", STATUS)
 
     def set_status(self, state: str, **more: Any) -> bool:
-        """`state` is running, finished, stopped or failed; whether it is on disk, which may be full."""
+        """Writes the state (running, finished, stopped or failed). False if it could not be written."""
         status = {
             **self.standing,
             "format": FORMAT,
@@ -273,7 +280,7 @@ class RunFolder:
 
     @property
     def standing(self) -> dict[str, Any]:
-        """The status; nothing where it is broken, for whoever finds out from the checkpoints and writes it anew."""
+        """The status; nothing if its file is broken, for callers that write it anew."""
         try:
             return self.status
         except Damaged:
@@ -285,17 +292,17 @@ class RunFolder:
         self.set_status(status.get("state") or "running", troubles=troubles)
 
     def record(self, records: Sequence[dict[str, Any]]) -> None:
-        """Appends measurements; what a full disk refuses waits, and is written with the next ones or by `save`."""
-        with suppress(OSError):  # the files logger has said that the disk is full
+        """Appends measurements. If the disk is full, they wait in memory for the next call or for `save`."""
+        with suppress(OSError):  # the files logger has warned that the disk is full
             self._records.keep(*records)
 
     def diagnose(self, entry: Mapping[str, Any]) -> None:
-        """Appends what the doctor said, as `record` does."""
+        """Appends a diagnosis of the doctor, as `record` does."""
         with suppress(OSError):
             self._diagnoses.keep(entry)
 
     def save(self) -> bool:
-        """Whether all that was measured is on disk, after another try."""
+        """Tries again to write what waits; returns whether everything is on disk."""
         try:
             self._records.sync()
             self._diagnoses.sync()
@@ -320,9 +327,9 @@ class RunFolder:
         return {evaluation for (evaluation, together), n in found.items() if evaluation and n == together}
 
     def cut(self, iteration: int) -> None:
-        """Takes back what the run itself measured after `iteration`, before it goes on from there.
+        """Removes what the run measured after `iteration`, before it goes on from there.
 
-        What `frame evaluate` found stays: it was measured on a checkpoint that was there, and says of which iteration.
+        Keeps what `frame evaluate` found, since those records name the iteration of their checkpoint.
 
         Raises:
             OSError: the disk is full or the folder cannot be written.
@@ -332,21 +339,21 @@ class RunFolder:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """All that was measured, the oldest first.
+        """All records, the oldest first.
 
         Raises:
-            UserError: the file is there and cannot be read; single broken lines are left out and named on stderr.
+            UserError: the file cannot be read. Single broken lines are left out and named on stderr.
         """
         return self._records.read(is_record)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the last reading of the records left no line out."""
+        """Whether the last reading of the records left out no line."""
         return not self._records.broken
 
     @property
     def diagnoses(self) -> list[dict[str, Any]]:
-        """What the doctor said: name, text ('over' where it ended), iteration, seconds and the signs of it."""
+        """The doctor's diagnoses: name, text ('over' if it ended), iteration, seconds and signs."""
         return self._diagnoses.read(is_diagnosis)
 
     @property
@@ -359,7 +366,7 @@ class RunFolder:
         return [max(pictures) for some in found if (pictures := [*some])]
 
     def checkpoint(self, name: str = "last") -> dict[str, Any] | None:
-        """The newest whole checkpoint called `name`, or None where there is none yet; an export's one and only.
+        """The newest whole checkpoint called `name`, or None if there is none yet; an export has one only.
 
         Raises:
             UserError: a file is there, but none is whole, or it has another format.

@@ -1,7 +1,7 @@
-"""What runs say, kept between commands in the user's cache, so that thousands of files are not read for each list.
+"""An index of run summaries in the user's cache, so that a list need not read thousands of files again.
 
-It is trusted for a run only while each file that it was made from has the size, the times and the inode of then, and
-not at all where other code made it. Whatever is wrong with it, the runs' own files answer.
+An entry is used only while each file that it was made from has the same size, times and inode, and only if the same
+code made it. If anything is wrong with the index, the runs' own files are read.
 """
 
 import hashlib
@@ -19,12 +19,10 @@ from frame.composition import plain, stored
 from frame.runs import folder, journal, reading, summary
 from frame.runs.summary import FILES, PackedSummary
 
-MOST = 20_000  # runs that are kept, the latest: some 100 MB
-SETTLED = 2_000_000_000  # nanoseconds after which a file's times would tell that it was changed again
+MOST = 20_000  # runs that are kept, the latest: some 50 MB
+SETTLED = 2_000_000_000  # nanoseconds after which a further change would alter the file's times
 TOGETHER = 500  # runs that are asked for at once
-TABLE = (
-    "CREATE TABLE runs (path BLOB PRIMARY KEY, stamp TEXT, sum INT, head TEXT, config BLOB, newest BLOB, courses BLOB)"
-)
+TABLE = "CREATE TABLE runs (path BLOB PRIMARY KEY, stamp TEXT, sum INT, head TEXT, config BLOB, newest BLOB)"
 
 
 def place() -> Path:
@@ -34,7 +32,7 @@ def place() -> Path:
 
 
 class Index:
-    """The index, as it stood when it was opened, for these runs.
+    """The index as it was when it was opened, for these runs.
 
     Args:
         paths: the runs' folders.
@@ -60,24 +58,24 @@ class Index:
             for start in range(0, len(keys), TOGETHER):
                 some = keys[start : start + TOGETHER]
                 marks = ",".join("?" * len(some))
-                query = f"SELECT path, stamp, sum, head, config, newest, courses FROM runs WHERE path IN ({marks})"
+                query = f"SELECT path, stamp, sum, head, config, newest FROM runs WHERE path IN ({marks})"
                 for key, stamp, total, *parts in base.execute(query, some):
                     found = PackedSummary(*parts)
                     if total == _sum(found):
                         self._kept[key] = stamp, found
 
     def get(self, path: Path, stamp: str) -> PackedSummary | None:
-        """What a run said when its files had this stamp; None where they had another, or it is not known."""
+        """A run's summary if the index has one with this stamp, else None."""
         then, found = self._kept.get(_key(path), ("", None))
         return found if stamp and then == stamp else None
 
     def put(self, path: Path, stamp: str, found: PackedSummary) -> None:
-        """Keeps what a run says, for `save`; `stamp` was taken before it was read."""
+        """Keeps a summary for `save`; `stamp` must have been taken before the run was read."""
         if stamp:
             self._new[_key(path)] = stamp, found
 
     def save(self) -> None:
-        """Writes what is new, and drops runs that are gone; does nothing where the index cannot be written."""
+        """Writes new entries and drops runs that are gone. Does nothing if the index cannot be written."""
         if not self._new:
             return
         with suppress(sqlite3.Error, OSError):
@@ -85,7 +83,7 @@ class Index:
                 self.file.unlink(missing_ok=True)
                 self.file.with_name(f"{self.file.name}-journal").unlink(missing_ok=True)
             self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600))  # what runs say is their owner's
+            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600))  # summaries are for the owner only
             with closing(sqlite3.connect(self.file, timeout=2)) as base, base:
                 self._write(base)
 
@@ -96,7 +94,7 @@ class Index:
             base.execute(TABLE)
             base.execute(f"PRAGMA user_version = {_version()}")
         rows = ((key, stamp, _sum(found), *found) for key, (stamp, found) in self._new.items())
-        base.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        base.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", rows)
         gone = [(key,) for (key,) in base.execute("SELECT path FROM runs") if not os.path.lexists(key)]
         base.executemany("DELETE FROM runs WHERE path = ?", gone)
         base.execute(
@@ -105,10 +103,10 @@ class Index:
 
 
 def stamp(path: Path) -> str:
-    """Size, times and inode of each file that a run's summary is made from; '' where they would not tell a change.
+    """Size, times and inode of each file that a run's summary is made from; '' if they would not show a change.
 
-    So it is with a link, whose target may be another tomorrow, and with what was changed a moment ago: the clock of
-    times may not have gone on since.
+    They would not for a link, whose target may change, or for a file that changed a moment ago, because file times have
+    a limited resolution.
     """
     found = []
     latest = 0
@@ -137,7 +135,7 @@ def _sum(found: PackedSummary) -> int:
 
 
 def _version() -> int:
-    """A number for the code that says what a run says."""
+    """A number for the code that makes summaries."""
     digest = hashlib.sha256(__version__.encode())
     for module in (journal, plain, reading, folder, stored, summary):
         digest.update(Path(str(module.__file__)).read_bytes())

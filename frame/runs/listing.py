@@ -1,12 +1,17 @@
-"""Runs beside one another: found, filtered, sorted, shown; none of it needs torch."""
+"""Finds, filters, sorts and shows runs. Nothing here needs torch."""
 
 import glob
 import math
 import operator
 import os
 import re
+import signal
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,13 +19,14 @@ from frame.common.errors import UserError, choices
 from frame.runs.folder import RunFolder
 from frame.runs.index import Index, stamp
 from frame.runs.reading import remarks
-from frame.runs.summary import PARTS, RunSummary, as_number, packed_summary
+from frame.runs.summary import PARTS, PackedSummary, RunSummary, as_number, packed_summary
 
 if TYPE_CHECKING:
     import pandas
 
 T = TypeVar("T")
-MARKS = {"config.yaml", "overrides.yaml", "status.json"}  # a folder that has two of these is a run, if a broken one
+MANY = 100  # from so many runs on, several processes read them
+MARKS = {"config.yaml", "overrides.yaml", "status.json"}  # a folder with two of these is a run, even if a broken one
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -33,9 +39,9 @@ CONDITION = re.compile(r"([\w./@-]+)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
 
 
 def find(patterns: Sequence[str | Path]) -> list[RunFolder]:
-    """The runs in these folders, at any depth below them. Sorted by path, each once; none of their files is read.
+    """The runs in these folders, at any depth, sorted by path, each once. None of their files is read.
 
-    What is there is taken as it is called; where there is nothing of that name, `*`, `?` and `[...]` are patterns.
+    A path that exists is taken literally; otherwise `*`, `?` and `[...]` are patterns.
 
     Raises:
         UserError: one of them leads to no run.
@@ -66,10 +72,10 @@ def _below(place: Path) -> list[Path]:
 
 
 def each(runs: Iterable[RunFolder], do: Callable[[RunFolder], T]) -> list[T]:
-    """What `do` makes of each run; a run that is damaged is named in a line on stderr and left out.
+    """The result of `do` for each run. Damaged runs are named on stderr and left out.
 
     Raises:
-        UserError: all of them are damaged; says why the first is.
+        UserError: all of them are damaged; gives the first one's reason.
     """
     found: list[T] = []
     broken: list[str] = []
@@ -86,30 +92,68 @@ def each(runs: Iterable[RunFolder], do: Callable[[RunFolder], T]) -> list[T]:
 
 
 def summaries(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> list[RunSummary]:
-    """What each run says, from the index where its files have not changed; see `each`. Summaries stay what they are.
+    """The summary of each run, from the index if its files have not changed; see `each`. Summaries are passed through.
 
     Raises:
         UserError: all of them are damaged.
     """
-    index = Index(run.path for run in runs if isinstance(run, RunFolder))
+    folders = [run for run in runs if isinstance(run, RunFolder)]
+    index = Index(run.path for run in folders)
+    stamps = {run.path: stamp(run.path) for run in folders}
+    known = {path: found for path, now in stamps.items() if (found := index.get(path, now)) is not None}
+    new = _read_by_several([run.path for run in folders if run.path not in known])
 
     def read(run: RunFolder) -> RunSummary:
-        now = stamp(run.path)
-        found = index.get(run.path, now)
+        found = known.get(run.path) or new.get(run.path)
         if found is None:
             found = packed_summary(run)
-            if run.is_whole:  # else it is read, and its broken lines named, each time
-                index.put(run.path, now, found)
+            if run.is_whole:  # else it is read each time, so that its broken lines are named
+                new[run.path] = found
         return RunSummary(run, found)
 
-    folders = [run for run in runs if isinstance(run, RunFolder)]
-    found = each(folders, read) if folders else []
+    those = each(folders, read) if folders else []
+    for path, packed in new.items():
+        index.put(path, stamps[path], packed)
     index.save()
-    return [*found, *(run for run in runs if isinstance(run, RunSummary))]
+    return [*those, *(run for run in runs if isinstance(run, RunSummary))]
+
+
+def _read_by_several(paths: Sequence[Path]) -> dict[Path, PackedSummary]:
+    """Reads many runs with one process per core. Leaves out damaged runs, which the caller reads again and names.
+
+    Returns nothing if there are few runs, or if forking is not safe: another thread runs, or torch is loaded.
+    """
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    if len(paths) < MANY or cores == 1 or threading.active_count() > 1 or "torch" in sys.modules:
+        return {}
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    with warnings.catch_warnings(), suppress(BrokenProcessPool, OSError):
+        # Python 3.12 warns of threads of libraries such as numpy, which are idle here
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        with ProcessPoolExecutor(min(cores, 8), get_context("fork"), initializer=_silent) as pool:
+            found = pool.map(_read_whole, paths, chunksize=1 + len(paths) // 50)
+            return {path: packed for path, packed in zip(paths, found, strict=True) if packed is not None}
+    return {}
+
+
+def _silent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.stderr = open(os.devnull, "w")  # closed when the process ends
+
+
+def _read_whole(path: Path) -> PackedSummary | None:
+    run = RunFolder(path)
+    try:
+        found = packed_summary(run)
+    except UserError:
+        return None
+    return found if run.is_whole else None
 
 
 def select(summaries: Sequence[RunSummary], conditions: Sequence[str], sort: str | None = None) -> list[RunSummary]:
-    """The runs for which all conditions hold ('params.beta>0.1', 'state=finished'); `sort` by a key, '-key' downwards.
+    """The runs for which all conditions hold ('params.beta>0.1', 'state=finished'), sorted by a key or by '-key'.
 
     Raises:
         UserError: a condition cannot be read, or no run has its key.
@@ -152,7 +196,7 @@ def _holds(value: Any, sign: str, wanted: str) -> bool:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Aligned columns for a terminal; numbers to the right, short."""
+    """Aligned columns for a terminal. Numbers are shortened and aligned to the right."""
     cells = [[shown(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(column), *(len(line[i]) for line in cells), 0) for i, column in enumerate(columns)]
     right = [
@@ -185,8 +229,8 @@ def varying(summaries: Sequence[RunSummary]) -> list[str]:
 
 
 def results(pattern: str | Path | Sequence[str | Path]) -> "pandas.DataFrame":
-    """All records of the runs below a folder or pattern: a row a number, with `run`, `experiment`, `model`, `data`,
-    `state`, `seed` and the parameters (`params.beta` ...) beside it.
+    """All records of the runs below a folder or pattern, one row each, with the columns `run`, `experiment`, `model`,
+    `data`, `state`, `seed` and the parameters (`params.beta` ...).
 
     Raises:
         UserError: there is no run.
@@ -203,7 +247,7 @@ def results(pattern: str | Path | Sequence[str | Path]) -> "pandas.DataFrame":
 
 
 def show(run: RunFolder) -> str:
-    """What a run is: its composition, where it stands, its results and its pictures.
+    """Text on one run: its parts, its state, its results and its pictures.
 
     Raises:
         UserError: one of its files is damaged.

@@ -1,4 +1,4 @@
-"""What a run logs over time: lines of metrics.jsonl, and metrics.csv, the table that is made of them."""
+"""What a run logs over time: the lines of metrics.jsonl, and the table metrics.csv that is made from them."""
 
 import csv
 import io
@@ -20,12 +20,12 @@ Row = dict[str, float]
 
 
 def line_of(iteration: int, counters: Row, values: Row, checkpoint: str = "") -> Line:
-    """A line of metrics.jsonl; `checkpoint` where it was not measured in training but later."""
+    """A line of metrics.jsonl; it has `checkpoint` if it was measured after training."""
     return {"iteration": iteration, **counters, "values": values, **({"checkpoint": checkpoint} if checkpoint else {})}
 
 
 def is_line(line: Line) -> bool:
-    """Whether it is one; NaN and infinities, which are texts in the file, become numbers."""
+    """Whether it is a line of metrics. NaN and infinities, which are texts in the file, become numbers."""
     values = line.get("values")
     iteration = line.get("iteration")
     if type(iteration) is not int or not 0 <= iteration < 2**63 or not isinstance(values, dict):
@@ -42,17 +42,17 @@ def is_line(line: Line) -> bool:
 
 
 class Rows:
-    """Lines as the rows of a table: one an iteration, and another only where the same name has two values.
+    """Joins lines into rows of a table: one row per iteration, and another only if a name has two values.
 
-    A line joins the row of its iteration unless that is older than the newest row of training. The first clock of an
-    iteration stays.
+    A line joins the row of its iteration, unless that row is older than the newest row of training. The first time of
+    an iteration is kept.
     """
 
     def __init__(self) -> None:
-        self.tail: list[Row] = []  # the newest row of training and what came behind it, which lines may still join
+        self.tail: list[Row] = []  # the newest row of training and the rows after it, which lines may still join
 
     def add(self, line: Line) -> list[Row]:
-        """Takes the next line; returns the rows that are finished with it."""
+        """Takes the next line; returns the rows that are now complete."""
         values: Row = line["values"]
         counters = {name: line[name] for name in COUNTERS if line.get(name) is not None}
         for row in reversed(self.tail):
@@ -73,10 +73,10 @@ def _same(a: float, b: float) -> bool:
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    """The rows of a run's table, one after the other, from metrics.jsonl; from metrics.csv where only that is there.
+    """The rows of a run's table, one by one, from metrics.jsonl, or from metrics.csv if that is the only file.
 
     Raises:
-        UserError: the file is there and cannot be read.
+        UserError: the file cannot be read.
     """
     journal, table = Journal(folder / FILE), Rows()
     if not journal.path.exists() and (folder / TABLE).is_file():
@@ -88,7 +88,7 @@ def rows(folder: Path) -> Iterator[Row]:
 
 
 def adopt_table(folder: Path) -> None:
-    """Makes metrics.jsonl of metrics.csv where only that is there, as in an export, before more is written.
+    """Makes metrics.jsonl from metrics.csv if that is the only file, as in an export, before more is written.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
@@ -120,10 +120,10 @@ def _cell(cell: Any) -> float | None:
 
 
 def columns(folder: Path, names: Collection[str] | None = None) -> "dict[str, array[Any]]":
-    """The table by columns, whole numbers for the iteration, NaN where a cell is empty; only `names` where given.
+    """The table by columns; NaN in empty cells, and whole numbers for the iteration. Only `names`, if given.
 
     Raises:
-        UserError: the file is there and cannot be read.
+        UserError: the file cannot be read.
     """
     nan = float("nan")
     found: dict[str, array[Any]] = {name: array("q" if name == "iteration" else "d") for name in COUNTERS}
@@ -139,10 +139,10 @@ def columns(folder: Path, names: Collection[str] | None = None) -> "dict[str, ar
 
 
 def write_table(folder: Path, path: Path) -> None:
-    """The run's metrics.csv as a file elsewhere; none where nothing was logged.
+    """Writes the run's metrics.csv to another place; writes none if nothing was logged.
 
     Raises:
-        UserError: the run's file is there and cannot be read.
+        UserError: the run's file cannot be read.
         OSError: the disk is full or the folder cannot be written.
     """
     names = list(dict.fromkeys(name for row in rows(folder) for name in (*COUNTERS, *row)))
@@ -154,7 +154,7 @@ def write_table(folder: Path, path: Path) -> None:
 
 def _head(names: Sequence[str]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(map(cell, names))  # a name is no formula
+    csv.writer(text, lineterminator="\n").writerow(map(cell, names))  # no name may become a formula
     return text.getvalue().encode()
 
 
@@ -164,10 +164,10 @@ def _text(row: Row, names: Sequence[str]) -> bytes:
 
 
 class Table:
-    """metrics.csv, kept up with metrics.jsonl; new rows cost the same however many there are.
+    """Keeps metrics.csv up to date with metrics.jsonl. The cost of a new row does not depend on the number of rows.
 
-    Several processes may do so, one at a time under the journal's lock: whoever finds the file otherwise than it was
-    left, or not at all, makes it anew.
+    Several processes may do so, one at a time, under the journal's lock. A process that finds the file changed or
+    missing makes it anew.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -175,15 +175,15 @@ class Table:
         self.path = journal.path.with_name(TABLE)
         self._columns: list[str] = []
         self._rows = Rows()
-        self._position = 0  # in the journal, up to where its lines are in the table
-        self._header = self._offset = 0  # where the rows begin, and those that lines may still join
+        self._position = 0  # in the journal: all lines before it are in the table
+        self._header = self._offset = 0  # where the rows begin, and where those begin that lines may still join
         self._left: tuple[Any, ...] = ()  # which files these numbers are of
 
     def update(self, patience: float) -> None:
-        """Brings it up to date; waits `patience` seconds for another process.
+        """Brings the table up to date; waits up to `patience` seconds for another process.
 
         Raises:
-            OSError: the disk is full or the folder cannot be written; the table is made anew the next time.
+            OSError: the disk is full or the folder cannot be written. The next call makes the table anew.
         """
         with self.journal.locked(patience):
             left, self._left = self._left, ()
@@ -225,7 +225,7 @@ class Table:
             self._replace(body, size, [], [_text(row, self._columns) for row in self._rows.tail])
 
     def _read(self) -> Iterator[Row]:
-        """Rows that are finished with the lines that are new."""
+        """The rows that the new lines complete."""
         known = set(self._columns)
         for position, line in self.journal.since(self._position, is_line):
             new = [name for name in line["values"] if name not in known]
@@ -235,7 +235,7 @@ class Table:
             self._position = position
 
     def _replace(self, former: IO[bytes], size: int, finished: list[bytes], tail: list[bytes]) -> None:
-        """The file anew: the next `size` bytes of `former`, whose rows get the columns that are new, and these rows."""
+        """Writes the file anew: the next `size` bytes of `former` with the new columns, then these rows."""
 
         def fill(stream: IO[bytes]) -> None:
             stream.write(_head(self._columns))
@@ -245,8 +245,8 @@ class Table:
                 row = former.readline()
                 left -= len(row)
                 if not row:
-                    raise OSError(f"{self.path} was cut by somebody else")
-                # cells are numbers, so that a column more is a comma more
+                    raise OSError(f"{self.path} was cut by another process")
+                # cells are numbers, so each new column adds one comma to a row
                 stream.write(row[:-1] + b"," * (len(self._columns) - 1 - row.count(b",")) + b"\n")
             for text in finished:
                 stream.write(text)
@@ -257,7 +257,7 @@ class Table:
         write_whole(self.path, fill)
 
     def _put(self, data: bytes) -> None:
-        """Writes over the rows that have changed; what they become is never shorter."""
+        """Overwrites the rows that have changed; they never become shorter."""
         handle = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             former = os.pread(handle, len(data), self._offset)

@@ -1,4 +1,4 @@
-"""Names under which numbers are logged: each is a column, a folder of pictures, and what a comparison asks for."""
+"""Names of logged numbers. Each is a column, a folder of pictures, and a key of comparisons."""
 
 import re
 import unicodedata
@@ -19,19 +19,19 @@ LISTED: tuple[str, ...] = (
     "seed",
     "parameters",
 )
-LISTED += ("encoder_parameters", "flops_per_sample", "flops")  # what `frame list` and `compare` know of every run
+LISTED += ("encoder_parameters", "flops_per_sample", "flops")  # facts of every run in `frame list` and `compare`
 WINDOWS = ("_step", "_runtime", "_timestamp", "_wandb")  # W&B's own
 LONGEST = 200  # bytes
 PART = re.compile(r"[\w(%][\w .+()%:&-]*(?<! )")
 
 
 def alike(name: str) -> str:
-    """The same for names that a file system or a window on the run may not tell apart: 'A/B', 'a_b' and 'A b'."""
+    """A form that is the same for names that some systems cannot tell apart: 'A/B', 'a_b' and 'A b'."""
     return re.sub(r"[^\w.+-]", "_", unicodedata.normalize("NFC", name).casefold())
 
 
 def check_measurement(name: object, where: str) -> None:
-    """Raises UserError where an evaluation cannot be called so."""
+    """Raises UserError if an evaluation cannot have this name."""
     check_column(name, where)
     text = unicodedata.normalize("NFC", str(name))
     if not all(PART.fullmatch(part) for part in text.split("/")):
@@ -40,11 +40,11 @@ def check_measurement(name: object, where: str) -> None:
             "and no dot or space in front"
         )
     if alike(text) in map(alike, LISTED) or text.startswith("params."):
-        raise UserError(f"{where}: '{text}' is what `frame list` calls something else of a run: choose another name")
+        raise UserError(f"{where}: '{text}' is the name of another fact of a run in `frame list`: choose another name")
 
 
 def check_column(name: object, where: str) -> None:
-    """Raises UserError where a column of metrics.csv cannot be called so."""
+    """Raises UserError if a column of metrics.csv cannot have this name."""
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise UserError(f"{where}: {name!r} is no name: it needs letters that can be printed, in one line")
     if len(name.encode(errors="replace")) > LONGEST:
@@ -54,7 +54,7 @@ def check_column(name: object, where: str) -> None:
 
 
 class Taken:
-    """Names and whose they are, so that no two are logged as one."""
+    """Names and their owners, so that no two are logged as one."""
 
     def __init__(self) -> None:
         self._owners: dict[str, tuple[str, str]] = {}
@@ -63,7 +63,7 @@ class Taken:
         """Takes names for `owner`.
 
         Raises:
-            UserError: another has one of them, or one that a file system does not tell from it.
+            UserError: another owner has one of them, or one that a file system cannot tell from it.
         """
         for name in names:
             other, whose = self._owners.setdefault(alike(name), (name, owner))
@@ -73,7 +73,7 @@ class Taken:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Raises UserError where evaluations have names that cannot be used or told apart, or two loggers write as one."""
+    """Raises UserError if names of evaluations are unusable or equal, or if two loggers write to one place."""
     taken = Taken()
     for key, node in _nodes(config.get("callbacks")):
         if "evaluator" in node:
@@ -93,7 +93,7 @@ def _nodes(nodes: Any) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def apart(name: str, taken: Iterable[str]) -> str:
-    """The name, or one like it that is not taken."""
+    """The name, or a similar one if it is taken."""
     while name in taken:
         name = f"loss/{name}"
     return name

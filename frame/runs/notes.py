@@ -1,25 +1,26 @@
-"""What was evaluated in a run's folder: notes by which a complete run is recognised without opening it."""
+"""Notes of what was evaluated in a run's folder, so that a complete run is recognised without opening it."""
 
-import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frame.common.errors import UserError
 from frame.runs import checkpoints
 from frame.runs.journal import UNLOCKABLE, Journal
 
-FILE = "evaluated.jsonl"  # a line for each evaluation that was completed, and for each checkpoint that was opened
-LOCK = "evaluate.lock"  # held by whoever evaluates the run
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+FILE = "evaluated.jsonl"  # a line for each completed evaluation and each opened checkpoint
+LOCK = "evaluate.lock"  # held by the process that evaluates the run
 
 
 class Notes:
-    """The notes of one run, as they stood when they were last read."""
+    """The notes of one run, as they were when they were last read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,11 +28,11 @@ class Notes:
         self.lines = self.journal.read(_fits)
 
     def refresh(self) -> None:
-        """Reads again what others have noted meanwhile."""
+        """Reads the notes again, for what others have added."""
         self.lines = self.journal.read(_fits)
 
     def add(self, **line: Any) -> None:
-        """Notes what is on disk already.
+        """Appends a note on something that is on disk already.
 
         Raises:
             OSError: as `Journal.append`.
@@ -40,15 +41,15 @@ class Notes:
         self.lines.append(line)
 
     def done(self, since: int = 0) -> set[str]:
-        """Keys of what was completed, as the notes from the line `since` on say."""
+        """Keys of completed evaluations, in the notes from line `since` on."""
         return {line["key"] for line in self.lines[since:] if "key" in line and "name" in line}
 
     def next(self, key: str) -> str:
-        """The name under which its next completion is recorded."""
+        """The name for the next completed evaluation with this key."""
         return f"{key}-{sum(line.get('key') == key for line in self.lines)}"
 
     def opened(self, checkpoint: str) -> tuple[int, str] | None:
-        """Iteration of a checkpoint that was opened, and the weights that the config names; None if files changed."""
+        """Iteration of an opened checkpoint, and the weights that the config names; None if the files have changed."""
         files = self.stamp(checkpoint)
         for line in reversed(self.lines):
             if files is not None and line.get("files") == files and line.get("checkpoint") == checkpoint:
@@ -56,7 +57,7 @@ class Notes:
         return None
 
     def note_opened(self, files: list[int] | None, checkpoint: str, iteration: int, weights: str) -> None:
-        """Notes what a checkpoint held that was opened while the files had this stamp.
+        """Notes the content of a checkpoint that was opened while the files had this stamp.
 
         Raises:
             OSError: as `add`.
@@ -65,7 +66,7 @@ class Notes:
             self.add(files=files, checkpoint=checkpoint, iteration=iteration, weights=weights)
 
     def stamp(self, checkpoint: str) -> list[int] | None:
-        """Sizes and times of config and checkpoint; None where there is no such file, as in an export."""
+        """Sizes and times of config and checkpoint; None if a file is missing, as in an export."""
         try:
             files = [file for file in checkpoints.files(self.folder, checkpoint) if file.exists()]
             found = [file.stat() for file in (self.folder / "config.yaml", files[0])]
@@ -80,38 +81,40 @@ class Busy(UserError):
 
 @contextmanager
 def evaluating_alone(folder: Path, patience: float, waiting: Callable[[], None]) -> Iterator[OSError | None]:
-    """Holds the run's lock for evaluations, so that two of them do not measure the same at once.
+    """Holds the run's lock for evaluations, so that two processes do not measure the same at once.
 
-    Gives why there is no lock where the folder cannot be written, and nothing can be recorded in it.
+    Yields why there is no lock if the folder cannot be written; nothing can be recorded in it then.
 
     Args:
         folder: the run's.
-        patience: seconds to wait for the process that holds it, counted from the last time that it noted something.
-        waiting: called once where it has to be waited for.
+        patience: seconds to wait for the process that holds the lock, counted from its last note.
+        waiting: called once if the lock is held by another process.
 
     Raises:
-        Busy: it was waited for in vain.
+        Busy: that process noted nothing for `patience` seconds.
     """
+    from filelock import FileLock  # not needed to look at runs
+
+    lock = FileLock(folder / LOCK, blocking=False, thread_local=False)
     try:
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        _wait(lock, folder, patience, waiting)
     except OSError as error:
         yield error
         return
     try:
-        _wait(handle, folder, patience, waiting)
         yield None
     finally:
-        os.close(handle)
+        lock.release()
 
 
-def _wait(handle: int, folder: Path, patience: float, waiting: Callable[[], None]) -> None:
+def _wait(lock: "FileLock", folder: Path, patience: float, waiting: Callable[[], None]) -> None:
     notes = folder / FILE
     began, noted, said = time.monotonic(), -1, False
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.acquire()
             return
-        except BlockingIOError:
+        except TimeoutError:
             pass
         except OSError as error:
             if error.errno in UNLOCKABLE:

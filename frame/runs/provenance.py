@@ -1,4 +1,4 @@
-"""Which code made a run, and where: the commit and the difference from it, fingerprints, packages and machine."""
+"""The code and the machine of a run: its commit and the difference from it, hashes, packages and hardware."""
 
 import hashlib
 import importlib.util
@@ -18,14 +18,14 @@ from frame.composition.checks import targets
 from frame.composition.compose import config_folders
 from frame.runs.code_diff import difference
 
-NAMES = 100  # of untracked and of ignored files that are kept
+NAMES = 100  # of untracked files, and of ignored files, that are kept
 
 
 def describe_code(folder: Path, config: Mapping[str, Any]) -> str:
-    """Writes code.json, and code.diff for its owner alone; returns a line where the latter does not say it all.
+    """Writes code.json, and code.diff for the owner only. Returns a warning if code.diff is incomplete.
 
     `restores` in code.json says whether `git apply code.diff` on the commit, in the top folder of a clone, gives the
-    tracked files byte for byte; `left_out` names those that it does not give, with the reasons.
+    tracked files byte for byte; `left_out` names the files that it does not restore, with the reasons.
     """
     found = difference(Path.cwd(), {*_sources(config), *_configs()})
     in_git = found.commit is not None or bool(found.patch or found.trouble)
@@ -51,7 +51,7 @@ def describe_code(folder: Path, config: Mapping[str, Any]) -> str:
 
 
 def fingerprints(config: Mapping[str, Any]) -> dict[str, str]:
-    """'sources': a hash of our modules and of the user's own that the config names; 'configs': of the config files."""
+    """Hashes: 'sources' of frame's modules and the user's own that the config names, 'configs' of the config files."""
     return {"sources": _hash(_sources(config)), "configs": _hash(_configs())}
 
 
@@ -65,12 +65,12 @@ def _configs() -> set[Path]:
 
 
 def own_sources() -> str:
-    """A hash of this package's modules as they lie on disk now."""
+    """A hash of this package's modules as they are on disk now."""
     return _hash(set(_modules("frame")))
 
 
 def _modules(name: str) -> list[Path]:
-    """The files of a package that is the user's own or this one; libraries are told by their versions."""
+    """The files of a package that is the user's own or frame; libraries are identified by their versions."""
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or spec.origin is None and not spec.submodule_search_locations:
         return []
@@ -90,7 +90,7 @@ def _hash(files: set[Path]) -> str:
 def _packages() -> dict[str, str]:
     """Versions of all installed packages, by name.
 
-    Only the headers are parsed: `Distribution.metadata` parses the description below them too, each time it is asked.
+    Parses only the headers: `Distribution.metadata` parses the description too, each time.
     """
     found = {}
     for distribution in metadata.distributions():

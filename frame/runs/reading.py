@@ -1,7 +1,7 @@
-"""The small files of a run's folder, read and judged: one that is not what a run writes is named in a line.
+"""Reads and checks the small files of a run's folder. A file that no run would write is named in a line.
 
-A kind says what a value has to be: types, or a mapping with the kinds of its keys. Keys that nobody reads are not
-judged, and a key that is not there is no damage: whoever needs it says so.
+A kind says what a value must be: types, or a mapping with the kinds of its keys. Keys that nobody reads are not
+checked. A missing key is no damage; the caller that needs it raises.
 """
 
 import errno
@@ -10,6 +10,7 @@ import math
 import os
 import stat
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from frame.composition.plain import parse_yaml
 from frame.runs.journal import Line, number
 
 MAX_BYTES = 20_000_000  # of a small file
-LARGEST = 1e150  # of a finite number: squares of larger ones overflow
+LARGEST = 1e150  # finite number: squares of larger ones overflow
 TEXT, NUMBER, FLAG = (str, type(None)), (int, float, type(None)), (bool, type(None))
 SCALAR = (str, int, float, bool, type(None))
 MAPPING, ANY_NODES, NAMES = (dict, type(None)), (dict, list, type(None)), (list, type(None))
@@ -69,10 +70,10 @@ CONFIG: Mapping[str, Kind] = {
 
 
 def content(file: Path) -> str | None:
-    """A plain file's text; None where there is no such file. Links are not followed.
+    """A plain file's text; None if there is no such file. Links are not followed.
 
     Raises:
-        Damaged: it is something else than a file, cannot be read, is far too large, or no UTF-8.
+        Damaged: it is no plain file, cannot be read, is far too large, or is no UTF-8.
     """
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -83,10 +84,11 @@ def content(file: Path) -> str | None:
             raise damaged(file, "is a link, and links are not followed") from None
         raise damaged(file, f"cannot be read: {error.strerror}") from None
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
             raise damaged(file, "is no plain file")
         with os.fdopen(handle, "rb", closefd=False) as stream:
-            raw = stream.read(MAX_BYTES + 1)
+            raw = stream.read(min(found.st_size, MAX_BYTES) + 1)  # no buffer of 20 MB for each small file
     except OSError as error:
         raise damaged(file, f"cannot be read: {error.strerror}") from None
     finally:
@@ -100,7 +102,7 @@ def content(file: Path) -> str | None:
 
 
 def mapping(file: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
-    """What a file of JSON holds, by its keys; nothing where there is no such file.
+    """The mapping in a JSON file; empty if there is no such file.
 
     Raises:
         Damaged: the file is something else, or a value is of another kind.
@@ -123,7 +125,7 @@ def mapping(file: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
 
 
 def words(file: Path) -> list[str]:
-    """What a YAML list of words holds; nothing where there is no such file.
+    """The words in a YAML list; none if there is no such file.
 
     Raises:
         Damaged: the file is something else.
@@ -141,7 +143,7 @@ def words(file: Path) -> list[str]:
 
 
 def judge(found: Mapping[str, Any], kinds: Mapping[str, Kind], file: Path, within: str = "") -> None:
-    """Raises Damaged where a value is of another kind than it has to be."""
+    """Raises Damaged if a value is not of its kind."""
     for key, kind in kinds.items():
         value = found.get(key)
         if isinstance(kind, Mapping):
@@ -167,12 +169,13 @@ def _shown(value: Any) -> str:
 
 def damaged(file: Path, what: str) -> Damaged:
     """The error for a file of a run."""
-    otherwise = f"move {file.parent} away" if file.name == "config.yaml" else "remove it"  # a run can go on without
+    otherwise = f"move {file.parent} away" if file.name == "config.yaml" else "remove it"  # a run can go on without it
     return Damaged(f"{file} {what}: put a copy of it back, or {otherwise}")
 
 
-# what a record is, as far as its readers rely on it: the types of each key that is there
+# the types of a record's keys; a key may be missing
 _TEXT = frozenset({str})
+COUNTS = ("iteration", "seconds")
 RECORD = {
     **dict.fromkeys(("name", "unit", "split", "estimator", "layer", "bound", "better", "checkpoint"), _TEXT),
     **dict.fromkeys(("weights", "evaluation"), _TEXT),
@@ -185,28 +188,44 @@ RECORD = {
 
 
 def is_record(line: Line) -> bool:
-    """Whether it is one; NaN and infinities, which are texts in the file, become numbers."""
-    for key, value in line.items():
-        kinds = RECORD.get(key)
-        if kinds is None:
-            continue
-        kind = type(value)  # with few calls: thousands of runs have millions of values
-        if kind not in kinds:
+    """Whether it is a record. NaN and infinities, which are texts in the file, become numbers."""
+    shape = _record_shape(tuple(line), tuple(map(type, line.values())))
+    if shape is None:
+        return False
+    numbers, texts, has_interval = shape
+    for key in numbers:
+        value = line[key]
+        if not -LARGEST <= value <= LARGEST and -math.inf < value < math.inf:
             return False
-        if kind is float or kind is int:
-            if LARGEST < abs(value) < math.inf:
-                return False
-        elif kind is str and kinds is not _TEXT:
-            found = number(value)
-            if found is None:
-                return False
-            line[key] = found
-    interval = line.get("interval")
-    if interval is not None:
-        line["interval"] = ends = [number(end) for end in interval]
+    for key in texts:
+        found = number(line[key])
+        if found is None:
+            return False
+        line[key] = found
+    if has_interval:
+        line["interval"] = ends = [number(end) for end in line["interval"]]
         if len(ends) != 2 or None in ends:
             return False
-    return "name" in line and "value" in line and _is_count(line.get("iteration")) and _is_count(line.get("seconds", 0))
+    return 0 <= line["iteration"] <= LARGEST and 0 <= line.get("seconds", 0) <= LARGEST
+
+
+@lru_cache(maxsize=1000)
+def _record_shape(
+    keys: tuple[str, ...], types: tuple[type, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...], bool] | None:
+    """What is left to check of a record with these keys and types: numbers, numbers that are texts, an interval.
+
+    None if it is no record. Remembered, because thousands of runs have millions of records of few shapes.
+    """
+    line = dict(zip(keys, types, strict=True))
+    if not {"name", "value", "iteration"} <= line.keys():
+        return None
+    known = {key: kind for key, kind in line.items() if key in RECORD}
+    if any(kind not in RECORD[key] for key, kind in known.items()):
+        return None
+    numbers = tuple(key for key, kind in known.items() if kind in (int, float) and key not in COUNTS)
+    texts = tuple(key for key, kind in known.items() if kind is str and RECORD[key] is not _TEXT)
+    return numbers, texts, line.get("interval") is list
 
 
 def is_diagnosis(line: Line) -> bool:
@@ -219,12 +238,12 @@ def _is_count(value: Any) -> bool:
 
 
 def in_training(record: Line) -> bool:
-    """Whether the run itself measured it, and no `frame evaluate` of a checkpoint."""
+    """Whether the run itself measured it, not a later `frame evaluate`."""
     return str(record.get("checkpoint", "iteration")).startswith("iteration")
 
 
 def remarks(record: Mapping[str, Any]) -> str:
-    """What is to be known beside a record's number: an interval, a bound, and whether it has reached its limit."""
+    """Remarks on a record's number: its interval, its bound, and whether it is saturated."""
     interval, bound = record.get("interval"), record.get("bound")
     said = [f"95 % {interval[0]:.5g} to {interval[1]:.5g}"] if interval else []
     said += [{"neither": "no bound"}.get(bound, f"{bound} bound")] if bound else []

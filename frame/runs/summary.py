@@ -1,6 +1,6 @@
-"""What is known of one run without opening its weights, slim enough that thousands of runs fit into memory.
+"""A summary of one run that needs no weights, small enough that thousands of them fit into memory.
 
-`packed_summary` reads a run's files once, for all that lists, tables and figures ask for. A RunSummary answers from it.
+`packed_summary` reads a run's files once, for lists, tables and figures. A RunSummary answers from it.
 """
 
 import json
@@ -19,21 +19,20 @@ from frame.runs.reading import CONFIG, judge
 
 PARTS = ("model", "data", "optimization")
 FILES = ("config.yaml", "overrides.yaml", "status.json", "records.jsonl", "costs.json")  # what `packed_summary` reads
-AGAIN = ("last", "best")  # checkpoints of which `frame evaluate` records, apart from training
+AGAIN = ("last", "best")  # names of checkpoints in the records of `frame evaluate`
 Record = dict[str, Any]
 
 
 class PackedSummary(NamedTuple):
-    """A run in JSON: `head` is small and read for each, the others are packed until somebody asks."""
+    """A run in JSON: `head` is small and read for each run, the others are packed until they are asked for."""
 
     head: str
     config: bytes
     newest: bytes  # the newest record under each name
-    courses: bytes  # all records, see `courses`
 
 
 def packed_summary(run: RunFolder) -> PackedSummary:
-    """What a run's files say.
+    """Reads a run's files.
 
     Raises:
         UserError: one of them is damaged.
@@ -54,14 +53,15 @@ def packed_summary(run: RunFolder) -> PackedSummary:
         "iteration": iteration,
         "params": config.get("params") or {},
         "seed": config.get("seed"),
+        "seeds": config.get("seeds") or {},
         "costs": total_costs(counted, status.get("counters") or {}),
         "batch_size": counted.get("batch_size"),
     }
-    return PackedSummary(json.dumps(head), _packed(config), _packed(newest), _packed(courses(records)))
+    return PackedSummary(json.dumps(head), _packed(config), _packed(newest))
 
 
 def total_costs(counted: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, float | None]:
-    """Size and cost of the model; 'flops' of the whole training, 'seconds' of it; None where they are not known."""
+    """Size and cost of the model, 'flops' and 'seconds' of the whole training; None if not known."""
     return {
         **{key: counted.get(key) for key in ("parameters", "encoder_parameters", "flops_per_sample")},
         "flops": _flops(counted, counters),
@@ -70,7 +70,7 @@ def total_costs(counted: Mapping[str, Any], counters: Mapping[str, Any]) -> dict
 
 
 def _flops(counted: Mapping[str, Any], counters: Mapping[str, Any]) -> float | None:
-    """Of all iterations: full batches and short ones cost what was counted for them, in each process."""
+    """FLOPs of all iterations in all processes, with the counted costs of full and of short batches."""
     iterations, samples = counters.get("iterations"), counters.get("samples")
     each, short = counted.get("flops_per_iteration"), counted.get("short_rows")
     if each is None or iterations is None or samples is None:
@@ -82,14 +82,14 @@ def _flops(counted: Mapping[str, Any], counters: Mapping[str, Any]) -> float | N
 
 
 def courses(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """By name, what all its records share, and lists of what they do not: a tenth of their size."""
+    """The records by name, as values that all of a name share and lists of the others: a tenth of their size."""
     by_name: dict[str, list[Record]] = {}
     for record in records:
         by_name.setdefault(record["name"], []).append(record)
     found = {}
     for name, several in by_name.items():
         keys = dict.fromkeys(chain.from_iterable(several))
-        if len({*map(tuple, several)}) == 1:  # as nearly always, and quicker
+        if len({*map(tuple, several)}) == 1:  # the usual case, and faster
             columns = dict(
                 zip(keys, map(list, zip(*(record.values() for record in several), strict=True)), strict=True)
             )
@@ -101,7 +101,7 @@ def courses(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     return found
 
 
-_ABSENT = {"absent": True}  # what no record has
+_ABSENT = {"absent": True}  # no record has this value
 
 
 def _are_one(values: Sequence[Any]) -> bool:
@@ -125,11 +125,11 @@ def _unpacked(packed: bytes) -> Any:
 
 
 class RunSummary:
-    """One run: any key of its config, where it stands, its results.
+    """One run: any key of its config, its state, its results.
 
     Args:
         run: the folder.
-        found: what was read from it; None: it is read when it is asked for.
+        found: its packed summary; None: it is read when it is needed.
     """
 
     def __init__(self, run: RunFolder, found: PackedSummary | None = None) -> None:
@@ -148,13 +148,13 @@ class RunSummary:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Plain values, in which nothing is looked up."""
+        """The config as plain values; references stay as they are written."""
         config: dict[str, Any] = _unpacked(self.packed.config)
         return config
 
     @property
     def status(self) -> dict[str, Any]:
-        """All of it but the last measurements."""
+        """The status, without the last measurements."""
         status: dict[str, Any] = self.head["status"]
         return status
 
@@ -162,31 +162,44 @@ class RunSummary:
     def newest(self) -> dict[str, Record]:
         """The newest record under each name."""
         found: dict[str, Record] = _unpacked(self.packed.newest)
-        # many thousands of records say the same words
+        # many thousands of records have the same texts
         return {sys.intern(name): _interned(record) for name, record in found.items()}
+
+    @cached_property
+    def _courses(self) -> bytes:
+        """All records, packed: few commands ask for them, and those ask several times."""
+        return _packed(courses(self.run.records))
 
     @property
     def courses(self) -> dict[str, list[Record]]:
-        """All records, the oldest first, by their names; unpacked whenever they are asked for."""
-        return {name: _course(packed) for name, packed in _unpacked(self.packed.courses).items()}
+        """All records, the oldest first, by their names; unpacked each time.
+
+        Raises:
+            Damaged: the records cannot be read any more.
+        """
+        return {name: _course(packed) for name, packed in _unpacked(self._courses).items()}
 
     def course(self, name: str) -> list[Record]:
-        """The records of a name that were measured in training, the oldest first."""
-        packed = _unpacked(self.packed.courses).get(name) if name in self.newest else None
+        """The records of a name that were measured in training, the oldest first.
+
+        Raises:
+            Damaged: as `courses`.
+        """
+        packed = _unpacked(self._courses).get(name) if name in self.newest else None
         return [record for record in _course(packed) if record.get("checkpoint") not in AGAIN] if packed else []
 
     def record(self, metric: str) -> Record | None:
-        """The newest record of a name; of 'name@5000' that at an iteration, of 'name@90s' the last until then.
+        """The newest record of a name; for 'name@5000' that of an iteration, for 'name@90s' the last until that time.
 
         Raises:
-            UserError: no number stands behind the @.
+            UserError: there is no number after the @.
         """
         name, _, at = metric.partition("@")
         if not at:
             return self.newest.get(name)
         limit = as_number(at.removesuffix("s"))
         if limit is None:
-            raise UserError(f"{metric}: behind @ stands an iteration, or seconds of training, such as @5000 or @90s")
+            raise UserError(f"{metric}: write an iteration, or seconds of training, after @, such as @5000 or @90s")
         found = self.course(name)
         key = "seconds" if at.endswith("s") else "iteration"
         there = [r for r in found if key in r and (r[key] <= limit if key == "seconds" else r[key] == limit)]
@@ -205,50 +218,52 @@ class RunSummary:
 
     @property
     def typed_experiment(self) -> str | None:
-        """The experiment that was typed; None where the parts were."""
+        """The experiment that was typed; None if its parts were typed instead."""
         typed: str | None = self.head["typed"]
         return typed
 
     @property
     def variant(self) -> str | None:
-        """Of a sweep file that names variants; the cell says it."""
+        """The variant of a sweep file; None if it has none."""
         variant: str | None = self.head["variant"]
         return variant
 
     @property
     def experiment(self) -> str | None:
-        """The experiment that was typed; the run's name where none was."""
+        """The experiment that was typed, else the run's name."""
         return self.typed_experiment or self.head["name"]
 
     @property
     def costs(self) -> dict[str, float | None]:
-        """See `costs`."""
+        """See `total_costs`."""
         found: dict[str, float | None] = self.head["costs"]
         return found
 
     @cached_property
     def state(self) -> str:
-        """running, finished, stopped or failed; 'killed' where it says running and nobody holds its lock."""
+        """running, finished, stopped or failed; 'killed' if the status is running but no process holds the lock."""
         state = str(self.status.get("state") or "unknown")
         return "killed" if state == "running" and not self.run.is_locked() else state
 
     def get(self, key: str) -> Any:
-        """A fact, a result by its name, or a key of the config; None where there is none."""
-        if key in self.facts:
-            return self.facts[key]
-        if key in self.costs:
-            return self.costs[key]
-        if key == "seed":
-            return self.head["seed"]
-        if key.startswith("params."):
-            return _shown(_at(self.head["params"], key.split(".")[1:]))
+        """A fact, a result by its name, or a key of the config; None if there is none."""
+        if key in self._known:
+            return self._known[key]
+        if key.startswith(("params.", "seeds.")):
+            return _shown(_at(self.head, key.split(".")))
         if key in self.newest or "@" in key:
             record = self.record(key)
             return record["value"] if record is not None else None
         return _shown(_at(self.config, key.split(".")))
 
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        """The most frequent keys: commands over thousands of runs ask for a parameter a million times."""
+        params = {f"params.{key}": _shown(value) for key, value in self.head["params"].items()}
+        return {**params, "seed": self.head["seed"], **self.costs, **self.facts}
+
     def keys(self) -> list[str]:
-        """All that `get` answers: facts, results, parameters."""
+        """The keys that `get` answers, other than those of the config: facts, results, parameters."""
         return [*self.facts, *self.newest, *self.params]
 
     @property
@@ -277,7 +292,7 @@ def _interned(record: Record) -> Record:
 
 
 def as_number(value: Any) -> float | None:
-    """A number, also one that is written as text; None for all else."""
+    """A number, also from a text; None for anything else."""
     if isinstance(value, bool):
         return None
     try:

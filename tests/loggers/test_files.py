@@ -1,7 +1,4 @@
-import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from frame.loggers.files import FilesLogger
-
-
-@contextmanager
-def files_no_larger_than(n_bytes: int) -> Iterator[None]:
-    """The kernel refuses what goes beyond, as a full disk does; what fits is written, as on a full disk, too."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from tests.processes import files_no_larger_than
 
 
 def test_metrics_are_read_with_one_read_csv(tmp_path: Path) -> None:

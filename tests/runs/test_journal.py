@@ -5,11 +5,9 @@ import json
 import math
 import multiprocessing
 import os
-import resource
+import random
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,9 @@ import pytest
 
 from frame.common.errors import UserError
 from frame.runs.journal import Journal, number
+from tests.processes import files_no_larger_than
 
 fork = multiprocessing.get_context("forkserver")
-
-
-@contextmanager
-def files_no_larger_than(n_bytes: int) -> Iterator[None]:
-    """The kernel refuses what goes beyond, as a full disk does; what fits is written, as on a full disk, too."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def strictly(path: Path) -> list[Any]:
@@ -216,3 +204,30 @@ def test_two_thousand_small_files_are_read_at_once(tmp_path: Path) -> None:
     began = time.process_time()
     assert sum(len(Journal(tmp_path / f"{n}.jsonl").read()) for n in range(200)) == 4000
     assert time.process_time() - began < 0.5  # a tenth of 2,000 runs
+
+
+PIECES = [
+    '{"a": 1}',
+    '{"b": [{}',
+    "{}]}",
+    "{},{}",
+    '{"c": 1',
+    '"d": 2}',
+    "[1]",
+    "",
+    " ",
+    '{"e": NaN}',
+    '{"é": "\u2028"}',
+]
+ENDS = ["\n", "\r\n", "", "\n\n"]
+
+
+def test_lines_that_are_parsed_together_are_what_they_are_one_by_one(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    path = tmp_path / "x.jsonl"
+    for _ in range(1000):
+        lines = [chance.choice(PIECES[:: chance.choice((1, 9))]) for _ in range(chance.randint(0, 4))]
+        path.write_bytes((chance.choice(ENDS[:2]).join(lines) + chance.choice(ENDS)).encode())
+        journal = Journal(path)
+        found, broken = journal.read(), list(journal.broken)
+        assert repr(found) == repr([line for _, line in journal.since(0)]) and broken == journal.broken, lines

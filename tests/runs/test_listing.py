@@ -24,6 +24,7 @@ from frame.engine.reevaluate import Outcome, evaluate_run, evaluate_runs
 from frame.evaluation import codes
 from frame.runs.folder import RunFolder
 from frame.runs.listing import RunSummary, find, select
+from tests.analysis import by_hand
 from tests.processes import OWN, Process, train
 
 
@@ -40,6 +41,38 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frame_command(words: Sequence[str], cwd: Path) -> tuple[int, str]:
     process = Process(list(words), cwd)
     return process.wait(), process.output
+
+
+READ_BY_SEVERAL = """
+import os, sys
+from frame.commands.main import main
+from frame.runs import listing
+listing.MANY = int(sys.argv.pop(1))
+def dies(path):
+    os._exit(1)
+if sys.argv.pop(1) == "dies":
+    listing._read_whole = dies
+os.sched_getaffinity = lambda pid: {0, 1, 2}
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_several_processes_read_what_one_reads(tmp_path: Path) -> None:
+    for seed in range(9):
+        by_hand.run(tmp_path / "runs" / str(seed), {"beta": seed / 2}, seed, [by_hand.record("ELBO/Test", seed)] * 3)
+    (tmp_path / "runs" / "3" / "status.json").write_text("")
+    with (tmp_path / "runs" / "5" / "records.jsonl").open("a") as file:
+        file.write("broken\n")
+    answers = []
+    for many, child in ((100, "lives"), (1, "lives"), (1, "dies")):
+        command = [sys.executable, "-W", "error", "-c", READ_BY_SEVERAL, str(many), child]
+        command += ["list", "columns=[seed,ELBO/Test]"]
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / f"{many}{child}")}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        answers.append((done.returncode, done.stdout, done.stderr))
+    assert answers[0] == answers[1] == answers[2] and answers[0][0] == 0
+    assert "8 of 8 runs" in answers[0][1] and len(answers[0][2].splitlines()) == 2
 
 
 def betas(chosen: Sequence[RunSummary]) -> list[float]:

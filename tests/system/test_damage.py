@@ -208,6 +208,23 @@ def test_a_bad_run_is_named_and_the_others_are_read(
     assert set(frame.results("runs")["seed"]) >= {0, 1, 2, 3}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("bad", [pytest.param(case, id=f"{case[0]}: {case[1]}") for case in CASES], indirect=True)
+def test_tables_and_reports_name_a_bad_run_and_go_on(
+    bad: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bad.parent.parent)
+    for words in (
+        ["compare", "runs", "rows=params.beta", "metrics=[ELBO/Test]", "out=table.csv"],
+        ["plot", "runs", "x=params.beta", "y=ELBO/Test", "out=figure.svg"],
+        ["report", "runs", "out=report.html"],
+    ):
+        code, out, error = answered(words, capsys)
+        lines = error.splitlines()
+        assert code == 0 and out and len(lines) <= 1 and all("runs/run_4" in line for line in lines), (words, error)
+    assert "2.0" in Path("table.csv").read_text()
+
+
 @pytest.mark.parametrize("file", READ_BY_ALL)
 def test_with_bad_runs_alone_it_is_one_line(
     file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
