@@ -1,9 +1,10 @@
-"""`frame compare`: rows of runs beside one another, with intervals over seeds and paired differences."""
+"""`frame compare`: a table with a row per setting, with intervals over seeds and paired differences."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from frame.analysis.families import COLUMNS, known_of, shared, trials
 from frame.analysis.intervals import Sample, shown
@@ -19,7 +20,7 @@ SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
 
 @dataclass
 class Comparison:
-    """A table, and what has to be said of it."""
+    """A table and the notes below it."""
 
     keys: list[str]
     metrics: list[str]
@@ -31,7 +32,7 @@ class Comparison:
 
 
 def counted(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> tuple[list[RunSummary], list[RunSummary]]:
-    """The finished runs, and those that are not; only the newest of a sweep's cell. See `frame.runs.listing`.
+    """The finished runs and the others; of a sweep's cell only the newest run. See `frame.runs.listing`.
 
     Raises:
         UserError: no run can be read.
@@ -41,7 +42,7 @@ def counted(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> tuple[list[RunS
 
 
 def _newest(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> Sequence[RunFolder] | Sequence[RunSummary]:
-    """The runs, of a cell of a sweep only the newest, so that no other is read."""
+    """The runs, and of a sweep's cell only the newest, so that the others are not read."""
     folders = [run for run in runs if isinstance(run, RunFolder)]
     if not folders:
         return runs
@@ -56,18 +57,65 @@ def _newest(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> Sequence[RunFol
     return [*newest.values()]
 
 
+class How(TypedDict, total=False):
+    """What `compare` may be told besides rows and metrics.
+
+    Args:
+        select: 'valid', or a metric. One row is chosen by it, and reported with its other metrics.
+        within: a key, such as 'experiment'. A row is chosen for each of its values; all other rows are left out.
+        against: the label of the row that differences are from (values joined by commas), named before the numbers are
+            seen. None or 'best': the best row; the p values then correct for that choice.
+        minimize: metrics for which less is better, if their records do not say so (those of own evaluations).
+        columns: more keys, whose means are shown: 'parameters', 'encoder', 'augmentation', 'layer', 'trials' (settings
+            of the row's experiment that were tried), 'epochs', 'seconds', 'flops', ... None: those that tell families
+            apart if there are several models, else none.
+        sort: a metric by which the rows are sorted, the best first. None: they are sorted by their labels.
+        allow_test: allows `select` and `sort` to use a metric measured on test; a note then says so.
+    """
+
+    select: str | None
+    within: str | None
+    against: str | None
+    minimize: Sequence[str]
+    columns: Sequence[str] | None
+    sort: str | None
+    allow_test: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of `compare`; see there and `How`."""
+
+    rows: Sequence[str]
+    metrics: Sequence[str]
+    select: str | None = None
+    within: str | None = None
+    against: str | None = None
+    minimize: Sequence[str] = ()
+    columns: Sequence[str] | None = None
+    sort: str | None = None
+    allow_test: bool = False
+
+    @property
+    def by(self) -> str | None:
+        """The metric that a row is chosen by. If `select` is a split: the first metric, on that split."""
+        if self.select not in SPLITS:
+            return self.select
+        first = self.metrics[0]
+        titles = [part for part in first.split("/") if part in SPLITS.values()]
+        return first.replace(titles[0], SPLITS[self.select], 1) if titles else first
+
+    @property
+    def measured(self) -> list[str]:
+        """The metrics that are shown, chosen by or sorted by, each once."""
+        return list(dict.fromkeys((*self.metrics, *(name for name in (self.by, self.sort) if name))))
+
+
 def compare(
     runs: Sequence[RunFolder] | Sequence[RunSummary],
     rows: Sequence[str],
     metrics: Sequence[str],
-    *,
-    select: str | None = None,
-    within: str | None = None,
-    against: str | None = None,
-    minimize: Sequence[str] = (),
-    columns: Sequence[str] | None = None,
-    sort: str | None = None,
-    allow_test: bool = False,
+    **how: Unpack[How],
 ) -> Comparison:
     """Groups runs by the keys in `rows` and puts their metrics side by side.
 
@@ -75,79 +123,99 @@ def compare(
         runs: of one study, or of several.
         rows: keys of `frame list`, such as 'params.beta', 'model' or 'experiment'.
         metrics: names of results.
-        select: 'valid', or a metric, by which one row is chosen; its other metrics are what it is reported with.
-        within: a key, such as 'experiment': a row is chosen for each of its values, and the others are left out.
-        against: label (values, joined by commas) of the row that differences are from, named before the numbers are
-            seen; None or 'best': the best row, and the p values make up for that choice.
-        minimize: metrics of which less is better where their records do not say so, as those of own evaluations.
-        sort: a metric by which the rows stand, the best first; None: by their labels.
-        allow_test: lets `select` and `sort` take a metric that was measured on test, and says so below the table.
-        columns: more keys, whose means are shown: 'parameters', 'encoder', 'augmentation', 'layer', 'trials' (settings
-            of the row's experiment that were tried), 'epochs', 'seconds', 'flops', ... None: those that tell families
-            apart, where there are several models, else none.
+        how: see `How`.
 
     Raises:
-        UserError: no finished run, an unknown key, metric or row, a metric measured in several ways, or a row that
+        UserError: no run is finished; a key, metric or row is unknown; a metric was measured in several ways; or a row
             would be chosen on test.
     """
+    asked = Question(rows, metrics, **how)
     finished, others = counted(runs)
     if not finished:
         raise UserError(f"none of {len(runs)} runs is finished: `frame list` shows where they stand")
-    if columns is None:
-        several = len({summary.get("model") for summary in finished}) > 1
-        columns = [key for key in COLUMNS if several and (key == "trials" or known_of(finished, key))]
-    known = {key for summary in finished for key in summary.keys()} | {"seed", *COLUMNS, "layer"}
-    for key in (*rows, *(key for key in columns if key not in ("trials", "layer")), *([within] if within else [])):
-        if not known_of(finished, key):
-            raise UserError(choices(key, known, kind="key of these runs"))
-    if within is not None and select is None:
-        raise UserError(f"within={within} needs select=valid, by which a row is chosen for each {within}")
-    results = {name for summary in finished for name in summary.newest}
-    by = _selection(select, metrics)
-    for metric in dict.fromkeys((*metrics, *(name for name in (by, sort) if name), *minimize)):
-        if not any(summary.record(metric) for summary in finished):
-            at = "; @ has to be one of its iterations, or @90s" if metric.partition("@")[0] in results else ""
-            raise UserError(choices(metric, results, kind="result of these runs") + at)
-    notes = _on_test(finished, by, sort, allow_test)
+    columns = _telling_apart(finished) if asked.columns is None else asked.columns
+    _check_keys(finished, asked, columns)
+    _check_metrics(finished, asked)
+    notes = _on_test(finished, asked.by, asked.sort, asked.allow_test)
     found = _grouped(finished, rows)
-    units, better = {}, {}
-    for metric in dict.fromkeys((*metrics, *(name for name in (by, sort) if name))):
-        records = [record for _, record in measured(finished, metric)]
-        common = one_protocol(metric, records, but=["layer"])
-        units[metric] = common["unit"]
-        better[metric] = "less" if metric in minimize else str(records[-1].get("better", "more"))
-        layers = [_layer(row, metric) for row in found]
-        way = "; less is better" if better[metric] == "less" else ""
-        notes.append(f"{metric}: {said(common, list(dict.fromkeys(layer for layer in layers if layer)))}{way}")
-        for row in found:
-            values = by_seed(row.runs, metric)
-            if values:
-                row.samples[metric] = Sample.of(values, units[metric])
+    units, better = _sampled(found, finished, asked, notes)
     tried = trials([*finished, *others]) if "trials" in columns else {}
     for row in found:
         row.facts = {key: shared(row.runs, key, tried) for key in columns if key != "layer"}
         row.facts |= {"layer": _layer(row, metrics[0])}
     notes += _missing(found, others, rows, metrics)
-    if by and not any(by in row.samples for row in found):
-        raise UserError(f"select={by}: no run has a finite number of it")
-    everything = found  # chance had all of them to choose from
-    if by and within:
-        found = _best_within(found, within, by, better[by], notes)
+    chosen_from = found  # chance could choose from all of them
+    found = _chosen(found, asked, units, better, notes) if asked.by else found
     for metric in metrics:
         notes += left_out(found, metric)
-        notes += differ(found, everything, metric, against, better[metric])
-    if sort:
-        place = {row.label: i for i, row in enumerate(ranked_rows(found, sort, better[sort]))}
+        notes += differ(found, chosen_from, metric, asked.against, better[metric])
+    if asked.sort:
+        place = {row.label: i for i, row in enumerate(ranked_rows(found, asked.sort, better[asked.sort]))}
         found.sort(key=lambda row: place.get(row.label, math.inf))
-    if by and not within:
-        best = best_of(found, by, better[by])
-        best.chosen = True
-        notes.append(f"{best.name} is chosen by {by}, {shown(best.samples[by])} {units[by]}".rstrip())
     floors = _floors(finished, metrics)
-    for floor, samples in floors.items():
-        if any(len(set(sample.values.values())) > 1 for sample in samples.values()):
-            notes.append(f"floor {floor} is the mean over all rows: it depends on the size or the weights of a code")
-    return Comparison([*rows], [*metrics], [*columns], found, floors, units, notes)
+    return Comparison([*rows], [*metrics], [*columns], found, floors, units, notes + _uneven(floors))
+
+
+def _telling_apart(finished: Sequence[RunSummary]) -> list[str]:
+    """The columns that tell families of models apart; none if there is one model."""
+    if len({summary.get("model") for summary in finished}) == 1:
+        return []
+    return [key for key in COLUMNS if key == "trials" or known_of(finished, key)]
+
+
+def _check_keys(finished: Sequence[RunSummary], asked: Question, columns: Sequence[str]) -> None:
+    """Raises UserError if no run has one of the keys that are asked for."""
+    keys = [*asked.rows, *(key for key in columns if key not in ("trials", "layer"))]
+    for key in keys + ([asked.within] if asked.within else []):
+        if not known_of(finished, key):
+            known = {key for summary in finished for key in summary.keys()} | {"seed", *COLUMNS, "layer"}
+            raise UserError(choices(key, known, kind="key of these runs"))
+    if asked.within is not None and asked.select is None:
+        raise UserError(f"within={asked.within} needs select=valid, by which a row is chosen for each {asked.within}")
+
+
+def _check_metrics(finished: Sequence[RunSummary], asked: Question) -> None:
+    """Raises UserError if no run has one of the metrics that are asked for."""
+    for metric in dict.fromkeys((*asked.measured, *asked.minimize)):
+        if not any(summary.record(metric) for summary in finished):
+            results = {name for summary in finished for name in summary.newest}
+            is_at = metric.partition("@")[0] in results
+            at = "; after @, write one of its iterations, or a time such as @90s" if is_at else ""
+            raise UserError(choices(metric, results, kind="result of these runs") + at)
+
+
+def _sampled(
+    found: Sequence[Row], finished: Sequence[RunSummary], asked: Question, notes: list[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Fills in the samples of each row. Returns each metric's unit, and whether 'more' or 'less' of it is better."""
+    units, better = {}, {}
+    for metric in asked.measured:
+        records = [record for _, record in measured(finished, metric)]
+        common = one_protocol(metric, records, but=["layer"])
+        units[metric] = common["unit"]
+        better[metric] = "less" if metric in asked.minimize else str(records[-1].get("better", "more"))
+        layers = list(dict.fromkeys(layer for row in found if (layer := _layer(row, metric))))
+        notes.append(f"{metric}: {said(common, layers)}{'; less is better' if better[metric] == 'less' else ''}")
+        for row in found:
+            values = by_seed(row.runs, metric)
+            if values:
+                row.samples[metric] = Sample.of(values, units[metric])
+    return units, better
+
+
+def _chosen(
+    found: list[Row], asked: Question, units: Mapping[str, str], better: Mapping[str, str], notes: list[str]
+) -> list[Row]:
+    """The rows that are shown: the best one is marked, or only the best of each value of `within` is kept."""
+    by = asked.by or ""
+    if not any(by in row.samples for row in found):
+        raise UserError(f"select={by}: no run has a finite number of it")
+    if asked.within:
+        return _best_within(found, asked.within, by, better[by], notes)
+    best = best_of(found, by, better[by])
+    best.chosen = True
+    notes.append(f"{best.name} is chosen by {by}, {shown(best.samples[by])} {units[by]}".rstrip())
+    return found
 
 
 def _layer(row: Row, metric: str) -> str:
@@ -156,7 +224,7 @@ def _layer(row: Row, metric: str) -> str:
 
 
 def _best_within(found: Sequence[Row], within: str, by: str, better: str, notes: list[str]) -> list[Row]:
-    """The best row of each value of a key; says of how many."""
+    """The best row for each value of a key; notes how many rows there were."""
     groups: dict[str, list[Row]] = {}
     for row in found:
         if by in row.samples:
@@ -169,16 +237,8 @@ def _best_within(found: Sequence[Row], within: str, by: str, better: str, notes:
     return kept
 
 
-def _selection(select: str | None, metrics: Sequence[str]) -> str | None:
-    """The metric that a row is chosen by: of a split, that of the first metric there."""
-    if select not in SPLITS:
-        return select
-    titles = [part for part in metrics[0].split("/") if part in SPLITS.values()]
-    return metrics[0].replace(titles[0], SPLITS[select], 1) if titles else metrics[0]
-
-
 def _on_test(finished: Sequence[RunSummary], by: str | None, sort: str | None, allowed: bool) -> list[str]:
-    """What is chosen on test, in these rows and in their training; raises UserError where that is not allowed."""
+    """Notes on what is chosen on test, in these rows and in training. Raises UserError if that is not allowed."""
     said = [
         selection.check(
             what, metric, [record for _, record in measured(finished, metric)], allowed, "a row is not chosen on test"
@@ -214,7 +274,7 @@ def _order(label: tuple[str, ...]) -> list[tuple[bool, float, str]]:
 def _missing(
     found: Sequence[Row], others: Sequence[RunSummary], keys: Sequence[str], metrics: Sequence[str]
 ) -> list[str]:
-    """What is not in the table, a line a row."""
+    """Notes on what is not in the table, one per row."""
     notes = []
     waiting: dict[tuple[str, ...], list[RunSummary]] = {}
     for summary in others:
@@ -227,10 +287,10 @@ def _missing(
         if one_of < len(row.runs):  # the last one of each seed, by its folder's name
             notes.append(
                 f"{row.name}: of {len(row.runs)} runs only the newest of each seed counts, {one_of} in all{differ}; "
-                f"rows={','.join([*keys, *mixed])} parts them"
+                f"rows={','.join([*keys, *mixed])} separates them"
             )
         elif mixed:
-            notes.append(f"{row.name}: its runs differ in {', '.join(mixed)} and are averaged; rows=... parts them")
+            notes.append(f"{row.name}: its runs differ in {', '.join(mixed)} and are averaged; rows=... separates them")
         states = [f"seed {s.get('seed')} {s.state}" for s in waiting.pop(row.label, [])]
         n = len({pair(s) for s in row.runs})
         if n < most or states:
@@ -240,7 +300,7 @@ def _missing(
             if without:
                 notes.append(f"{row.name}: {without} runs have no {metric}: frame evaluate measures it")
     n_rest = sum(map(len, waiting.values()))
-    return notes + ([f"{n_rest} more runs are not finished, in no row"] if n_rest else [])
+    return notes + ([f"{n_rest} more runs are not finished and in no row"] if n_rest else [])
 
 
 def _listed(states: Sequence[str]) -> str:
@@ -248,7 +308,7 @@ def _listed(states: Sequence[str]) -> str:
 
 
 def _floors(finished: Sequence[RunSummary], metrics: Sequence[str]) -> dict[str, dict[str, Sample]]:
-    """What costs no training, by floor and metric: over all runs, since they share it or nearly so."""
+    """Numbers that need no training, by floor and metric, over all runs, since floors hardly differ between runs."""
     floors: dict[str, dict[str, Sample]] = {}
     for metric in metrics:
         name, sign, at = metric.partition("@")
@@ -260,3 +320,11 @@ def _floors(finished: Sequence[RunSummary], metrics: Sequence[str]) -> dict[str,
                 sample = Sample.of(values, str(found[0][1].get("unit") or ""))
                 floors.setdefault(floor.rpartition("/")[2], {})[metric] = sample
     return floors
+
+
+def _uneven(floors: Mapping[str, Mapping[str, Sample]]) -> list[str]:
+    return [
+        f"floor {floor} is the mean over all rows: it depends on the size or the weights of a code"
+        for floor, samples in floors.items()
+        if any(len(set(sample.values.values())) > 1 for sample in samples.values())
+    ]

@@ -15,21 +15,21 @@ PROTOCOL = ("split", "estimator", "n_samples", "unit")
 
 
 def rate_distortion(results: pandas.DataFrame, hue: str | None = None) -> Figure:
-    """Distortion against rate, in nats per row (per picture): a point a run, with lines of equal ELBO.
+    """Distortion against rate, in nats per row (per picture): one point per run, with lines of equal ELBO.
 
     Args:
-        results: as `frame.results` gives it, with the records '<name>/rate' and '<name>/distortion' of one ELBO.
-        hue: column by which points are coloured and marked, such as 'model'; runs of each are joined along the rate.
+        results: from `frame.results`, with the records '<name>/rate' and '<name>/distortion' of one ELBO.
+        hue: column that gives points their colour and mark, such as 'model'; a line joins the runs of each value.
 
     Raises:
-        UserError: there are none, they were not measured alike, or no such column.
+        UserError: there are no such records, they were measured in several ways, or there is no such column.
     """
     names = {name.removesuffix("/rate") for name in results.get("name", ()) if str(name).endswith("/rate")}
     stems = sorted(name for name in names if f"{name}/distortion" in set(results["name"]))
     if not stems:
         raise UserError("no rate with its distortion: run frame evaluate RUNS evaluation=[elbo] first")
     if len(stems) > 1:
-        raise UserError(f"rates of {', '.join(stems)} are not to be mixed: choose the rows of one by their name")
+        raise UserError(f"rates of {', '.join(stems)} cannot be mixed: choose the rows of one by their name")
     x, y = measured_alike(results, f"{stems[0]}/rate"), measured_alike(results, f"{stems[0]}/distortion")
     figure, axes = _points(x, y, hue)
     # ELBO = -(rate + distortion), the same along a falling diagonal
@@ -49,16 +49,16 @@ def rate_distortion(results: pandas.DataFrame, hue: str | None = None) -> Figure
 def information_plane(
     results: pandas.DataFrame, hue: str | None = None, x: str = "mixture", y: str = "classifier"
 ) -> Figure:
-    """I(z; y) against I(x; z), in nats: a point a run; hollow where I(x; z) is saturated, which means more than drawn.
+    """I(z; y) against I(x; z), in nats: one point per run. Hollow points are saturated: their I(x; z) may be larger.
 
     Args:
-        results: as `frame.results` gives it, with records of code_information and label_information.
-        hue: column by which points are coloured and marked.
+        results: from `frame.results`, with records of code_information and label_information.
+        hue: column that gives points their colour and mark.
         x: 'mixture', 'infonce', 'leave_one_out' or 'rate'.
         y: 'classifier' or 'knn'.
 
     Raises:
-        UserError: there are none, they were not measured alike, or no such column.
+        UserError: there are no such records, they were measured in several ways, or there is no such column.
     """
     found = {}
     for kind, key in (("code_information", x), ("label_information", y)):
@@ -67,7 +67,7 @@ def information_plane(
         if not names:
             raise UserError(f"no record {kind}/.../{key}: run frame evaluate RUNS evaluation=[{kind}] first")
         if len(names) > 1:
-            raise UserError(f"{', '.join(names)} are not to be mixed: choose the rows of one by their name")
+            raise UserError(f"{', '.join(names)} cannot be mixed: choose the rows of one by their name")
         found[kind] = measured_alike(results, names[0])
     across, up = found["code_information"], found["label_information"]
     saturated = across.get("saturated", pandas.Series(False, across.index)).eq(True)
@@ -88,7 +88,7 @@ def measured_alike(results: pandas.DataFrame, name: str) -> pandas.DataFrame:
     """The newest record called `name` of each run, by its `run`.
 
     Raises:
-        UserError: there is none, or the records differ in split, estimator, number of samples or unit.
+        UserError: there is no record, or the records differ in split, estimator, number of samples or unit.
     """
     rows = results[results["name"] == name]
     if rows.empty:

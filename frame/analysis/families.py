@@ -1,4 +1,4 @@
-"""What tells methods of several families apart besides their numbers: what each was made of, and what it cost."""
+"""Columns that compare methods of several families: what each consists of, and what it cost."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -29,7 +29,7 @@ def _encoder(config: Mapping[str, Any]) -> str | None:
 
 
 def _augmentation(data: Any) -> str | None:
-    """'affine, drop (2 views)'; 'none' where the data have none."""
+    """'affine, drop (2 views)'; 'none' if the data have no augmentation."""
     if data is None:
         return None
     augmentations = data.get("augmentations")
@@ -43,7 +43,7 @@ def known_of(summaries: Sequence[RunSummary], key: str) -> bool:
 
 
 def shared(runs: Sequence[RunSummary], key: str, tried: Mapping[str | None, int]) -> Any:
-    """A key's mean over runs, or what they have where it is no number; 'trials' of their experiment among `tried`."""
+    """A key's mean over runs, or their values if they are no numbers. 'trials' comes from `tried`."""
     if key == "trials":
         return tried[runs[0].experiment]
     found = [fact(summary, key) for summary in runs]

@@ -1,4 +1,4 @@
-"""`frame plot`: figures of many runs, one column wide, with their numbers as CSV beside them."""
+"""`frame plot`: figures of many runs, one column of a paper wide, with their numbers as a CSV file."""
 
 import csv
 import io
@@ -21,8 +21,8 @@ from frame.common.files import write_text
 from frame.evaluation.colours import COLOURS, MARKERS
 from frame.runs.listing import RunSummary, shown
 
-WIDTH, HEIGHT = 3.3, 2.4  # inches: a column of a paper
-# fonts are letters in the PDF, not drawings of them
+WIDTH, HEIGHT = 3.3, 2.4  # inches
+# text in the PDF stays text
 STYLE: Any = {
     "font.size": 8,
     "pdf.fonttype": 42,
@@ -42,7 +42,7 @@ class Plot:
     notes: list[str]
 
     def __post_init__(self) -> None:
-        """A `$` in a run's name is no formula; those of a logarithmic axis are matplotlib's own."""
+        """Escapes each `$` of a run's name, which starts no formula; those of a logarithmic axis are matplotlib's."""
         for text in self.figure.findobj(Text):
             text.set_parse_math(False)
         for axes in self.figure.axes:
@@ -56,7 +56,7 @@ class Plot:
         return stream.getvalue()
 
     def write(self, out: Path) -> None:
-        """The figure in the format that the name's end says, and the numbers beside it.
+        """Writes the figure, in the format of the file's suffix, and its numbers as a CSV file.
 
         Raises:
             UserError: matplotlib knows no such format.
@@ -80,17 +80,19 @@ def plot(
     log: str = "",
     title: str = "",
 ) -> Plot:
-    """A metric over a key of the runs, such as 'params.beta', or over iterations, epochs, seconds, samples or flops.
+    """Plots a metric over a key of the runs ('params.beta'), or over iterations, epochs, seconds, samples or flops.
 
     Args:
-        places: folders with runs at any depth, or patterns; or runs that were read already.
-        x, y: key or progress, and metric or cost.
-        hue: keys; a line for each of their values. Of learning curves all keys in which the runs differ, without it.
+        places: folders with runs at any depth, patterns, or summaries.
+        x: a key, or a unit of progress.
+        y: a metric, or a cost.
+        hue: keys; there is a line for each of their values. By default, for learning curves: all keys that differ.
         band: 'ci', the 95 % t interval over seeds, 'sd', their standard deviation, or 'none'.
-        log: axes with a logarithm: 'x', 'y' or 'xy'.
+        log: the logarithmic axes: 'x', 'y' or 'xy'.
 
     Raises:
-        UserError: no run, key or metric; runs that are averaged differ in a parameter, or measured in several ways.
+        UserError: there is no such run, key or metric; runs that would be averaged differ in a parameter; or a metric
+            was measured in several ways.
     """
     if band not in BANDS:
         raise UserError(choices(band, BANDS, kind="band"))
@@ -113,7 +115,7 @@ def plot(
             numbers.append([line.label, at, len(several), m, *("" if math.isnan(v) else v for v in (one, other))])
     every = max(line.every for line in lines)
     if every > 1:
-        notes.append(f"of more than {MOST_POINTS:,} points each {every}th is drawn, and is in the CSV")
+        notes.append(f"of more than {MOST_POINTS:,} points, one in {every} is drawn and in the CSV")
     fewest, most = min(row[2] for row in numbers), max(row[2] for row in numbers)
     if fewest < most:
         notes.append(f"points are means of {fewest} to {most} runs, see the CSV")
@@ -132,7 +134,7 @@ def _lines(lines: Sequence[Series], x: str, y: str, *, band: str, log: str, titl
     if not numeric:
         return _dots(lines, names, x, y, band=band, log=log, title=title)
     with matplotlib.rc_context(STYLE):
-        n_beside = 2 if max(len(line.label) for line in lines) <= 18 else 1  # lines of the legend
+        n_beside = 2 if max(len(line.label) for line in lines) <= 18 else 1  # columns of the legend
         n_below = 0 if len(lines) == 1 else math.ceil(len(lines) / n_beside)
         figure = Figure(figsize=(WIDTH, HEIGHT + 0.16 * n_below), layout="constrained")
         axes = figure.subplots()
@@ -162,11 +164,11 @@ def _lines(lines: Sequence[Series], x: str, y: str, *, band: str, log: str, titl
 
 
 def _dots(lines: Sequence[Series], names: Sequence[Any], x: str, y: str, *, band: str, log: str, title: str) -> Figure:
-    """A row for each name, the highest mean above: names are read without turning the head, and no line joins them."""
+    """A row for each name, sorted by their means, so that names are horizontal. No line joins them."""
     means = {name: np.mean([np.mean(v) for s in lines for at, v in zip(s.x, s.values, strict=True) if at == name])
              for name in names}  # fmt: skip
     rows = {name: i for i, name in enumerate(sorted(names, key=lambda name: float(means[name])))}
-    apart = 0.5 / len(lines)  # lines stand below one another in a row
+    apart = 0.5 / len(lines)  # the lines of a row are drawn below one another
     with matplotlib.rc_context(STYLE):
         n_below = 0 if len(lines) == 1 else math.ceil(len(lines) / 2)
         tall = 0.7 + 0.16 * n_below + len(names) * max(0.17, 0.09 * len(lines))
@@ -191,7 +193,7 @@ def _dots(lines: Sequence[Series], names: Sequence[Any], x: str, y: str, *, band
 
 
 def _broken(name: str, most: int = 30) -> str:
-    """Broken behind a '/' or a space, so that a line has at most `most` letters and fits beside its axis."""
+    """Breaks a text after a '/' or a space, so that each line has at most `most` letters and fits beside its axis."""
     lines = [""]
     for part in re.findall(r"[^/ ]*[/ ]?", name):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > most:

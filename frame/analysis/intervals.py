@@ -1,15 +1,16 @@
 """Intervals and differences over seeds: t intervals, t tests, Holm's correction."""
 
 import math
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy.special import stdtr, stdtrit  # scipy.stats takes a second to import
 
 LEVEL = 0.95
-BOUNDS = {"%": (0.0, 100.0), "of 1": (0.0, 1.0)}  # what a number of this unit cannot leave
+BOUNDS = {"%": (0.0, 100.0), "of 1": (0.0, 1.0)}  # the range of each unit
 Label = TypeVar("Label")
 
 
@@ -18,10 +19,10 @@ class Sample:
     """A metric over the seeds of one row.
 
     Args:
-        values: by what runs that are paired share: seed and seed of the data's order.
-        mean: of them.
+        values: by what paired runs share: the seed, and the seed of the data's order.
+        mean: of the values.
         half: half of the t interval; NaN for one value.
-        low, high: its ends, cut where the unit ends (an accuracy at 100 %); NaN for one value.
+        low, high: its ends, cut at the bounds of the unit (100 % for an accuracy); NaN for one value.
     """
 
     values: Mapping[Any, float]
@@ -44,10 +45,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of a difference, half of its t interval, the two-sided p value of its t test, and how many pairs it is of.
+    """Mean of a difference, half of its t interval, the two-sided p value of its t test, and the number of pairs.
 
-    Without pairs (n = 0) it is one of means, and the test is Welch's. NaN for what cannot be said; p is NaN, too, where
-    all pairs differ by the same, which no test takes for a draw: `untold` says so.
+    Without pairs (n = 0) it is a difference of means, and the test is Welch's. NaN for what is not known. If all pairs
+    differ by the same amount, there is no test either: p is NaN, and `untold` is True.
     """
 
     mean: float
@@ -58,16 +59,24 @@ class Difference:
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-    """Mean of independent values and half of its t interval; NaN for the latter where there is one."""
+    """Mean of independent values, and half of its t interval (NaN for one value)."""
     n = len(values)
     mean = float(np.mean(values))
     if n < 2:
         return mean, math.nan
-    return mean, float(stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / math.sqrt(n))
+    return mean, _quantile(n - 1, level) * float(np.std(values, ddof=1)) / math.sqrt(n)
+
+
+@lru_cache(maxsize=1000)
+def _quantile(freedom: int, level: float) -> float:
+    """Half of the interval that holds `level` of Student's t."""
+    from scipy.stats import t  # slow to import, and one run alone needs none
+
+    return float(t.ppf((1 + level) / 2, freedom))
 
 
 def ends(mean: float, half: float, values: Iterable[float], unit: str) -> tuple[float, float]:
-    """Both ends of an interval, cut at the bounds of the unit where all values keep within them."""
+    """Both ends of an interval, cut at the bounds of the unit if all values lie within them."""
     low, high = BOUNDS.get(unit, (-math.inf, math.inf))
     if not all(low <= value <= high for value in values):
         low, high = -math.inf, math.inf
@@ -75,18 +84,18 @@ def ends(mean: float, half: float, values: Iterable[float], unit: str) -> tuple[
 
 
 def difference(values: Mapping[Any, float], others: Mapping[Any, float]) -> Difference:
-    """Of `values` from `others`; see `differences`."""
+    """The difference of `values` from `others`; see `differences`."""
     return differences([(values, others)])[0]
 
 
 def differences(pairs: Sequence[tuple[Mapping[Any, float], Mapping[Any, float]]]) -> list[Difference]:
-    """Of the first from the second of each pair.
+    """The difference of the first from the second of each pair.
 
-    Where both have two seeds or more in common, of these alone, by the paired t test; else of all, by Welch's, where
-    each has two or more; else without a test.
+    If both share two seeds or more, only these count, and the test is the paired t test. Otherwise all seeds count, and
+    the test is Welch's if each has two or more; else there is no test.
     """
     found: dict[int, Difference] = {}
-    # many are tested at once: they are sorted by their numbers of values
+    # samples of the same sizes are tested at once
     together: dict[tuple[int, int], list[tuple[int, list[float], list[float]]]] = {}
     for at, (values, others) in enumerate(pairs):
         common = [key for key in values if key in others]
@@ -106,9 +115,9 @@ def differences(pairs: Sequence[tuple[Mapping[Any, float], Mapping[Any, float]]]
 
 
 def pairwise(samples: Sequence[Mapping[Any, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which pairs of samples can be tested, i < j, and their p values as in `differences`; 1 where they do not vary.
+    """The pairs i < j of samples that can be tested, and their p values as in `differences`; 1 if they do not vary.
 
-    Quick for many: samples of the same seeds are one array, and all pairs of as many values are tested at once.
+    Fast for many samples: those of the same seeds are one array, and all pairs of the same sizes are tested at once.
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, sample in enumerate(samples):
@@ -147,27 +156,26 @@ def _mean(values: Mapping[Any, float]) -> float:
 
 
 def _tested(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[np.ndarray, ...]:
-    """Mean, half, p (NaN where it does not vary), and whether it does not, for each row of values."""
+    """Mean, half and p for each row of values, and whether the differences do not vary; p is NaN then."""
     mean = (a - b).mean(1) if paired else a.mean(1) - b.mean(1)
     spread = (a - b).std(1) if paired else np.maximum(a.std(1), b.std(1))
     size = np.maximum(np.abs(a).max(1), np.abs(b).max(1))
-    dust = spread <= 1e-9 * np.maximum(1e-300, size)  # equal but for the rounding of sums
+    dust = spread <= 1e-9 * np.maximum(1e-300, size)  # equal up to rounding
     half, p = np.zeros(len(a)), np.full(len(a), math.nan)
     if not dust.all():
+        from scipy.stats import ttest_ind, ttest_rel
+
         a, b = a[~dust], b[~dust]
-        n, m = a.shape[1], b.shape[1]
-        if paired:
-            error, freedom = (a - b).std(1, ddof=1) / math.sqrt(n), np.full(len(a), n - 1.0)
-        else:  # Welch's
-            of_a, of_b = a.var(1, ddof=1) / n, b.var(1, ddof=1) / m
-            error, freedom = np.sqrt(of_a + of_b), (of_a + of_b) ** 2 / (of_a**2 / (n - 1) + of_b**2 / (m - 1))
-        half[~dust] = stdtrit(freedom, (1 + LEVEL) / 2) * error
-        p[~dust] = 2 * stdtr(freedom, -np.abs(mean[~dust]) / error)
+        with warnings.catch_warnings():  # the values of one sample may be nearly equal
+            warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+            test = ttest_rel(a, b, axis=1) if paired else ttest_ind(a, b, axis=1, equal_var=False)
+        ends = test.confidence_interval(LEVEL)
+        half[~dust], p[~dust] = (ends.high - ends.low) / 2, test.pvalue
     return mean, half, p, dust
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
-    """Adjusted p values, so that the chance of one false find among all stays at the level (Holm 1979). NaN stays."""
+    """P values adjusted so that the probability of any false finding stays at the level (Holm 1979). NaN stays NaN."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
     after = np.full(len(p), math.nan)
@@ -176,23 +184,23 @@ def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
 
 
 def adjusted(found: Sequence[Difference]) -> list[float]:
-    """Their p values after Holm; differences that do not vary count as tests, since chance decides which they are."""
+    """P values after Holm. Differences that do not vary count as tests, because chance decides which ones they are."""
     after = holm([1.0 if one.untold else one.p for one in found])
     return [math.nan if one.untold else p for one, p in zip(found, after, strict=True)]
 
 
 def leads(values: Mapping[Any, float], others: Mapping[Any, float], less: bool) -> bool:
-    """Whether the mean of `values` is better than that of `others`, over the seeds that both have, if any."""
+    """Whether the mean of `values` is better than that of `others`, over shared seeds if there are any."""
     common = [key for key in values if key in others]
     a, b = [values[key] for key in common or values], [others[key] for key in common or others]
     gain = float(np.mean(a) - np.mean(b)) * (-1 if less else 1)
-    return gain > 1e-12 * max(map(abs, (*a, *b)))  # more than the rounding of sums
+    return gain > 1e-12 * max(map(abs, (*a, *b)))  # more than rounding
 
 
 def ranked(samples: Mapping[Label, Mapping[Any, float]], less: bool) -> list[Label]:
-    """The labels, the best mean first; who leads the one above over the seeds that both have stands above it.
+    """The labels, the best mean first. A label moves up if it leads the one above it over the seeds that both have.
 
-    So one that leads all others is the first, however many seeds each has.
+    So a label that leads all others is the first, however many seeds each has.
     """
     order: list[Label] = []
     for label in sorted(samples, key=lambda label: _mean(samples[label]) * (1 if less else -1)):
@@ -209,7 +217,7 @@ def shown(sample: Sample) -> str:
 
 
 def spread(mean: float, half: float, sign: str = "") -> str:
-    if math.isnan(half) or half < 1e-9 * max(1.0, abs(mean)):  # the dust of a sum is no spread
+    if math.isnan(half) or half < 1e-9 * max(1.0, abs(mean)):  # rounding is no spread
         return f"{mean:{sign}.5g}"
     digits = max(0, 1 - math.floor(math.log10(half)))
     return f"{mean:{sign}.{digits}f} ± {half:.{digits}f}"

@@ -1,4 +1,4 @@
-"""How a number was measured: numbers are averaged and drawn together only where that is the same."""
+"""How a number was measured. Numbers are averaged and plotted together only if their protocols are equal."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ PARTS = ("unit", "split", "estimator", "n_samples", "layer", "checkpoint", "weig
 
 
 def protocol(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What has to agree. What an estimator says in square brackets is what it found, such as [C = 0.1]."""
+    """The parts of a record that must agree. Square brackets in an estimator's text hold results, such as [C = 0.1]."""
     found = {part: record.get(part) for part in PARTS}
     found["estimator"] = re.sub(r"\s*\[[^\]]*\]", "", str(found["estimator"] or ""))
     if str(found["checkpoint"] or "").startswith("iteration"):  # the newest of training
@@ -26,7 +26,7 @@ def one_protocol(metric: str, records: Sequence[Mapping[str, Any]], but: Sequenc
     """
     found = [protocol(record) for record in records]
     for part in (part for part in PARTS if part not in but):
-        # a callback's record does not say which weights; those are the run's own. Old ones do not say the layer
+        # records of callbacks do not name the weights: they are the run's own
         values = {str(one[part]) for one in found if one[part] or part not in ("weights", "layer")}
         if len(values) > 1:
             ways = " and ".join(

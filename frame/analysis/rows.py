@@ -1,4 +1,4 @@
-"""Rows of runs against one another: which runs count, differences with their tests, and who wins."""
+"""Rows of a comparison: which runs count, their differences with tests, and the winner."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Row:
 
 
 def pair(summary: RunSummary) -> Any:
-    """What two runs share that are compared pairwise: seeds of first weights and of the data's order."""
+    """What paired runs share: the seeds of the initial weights and of the data's order."""
     seeds = [summary.get(key) for key in ("seeds.init", "seeds.data")]
     return tuple(str(seed) for seed in seeds) if None not in seeds else str(summary.get("seed"))
 
@@ -40,12 +40,12 @@ def measured(runs: Sequence[RunSummary], metric: str) -> list[tuple[RunSummary, 
 
 
 def one_a_seed(runs: Sequence[RunSummary]) -> dict[Any, RunSummary]:
-    """The newest run of each seed, by the names of their folders, which are times."""
+    """The newest run of each seed, by the names of the folders, which are times."""
     return {pair(summary): summary for summary in sorted(runs, key=lambda summary: summary.run.path.name)}
 
 
 def by_seed(runs: Sequence[RunSummary], key: str) -> dict[Any, float]:
-    """A metric or a cost for each seed, of the newest run that has it; none where that is NaN or infinite."""
+    """A metric or a cost for each seed, from the newest run that has it. Leaves out NaN and infinities."""
     found = {pair: finite(s.get(key)) for pair, s in one_a_seed([s for s in runs if s.get(key) is not None]).items()}
     return {pair: value for pair, value in found.items() if value is not None}
 
@@ -69,7 +69,7 @@ def best_of(rows: Sequence[Row], metric: str, better: str) -> Row:
 
 
 def left_out(found: Sequence[Row], metric: str) -> list[str]:
-    """What a mean leaves out, is not sure of, or has beyond the runs that are compared, a line each."""
+    """Notes on values that means leave out, on cut or missing intervals, and on seeds that not all rows have."""
     notes = []
     for row in found:
         lost = sum(finite(record["value"]) is None for _, record in measured(row.runs, metric))
@@ -78,7 +78,7 @@ def left_out(found: Sequence[Row], metric: str) -> list[str]:
     have = [(row, row.samples[metric]) for row in found if metric in row.samples]
     cut = [f"{row.name} {sample.low:.5g} to {sample.high:.5g}" for row, sample in have if sample.is_cut]
     if cut:
-        notes.append(f"intervals of {metric} that are cut where its unit ends: {_few(cut)}")
+        notes.append(f"intervals of {metric} that are cut at the bounds of its unit: {_few(cut)}")
     single = [row.name for row, sample in have if len(sample.values) == 1]
     if single and len(have) > 1:
         notes.append(f"{metric}: {_few(single)}: one seed has no interval, and is not tested")
@@ -94,13 +94,13 @@ def left_out(found: Sequence[Row], metric: str) -> list[str]:
 
 
 def differ(found: Sequence[Row], everything: Sequence[Row], metric: str, against: str | None, better: str) -> list[str]:
-    """Fills in differences, and bold where a row is better than every other after Holm's correction over all pairs.
+    """Fills in differences, and marks a row that is better than every other after Holm's correction over all pairs.
 
-    Where neither more nor less is better, no row is; differences are then from the row with the most.
+    If neither more nor less is better, no row is marked, and differences are from the row with the largest mean.
 
     Args:
         found: the rows that are shown.
-        everything: those that they were chosen from.
+        everything: the rows that they were chosen from.
     """
     have = [row for row in found if metric in row.samples]
     if len(have) < 2:
@@ -131,7 +131,7 @@ def differ(found: Sequence[Row], everything: Sequence[Row], metric: str, against
     if not better:
         notes.append(f"{metric}: neither more nor less of it is better, so there is no winner")
     elif ties:
-        notes.append(f"no winner in {metric}: {best.name} is not told apart from {'; '.join(ties[:3])}")
+        notes.append(f"no winner in {metric}: {best.name} is not significantly better than {'; '.join(ties[:3])}")
     else:
         best.bold.add(metric)
     return notes
@@ -148,7 +148,7 @@ Found = tuple[dict[tuple[str, ...], Difference], int]
 
 
 def _tests(rows: Sequence[Row], reference: Row, metric: str) -> Found:
-    """Differences from the reference, by label, p after Holm over these rows; and how many of them were tested."""
+    """Differences from the reference, by label, with p after Holm over these rows; and the number of tests."""
     found = differences([(row.samples[metric].values, reference.samples[metric].values) for row in rows])
     after = adjusted(found)
     mine = {row.label: replace(one, p=p) for row, one, p in zip(rows, found, after, strict=True)}
@@ -156,7 +156,7 @@ def _tests(rows: Sequence[Row], reference: Row, metric: str) -> Found:
 
 
 def _tests_of_all(have: Sequence[Row], everything: Sequence[Row], best: Row, metric: str) -> Found:
-    """The same, from the best of these rows, p after Holm over all pairs of all rows that it was chosen from."""
+    """The same, from the best row, with p after Holm over all pairs of the rows that it was chosen from."""
     rows = [row for row in everything if metric in row.samples]
     first, second, p = pairwise([row.samples[metric].values for row in rows])
     after = np.array(holm(p))
@@ -174,7 +174,7 @@ def _tests_of_all(have: Sequence[Row], everything: Sequence[Row], best: Row, met
 
 
 def _untested(have: Sequence[Row], reference: Row, metric: str) -> list[str]:
-    """Which differences are not those of pairs, or are not tested."""
+    """Notes on differences that are not paired or not tested."""
     others = [(row.name, row.differences[metric]) for row in have if row is not reference]
     unpaired = [name for name, one in others if one.n == 0]
     same = [name for name, one in others if one.untold]
@@ -183,7 +183,7 @@ def _untested(have: Sequence[Row], reference: Row, metric: str) -> list[str]:
     if unpaired:
         notes.append(
             f"{metric}: {_few(unpaired)} and {reference.name} have fewer than two seeds in common: their difference is "
-            "one of means, tested by Welch's t test where both have two runs or more"
+            "one of means, tested by Welch's t test if both have two runs or more"
         )
     if same:
         notes.append(f"{metric}: {_few(same)} differ by the same for each seed, which no t test can judge")

@@ -1,4 +1,4 @@
-"""Numbers of many runs as lines of a figure: which runs are repetitions, and where each measurement stands."""
+"""The lines of a figure from the numbers of many runs: which runs are repetitions, and the points of each line."""
 
 import math
 from collections.abc import Sequence
@@ -27,21 +27,21 @@ PROGRESS = {
 }
 
 
-MOST_POINTS = 20_000  # of a line: a figure is some thousand pixels wide
+MOST_POINTS = 20_000  # of a line; a figure is some thousand pixels wide
 
 
 @dataclass
 class Series:
-    """Points of one line, with the runs that each is a mean of."""
+    """Points of one line, each with the values that it is a mean of."""
 
     label: str
     x: list[Any]
     values: list[list[float]]
     unit: str = ""
-    every: int = 1  # of more points than can be drawn, each which one is
+    every: int = 1  # if there are too many points, one in so many is drawn
 
     def points(self, band: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean and the ends of its band; NaN for those where there is one value."""
+        """Mean and the ends of its band, which are NaN for one value."""
         means = np.array([np.mean(v) for v in self.values])
         low, high = np.array([self._ends(v, band) for v in self.values]).T
         return means, low, high
@@ -55,10 +55,10 @@ class Series:
 
 
 def finished(places: Sequence[str | Path] | Sequence[RunSummary]) -> tuple[list[RunSummary], list[str]]:
-    """The finished runs below these places, or of these, and what has to be said of the others.
+    """The finished runs of these places or summaries, and a note on the others.
 
     Raises:
-        UserError: there is none.
+        UserError: no run is finished.
     """
     read = [place for place in places if isinstance(place, RunSummary)]
     done, others = counted(read or find([place for place in places if not isinstance(place, RunSummary)]))
@@ -99,9 +99,9 @@ def order(value: Any) -> tuple[bool, float, str]:
 
 
 def settings(summaries: Sequence[RunSummary]) -> list[str]:
-    """The keys that tell settings apart: the variant or experiment where there are several, and what varies within.
+    """The keys that tell settings apart: the variant or experiment if there are several, and what varies within one.
 
-    What differs between experiments alone, such as a parameter that only one method has, goes with their names.
+    Parameters that differ only between experiments are left out, because the experiments' names tell them apart.
     """
     groups: dict[str, list[RunSummary]] = {}
     for summary in summaries:
@@ -117,7 +117,7 @@ def unit_of(summaries: Sequence[RunSummary], y: str) -> str:
     """The unit of a metric, which all these runs measured in the same way.
 
     Raises:
-        UserError: no run has it, or they measured it in several ways.
+        UserError: no run has it, or it was measured in several ways.
     """
     records = [record for summary in summaries if (record := summary.record(y)) is not None]
     if records:
@@ -128,7 +128,7 @@ def unit_of(summaries: Sequence[RunSummary], y: str) -> str:
 
 
 def values(summaries: Sequence[RunSummary], x: str, y: str, hue: Sequence[str] = ()) -> list[Series]:
-    """A metric over a key of the runs, of each seed once; see `by_seed`."""
+    """A metric over a key of the runs, with one value per seed; see `by_seed`."""
     unit = unit_of(summaries, y)
     series: dict[Any, Series] = {}
     for key, group in repeated(summaries, [*hue, x]).items():
@@ -141,7 +141,7 @@ def values(summaries: Sequence[RunSummary], x: str, y: str, hue: Sequence[str] =
 
 
 def curves(summaries: Sequence[RunSummary], x: str, y: str, hue: Sequence[str] = ()) -> list[Series]:
-    """A metric in the course of training; between its measurements it is interpolated where runs differ in them."""
+    """A metric over training, interpolated between its measurements if runs were measured at different iterations."""
     keys = list(hue) or settings(summaries)
     series = []
     for group in repeated(summaries, keys).values():
@@ -162,12 +162,12 @@ def curves(summaries: Sequence[RunSummary], x: str, y: str, hue: Sequence[str] =
 
 
 def _unit(summaries: Sequence[RunSummary], y: str) -> str:
-    """Of a metric that was measured; '' of what was logged."""
+    """The unit of a measured metric; '' for a logged number."""
     return next((str(s.newest[y]["unit"] or "") for s in summaries if y in s.newest), "")
 
 
 def _courses(summaries: Sequence[RunSummary], x: str, y: str) -> list[np.ndarray]:
-    """What each run measured or logged; one whose files are damaged is named on stderr and left out."""
+    """The course of each run. Damaged runs are named on stderr and left out."""
     found = []
     for summary in summaries:
         try:
@@ -180,7 +180,7 @@ def _courses(summaries: Sequence[RunSummary], x: str, y: str) -> list[np.ndarray
 
 
 def _course(summary: RunSummary, x: str, y: str) -> np.ndarray:
-    """Iteration, position on the axis, value [N, 3], of one run; what is logged each few iterations counts, too."""
+    """Iteration, position on the axis and value [N, 3] of one run's measurements, or else of its logged numbers."""
     found = {record["iteration"]: (record["seconds"], record["value"]) for record in summary.course(y)}
     if found:
         points = np.array([(i, seconds, value) for i, (seconds, value) in found.items()], dtype=float)
@@ -189,13 +189,13 @@ def _course(summary: RunSummary, x: str, y: str) -> np.ndarray:
         none = np.full(len(logged["iteration"]), math.nan)
         points = np.array([logged["iteration"], logged["seconds"], logged.get(y, none)], dtype=float).T
         points = points[~np.isnan(points[:, 2])]
-    # of two rows of one iteration the later counts
+    # of two rows of one iteration, the later counts
     _, there = np.unique(points[::-1, 0], return_index=True)
     points = points[::-1][there]
     counters = summary.status.get("counters") or {}
     n = counters.get("iterations") or math.nan
     batch = summary.head["batch_size"] or as_number(summary.get("optimization.batch_size")) or math.nan
-    factor = {  # of an iteration, a mean over all of them
+    factor = {  # units per iteration, on average
         "iterations": 1.0,
         "epochs": (counters.get("epochs") or math.nan) / n,
         "samples": counters["samples"] / n if counters.get("samples") else batch,

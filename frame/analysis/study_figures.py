@@ -1,4 +1,4 @@
-"""Figures of a whole study that are no lines over an axis: parallel coordinates, and its pictures."""
+"""Other figures of a study: parallel coordinates, and its pictures."""
 
 import math
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from frame.runs.listing import RunSummary, shown
 
 
 def parallel(places: Sequence[str | Path] | Sequence[RunSummary], y: str) -> Plot:
-    """Parallel coordinates: a line for each setting, through its parameters to a metric's mean, which colours it."""
+    """Parallel coordinates: a line for each setting through its parameters, coloured by the mean of a metric."""
     done, notes = finished(places)
     unit = unit_of(done, y)
     keys = settings(done)
     if not keys:
-        raise UserError("the runs differ in no parameter: parallel coordinates have nothing to show")
+        raise UserError("the runs differ in no parameter: there is nothing to plot")
     rows = []
     for key, group in repeated(done, keys).items():
         found = [*by_seed(group, y).values()]
@@ -57,7 +57,7 @@ def parallel(places: Sequence[str | Path] | Sequence[RunSummary], y: str) -> Plo
 
 
 def _places(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Heights in [0, 1] and their labels: those of few values all, else the ends and the middle."""
+    """Heights in [0, 1], and labels: of all values if they are few, else of the ends and the middle."""
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in column)
     if numeric and len(set(column)) > 1:
         low, high = min(column), max(column)
@@ -81,13 +81,13 @@ def newest_picture(summary: RunSummary, name: str) -> Path | None:
 
 
 def read_picture(file: Path) -> Image.Image:
-    """A picture of a run, read to its end.
+    """Reads a picture of a run completely.
 
     Raises:
-        Damaged: it is no whole PNG, or a far too large one.
+        Damaged: it is no whole PNG, or far too large.
     """
     try:
-        with Image.open(file, formats=["PNG"]) as image:  # other readers start programs
+        with Image.open(file, formats=["PNG"]) as image:  # readers of other formats start programs
             image.load()
             return image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -96,7 +96,7 @@ def read_picture(file: Path) -> Image.Image:
 
 
 def whole_pictures(found: Sequence[tuple[str, Path]]) -> list[tuple[str, Path, Image.Image]]:
-    """Each with what is in it; a damaged one is named on stderr and left out."""
+    """The pictures with their pixels. Damaged ones are named on stderr and left out."""
     whole = []
     for text, file in found:
         try:
@@ -107,7 +107,7 @@ def whole_pictures(found: Sequence[tuple[str, Path]]) -> list[tuple[str, Path, I
 
 
 def pictures(places: Sequence[str | Path], name: str) -> Plot:
-    """The newest pictures of this name, one of each setting (its first seed), beside one another."""
+    """The newest pictures of this name, one for each setting (its first seed), side by side."""
     done, notes = finished(places)
     known = {picture.parent.name for summary in done for picture in summary.run.newest_pictures}
     keys = settings(done)
@@ -138,7 +138,7 @@ def pictures(places: Sequence[str | Path], name: str) -> Plot:
 
 
 def of_records(places: Sequence[str | Path], kind: str, y: str | None = None, hue: str | None = None) -> Plot:
-    """`rate_distortion` or `information_plane` over the finished runs; of the records that begin with `y`."""
+    """`rate_distortion` or `information_plane` of the finished runs, from the records whose names begin with `y`."""
     from frame.analysis import curves
     from frame.runs.listing import results
 

@@ -1,9 +1,9 @@
-"""A comparison as text: for a terminal, CSV, Markdown, LaTeX."""
+"""A comparison as text: for a terminal, CSV, Markdown, LaTeX, HTML."""
 
 import csv
-import html
 import io
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,12 +12,12 @@ from frame.analysis.intervals import Sample, shown, spread
 from frame.common import escaping
 from frame.runs.listing import shown as short
 
-escape = escaping.latex
+INTERVALS = "mean ± 95 % t interval over seeds"
 
 
 def terminal(comparison: Comparison) -> str:
-    """Aligned columns; the winner of a metric, where there is one, has a star."""
-    head, body = _cells(comparison, bold=lambda text: f"*{text}", p=lambda p: f"{p:.2g}")
+    """Aligned columns; the winner of a metric, if there is one, has a star."""
+    head, body = _cells(comparison, bold=lambda text: f"*{text}")
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -28,51 +28,71 @@ def terminal(comparison: Comparison) -> str:
         if any(row.bold for row in comparison.rows)
         else []
     )
-    return "\n".join([*lines, "", "mean ± 95 % t interval over seeds", *stars, *comparison.notes])
+    return "\n".join([*lines, "", INTERVALS, *stars, *comparison.notes])
+
+
+def notes_of(comparison: Comparison) -> list[str]:
+    """The lines below the table."""
+    return [INTERVALS, *comparison.notes]
 
 
 def markdown(comparison: Comparison) -> str:
-    head, body = _cells(comparison, bold=lambda text: f"**{text}**", p=lambda p: f"{p:.2g}")
-    escaped = [[*map(escaping.markdown, line)] for line in [head, *body]]
-    rule = ["---"] * len(head)
-    table = "\n".join(f"| {' | '.join(line)} |" for line in [escaped[0], rule, *escaped[1:]])
-    notes = ["mean ± 95 % t interval over seeds", *comparison.notes]
-    return table + "\n\n" + "\n".join(f"- {escaping.markdown(note)}" for note in notes) + "\n"
+    head, body = _cells(comparison, bold=lambda text: f"**{text}**")
+    table = markdown_table(*([*map(escaping.markdown, line)] for line in [head, *body]))
+    return table + "\n\n" + "\n".join(f"- {escaping.markdown(note)}" for note in notes_of(comparison)) + "\n"
+
+
+def markdown_table(head: Sequence[str], *rows: Sequence[str]) -> str:
+    """A Markdown table of cells that are escaped already."""
+    import pandas  # slow to import, and not needed for the terminal
+
+    text: str = pandas.DataFrame(rows, columns=[*head], dtype=str).to_markdown(
+        index=False, disable_numparse=True, stralign=None
+    )
+    return text
 
 
 def latex(comparison: Comparison) -> str:
     """With booktabs."""
-    head, body = _cells(comparison, bold=lambda text: text, p=lambda p: f"{p:.2g}")
-    lines = [
-        "% \\usepackage{booktabs}",
-        f"\\begin{{tabular}}{{{'l' * len(comparison.keys)}{'r' * (len(head) - len(comparison.keys))}}}",
-    ]
-    lines += ["\\toprule", " & ".join(map(escape, head)) + r" \\", "\\midrule"]
-    for number, line in enumerate(body):
-        if number == len(comparison.rows):
-            lines.append("\\midrule")
-        cells = [escape(cell) for cell in line]
-        if number < len(comparison.rows):
-            row = comparison.rows[number]
-            for metric in row.bold & set(comparison.metrics):
-                i = head.index(_titled(comparison, metric))
-                cells[i] = f"\\textbf{{{cells[i]}}}"
-        lines.append(" & ".join(cells) + r" \\")
-    lines += ["\\bottomrule", "\\end{tabular}", *(f"% {' '.join(note.split())}" for note in comparison.notes)]
-    return "\n".join(lines) + "\n"
+    import pandas
+
+    head, body = _cells(comparison, bold=lambda text: text)
+    cells = [[*map(escaping.latex, line)] for line in body]
+    for row, line in zip(comparison.rows, cells, strict=False):
+        for metric in row.bold & set(comparison.metrics):
+            i = head.index(_titled(comparison, metric))
+            line[i] = f"\\textbf{{{line[i]}}}"
+    columns = "l" * len(comparison.keys) + "r" * (len(head) - len(comparison.keys))
+    table = pandas.DataFrame(cells, columns=[*map(escaping.latex, head)], dtype=str)
+    lines = table.to_latex(index=False, escape=False, column_format=columns).splitlines()
+    if comparison.floors:
+        lines.insert(-2 - len(comparison.floors), "\\midrule")
+    notes = [f"% {' '.join(note.split())}" for note in comparison.notes]
+    return "\n".join(["% \\usepackage{booktabs}", *lines, *notes]) + "\n"
 
 
-def as_html(comparison: Comparison) -> str:
-    head, body = _cells(comparison, bold=lambda text: f"\0{text}\1", p=lambda p: f"{p:.2g}")
-    lines = [f"<tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>"]
-    lines += [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in line)}</tr>" for line in body]
-    table = "\n".join(lines).replace("\0", "<b>").replace("\1", "</b>")
-    notes = "".join(f"<li>{html.escape(n)}</li>" for n in ["mean ± 95 % t interval over seeds", *comparison.notes])
-    return f'<div class="wide"><table>\n{table}\n</table></div>\n<ul>{notes}</ul>'
+def as_html(comparison: Comparison) -> Any:
+    """The table without its notes; see `notes_of`."""
+    from markupsafe import Markup
+
+    bold = Markup("<b>{}</b>").format
+    return html_table(*_cells(comparison, bold=bold))
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """An HTML table of texts, which are escaped unless they are marked as safe."""
+    import pandas
+    from markupsafe import Markup, escape
+
+    cells = [[*map(escape, line)] for line in rows]
+    table = pandas.DataFrame(cells, columns=[*map(escape, head)], dtype=object)
+    with pandas.option_context("display.max_colwidth", None):
+        text = table.to_html(index=False, escape=False, border=0, justify="left")
+    return Markup(re.sub(r">\n *<", "><", text))  # half the size
 
 
 def as_csv(comparison: Comparison) -> str:
-    """All numbers in full, a line for each row and metric; floors have no difference."""
+    """All numbers in full, with a line for each row and metric. Floors have no differences."""
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
 
@@ -108,10 +128,8 @@ def _titled(comparison: Comparison, metric: str) -> str:
     return f"{metric} ({unit})" if unit else metric
 
 
-def _cells(
-    comparison: Comparison, bold: Callable[[str], str], p: Callable[[float], str]
-) -> tuple[list[str], list[list[str]]]:
-    """The head, then rows, then floors; a metric's difference stands behind it where there are any."""
+def _cells(comparison: Comparison, bold: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
+    """The head; then rows, then floors. A metric is followed by its differences, if there are any."""
     compared = [metric for metric in comparison.metrics if any(row.differences.get(metric) for row in comparison.rows)]
     head = [*comparison.keys, "seeds"]
     for metric in comparison.metrics:
@@ -129,7 +147,7 @@ def _cells(
             if metric in compared:
                 one = row.differences.get(metric)
                 line += [spread(one.mean, one.half, "+") if one is not None else ""]
-                line += [p(one.p) if one is not None and not math.isnan(one.p) else ""]
+                line += [f"{one.p:.2g}" if one is not None and not math.isnan(one.p) else ""]
         body.append([*line, *(_short(row.facts[key]) for key in comparison.columns)])
     for floor, samples in comparison.floors.items():
         line = [f"floor: {floor}", *[""] * (len(comparison.keys) - 1), ""]
@@ -140,7 +158,7 @@ def _cells(
 
 
 def _short(value: Any) -> str:
-    """28,048 or 30.1 G, which a reader takes in."""
+    """A short form, such as 28,048 or 30.1 G."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return short(value)
     if abs(value) < 1000:

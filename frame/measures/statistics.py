@@ -32,8 +32,10 @@ def t_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
     if len(values) < 2:
         raise TooFew(f"{len(values)} values have no interval: give two or more")
     mean, error = mean_and_standard_error(values)
-    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * error
-    return mean - half, mean + half
+    if error == 0:
+        return mean, mean
+    low, high = t.interval(level, len(values) - 1, loc=mean, scale=error)
+    return float(low), float(high)
 
 
 def accuracy(log_probabilities: Tensor, y: Tensor) -> tuple[float, float]:

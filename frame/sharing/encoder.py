@@ -1,4 +1,4 @@
-"""A trained model's encoder as a graph that needs no frame: ONNX or torch.export, checked against the original."""
+"""Exports a trained model's encoder as a graph, ONNX or torch.export, and checks it against the original."""
 
 import logging
 import warnings
@@ -20,11 +20,11 @@ from frame.evaluation.base import Encodes, HasFeatures, given
 
 FILES = {"onnx": "encoder.onnx", "torch_export": "encoder.pt2"}
 ROWS = 64
-SIZES = (64, 1, 7)  # of the batches that are compared
+SIZES = (64, 1, 7)  # batch sizes for the comparison
 
 
 class Encoder(nn.Module):
-    """q(z|x) as its mean and, where it has one, its scale; or the features of a model that has no code."""
+    """The mean and, if there is one, the scale of q(z|x); or the features of a model that has no code."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -41,10 +41,10 @@ class Encoder(nn.Module):
         return q_z_given_x.mean, q_z_given_x.variance.sqrt()
 
     def name_outputs(self, inputs: Sequence[Tensor]) -> None:
-        """Says what comes out.
+        """The names of the outputs.
 
         Raises:
-            UserError: the model has neither a code with a mean nor features.
+            UserError: the model has neither a code with a mean, nor features.
         """
         name = type(self.model).__name__
         if not isinstance(self.model, Encodes | HasFeatures):
@@ -60,19 +60,19 @@ class Encoder(nn.Module):
 
 @dataclass
 class Rows:
-    """What the graph is compared on."""
+    """The rows for the comparison."""
 
     names: tuple[str, ...]
     tensors: list[Tensor]
-    what: str  # which they are
+    what: str  # a description of them
 
 
 def rows_of(run: OpenRun) -> Rows:
-    """Rows of the run's data, of a split that was not trained on where there is one; random ones where it is not here.
+    """Rows of the run's data, not of the training split if possible; random rows if the data is not on this machine.
 
     Raises:
-        UserError: the data is not here, and nobody knows the shapes of its rows; or it is not what the run was
-            trained on.
+        UserError: the data is not on this machine and the shapes of its rows are unknown; or it is not the data that
+            the run was trained on.
     """
     names = tuple(getattr(run.model, "inputs", ("x",)))
     splits = run.data_set.splits
@@ -92,7 +92,7 @@ def rows_of(run: OpenRun) -> Rows:
 
 
 def export_encoder(model: nn.Module, rows: Rows, form: str, folder: Path, tolerance: float) -> dict[str, Any]:
-    """Writes the encoder's graph into the folder and returns what was found when it was read again and compared.
+    """Writes the encoder's graph into the folder, reads it again, compares it, and returns the result.
 
     Raises:
         UserError: there is no encoder, it cannot be captured, or its outputs differ by more than the tolerance.
@@ -135,10 +135,10 @@ def _write(encoder: Encoder, rows: Rows, form: str, file: Path) -> None:
     shapes = (tuple({0: batch} for _ in rows.tensors),)  # *inputs is one argument
 
     def captured() -> torch.export.ExportedProgram:
-        # blank rows of the same shapes: an example is kept in the file, and nobody's data is to be
+        # the file keeps its example, so the rows are blank: no data may be published
         example = tuple(torch.zeros_like(tensor) for tensor in rows.tensors)
         program = torch.export.export(encoder, example, dynamic_shapes=shapes, strict=False)
-        for node in program.graph_module.graph.nodes:  # lines of source with their paths
+        for node in program.graph_module.graph.nodes:  # holds lines of source code with their paths
             for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
                 node.meta.pop(key, None)
         return program
@@ -169,7 +169,7 @@ def _write(encoder: Encoder, rows: Rows, form: str, file: Path) -> None:
 
 
 def _without_unused(model: nn.Module, program: torch.export.ExportedProgram) -> bool:
-    """Takes out of the model the networks of which the graph uses nothing, such as its decoder."""
+    """Removes the networks that the graph does not use, such as the decoder."""
     used = {node.name for node in program.graph_module.graph.nodes if node.op == "placeholder" and node.users}
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -202,14 +202,14 @@ def _compare(encoder: Encoder, rows: Rows, form: str, file: Path) -> tuple[float
         inputs = [tensor[:size].contiguous() for tensor in rows.tensors]
         for ours, theirs in zip(encoder(*inputs), outputs(inputs), strict=True):
             gap = (ours.double() - theirs.double()).abs().max().item()
-            difference = max(difference, gap) if gap == gap else float("inf")  # NaN is no agreement
+            difference = max(difference, gap) if gap == gap else float("inf")  # NaN is a difference
             largest = max(largest, ours.abs().max().item())
     return difference, largest
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what the exporters say of packages that are not there and of their own insides."""
+    """Silences the exporters' warnings on missing packages and on their own internals."""
     former = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

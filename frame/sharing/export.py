@@ -1,4 +1,4 @@
-"""`frame export`: a run as a folder for others, with nothing of this machine in it and nothing that executes.
+"""`frame export`: writes a run as a folder for others. Nothing in it names this machine, and nothing is executed.
 
 README.md  config.yaml  model.safetensors  data.json  records.jsonl  metrics.csv  images/  source/  status.json
 export.json
@@ -33,10 +33,10 @@ from frame.sharing.encoder import export_encoder, rows_of
 from frame.sharing.private import Private
 from frame.sharing.source import own_modules, place_of
 
-# not in the experiment that trains it again: of a machine, or what all values refer to before they are written out
+# left out of the exported experiment: they are the machine's, or other values refer to them
 APART = ("device", "logging", "params", "architectures")
 HEAD = "# @package _global_\n# Every value is written out: change an argument where it stands, such as model.beta=...\n"
-TOLD = ("python", "torch", "lightning", "numpy")  # versions that a card says
+TOLD = ("python", "torch", "lightning", "numpy")  # versions in the card
 
 
 def export(
@@ -49,20 +49,20 @@ def export(
     packages: Sequence[str] = (),
     tolerance: float = 1e-4,
 ) -> Path:
-    """Writes a run's export and returns its folder, which is there whole or not at all.
+    """Writes a run's export, completely or not at all, and returns its folder.
 
     Args:
         folder: the run.
         out: the export's folder; by default exports/<experiment>_<the run's name>.
         checkpoint: 'last' or 'best'.
-        weights: 'average' or 'raw'; None takes what the run's config says.
-        form: 'safetensors', the weights alone; 'onnx' or 'torch_export', beside them the encoder as a graph.
+        weights: 'average' or 'raw'; None: as the run's config says.
+        form: 'safetensors': only the weights; 'onnx' or 'torch_export': also the encoder as a graph.
         packages: see `frame.open`.
         tolerance: largest difference of the graph's outputs from the original, in units of the largest output, or 1.
 
     Raises:
-        UserError: there is no such run or checkpoint, the folder is there already, the model may not be built, the
-            graph differs, or something in the export would name this machine.
+        UserError: there is no such run or checkpoint, the folder exists, the model may not be built, the graph differs,
+            or something in the export would name this machine.
     """
     run = open_run(folder, packages=packages, checkpoint=checkpoint, weights=weights)
     if run.export is not None:
@@ -127,7 +127,7 @@ def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, toleranc
     }
     card = Card(run, clean, manifest, state["average"] is not None, private.without)
     (folder / "README.md").write_text(card.text(folder))
-    # what is opened or run is checked; results and pages may be added to
+    # only files that are opened or run are checked; results may be added
     checked = ["config.yaml", WEIGHTS, *([encoder["file"]] if encoder else [])]
     checked += ["data.json"] if (folder / "data.json").exists() else []
     checked += sorted(str(path.relative_to(folder)) for path in (folder / "source").rglob("*") if path.is_file())
@@ -138,7 +138,7 @@ def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, toleranc
 
 
 def write_weights(file: Path, weights: dict[str, Any]) -> None:
-    """Tensors only, each by itself where several share their memory; read again and compared, bit for bit.
+    """Writes tensors only, separately even if they share memory; then reads and compares them bit for bit.
 
     Raises:
         UserError: the model keeps a state that is no tensor.
@@ -157,7 +157,7 @@ def write_weights(file: Path, weights: dict[str, Any]) -> None:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    # NaN is not equal to itself, its bytes are
+    # compares bytes, because NaN is not equal to itself
     return tensor.reshape(-1).view(torch.uint8)
 
 
@@ -167,13 +167,13 @@ def _write_yaml(file: Path, config: dict[str, Any], head: str = "") -> None:
 
 
 def _copy_results(folder: Path, run: OpenRun, private: Private) -> None:
-    """Records, curves and the newest pictures; texts in records that name this machine are shortened."""
+    """Copies records, curves and the newest pictures, without texts that name this machine."""
     records = [
         {key: private.without(value) if isinstance(value, str) else value for key, value in record.items()}
         for record in run.folder.records
     ]
     for record in records:
-        for key in ("evaluation", "together"):  # of a note, which stays behind
+        for key in ("evaluation", "together"):  # they refer to notes, which are not exported
             record.pop(key, None)
     (folder / RECORDS).touch()
     Journal(folder / RECORDS).append(*records)
@@ -190,7 +190,7 @@ def _copy_results(folder: Path, run: OpenRun, private: Private) -> None:
 
 
 def _versions(run: OpenRun) -> dict[str, Any]:
-    """What the run was trained with, as far as its folder says."""
+    """The versions and the hardware that the run was trained with, if its folder names them."""
     told: dict[str, Any] = {}
     for file in ("environment.json", "code.json"):
         path = run.folder.path / file
@@ -208,7 +208,7 @@ def _versions(run: OpenRun) -> dict[str, Any]:
 
 
 def said(folder: Path) -> str:
-    """What is in an export, as a person at a terminal wants to know it."""
+    """A description of an export for the terminal."""
     manifest = Export(folder).manifest
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     count = f"iteration {manifest['counters']['iterations']:.0f}"

@@ -1,4 +1,4 @@
-"""What an export must not say of the machine it comes from: paths, the user, the host."""
+"""Finds and removes what names the machine of an export: paths, the user, the host."""
 
 import getpass
 import os
@@ -15,17 +15,17 @@ import yaml
 from frame.common.errors import UserError
 from frame.composition.compose import config_folder
 
-# names that are on every machine say nothing of this one
+# these names are on every machine
 COMMON = {"root", "user", "users", "admin", "home", "ubuntu", "docker", "runner", "localhost", "frame", "train", "test"}
 PATH = re.compile(r"(?:/|~/|[A-Za-z]:[\\/]|\\\\)\S")
-FILES = (".png", ".safetensors", ".onnx", ".pt2")  # of bytes
+FILES = (".png", ".safetensors", ".onnx", ".pt2")  # binary files
 
 
 class Private:
-    """The names of this machine, and of the places that a run names.
+    """The names of this machine, and the places that a run refers to.
 
     Args:
-        places: folders beside the usual ones, such as the run's.
+        places: more folders, such as the run's.
     """
 
     def __init__(self, places: Sequence[str | Path] = ()) -> None:
@@ -36,7 +36,7 @@ class Private:
         self.paths = sorted({path if path.count("/") > 1 else path.rstrip("/") + "/" for path in paths} - {"/"})
         try:
             user = getpass.getuser()
-        except (OSError, KeyError):  # a container's user without a name
+        except (OSError, KeyError):  # a container's user may have no name
             user = ""
         host = socket.gethostname()
         names = {name for name in (user, host, host.split(".")[0]) if len(name) > 3}
@@ -45,10 +45,10 @@ class Private:
     def found(self, content: str | bytes) -> str | None:
         """A name of this machine in a text or in a file's bytes, or None."""
         text = content if isinstance(content, str) else content.decode("latin-1")
-        # four bytes that happen to be a name are to be expected among a million weights
+        # among a million weights, some four bytes are a name by chance
         names = [name for name in self.names if isinstance(content, str) or len(name) > 5]
         for path in self.paths:
-            # '/data/' is a place of this machine where it begins a path, and not in https://a.org/data/b
+            # '/data/' is a place of this machine at the beginning of a path, not in https://a.org/data/b
             before = r"(?<![\w.-])" if path.count("/") == 2 and path.endswith("/") else ""
             if path in text and re.search(before + re.escape(path), text):
                 return path
@@ -58,16 +58,16 @@ class Private:
         return None
 
     def without(self, text: str) -> str:
-        """The text with what names this machine replaced by an ellipsis."""
+        """The text, with an ellipsis in place of what names this machine."""
         while (name := self.found(text)) is not None:
             text = text.replace(name, "…")
         return text
 
     def config(self, config: dict[str, Any], data_root: str) -> tuple[dict[str, Any], dict[str, str]]:
-        """The config for any machine, and the environment variables that stand for what only this one has.
+        """The config for any machine, and environment variables for what only this machine has.
 
-        `device` becomes that of any machine, `logging` is left out. A path below the data's root is said by it, and
-        any other becomes a variable named after its key.
+        `device` becomes the default, and `logging` is left out. A path below the data's root refers to that root; any
+        other path becomes a variable named after its key.
         """
         variables: dict[str, str] = {}
 
@@ -92,7 +92,7 @@ class Private:
         return {**clean, **{key: cleaned(value, f".{key}") for key, value in rest.items()}}, variables
 
     def check(self, folder: Path) -> None:
-        """Raises UserError where a file below the folder names this machine."""
+        """Raises UserError if a file below the folder names this machine."""
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = file.relative_to(folder)
             for content in contents(file):
@@ -103,13 +103,13 @@ class Private:
 
 
 def _words() -> set[str]:
-    """The words of our own config, which a user called 'data' shares with every export."""
+    """The words of frame's own config: a user may be called 'data'."""
     texts = [file.read_text().lower() for file in config_folder().rglob("*.yaml")]
     return {word for text in texts for word in re.findall(r"[a-z]+", text)}
 
 
 def contents(file: Path) -> list[str | bytes]:
-    """A file's text or bytes, and those of all files in it where it is an archive."""
+    """A file's text or bytes, and if it is an archive, those of all its files."""
     raw = file.read_bytes()
     if file.suffix not in FILES:
         return [raw.decode(errors="replace")]

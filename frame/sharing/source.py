@@ -20,9 +20,9 @@ INSTALLED = {Path(sysconfig.get_paths()[key]).resolve() for key in ("stdlib", "p
 
 
 def own_modules(config: dict[str, Any]) -> dict[str, Path]:
-    """The modules of the config's `_target_`s that are no installed package's, and those that they import, with files.
+    """The modules of the config's `_target_`s, and those that they import, with files; not of installed packages.
 
-    What is imported by a name that is put together while it runs, and files that are read as data, are not found.
+    Imports by a name that is made at run time, and files that are read as data, are not found.
 
     Raises:
         UserError: a module is not on the path.
@@ -41,13 +41,13 @@ def own_modules(config: dict[str, Any]) -> dict[str, Path]:
 
 
 def packages_of(config: dict[str, Any]) -> list[str]:
-    """The top-level packages that the `_target_`s name, beside frame and torch."""
+    """The top-level packages that the `_target_`s name, except frame and torch."""
     names = {str(node["_target_"]).split(".")[0] for _, node in targets(config)}
     return sorted(names - {"frame", "torch"})
 
 
 def _module_of(target: str) -> str | None:
-    """The longest beginning of a dotted name that is a module."""
+    """The longest prefix of a dotted name that is a module."""
     parts = target.split(".")
     return next((m for cut in range(len(parts), 0, -1) if _spec((m := ".".join(parts[:cut]))) is not None), None)
 
@@ -71,7 +71,7 @@ def _parents(module: str) -> Sequence[str]:
 
 
 def _imported(file: Path, module: str, is_package: bool) -> Iterator[str]:
-    """All names that may be modules which a file imports, anywhere in it."""
+    """All names that a file imports, anywhere in it, and that may be modules."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -87,10 +87,10 @@ def _imported(file: Path, module: str, is_package: bool) -> Iterator[str]:
 
 @cache
 def _spec(module: str) -> importlib.machinery.ModuleSpec | None:
-    """Where a module lies; unlike importlib's own search it imports no parent."""
+    """Finds a module's file. Unlike importlib's search, this imports no parent."""
     top, *below = module.split(".")
     try:
-        # the working folder is no longer on the path, but an export takes sources from it; nothing is imported
+        # the working folder is not on the path, but an export takes sources from it, without importing them
         spec = (importlib.util.find_spec(top) or importlib.machinery.PathFinder.find_spec(top, [""])) if top else None
     except (ValueError, ImportError):  # a module such as __main__
         return None
@@ -104,7 +104,7 @@ def _spec(module: str) -> importlib.machinery.ModuleSpec | None:
 
 
 def _own_file(spec: importlib.machinery.ModuleSpec) -> Path | None:
-    """The file of a module that no package manager put where it is; None for all others."""
+    """The file of a module that no package manager installed; None for other modules."""
     if spec.origin is None or not spec.origin.endswith(".py") or spec.name.split(".")[0] in sys.stdlib_module_names:
         return None
     file = Path(spec.origin).resolve()
@@ -112,13 +112,13 @@ def _own_file(spec: importlib.machinery.ModuleSpec) -> Path | None:
         return file if file in _untracked() else None
     if {"site-packages", "dist-packages"} & set(file.parts):
         return None
-    # the standard library's folder holds site-packages, which the line above has dealt with
+    # site-packages, which lies in the standard library's folder, was treated above
     return None if any(file.is_relative_to(folder) for folder in INSTALLED) else file
 
 
 @cache
 def _untracked() -> frozenset[Path]:
-    """Files of the package that no commit has: those that somebody is writing in a clone."""
+    """Files of the package that are in no commit, as while somebody writes them in a clone."""
     words = ["git", "ls-files", "--others", "--exclude-standard", "--", str(PACKAGE)]
     try:
         done = subprocess.run(words, cwd=PACKAGE, capture_output=True, text=True, timeout=20)
@@ -128,6 +128,6 @@ def _untracked() -> frozenset[Path]:
 
 
 def place_of(module: str, file: Path) -> str:
-    """Where a module goes below source/."""
+    """A module's place below source/."""
     path = module.replace(".", "/")
     return f"{path}/__init__.py" if file.name == "__init__.py" else f"{path}.py"

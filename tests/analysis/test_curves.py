@@ -91,7 +91,7 @@ def test_the_newest_record_of_a_run_counts() -> None:
 def test_mistakes() -> None:
     with pytest.raises(UserError, match=r"evaluation=\[elbo\]"):
         rate_distortion(records({"elbo/Test": [1.0]}))
-    with pytest.raises(UserError, match="elbo/Test, elbo/Valid are not to be mixed"):
+    with pytest.raises(UserError, match="elbo/Test, elbo/Valid cannot be mixed"):
         rate_distortion(
             pandas.concat([records(ELBO), records({k.replace("Test", "Valid"): v for k, v in ELBO.items()})])
         )
