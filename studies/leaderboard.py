@@ -1,6 +1,6 @@
-"""The leaderboard's table and figure, of evaluated runs: python studies/leaderboard.py RUNS docs/results.md
+"""The leaderboard's table and figure, from evaluated runs: python studies/leaderboard.py RUNS docs/results.md
 
-`make leaderboard` calls it. Between the two marks of the given page stands what it has written before.
+`make leaderboard` calls it. The text between the two marks of the page is replaced.
 """
 
 import sys
@@ -34,7 +34,7 @@ def labelled(row: Row) -> bool:
 
 
 def table(comparison: Comparison, n_seeds: int) -> str:
-    """Markdown: accuracies in per cent, and what each method cost."""
+    """The table in Markdown: accuracies in per cent, and the costs of each method."""
     head = ["method", "labels", "views", *(f"{title}, %" for title in METRICS.values())]
     lines = [[*head, "parameters", "epochs", "seconds", "GFLOP"], ["---"] * (len(head) + 4)]
     for row in comparison.rows:
@@ -51,20 +51,20 @@ def table(comparison: Comparison, n_seeds: int) -> str:
     encoder = comparison.rows[0].runs[0].get("encoder_parameters")
     protocol = (
         f"Mean ± 95 % t interval over {n_seeds} seeds, on the 300 test digits inside scikit-learn. All have the same "
-        f"encoder (64-128-8, {encoder:,} parameters; fewer where it has no scale), the same batches of 64, 150 epochs, "
-        "and else the settings of their own experiments: none was tuned here (one trial each). The own experiments of "
+        f"encoder (64-128-8, {encoder:,} parameters; fewer if it has no scale), batches of 64 and 150 epochs, "
+        "and otherwise the settings of their own experiments: none was tuned here (one trial each). The experiments of "
         "BiGAN (300 epochs), InfoMax, MVInfoMax and MIB (4,000 iterations) train longer than these 150 epochs and have "
         "larger encoders, the last three 16 latents; those of VIB, CEB, NonlinearIB (100) and the Classifier (30) are "
-        "shorter. Rows stand by a number of test, and none is chosen by it. What is measured is the mean "
-        "of the code. The probe is a logistic regression on all training labels with C chosen on valid; *10 labels* "
-        "are one of each class, 20 draws. *Views* are two distorted copies of each picture. In italics what costs no "
+        "shorter. Rows are sorted by a number of test, but none is chosen by it. The mean of the code is "
+        "measured. The probe is a logistic regression on all training labels with C chosen on valid; *10 labels* "
+        "are one of each class, 20 draws. *Views* are two distorted copies of each picture. Rows in italics need no "
         "training."
     )
     return f"{text}\n\n{protocol}"
 
 
 def figure(comparison: Comparison) -> Figure:
-    """Dots with intervals, best above; trained with labels or without differ in shape, too; floors are lines."""
+    """Dots with intervals, the best on top. The shape shows whether labels were used; floors are lines."""
     rows = comparison.rows[::-1]
     made = Figure(figsize=(7.0, 0.22 * len(rows) + 1.2), layout="constrained")
     axes = made.subplots(1, len(METRICS), sharey=True)
@@ -88,7 +88,7 @@ def figure(comparison: Comparison) -> Figure:
 
 
 def main(runs: str, page: str) -> None:
-    # rows are ordered by a number of test, which the page says; none is chosen by it
+    # rows are sorted by a number of test, as the page says, but none is chosen
     comparison = compare(find([runs]), ["experiment"], [*METRICS], sort="linear_probe/Test", allow_test=True)
     n_seeds = max(len(sample.values) for row in comparison.rows for sample in row.samples.values())
     file = Path(page)

@@ -1,4 +1,4 @@
-"""A command's answer: its exit code, and each error as one line."""
+"""Runs a command: its exit code, and each error as one line."""
 
 import sys
 import traceback
@@ -10,16 +10,16 @@ from frame.common.interrupts import Interrupted
 
 
 def answered(command: Callable[[list[str]], int], words: list[str], prints: bool = False) -> int:
-    """Runs a command and returns its exit code, 0 only where the work is done; what is printed cannot stop it.
+    """Runs a command and returns its exit code, 0 only if the work is done. Lost output does not stop it.
 
     Args:
-        prints: what it prints is its work, so that output that is lost makes the code 1.
+        prints: whether its output is its work; if output is lost, the code is 1.
     """
     with output.guarded():
         code = _code(command, words)
         lost = output.lost() if prints and code == 0 else ""
         if lost:
-            print(f"frame: what was printed could not be written: {lost}", file=sys.stderr)
+            print(f"frame: the output could not be written: {lost}", file=sys.stderr)
         return 1 if lost else code
 
 
@@ -27,7 +27,7 @@ def _code(command: Callable[[list[str]], int], words: list[str]) -> int:
     try:
         return command(words)
     except UserError as mistake:
-        print(f"frame: {' '.join(str(mistake).splitlines())}", file=sys.stderr)  # a run's names may have several
+        print(f"frame: {' '.join(str(mistake).splitlines())}", file=sys.stderr)  # names in a run may have several lines
         return 2
     except KeyboardInterrupt as signalled:
         print("frame: interrupted", file=sys.stderr)
@@ -39,7 +39,7 @@ def _code(command: Callable[[list[str]], int], words: list[str]) -> int:
             traceback.print_exc()
         else:
             where = f" ({error.filename})" if error.filename else ""
-            print(f"frame: {error.strerror}{where}: make room, and give the command again", file=sys.stderr)
+            print(f"frame: {error.strerror}{where}: make room, then run the command again", file=sys.stderr)
         return 1
     except Exception:
         traceback.print_exc()

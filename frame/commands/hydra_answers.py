@@ -1,4 +1,4 @@
-"""What Hydra answers itself: --help, --cfg job, --info, tab completion."""
+"""Hydra's own answers: --help, --cfg job, --info, tab completion."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ def ask_hydra(overrides: Sequence[str]) -> int:
 
     values = [word for word in overrides if not word.startswith("-")]
     flags = [word for word in overrides if word.startswith("-")]
-    # the word after --cfg, --info and -sc belongs to it, though it looks like nothing else
+    # the word after --cfg, --info and -sc belongs to it
     for flag in ("--cfg", "-c", "--info", "-i", "-sc", "--shell-completion"):
         if flag in overrides and "=" not in flag:
             after = list(overrides).index(flag) + 1
@@ -23,7 +23,7 @@ def ask_hydra(overrides: Sequence[str]) -> int:
                 values.remove(overrides[after])
                 flags.insert(flags.index(flag) + 1, overrides[after])
     if not any(flag in flags for flag in ("-sc", "--shell-completion")):
-        compose(values)  # says what is wrong in one line
+        compose(values)  # raises an error of one line
     sys.argv = [sys.argv[0], *flags, *normalise(values)]
 
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
@@ -34,7 +34,7 @@ def ask_hydra(overrides: Sequence[str]) -> int:
 
 
 def complete(words: Sequence[str], commands: Sequence[str]) -> int:
-    """Tab completion: the subcommands here, all the rest by Hydra."""
+    """Tab completion: subcommands from here, everything else from Hydra."""
     use_own_folder()
     line = os.environ.get("COMP_LINE", "")
     typed = line.split(" ", 1)[1] if " " in line else ""

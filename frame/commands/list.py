@@ -1,4 +1,4 @@
-"""`frame list`: runs beside one another."""
+"""`frame list`: a table of runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,5 +33,5 @@ def run(words: Sequence[str]) -> int:
     print(f"\n{len(chosen)} of {len(everything)} runs")
     by = sort.removeprefix("-")
     if any(selection.on_test(record) for summary in chosen if by and (record := summary.record(by)) is not None):
-        print(f"sorted by {by}, which is measured on test: whoever picks a run here has chosen it on test")
+        print(f"sorted by {by}, which is measured on test: a run that is picked from this list is chosen on test")
     return 0

@@ -13,21 +13,21 @@ NAMES = ("train", "sweep", "compare", "plot", "report", "evaluate", "list", "sho
 USAGE = """frame: representation-learning experiments composed from YAML
 
   frame train +experiment=digits_VAE        train (python train.py does the same)
-  frame train resume=runs/...               go on where a run stopped
+  frame train resume=runs/...               resume a run
   frame evaluate runs/... evaluate_on=test  a run's own evaluations, on another split
-  frame evaluate 'runs/*/*' evaluation=[...] other ones, of many runs; what is there is skipped
-  frame list runs state=finished sort=...   runs beside one another, by any key or result
-  frame show runs/...                       what a run is, where it stands, what it found
-  frame export runs/... format=onnx         weights, config, source, results and a model card, for others
-  frame new model MyVAE                     a file, its YAML and its test, ready to run; also data, evaluation, ...
-  frame sweep sweeps/VAE_MNIST.yml seeds=5  a W&B sweep file on this machine: many runs, resumed where they stopped
-  frame compare runs/studies/... metrics=[...] rows over seeds: intervals, paired differences, CSV, Markdown, LaTeX
-  frame plot runs/studies/... x=params.beta y=... a figure as PDF with its numbers; also over seconds, epochs, ...
-  frame report runs/studies/... out=report.html one file with tables, figures, pictures, configs and commands
+  frame evaluate 'runs/*/*' evaluation=[...] other evaluations, of many runs; finished ones are skipped
+  frame list runs state=finished sort=...   a table of runs, filtered and sorted by any key or result
+  frame show runs/...                       a run's parts, state and results
+  frame export runs/... format=onnx         a folder for others: weights, config, source, results, model card
+  frame new model MyVAE                     a Python file, its YAML and its test; also data, evaluation, ...
+  frame sweep sweeps/VAE_MNIST.yml seeds=5  the runs of a W&B sweep file; again: resumes them
+  frame compare runs/studies/... metrics=[...] a table over seeds: intervals, paired differences
+  frame plot runs/studies/... x=params.beta y=... a figure with its numbers; also over seconds, epochs, ...
+  frame report runs/studies/... out=report.html a page with tables, figures, pictures, configs
   frame train --help                        experiments and options
   eval "$(frame -sc install=bash)"          tab completion (also zsh, fish)
 """
-PRINTING = ("help", "--version", "list", "show", "compare")  # commands whose work is what they print
+PRINTING = ("help", "--version", "list", "show", "compare")  # commands whose work is their output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
-"""`frame new`: a file, its YAML and its test, ready to run, in the user's own folder or in the clone of frame.
+"""`frame new`: writes a Python file, its YAML and its test, in the user's own folder or in a clone of frame.
 
-What is written lies in templates/, as code that runs where it lies: `Mine` becomes the name, the module's path its own.
+The files are copies of those in templates/, which run as they are: `Mine` and the module's path are replaced.
 """
 
 import importlib.util
@@ -25,10 +25,10 @@ TRAIN = "frame train +experiment="
 
 @dataclass(frozen=True)
 class Kind:
-    """What can be written: where it goes, and the commands that run it."""
+    """A kind of file that can be written: its place, and the commands that run it."""
 
-    package: str  # its folder in frame/ and tests/; '' where there is no Python file
-    group: str  # config/<group>/NAME.yaml; '' where an experiment takes its place
+    package: str  # its folder in frame/ and tests/; '' if there is no Python file
+    group: str  # config/<group>/NAME.yaml; '' if there is an experiment instead
     experiment: str  # config/experiment/<this>.yaml; '' for none
     commands: tuple[str, ...]
 
@@ -56,14 +56,14 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Place:
-    """The folder that is written into: a user's own, or the clone, whose folders mirror one another."""
+    """The folder to write into: a user's own, or a clone of frame."""
 
     root: Path
     clone: bool
 
     @classmethod
     def here(cls, folder: Path | None) -> "Place":
-        """The parent of `folder` (--config-dir), the clone that we are in, or the current folder."""
+        """The parent of `folder` (--config-dir), else the clone around the current folder, else that folder."""
         ours = config_folder()
         repository = ours.parent if (ours.parent / "frame").is_dir() else None
         own = (folder or Path("config")).resolve()
@@ -76,7 +76,7 @@ class Place:
         return f"frame.{kind.package}.{name}" if self.clone else name
 
     def files(self, word: str, name: str) -> dict[Path, str]:
-        """What is to be written, by path below the root: the templates' names."""
+        """The templates' names, by the path to write, below the root."""
         kind = KINDS[word]
         found = {}
         if kind.package:
@@ -92,7 +92,7 @@ class Place:
 
 
 def new(word: str, name: str, folder: Path | None = None) -> str:
-    """Writes the files, none of which may be there, and returns what to read and to type next.
+    """Writes the files, none of which may exist, and returns what to read and to type next.
 
     Args:
         word: a key of KINDS.
@@ -100,7 +100,7 @@ def new(word: str, name: str, folder: Path | None = None) -> str:
         folder: the user's config/, by default the current folder's.
 
     Raises:
-        UserError: an unknown kind, a name that Python or somebody else has, or a file that is there.
+        UserError: the kind is unknown, the name is taken, or a file exists.
     """
     if word not in KINDS:
         raise UserError(choices(word, KINDS, kind="kind to make"))
@@ -110,7 +110,7 @@ def new(word: str, name: str, folder: Path | None = None) -> str:
     _check_name(word, name, place)
     there = next((path for path in files if (place.root / path).exists()), None)
     if there is not None:
-        raise UserError(f"{there} is there already, and nothing is overwritten: choose another name")
+        raise UserError(f"{there} exists, and nothing is overwritten: choose another name")
     _check_free(word, name, place)
     for path, template in files.items():
         target = place.root / path
@@ -141,7 +141,7 @@ def _check_name(word: str, name: str, place: Place) -> None:
 def _check_free(word: str, name: str, place: Place) -> None:
     kind = KINDS[word]
     near = f"choose another name, such as My{name[0].upper()}{name[1:]}"
-    # two names that differ in case only are one file on some systems
+    # names that differ only in case are one file on some systems
     taken = {option.lower(): option for option in (options(kind.group) if kind.group else [])}
     if name.lower() in taken:
         raise UserError(f"there is {_a(word)} '{taken[name.lower()]}' already: {near}")
@@ -170,7 +170,7 @@ def _sorted(block: re.Match[str]) -> str:
 
 
 def _mention(page: Path, name: str, kind: Kind) -> None:
-    """A line in the page of methods, which a test keeps complete."""
+    """Adds a line to the page of methods, which a test keeps complete."""
     experiment = kind.experiment.replace("Mine", name) or name
     method = f"`{name}`" if kind.package == "models" else "`VAE`"
     row = f"| {method} | none yet | say here what it adds | `{experiment}` |\n"
@@ -205,7 +205,7 @@ def _test_command(test: Path, place: Place) -> str:
 
 
 def _shown(path: Path) -> str:
-    """Relative where it lies below the current folder."""
+    """Relative if it is below the current folder."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -1,4 +1,4 @@
-"""What is typed behind a command: one parser, and a table for each command of what it takes. Nothing imports torch."""
+"""The command line: one parser, and for each command a table of its options. Nothing here imports torch."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,15 +28,15 @@ QUOTES = "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
 
 @dataclass(frozen=True)
 class Command:
-    """What may stand behind a command.
+    """The words that a command takes.
 
     Args:
-        usage: one line that shows it.
-        options: by name, how what stands behind `name=` is read.
-        families: names with a dot behind which anything may stand: `launcher.timeout_min=60`.
-        others: whether other words with '=' are kept for somebody else to judge: Hydra, or a filter.
+        usage: an example, in one line.
+        options: by name, the reader of the value after `name=`.
+        families: names before a dot that any option may follow: `launcher.timeout_min=60`.
+        others: whether other words with '=' are kept, for Hydra or for a filter.
         places: how many folders, files or names without '=' it takes: least and most.
-        needs: what is said where there are too few or too many.
+        needs: the message if there are too few or too many.
     """
 
     usage: str
@@ -53,7 +53,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Words:
-    """What was typed: `places` without '=', `options` as they were read, `others` as they were typed."""
+    """The parsed words: `places` have no '=', `options` are read, and `others` are as they were typed."""
 
     places: list[str]
     options: dict[str, Any]
@@ -63,11 +63,11 @@ class Words:
 
 
 def parse(command: Command, words: Sequence[str]) -> Words:
-    """Reads the words behind a command.
+    """Parses the words after a command.
 
     Raises:
-        UserError: a name that the command does not have, one that is typed twice, a value that cannot be read, a word
-            of the form `--name=value`, or the wrong number of places.
+        UserError: a name is unknown or typed twice, a value cannot be read, a word has the form `--name=value`, or the
+            number of places is wrong.
     """
     rest, config_dir = own_folder(words)
     typed = Words([], {}, [], {name: {} for name in command.families}, config_dir)
@@ -100,7 +100,7 @@ def parse(command: Command, words: Sequence[str]) -> Words:
 
 
 def check_characters(word: str) -> None:
-    """Raises UserError where a word holds a typographic hyphen, quote or space, as office programs write them."""
+    """Raises UserError if a word holds a typographic hyphen, quote or space, as office programs write them."""
     _, _, value = word.partition("=")
     if word[:1] and word[0] in HYPHENS:
         raise UserError(f"'{word}' begins with '{word[0]}', which is no hyphen: type it again by hand")
@@ -137,7 +137,7 @@ def _filled(name: str, value: str) -> str:
 
 
 def is_place(word: str) -> bool:
-    """Whether a word is a folder or pattern, which may have '=' in its name as a sweep's cells do, and no key=value."""
+    """Whether a word is a folder or pattern and not key=value. A sweep's cells have '=' in their names."""
     key, equals, _ = word.partition("=")
     return not equals or "/" in key or _exists(word)
 
@@ -150,7 +150,7 @@ def _exists(word: str) -> bool:
 
 
 def own_folder(words: Iterable[str]) -> tuple[list[str], Path | None]:
-    """Takes --config-dir DIR out of the words."""
+    """Removes --config-dir DIR from the words, and returns both."""
     rest: list[str] = []
     found = None
     iterator = iter(words)

@@ -1,4 +1,4 @@
-"""How the value behind a name is read on the command line; each reader raises UserError with what to write instead."""
+"""Readers of option values on the command line. Each raises UserError that says what to write instead."""
 
 import math
 import re
@@ -8,8 +8,8 @@ from typing import Any
 
 from frame.common.errors import UserError, choices
 
-Reader = Callable[[str, str], Any]  # of a name and what stands behind it
-MOST = 1_000_000_000  # above it a count is a slip of the keyboard
+Reader = Callable[[str, str], Any]  # takes the option's name and the text of its value
+MOST = 1_000_000_000  # a larger count is a typing error
 
 
 def text(name: str, value: str) -> str:
@@ -17,7 +17,7 @@ def text(name: str, value: str) -> str:
 
 
 def names(name: str, value: str) -> list[str]:
-    """'[a,b]' or 'a,b', with something in it."""
+    """'[a,b]' or 'a,b', not empty."""
     found = any_names(name, value)
     if not found:
         raise UserError(f"{name}={value}: the list is empty: leave {name} out, or name something")
@@ -25,9 +25,9 @@ def names(name: str, value: str) -> list[str]:
 
 
 def any_names(name: str, value: str) -> list[str]:
-    """'[a,b]' or 'a,b'; '[]' is none."""
+    """'[a,b]' or 'a,b'; '[]' is empty."""
     if value.startswith("[") != value.endswith("]"):
-        raise UserError(f"{name}={value}: write {name}=[a,b], in quotes where a name has spaces")
+        raise UserError(f"{name}={value}: write {name}=[a,b], in quotes if a name has spaces")
     return list(dict.fromkeys(listed(value)))
 
 
@@ -53,14 +53,14 @@ def above_zero(name: str, value: str) -> float:
 
 
 def seeds(name: str, value: str) -> tuple[int, ...]:
-    """'5' is 1 to 5, '[0,7]' these two."""
+    """'5' means 1 to 5, '[0,7]' these two."""
     if re.fullmatch(r"[0-9]{1,20}", value) and 1 <= int(value) <= 100_000:
         return tuple(range(1, int(value) + 1))
     found = listed(value)
     if not value.startswith("[") and len(found) < 2 or not all(re.fullmatch(r"[0-9]{1,18}", seed) for seed in found):
         raise UserError(f"{name}={value}: write how many, such as {name}=5, or which, such as {name}=[1,2,3]")
     if not found or len(set(map(int, found))) < len(found):
-        raise UserError(f"{name}={value}: " + ("a seed stands there twice" if found else "there is no seed in it"))
+        raise UserError(f"{name}={value}: " + ("a seed is there twice" if found else "there is no seed in it"))
     return tuple(map(int, found))
 
 
@@ -74,7 +74,7 @@ def one_of(*valid: str) -> Reader:
 
 
 def folder(name: str, value: str) -> Path:
-    """A folder that is there or can be made; not looked for beyond the nearest one that is there."""
+    """A folder that exists or can be made; checks the nearest parent that exists."""
     path = Path(value).expanduser()
     above = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
     if not above.is_dir():
@@ -83,7 +83,7 @@ def folder(name: str, value: str) -> Path:
 
 
 def file(what: str, *endings: str) -> Reader:
-    """A file to write, whose name ends in one of these and whose folder is there or can be made."""
+    """A file to write, with one of these suffixes, in a folder that exists or can be made."""
 
     def read(name: str, value: str) -> Path:
         path = Path(value).expanduser()

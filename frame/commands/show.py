@@ -1,4 +1,4 @@
-"""`frame show`: what a run is, where it stands, what it found."""
+"""`frame show`: a run's parts, its state and its results."""
 
 from collections.abc import Sequence
 

@@ -25,5 +25,5 @@ def run(words: Sequence[str]) -> int:
 
 
 def train_here(words: Sequence[str]) -> int:
-    """`frame train` in this process, with its answers."""
+    """Runs `frame train` in this process."""
     return answered(train.run, list(words))

@@ -14,7 +14,7 @@ def run(words: Sequence[str]) -> int:
     """`frame train` and `python train.py`."""
     if any(word in ("-m", "--multirun") for word in words):
         raise UserError(
-            "-m: a sweep is one process a run here: write a sweep file, such as sweeps/VAE_MNIST.yml, for `frame sweep`"
+            "-m: a sweep is a process per run here: write a sweep file, such as sweeps/VAE_MNIST.yml, for `frame sweep`"
         )
     if any(word.split("=")[0] in HYDRA_FLAGS for word in words):
         overrides, folder = own_folder(words)
@@ -27,7 +27,7 @@ def run(words: Sequence[str]) -> int:
 
         return resume(Path(typed.options["resume"]), typed.others)
     config = compose(typed.others)
-    check_read(config)  # mistakes of composition answer before torch is imported
+    check_read(config)  # errors of composition are found before torch is imported
     check_parts(config)
     from frame.engine import experiment
 

@@ -1,12 +1,12 @@
-"""A study's folder: its points and cells, who is at work on which, and what came out.
+"""A study's folder: its points and cells, which worker runs which cell, and the results.
 
-    sweep.yaml        the file, as it was given last
-    journal.log       claims of cells and what the sampler of bayes knows: Optuna's journal, safe over a shared folder
-    runs/<cell>/      a cell's runs: a point with a seed; the newest counts
+    sweep.yaml        the sweep file, as it was last given
+    journal.log       claims of cells, and what the Bayesian sampler knows: Optuna's journal, safe in a shared folder
+    runs/<cell>/      the runs of a cell, which is a point with a seed; the newest counts
     logs/<cell>.log   what a cell printed
-    workers/          a file each, touched while its worker lives
+    workers/          one file per worker, touched while it lives
 
-What is finished is what a run's own folder says; the journal only says who is at work.
+Whether a cell is finished is read from its run's folder; the journal holds only the claims.
 """
 
 import itertools
@@ -31,7 +31,7 @@ DONE = ("finished", "ended early")
 
 @dataclass(frozen=True)
 class Cell:
-    """A point with a seed; None where the config's own is taken."""
+    """A point with a seed; None: the config's own seed."""
 
     name: str
     number: int  # of the point
@@ -43,7 +43,7 @@ class Study:
     """Points, cells and claims of one sweep in one folder.
 
     Args:
-        folder: of the study; made where it is not there.
+        folder: of the study; made if it does not exist.
         sweep: what is searched.
         seeds: of the cells of each point.
 
@@ -65,7 +65,7 @@ class Study:
             self._lock = Lock(folder / "claims.lock", self.worker)
             own: Any = Lock(folder / "journal.lock", self.worker)
             backend = JournalFileBackend(str(folder / "journal.log"), lock_obj=own)
-            # many points before the model of the search: a point's seeds are told one by one
+            # the model of the search starts after more points, because it gets each seed of a point as a trial
             sampler = optuna.samplers.TPESampler(n_startup_trials=10 * len(self.seeds), seed=0, constant_liar=True)
             direction: Literal["minimize", "maximize"] = "maximize" if sweep.maximize else "minimize"
             with self.locked():
@@ -81,7 +81,7 @@ class Study:
         if self._optuna.direction.name.lower() != direction:
             self.worker.close()
             raise UserError(
-                f"the study in {folder} wants to {self._optuna.direction.name.lower()}: set another folder=..."
+                f"the study in {folder} has the goal {self._optuna.direction.name.lower()}: set another folder=..."
             )
 
     @contextmanager
@@ -96,7 +96,7 @@ class Study:
     # Points and cells
 
     def cells(self) -> list[Cell]:
-        """All cells that are known: of the grid, or of the points that were drawn so far."""
+        """All known cells: those of the grid, or of the points drawn so far."""
         return [self._cell(number, point, seed) for number, point in self._points() for seed in self.seeds]
 
     def _points(self) -> Iterator[tuple[int, Point]]:
@@ -111,7 +111,7 @@ class Study:
         words = [] if self.sweep.method == "grid" else [f"{number:03d}"]
         words += short + ([] if seed is None else [f"seed={seed}"])
         name = re.sub(r"[^\w.,=+-]+", "_", ",".join(words))
-        if len(name) > 120:  # folders have limits
+        if len(name) > 120:  # the names of folders are limited
             name = name[:100] + "-" + uuid.uuid5(uuid.NAMESPACE_OID, name).hex[:12]
         return Cell(name, number, tuple(point.items()), seed)
 
@@ -126,7 +126,7 @@ class Study:
         return RunFolder(found[-1]) if found else None
 
     def state(self, cell: Cell) -> str:
-        """finished, ended early, failed, running or waiting (a run that was interrupted waits to go on)."""
+        """finished, ended early, failed, running or waiting (as an interrupted run does)."""
         run = self.run(cell)
         state = str(run.standing.get("state", "")) if run is not None else ""
         if state in (*DONE, "failed"):
@@ -142,7 +142,7 @@ class Study:
         return [trial for trial in self.trials() if trial.user_attrs["cell"] == cell.name]
 
     def _at_work(self, cell: Cell, run: RunFolder | None) -> bool:
-        """Whether somebody has a cell in hand: a worker that lives, or a process that has outlived its worker."""
+        """Whether a cell is being run, by a living worker or by a process that has outlived its worker."""
         claims = [trial for trial in self._claims(cell) if not trial.state.is_finished()]
         if any(self.worker.lives(trial.user_attrs["worker"]) for trial in claims):
             return True
@@ -151,21 +151,21 @@ class Study:
     # Claims
 
     def claim(self, retry: Mapping[str, str], given_up: Collection[str]) -> tuple[Cell, int] | None:
-        """A cell that nobody is at work on, now ours, with the number of the claim; None where there is none.
+        """Claims a cell that no worker runs; returns it with the number of the claim, or None if there is none.
 
         Args:
-            retry: cells that are run again though they failed or finished, with the run that did.
-            given_up: cells that are left alone.
+            retry: cells that are run again although they failed or finished, with that run.
+            given_up: cells that are not tried again.
         """
         with self.locked():
             self._bury()
             for cell in self.cells():
                 state, run = self.state(cell), self.run(cell)
-                # another worker may have run it again since
+                # another worker may have run it again meanwhile
                 again = retry.get(cell.name) == (run.path.name if run is not None else "")
                 if state == "waiting" and cell.name not in given_up:
                     return cell, self._mark(cell)
-                # who runs it again may not have its new folder yet
+                # a worker that runs it again may not have made its folder yet
                 if state != "running" and again and not self._at_work(cell, run):
                     return cell, self._mark(cell)
             return self._next()
@@ -180,13 +180,13 @@ class Study:
             ("number", cell.number),
             ("point", dict(cell.point)),
             ("worker", self.worker.name),
-            ("cell", cell.name),  # the last one: a trial with it is whole
+            ("cell", cell.name),  # written last: a trial that has it is complete
         ):
             trial.set_user_attr(key, value)
         return trial.number
 
     def _next(self) -> tuple[Cell, int] | None:
-        """The first cell of a new point, where there is to be one."""
+        """The first cell of a new point; None if no further point is drawn."""
         if self.sweep.method == "grid" or self.exhausted():
             return None
         number = 1 + max((trial.user_attrs["number"] for trial in self.trials()), default=-1)
@@ -205,7 +205,7 @@ class Study:
         return cell, self._mark(cell, trial)
 
     def exhausted(self) -> bool:
-        """Whether no further point is to be drawn: the cap or the target is reached."""
+        """Whether no further point is drawn, because the cap or the target is reached."""
         if self.sweep.method == "grid":
             return True
         points = {trial.user_attrs["number"] for trial in self.trials()}
@@ -217,11 +217,11 @@ class Study:
         )
 
     def _bury(self) -> None:
-        """Ends the claims of workers that died, so that their cells are waiting again."""
+        """Ends the claims of dead workers, so that their cells wait again."""
         for trial in self._optuna.get_trials(deepcopy=False):
             worker = trial.user_attrs.get("worker")
             if not trial.state.is_finished() and (worker is None or not self.worker.lives(worker)):
-                if trial.state.name == "RUNNING":  # those that wait have been queued by us, inside the lock
+                if trial.state.name == "RUNNING":  # waiting trials were queued by us, inside the lock
                     self.tell(trial.number, None)
 
     def tell(self, claim: int, value: float | None, failed: str = "") -> None:
@@ -229,8 +229,8 @@ class Study:
 
         Args:
             claim: its number.
-            value: of the metric; None where there is none.
-            failed: why the cell has failed; '' where it has not.
+            value: of the metric; None if there is none.
+            failed: why the cell failed; '' if it did not.
         """
         import optuna
 

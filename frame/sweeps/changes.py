@@ -1,4 +1,4 @@
-"""Whether a finished run would come out of today's code and config: what differs, in one line."""
+"""Whether today's code and config would make the same run: what differs, in one line."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from frame.composition.stored import literal, resolved, stored
 from frame.runs.folder import RunFolder
 from frame.sweeps.progress import named
 
-APART = ("experiment_name", "device", "logging")  # where a run lies and is shown does not change it
+APART = ("experiment_name", "device", "logging")  # the place and the loggers of a run do not change it
 ABSENT = object()
 
 
 def changed(run: RunFolder, overrides: Sequence[str], fingerprints: dict[str, str]) -> str:
-    """'' where nothing has, else what: keys of the config with both values, or the code.
+    """What has changed: keys of the config with both values, or the code; '' if nothing has.
 
-    Of a damaged run nothing is known to have changed; it is named on stderr.
+    '' for a damaged run too, which is named on stderr.
 
     Args:
         run: a finished one.
-        overrides: with which it would be made today.
+        overrides: the words that would make it today.
         fingerprints: of today's code and config files, see `frame.runs.provenance.fingerprints`.
     """
     try:

@@ -1,4 +1,4 @@
-"""Cells on a SLURM cluster or a Ray cluster; neither package is imported before it is asked for."""
+"""Runs cells on a SLURM or Ray cluster. Their packages are imported only if they are asked for."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from frame.sweeps.handles import Handle, Started, not_for_children, run_here
 
 
 class Submitit:
-    """Each cell a job of SLURM, by submitit; `submitit_local` runs the same on this machine."""
+    """Runs each cell as a SLURM job, by submitit; `submitit_local` does the same on this machine."""
 
     def __init__(
         self, argv: Sequence[str], cluster: str, options: Mapping[str, str], folder: Path, worker: Path
@@ -44,16 +44,16 @@ class Submitit:
                 return int(job.result())
             with log.open("a") as stream:
                 stream.write(f"{job.state}: {str(error).strip().splitlines()[-1]}\n")
-            return -signal.SIGKILL  # timed out, preempted, or the node was lost: it goes on another time
+            return -signal.SIGKILL  # timed out, preempted, or the node was lost: it is resumed later
 
-        # submitit would end its own process and what it runs within a second: too soon to save
+        # submitit would end the run within a second, which is too short to save
         return Started(poll, lambda: os.kill(int(job.job_id), signal.SIGTERM) if self.is_local else job.cancel())
 
     def close(self) -> None: ...
 
 
 class Ray:
-    """Each cell a task of a Ray cluster: the one that RAY_ADDRESS names, or one on this machine."""
+    """Runs each cell as a task of the Ray cluster that RAY_ADDRESS names, or of one on this machine."""
 
     def __init__(self, argv: Sequence[str], options: Mapping[str, str], worker: Path) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What a sweep is after, before anything is started: its first config, and the evaluation that finds its metric."""
+"""Checks a sweep's goal before anything is started: its first config, and the evaluation that measures its metric."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,10 +16,10 @@ from frame.sweeps.sweep_file import VARIANT, SweepFile
 
 
 def first_config(described: SweepFile, overrides: Sequence[str], seeds: Sequence[int]) -> DictConfig:
-    """The config of a point, so that mistakes are found before anything is started; of each variant, too.
+    """The config of a point of each variant, so that errors are found before anything is started.
 
     Raises:
-        UserError: of a config; or no evaluation of it finds the metric, or one does on test, which is not allowed.
+        UserError: a config is wrong, no evaluation measures the metric, or one measures it on test without permission.
     """
     middle = {key: of.at(0.5) for key, of in described.parameters.items()}
     points = [{**middle, VARIANT: name} for name in described.variants] or [middle]
@@ -65,10 +65,10 @@ def _begins(metric: str, node: DictConfig) -> bool:
 
 
 def on_test(configs: Sequence[DictConfig], metric: str) -> str:
-    """What has to be said of a metric that an evaluation on test finds; '' where none does.
+    """A note on a metric that is measured on test; '' if it is not.
 
     Raises:
-        UserError: one does, and the config does not allow it.
+        UserError: it is, and the config does not allow that.
     """
     for config in configs:
         for node in evaluations(config):
@@ -80,13 +80,13 @@ def on_test(configs: Sequence[DictConfig], metric: str) -> str:
 
 
 def evaluations(config: DictConfig) -> list[DictConfig]:
-    """The callbacks that have a name, as evaluations do; of a mapping or a list."""
+    """The callbacks with a name, as evaluations have one, of a mapping or a list."""
     nodes = config.get("callbacks") or {}
     return [node for node in (nodes.values() if isinstance(nodes, DictConfig) else nodes) if node and "name" in node]
 
 
 def _split(evaluator: DictConfig) -> str:
-    """The split of an evaluation: as it is written, else as its class has it."""
+    """The split of an evaluation, from its config or else its class."""
     if evaluator.get("evaluate_on") is not None:
         return str(evaluator.evaluate_on)
     made: Any = instantiate(OmegaConf.to_container(evaluator, resolve=True))  # imports torch

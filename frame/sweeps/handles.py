@@ -1,4 +1,4 @@
-"""A cell that runs: how it is asked after and ended, here and on a cluster's node."""
+"""Handles of running cells, by which they are watched and ended, here and on a cluster's node."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ from frame.sweeps.workers import holding, lives
 
 class Handle(Protocol):
     def poll(self) -> int | None:
-        """The exit code, minus the signal's number where one ended it; None while it runs."""
+        """The exit code, or minus the number of the signal that ended it; None while it runs."""
         ...
 
     def stop(self) -> None:
@@ -29,10 +29,10 @@ class Started:
 
 
 def run_here(argv: Sequence[str], cwd: str, log: str, worker: str, passes_on: bool = False) -> int:
-    """Runs a command to its end; its exit code. Nothing where the worker died meanwhile: its cells are others'.
+    """Runs a command to its end and returns its exit code. Does not start it if the worker has died meanwhile.
 
     Args:
-        passes_on: SIGTERM; a cluster that sends it to all of a job's processes itself would kill by the second one.
+        passes_on: whether to pass SIGTERM on; not if the cluster itself sends it to all processes of a job.
     """
     with holding(Path(log)) as stream:
         if not lives(Path(worker)):
@@ -42,19 +42,19 @@ def run_here(argv: Sequence[str], cwd: str, log: str, worker: str, passes_on: bo
             signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
         while True:
             try:
-                while process.poll() is None:  # what Ray sends does not end a wait
+                while process.poll() is None:  # Ray's interrupt does not end a longer wait
                     time.sleep(0.1)
                 return process.returncode
             except KeyboardInterrupt:  # from Ray: the run saves and ends
                 process.terminate()
 
 
-TERMINAL = (signal.SIGINT, signal.SIGHUP)  # what a terminal sends to all processes of a command
+TERMINAL = (signal.SIGINT, signal.SIGHUP)  # a terminal sends these to all processes of a command
 
 
 @contextmanager
 def not_for_children() -> Iterator[None]:
-    """What the terminal sends is for us alone: processes that start in here do not get it, nor do theirs."""
+    """Processes that are started in here, and their children, do not get the terminal's signals."""
     signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
     try:
         yield

@@ -1,8 +1,8 @@
-"""Runs that fall behind are ended early: Hyperband as W&B's `early_terminate` has it.
+"""Ends runs early that fall behind: Hyperband, with the settings of W&B's `early_terminate`.
 
-Li et al. 2018, "Hyperband" (1603.06560), one bracket of it: at a rung a run goes on where its value is among the best
-1 / eta of all that have come so far, without waiting for the others, as in Li et al. 2020 (1810.05934). Rungs are
-counted in measurements of the metric.
+Li et al. 2018, "Hyperband" (1603.06560), one bracket of it: at a rung, a run goes on if its value is among the best
+1 / eta of all runs that reached the rung so far, without waiting for others (Li et al. 2020, 1810.05934). Rungs count
+measurements of the metric.
 """
 
 import math
@@ -17,8 +17,8 @@ from frame.sweeps.search_space import number
 @dataclass(frozen=True)
 class Hyperband:
     """Args:
-    rungs: after how many measurements a run is judged, ascending.
-    eta: one of so many goes on.
+    rungs: numbers of measurements after which a run is judged, ascending.
+    eta: one in so many runs goes on.
     """
 
     rungs: tuple[int, ...]
@@ -29,7 +29,7 @@ class Hyperband:
         """`min_iter` (rungs min_iter eta^k), or `max_iter` and `s` (rungs max_iter / eta^k for k = s ... 1).
 
         Raises:
-            UserError: neither is there, or a number is too small.
+            UserError: both are missing, or a number is too small.
         """
         known = ("type", "min_iter", "max_iter", "s", "eta", "strict")
         for key in plain:
@@ -40,7 +40,7 @@ class Hyperband:
         given = {key: number("early_terminate", key, plain[key]) for key in known[1:5] if plain.get(key) is not None}
         eta = given.get("eta", 3.0)
         if not eta > 1:
-            raise UserError(f"early_terminate: eta={eta} has to be above 1")
+            raise UserError(f"early_terminate: eta={eta} must be above 1")
         if max(given.values(), default=0) > 1e9 or given.get("s", 0) > 40:
             raise UserError("early_terminate: its numbers are too large")
         if "min_iter" in given:
@@ -54,11 +54,11 @@ class Hyperband:
         return cls(tuple(dict.fromkeys(rungs)), eta)
 
     def ends(self, values: Sequence[float], others: Sequence[Sequence[float]], maximize: bool) -> int | None:
-        """The rung at which a run with these measurements is to end, or None.
+        """The rung at which a run with these measurements ends, or None.
 
         Args:
-            values: the run's measurements so far, in their order.
-            others: those of the study's other runs.
+            values: the run's measurements so far, in order.
+            others: the measurements of the study's other runs.
             maximize: whether more is better.
         """
         reached = [rung for rung in self.rungs if rung <= len(values)]

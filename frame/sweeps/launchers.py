@@ -1,4 +1,4 @@
-"""Where a cell runs: here, on a SLURM cluster, or on a Ray cluster; each cell is its own process."""
+"""Starts cells: here, on a SLURM cluster or on a Ray cluster. Each cell is a process of its own."""
 
 import multiprocessing
 import os
@@ -25,11 +25,11 @@ Train = Callable[[Sequence[str]], int]
 
 class Launcher(Protocol):
     def prepare(self) -> None:
-        """What may take seconds before the first launch, and may be interrupted."""
+        """Preparation before the first launch, which may take seconds and may be interrupted."""
         ...
 
     def launch(self, words: Sequence[str], log: Path) -> Handle:
-        """Starts `frame train` with these words; what it prints is added to `log`."""
+        """Starts `frame train` with these words; its output is appended to `log`."""
         ...
 
     def close(self) -> None: ...
@@ -50,16 +50,16 @@ def make_launcher(
 
     Args:
         name: one of LAUNCHERS.
-        options: of the launcher, as they were typed: SLURM's `timeout_min`, `slurm_partition`; Ray's `num_cpus`.
+        options: of the launcher, as typed: SLURM's `timeout_min`, `slurm_partition`; Ray's `num_cpus`.
         jobs: cells at a time.
         program: the sweep file's.
-        forks: a cell needs one process alone, so that it may be forked from one that has torch loaded.
+        forks: whether a cell is a single process, so that it may be forked from one that has torch loaded.
         folder: for the launcher's own files.
-        worker: our sign of life, without which a job that waited in a queue does not begin.
-        train: `frame train` in a process that has been forked; it returns the exit code.
+        worker: our sign of life; without it, a job that waited in a queue does not start.
+        train: `frame train` in a forked process; returns the exit code.
 
     Raises:
-        UserError: an unknown launcher, or its package is not installed.
+        UserError: the launcher is unknown, or its package is not installed.
     """
     if name not in LAUNCHERS:
         raise UserError(choices(name, LAUNCHERS, kind="launcher"))
@@ -75,7 +75,7 @@ def make_launcher(
 
 
 def is_one_process(config: DictConfig) -> bool:
-    """Whether a cell is one process: no further ranks that start by themselves."""
+    """Whether a cell is one process, without further ranks."""
     trainer = config.get("trainer") or {}
     gpus = config.device.get("gpus")
     devices = trainer.get("devices", gpus if gpus is not None else 1)
@@ -91,7 +91,7 @@ def _is_ours(program: str) -> bool:
 
 
 def command(program: str) -> list[str]:
-    """What starts a run: the sweep file's own program where it is here, `frame train` otherwise."""
+    """The words that start a run: the sweep file's program if it exists here, else `frame train`."""
     if Path(program).is_file():
         return [sys.executable, str(Path(program).resolve())]
     beside = Path(sys.executable).parent / "frame"
@@ -111,7 +111,7 @@ class Processes:
 
     def launch(self, words: Sequence[str], log: Path) -> Handle:
         with holding(log) as stream:
-            # its own group: Ctrl-C reaches it once, through us
+            # a group of its own, so that Ctrl-C reaches it only through us
             process = subprocess.Popen(
                 [*self.argv, *words], stdout=stream, stderr=stream, env=self.environment, start_new_session=True
             )
@@ -121,9 +121,9 @@ class Processes:
 
 
 class Forks:
-    """Cells forked from one process that has torch and Lightning loaded, which saves seconds a cell.
+    """Forks cells from one process that has torch and Lightning loaded, which saves seconds per cell.
 
-    Once our files have changed, what is loaded there is old: the next cells are `fresh`.
+    If frame's files have changed since it loaded them, the next cells are `fresh` processes.
     """
 
     def __init__(self, threads: int, fresh: Launcher, train: Train) -> None:
@@ -134,10 +134,10 @@ class Forks:
         self.ready = False
 
     def prepare(self) -> None:
-        """Starts the process and waits until it has loaded; Ctrl-C in the terminal is not for it, nor for its forks."""
+        """Starts the process and waits until it has loaded. Neither it nor its forks get the terminal's Ctrl-C."""
         if self.ready:
             return
-        resource_tracker.ensure_running()  # before the next line, since it takes the mask away
+        resource_tracker.ensure_running()  # first, because it resets the signal mask
         with not_for_children():
             forkserver.ensure_running()
         first = self.context.Process(target=_nothing)
@@ -167,14 +167,14 @@ def _nothing() -> None: ...
 
 def _train(train: Train, words: list[str], cwd: str, log: str, program: str) -> None:
     os.setsid()
-    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # forgets what was for the whole terminal
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # drops a SIGHUP of the terminal
     signal.signal(signal.SIGHUP, hangup)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL)
     stream = holding(Path(log))
     worker = parent_process()
-    if worker is None or not worker.is_alive():  # it was killed just now: the cell is for others
+    if worker is None or not worker.is_alive():  # it was just killed: other workers take the cell
         return
     for standard in (1, 2):
         os.dup2(stream.fileno(), standard)

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs, and what its runs have found so far."""
+"""A sweep's progress: the line that it shows, and the results of its runs so far."""
 
 import math
 import re
@@ -20,10 +20,10 @@ from frame.sweeps.cells import Study
 
 
 def values(run: RunFolder, metric: str, allow_test: bool = False) -> list[float]:
-    """A run's measurements of the metric, in their order; none of a damaged one, which is named once.
+    """A run's measurements of the metric, in order. None for a damaged run, which is named once.
 
     Raises:
-        UserError: they were measured on test, and nobody has allowed that.
+        UserError: they were measured on test, which is not allowed.
     """
     try:
         found = [record for record in run.records if record["name"] == metric]
@@ -36,7 +36,7 @@ def values(run: RunFolder, metric: str, allow_test: bool = False) -> list[float]
 
 @cache
 def named(damage: str) -> None:
-    """Says on stderr what is wrong with a run, once in a command that looks at it each second."""
+    """Warns on stderr of a damaged run, only once per command."""
     say(f"left out: {damage}")
 
 
@@ -45,9 +45,9 @@ def last(measured: Sequence[float]) -> float | None:
 
 
 def best(study: Study, allow_test: bool = False) -> tuple[str, float, int] | None:
-    """The best point's name, the mean of its finished seeds and how many they are; None while there is none.
+    """The best point's name, the mean over its finished seeds and their number; None while there is none.
 
-    Of the points with the most finished seeds: one lucky seed is not better than three.
+    Considers only points with the most finished seeds: one lucky seed is not better than three.
     """
     metric, found = study.sweep.metric, dict[int, dict[Any, float]]()
     names: dict[int, str] = {}
@@ -67,14 +67,14 @@ def best(study: Study, allow_test: bool = False) -> tuple[str, float, int] | Non
 
 
 class StatusLine:
-    """One line that is written over, where the output is a terminal; nothing of it elsewhere."""
+    """A line that is overwritten, on a terminal only."""
 
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
         self.last = 0.0
 
     def show(self, text: Callable[[], str]) -> None:
-        """`text` makes the line, once a second."""
+        """Shows the line that `text` makes, at most once a second."""
         if self.terminal and time.monotonic() - self.last > 1:
             self.last = time.monotonic()
             width = shutil.get_terminal_size().columns - 1
@@ -100,7 +100,7 @@ def duration(seconds: float) -> str:
 
 
 def percent(log: Path) -> str:
-    """How far a run's progress line has come."""
+    """A run's progress in percent, from its log."""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - 2000))
         found = re.findall(rb"(\d+)%", stream.read())

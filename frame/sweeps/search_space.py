@@ -1,7 +1,7 @@
-"""The distributions of a sweep file, each as a function of one number in [0, 1): its inverse distribution function.
+"""The distributions of a sweep file, each as its inverse distribution function, of a number in [0, 1).
 
-So random search draws that number, and a sampler such as TPE searches in it: in the logarithm where the distribution is
-uniform there. Names and arguments are those of W&B's sweep configuration.
+Random search draws that number, and a sampler such as TPE searches in it; for a log-uniform distribution it searches in
+the logarithm. Names and arguments are those of W&B's sweep configuration.
 """
 
 import math
@@ -15,7 +15,7 @@ from frame.common.errors import UserError, choices
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of one parameter: `at(u)` for u in [0, 1); `values` where there are finitely many, each u / n of the way."""
+    """The distribution of one parameter: `at(u)` for u in [0, 1), and `values` if there are finitely many."""
 
     at: Callable[[float], Any]
     values: Sequence[Any] | None = None
@@ -40,7 +40,7 @@ def _beta(a: float, b: float) -> Callable[[float], float]:
     return lambda u: float(betaincinv(a, b, u))
 
 
-# by name: the arguments, with their defaults where they have one, and what makes `at` of them
+# by name: the arguments with their defaults, and the function that makes `at` from them
 REQUIRED = object()
 MOST = 100_000  # multiples of q that are listed
 SHAPES: dict[str, tuple[dict[str, Any], Callable[..., Callable[[float], float]]]] = {
@@ -75,14 +75,14 @@ def distribution(name: str, spec: Mapping[str, Any]) -> Distribution:
     """The distribution that a sweep file gives a parameter.
 
     Without `distribution`, `value` is a constant, `values` are equally likely (or by `probabilities`), and `min` and
-    `max` are uniform: over the integers where both are integers.
+    `max` are uniform, over the integers if both are integers.
 
     Args:
-        name: of the parameter, for what is said about it.
+        name: of the parameter, for messages.
         spec: `distribution` and its arguments.
 
     Raises:
-        UserError: an unknown distribution, or arguments that are missing, unknown, or no range.
+        UserError: the distribution is unknown, or its arguments are missing, unknown, or no range.
     """
     given = dict(spec)
     kind = str(given.pop("distribution", None) or _implied(name, given))
@@ -100,16 +100,16 @@ def distribution(name: str, spec: Mapping[str, Any]) -> Distribution:
         _check(name, kind, given, {"min": REQUIRED, "max": REQUIRED})
         low, high = _numbers(name, given, ("min", "max"))
         return _integers(name, int(low), int(high))
+    return _continuous(name, kind, given)
+
+
+def _continuous(name: str, kind: str, given: Mapping[str, Any]) -> Distribution:
+    """One of SHAPES, or of multiples of `q`."""
     shape = kind.removeprefix("q_")
     arguments, make = SHAPES[shape]
     _check(name, kind, given, arguments | ({"q": 1.0} if kind.startswith("q_") else {}))
-    numbers = _numbers(name, arguments | given, [*arguments])
-    if "min" in arguments and not numbers[0] < numbers[1]:
-        raise UserError(f"{name}: min {given['min']} has to be below max {given['max']}")
-    if shape.endswith("_values") and not numbers[0] > 0:
-        raise UserError(f"{name}: min {given['min']} has to be above 0 in {kind}; log_uniform takes exponents of e")
-    if shape in ("normal", "log_normal", "beta") and not min(numbers[shape != "beta" :]) > 0:
-        raise UserError(f"{name}: {', '.join([*arguments][shape != 'beta' :])} of {kind} has to be above 0")
+    numbers = _numbers(name, arguments | dict(given), [*arguments])
+    _check_range(name, kind, dict(zip(arguments, numbers, strict=True)))
     try:
         at = make(*numbers)
         if not math.isfinite(at(0.999)):
@@ -118,16 +118,29 @@ def distribution(name: str, spec: Mapping[str, Any]) -> Distribution:
         raise UserError(f"{name}: min and max of {kind} are exponents of e; for values write {kind}_values") from None
     if not kind.startswith("q_"):
         return Distribution(at)
-    (q,) = _numbers(name, {"q": 1.0} | given, ["q"])
+    (q,) = _numbers(name, {"q": 1.0} | dict(given), ["q"])
+    return _multiples(name, at, q, numbers if shape == "uniform" else None)
+
+
+def _check_range(name: str, kind: str, numbers: Mapping[str, float]) -> None:
+    """Raises UserError if the arguments of a continuous distribution are no range, or no parameters of its shape."""
+    if "min" in numbers and not numbers["min"] < numbers["max"]:
+        raise UserError(f"{name}: min {numbers['min']:g} must be below max {numbers['max']:g}")
+    if kind.endswith("_values") and not numbers["min"] > 0:
+        raise UserError(f"{name}: min {numbers['min']:g} must be above 0 in {kind}; log_uniform takes exponents of e")
+    positive = [key for key in ("sigma", "a", "b") if key in numbers]
+    if not all(numbers[key] > 0 for key in positive):
+        raise UserError(f"{name}: {', '.join(positive)} of {kind} must be above 0")
+
+
+def _multiples(name: str, at: Callable[[float], float], q: float, ends: Sequence[float] | None) -> Distribution:
+    """The distribution rounded to multiples of q. If it is uniform between `ends`, its values are listed."""
     if not q > 0 or not math.isfinite(max(abs(at(0.0)), abs(at(0.999))) / q):
-        raise UserError(f"{name}: q={q} has to be above 0, and no fraction too small of the range")
+        raise UserError(f"{name}: q={q} must be above 0, and not too small for the range")
     rounded = _rounded(at, q)
-    if shape != "uniform":
-        return Distribution(rounded)
-    low, high = (round(end / q) for end in numbers)
-    if high - low >= MOST:
-        return Distribution(rounded)
-    return Distribution(rounded, tuple(_times(n, q) for n in range(low, high + 1)))
+    low, high = (round(end / q) for end in ends) if ends is not None else (0, MOST)
+    listed = tuple(_times(n, q) for n in range(low, high + 1)) if high - low < MOST else None
+    return Distribution(rounded, listed)
 
 
 def _implied(name: str, given: Mapping[str, Any]) -> str:
@@ -166,7 +179,7 @@ def number(name: str, key: object, value: Any) -> float:
 
 def _categorical(name: str, values: Any, probabilities: Any) -> Distribution:
     if not isinstance(values, list) or not values:
-        raise UserError(f"{name}: values has to be a list with something in it")
+        raise UserError(f"{name}: values must be a list with something in it")
     if probabilities is None:
         n = len(values)
         return Distribution(lambda u: values[min(int(u * n), n - 1)], tuple(values))
@@ -174,7 +187,7 @@ def _categorical(name: str, values: Any, probabilities: Any) -> Distribution:
         raise UserError(f"{name}: probabilities needs a number for each of its {len(values)} values")
     weights = _numbers(name, dict(enumerate(probabilities)), range(len(values)))  # type: ignore[arg-type]
     if min(weights) < 0 or not math.isclose(sum(weights), 1, abs_tol=1e-6):
-        raise UserError(f"{name}: probabilities have to be at least 0 and sum to 1")
+        raise UserError(f"{name}: probabilities must be at least 0 and sum to 1")
 
     def at(u: float) -> Any:
         for value, weight in zip(values, weights, strict=True):
@@ -188,11 +201,11 @@ def _categorical(name: str, values: Any, probabilities: Any) -> Distribution:
 
 def _integers(name: str, low: int, high: int) -> Distribution:
     if low > high:
-        raise UserError(f"{name}: min {low} has to be at most max {high}")
+        raise UserError(f"{name}: min {low} must be at most max {high}")
     if not -(2**62) < low <= high < 2**62:
         raise UserError(f"{name}: min {low} and max {high} are too far apart")
     n = high - low + 1
-    values = range(low, high + 1)  # many are counted, and never listed
+    values = range(low, high + 1)  # a range is not listed if it is long
     return Distribution(lambda u: low + min(int(u * n), n - 1), tuple(values) if n < MOST else values)
 
 
@@ -201,5 +214,5 @@ def _rounded(at: Callable[[float], float], q: float) -> Callable[[float], float]
 
 
 def _times(n: int, q: float) -> float:
-    """n q, without the dust of binary fractions: 3 * 0.1 is 0.3; an integer where q is one."""
+    """n q, rounded such that 3 * 0.1 is 0.3; an integer if q is one."""
     return n * int(q) if q == int(q) else float(f"{n * q:.12g}")

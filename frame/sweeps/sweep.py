@@ -1,4 +1,4 @@
-"""`frame sweep`: the cells of a study, claimed, run and settled, by as many workers as share its folder."""
+"""`frame sweep`: claims, runs and settles the cells of a study. Several workers may share its folder."""
 
 import signal
 import sys
@@ -29,19 +29,19 @@ from frame.sweeps.sweep_file import SweepFile, load, typed
 
 @dataclass(frozen=True)
 class Options:
-    """What is typed behind the file.
+    """The options of `frame sweep`.
 
     Args:
-        seeds: of each point; none: the config's own.
-        jobs: cells at a time, here.
-        run_cap: replaces the file's.
+        seeds: of each point; if empty, the config's own seed.
+        jobs: cells that this worker runs at a time.
+        run_cap: replaces that of the file.
         folder: of the study; None: studies/<file's name> in `device.experiments_root`.
         launcher: local, submitit, submitit_local or ray.
         launcher_options: of submitit or ray.
         retry: cells that failed are tried again.
         again: finished cells whose code or config has changed are run again.
-        overrides: added to each cell's.
-        config_dir: the user's own config, where it was named.
+        overrides: added to those of each cell.
+        config_dir: the user's own config folder, if one was named.
     """
 
     seeds: tuple[int, ...] = ()
@@ -57,14 +57,14 @@ class Options:
 
 
 def sweep(file: Path, options: Options, train: Train) -> int:
-    """Runs what is missing of a study; returns the exit code, 1 where cells failed.
+    """Runs the missing cells of a study; returns the exit code, 1 if cells failed.
 
     Args:
-        file: the sweep file, or a study's folder, which is gone on with.
-        train: `frame train` in a process that has been forked; it returns the exit code.
+        file: the sweep file, or the folder of a study to go on with.
+        train: `frame train` in a forked process; returns the exit code.
 
     Raises:
-        UserError: the file, the options or the config of a cell say something that cannot be done.
+        UserError: the file, the options or the config of a cell is wrong.
     """
     source = file / "sweep.yaml" if file.is_dir() else file
     described = load(source)
@@ -95,14 +95,14 @@ def sweep(file: Path, options: Options, train: Train) -> int:
 
 @dataclass
 class Running:
-    """A cell under way here."""
+    """A cell that this worker runs."""
 
     cell: Cell
     claim: int
     handle: Handle
     since: float
-    judged: int = 0  # the last rung at which it was
-    early: str = ""  # why it was told to end
+    judged: int = 0  # the last rung at which it was judged
+    early: str = ""  # why it was ended early
 
 
 class Sweep:
@@ -114,7 +114,7 @@ class Sweep:
         self.logs.mkdir(exist_ok=True)
         self.interrupts = Interrupts()
         self.running: list[Running] = []
-        self.given_up: dict[str, str] = {}  # what ended badly in this command, and why
+        self.given_up: dict[str, str] = {}  # cells that failed in this command, with the reasons
         self.took: list[float] = []
         self.line = StatusLine()
         self.next_claim = 0.0
@@ -134,14 +134,14 @@ class Sweep:
                 self._stop()
                 print("frame: stopped; the same command goes on from here", file=sys.stderr)
                 return 130
-            except UserError:  # what runs here is measured on test
+            except UserError:  # the metric is measured on test
                 self._stop()
                 raise
         self.line.clear()
         return self._last_words()
 
     def _step(self) -> bool:
-        """Settles, judges and starts what there is; False once nothing is left to do."""
+        """Settles, judges and starts cells; False if nothing is left to do."""
         for one in list(self.running):
             code = one.handle.poll()
             if code is not None:
@@ -164,7 +164,7 @@ class Sweep:
             return True
         others = [cell for cell in self.study.cells() if self.study.state(cell) == "running"]
         if others:
-            time.sleep(1)  # another worker's: should it die, its cells are ours
+            time.sleep(1)  # other workers run the rest: if one dies, we take its cells
         return bool(others)
 
     def _start(self, cell: Cell, claim: int) -> None:
@@ -189,7 +189,7 @@ class Sweep:
         return values(run, self.sweep.metric, self.allow_test)
 
     def _settle(self, one: Running, code: int) -> None:
-        """Takes down how a cell ended."""
+        """Records how a cell ended."""
         cell, run = one.cell, self.study.run(one.cell)
         if run is not None and one.early and code in (128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL):
             run.set_status("ended early", reason=one.early)
@@ -201,7 +201,7 @@ class Sweep:
             self.line.say(f"  {cell.name}{shown}  {one.early or f'{self.took[-1]:.0f} s'}")
             return
         ended_by_signal = code < 0 or code in (128 + number for number in Interrupts.NUMBERS)
-        # one that could not save says so in its status, and still 'running' where not even that could be written
+        # the status is 'running' if even the status could not be written
         unsaved = code == 1 and run is not None and run.standing.get("state") in ("stopped", "running")
         goes_on = ended_by_signal or unsaved
         reason = last_line(self.logs / f"{cell.name}.log") or f"exit code {code}"
@@ -229,7 +229,7 @@ class Sweep:
             one.handle.stop()
 
     def _stop(self) -> None:
-        """Lets runs save and end, and gives their cells back."""
+        """Ends the runs, which save first, and gives their cells back."""
         self.line.say(f"  stopping {len(self.running)} runs; they save first")
         for one in self.running:
             one.handle.stop()
@@ -242,7 +242,7 @@ class Sweep:
             time.sleep(0.1)
 
     def _retried(self, config: DictConfig) -> dict[str, str]:
-        """Cells that are run though a run of theirs has failed or finished, and that run; says what has changed."""
+        """Cells that are run again although a run failed or finished, with that run. Prints what has changed."""
         failed: dict[str, str] = {}
         different: dict[str, str] = {}
         runs: dict[str, str] = {}

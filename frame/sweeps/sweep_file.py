@@ -1,4 +1,4 @@
-"""A sweep file of W&B's form: what is searched, how, and by which command. Nothing here needs torch or W&B."""
+"""A sweep file in W&B's format: what is searched, how, and by which command. Needs neither torch nor W&B."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ from frame.sweeps.hyperband import Hyperband
 from frame.sweeps.search_space import Distribution, distribution, number
 
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
-OURS = ("variants",)  # which W&B does not have
+OURS = ("variants",)  # W&B does not have it
 ELSEWHERE = (
     "project",
     "entity",
@@ -28,7 +28,7 @@ ELSEWHERE = (
     "image_uri",
     "job",
     "launch",
-)  # W&B's own server
+)  # settings of W&B's server
 METHODS = ("grid", "random", "bayes")
 ARGUMENTS = ("args", "args_no_hyphens", "args_no_equals", "args_append_hydra", "args_override_hydra")
 VARIANT = "variant"  # the parameter that `variants` makes
@@ -41,15 +41,15 @@ class SweepFile:
     """What a sweep file says.
 
     Args:
-        words: what is typed behind the program at each point, besides the parameters.
-        plus: '+' or '++' before each parameter, where the file's command says so.
-        variants: what is typed for each value of the parameter 'variant', such as two methods with their settings.
+        words: the words after the program at each point, besides the parameters.
+        plus: '+' or '++' before each parameter, if the file's command says so.
+        variants: the words for each value of the parameter 'variant', such as two methods with their settings.
         method: grid, random or bayes.
         parameters: by dotted key.
-        metric: the name under which it is recorded; '' where there is none.
+        metric: the name of its records; '' if there is none.
         maximize: whether more of it is better.
-        target: a value at which the search ends; None for none.
-        run_cap: points that are tried at most; None for all, or no end.
+        target: a value at which the search ends, or None.
+        run_cap: the largest number of points; None: no limit.
         early_terminate: Hyperband, or None.
         program: the file's own, `train.py` here.
     """
@@ -67,19 +67,19 @@ class SweepFile:
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def points(self, seed: int = 0) -> Iterator[Point]:
-        """The points of grid and random search, in their order; the latter has no end."""
+        """The points of a grid, or the endless points of a random search, in order."""
         if self.method != "grid":
             yield from (self.point(number, seed) for number in itertools.count())
         for values in itertools.product(*(of.values or () for of in self.parameters.values())):
             yield dict(zip(self.parameters, values, strict=True))
 
     def point(self, number: int, seed: int = 0) -> Point:
-        """One point of random search, which does not depend on how many were drawn before."""
+        """One point of random search; it does not depend on the points before it."""
         draw = np.random.default_rng((seed, number))
         return {key: of.at(float(draw.random())) for key, of in self.parameters.items()}
 
     def check_size(self, n_seeds: int) -> None:
-        """Raises UserError where there are more cells than a folder holds; a grid is counted and not built."""
+        """Raises UserError if there are too many cells for a folder. A grid is counted, not built."""
         points = math.prod(len(of.values or ()) for of in self.parameters.values()) if self.method == "grid" else 1
         points = points if self.run_cap is None else min(points, self.run_cap)
         if points * n_seeds > MOST_CELLS:
@@ -89,14 +89,14 @@ class SweepFile:
             )
 
     def overrides(self, point: Point) -> list[str]:
-        """What is typed for a point, as Hydra reads it."""
+        """The overrides of a point, as Hydra reads them."""
         mine = self.variants.get(str(point.get(VARIANT)), ())
         rest = {key: value for key, value in point.items() if not (key == VARIANT and self.variants)}
         return [*self.words, *mine, *(f"{self.plus}{key}={typed(value)}" for key, value in rest.items())]
 
 
 def typed(value: Any) -> str:
-    """A value as Hydra's command line takes it: null for None, quotes where a text has more than letters."""
+    """A value for Hydra's command line: null for None, and quotes around texts with special characters."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -117,7 +117,7 @@ def load(file: Path) -> SweepFile:
     """Reads and checks a sweep file.
 
     Raises:
-        UserError: it is not there, or says something that cannot be done; names the key.
+        UserError: it does not exist, or a key is wrong; the message names the key.
     """
     if not file.is_file():
         beside = [path.name for path in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
@@ -130,7 +130,7 @@ def load(file: Path) -> SweepFile:
 
 
 def parse(plain: Mapping[str, Any]) -> SweepFile:
-    """What `load` does, from the mapping that the file holds."""
+    """As `load`, from the mapping in the file."""
     for key in plain:
         if key not in (*KEYS, *OURS, *ELSEWHERE):
             raise UserError(choices(str(key), (*KEYS, *OURS), kind="key"))
@@ -138,28 +138,14 @@ def parse(plain: Mapping[str, Any]) -> SweepFile:
     if method not in METHODS:
         raise UserError(choices(method, METHODS, kind="method") if "method" in plain else "method is missing")
     variants = _variants(plain.get("variants") or {})
-    if not isinstance(plain.get("parameters") or {}, dict):
-        raise UserError("parameters holds names, each with what it may be, such as params.beta: {values: [1, 2]}")
-    if not variants and (not isinstance(plain.get("parameters"), dict) or not plain["parameters"]):
-        raise UserError("parameters is missing, or has nothing in it")
-    parameters = {VARIANT: distribution(VARIANT, {"values": [*variants]})} if variants else {}
-    parameters |= dict(_parameters(plain.get("parameters") or {}))
-    if method == "grid":
-        for key, of in parameters.items():
-            if of.values is None:
-                raise UserError(f"{key}: a grid needs values, not a continuous distribution; or method: random")
+    parameters = _searched(plain, variants, method)
     metric = _metric(plain.get("metric"))
     ends = plain.get("early_terminate")
     if ends is not None and not isinstance(ends, dict):
         raise UserError(f"early_terminate: {ends}: write its keys below it, such as type: hyperband")
     if not metric.get("name") and (method == "bayes" or ends):
-        raise UserError(
-            f"{'method bayes' if method == 'bayes' else 'early_terminate'} needs metric, with name and goal"
-        )
-    cap = plain.get("run_cap")
-    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool)):
-        raise UserError(f"run_cap={cap} has to be a number of runs")
-    at_least(1, run_cap=cap)
+        needs = "method bayes" if method == "bayes" else "early_terminate"
+        raise UserError(f"{needs} needs metric, with name and goal")
     program = plain.get("program") or "train.py"
     if not isinstance(program, str):
         raise UserError(f"program: {program} is no file's name")
@@ -171,12 +157,36 @@ def parse(plain: Mapping[str, Any]) -> SweepFile:
         metric=str(metric.get("name") or ""),
         maximize=metric.get("goal") == "maximize",
         target=metric.get("target"),
-        run_cap=cap,
+        run_cap=_cap(plain.get("run_cap")),
         early_terminate=None if not ends else Hyperband.parse(ends),
         program=program,
         plus=plus,
         variants=variants,
     )
+
+
+def _searched(
+    plain: Mapping[str, Any], variants: Mapping[str, tuple[str, ...]], method: str
+) -> dict[str, Distribution]:
+    """The searched parameters, by dotted key; the variants come first."""
+    nodes = plain.get("parameters") or {}
+    if not isinstance(nodes, dict):
+        raise UserError("parameters holds names, each with what it may be, such as params.beta: {values: [1, 2]}")
+    if not variants and not nodes:
+        raise UserError("parameters is missing, or has nothing in it")
+    found = {VARIANT: distribution(VARIANT, {"values": [*variants]})} if variants else {}
+    found |= dict(_parameters(nodes))
+    for key, of in found.items():
+        if method == "grid" and of.values is None:
+            raise UserError(f"{key}: a grid needs values, not a continuous distribution; or method: random")
+    return found
+
+
+def _cap(cap: Any) -> int | None:
+    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool)):
+        raise UserError(f"run_cap={cap} must be a number of runs")
+    at_least(1, run_cap=cap)
+    return cap
 
 
 def _variants(plain: Any) -> dict[str, tuple[str, ...]]:
@@ -198,7 +208,7 @@ def _split(where: str, text: str) -> list[str]:
 
 
 def _parameters(nodes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Distribution]]:
-    """By dotted key; W&B nests them below another `parameters`."""
+    """The parameters by dotted key; W&B nests them below further `parameters`."""
     for key, spec in nodes.items():
         name = f"{prefix}{key}"
         if not isinstance(spec, dict):
@@ -230,10 +240,10 @@ def _metric(plain: Any) -> dict[str, Any]:
 
 
 def _command(command: Any) -> tuple[list[str], str]:
-    """The words behind the program, and what stands before a parameter.
+    """The words after the program, and the prefix of each parameter.
 
-    W&B's `${env}`, `${interpreter}` and `${program}` are what starts a run here, too; the hyphens of `${args}` are left
-    out, since a config knows none.
+    W&B's `${env}`, `${interpreter}` and `${program}` stand for the command that starts a run. The hyphens of `${args}`
+    are dropped, because Hydra has none.
     """
     words, plus = [], ""
     if not isinstance(command or [], list) or any(isinstance(item, (dict, list)) for item in command or []):

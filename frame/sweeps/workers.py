@@ -1,4 +1,4 @@
-"""Signs of life in a study's folder: of its workers, and of the cells that run, whoever has started them."""
+"""Signs of life in a study's folder: of its workers, and of the running cells, whichever worker started them."""
 
 import contextlib
 import fcntl
@@ -10,10 +10,12 @@ import uuid
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock
+
 from frame.common.files import must_wait
 
 HEARTBEAT = 5.0  # seconds between two signs of life
-SILENCE = 12 * HEARTBEAT  # after which a worker on another machine is taken for dead
+SILENCE = 12 * HEARTBEAT  # after this, a worker on another machine counts as dead
 
 
 class Worker:
@@ -42,10 +44,10 @@ class Worker:
 
 
 class Lock:
-    """One worker at a time, also over a shared folder: a link that names who holds it; a dead one's is taken away.
+    """A lock for one worker at a time, also in a shared folder: a link that names its holder. A dead worker's is freed.
 
-    It is what Optuna's journal takes; Optuna's own waits 30 s where its worker was killed, or for ever where the link
-    leads to no file, and Ctrl-C while waiting frees another's.
+    For Optuna's journal. Optuna's own lock waits 30 s for a killed worker, or for ever if the link leads to no file,
+    and Ctrl-C while waiting frees another worker's lock.
     """
 
     def __init__(self, file: Path, worker: Worker) -> None:
@@ -65,12 +67,11 @@ class Lock:
                 self._break()
 
     def _break(self) -> None:
-        """Takes away what a dead worker holds; flock, so that of two who see it none takes away the other's new one."""
-        with self.file.with_name(f"{self.file.name}-broken").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            with contextlib.suppress(FileNotFoundError):
-                if not self.worker.lives(Path(os.readlink(self.file)).name):
-                    self.file.unlink()
+        """Removes the link of a dead worker. One worker at a time, so that none removes another's new link."""
+        broken = FileLock(self.file.with_name(f"{self.file.name}-broken"))
+        with broken, contextlib.suppress(FileNotFoundError):
+            if not self.worker.lives(Path(os.readlink(self.file)).name):
+                self.file.unlink()
 
     def release(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -78,12 +79,12 @@ class Lock:
 
 
 def lives(file: Path) -> bool:
-    """Whether the worker of this file lives: it holds it on this machine, and has touched it lately elsewhere."""
+    """Whether the worker of this file lives: here it holds the file, on another machine it touched it lately."""
     if not file.exists():
         return False
     if file.name.rsplit("-", 2)[0] == socket.gethostname():
         return is_held(file)
-    now = file.with_name(f"now-{uuid.uuid4().hex}")  # both times are the file system's, so that clocks need not agree
+    now = file.with_name(f"now-{uuid.uuid4().hex}")  # both times are the file system's, so clocks need not agree
     now.touch()
     try:
         return now.stat().st_mtime - file.stat().st_mtime < SILENCE
@@ -92,9 +93,10 @@ def lives(file: Path) -> bool:
 
 
 def holding(file: Path) -> IO[str]:
-    """A file to be written, such as a cell's log: held until the last process that was given it has ended.
+    """Opens a file to write, such as a cell's log, which is held until the last process that inherits it has ended.
 
-    So nobody starts a cell again whose worker was killed before the cell has a folder of its own.
+    So no worker starts a cell again whose worker was killed before the cell made its folder. The lock is shared and
+    inherited by child processes, which a FileLock cannot be.
     """
     stream = file.open("a")
     fcntl.flock(stream, fcntl.LOCK_SH)
@@ -102,5 +104,5 @@ def holding(file: Path) -> IO[str]:
 
 
 def is_held(file: Path) -> bool:
-    """Whether a process of this machine holds it."""
+    """Whether a process of this machine holds a file of `holding`."""
     return must_wait(file, fcntl.LOCK_EX)

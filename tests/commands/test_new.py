@@ -101,7 +101,7 @@ def test_a_folder_elsewhere(tmp_path: Path) -> None:
         (["model", "VAE"], "there is a model 'VAE' already: choose another name, such as MyVAE"),
         (["evaluation", "Accuracy"], "there is an evaluation 'accuracy' already"),
         (["logger", "json"], "there is a Python module 'json' already: choose another name, such as MyJson"),
-        (["data", "There"], "config/data/There.yaml is there already, and nothing is overwritten"),
+        (["data", "There"], "config/data/There.yaml exists, and nothing is overwritten"),
         (["model", "X", "--config-dir", "nowhere"], "--config-dir: there is no folder"),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_run_is_as_good_as_its_best_value_up_to_the_rung() -> None:
 
 def test_refused() -> None:
     for plain, said in [
-        ({"type": "hyperband", "min_iter": 3, "eta": 1}, "eta=1.0 has to be above 1"),
+        ({"type": "hyperband", "min_iter": 3, "eta": 1}, "eta=1.0 must be above 1"),
         ({"type": "hyperband", "max_iter": 2, "s": 3}, "below 1 measurement"),
         ({"type": "hyperband", "minimum": 3}, "no key 'minimum'"),
     ]:

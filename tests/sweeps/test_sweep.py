@@ -319,7 +319,7 @@ def test_a_study_folder_goes_on_by_itself_and_its_goal_stays(tmp_path: Path) -> 
     assert len(starts(tmp_path)) == 6
     write(tmp_path, metric={"name": "ELBO/Validation", "goal": "minimize"})
     code, output = sweep(tmp_path)
-    assert code == 2 and "wants to maximize: set another folder" in output
+    assert code == 2 and "has the goal maximize: set another folder" in output
 
 
 @pytest.mark.parametrize(

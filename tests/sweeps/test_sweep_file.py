@@ -94,7 +94,7 @@ def test_hydra_reads_what_is_typed(value: Any) -> None:
         ({"method": "bayes"}, "method bayes needs metric"),
         ({"metric": {"name": "a", "goal": "max"}}, "metric: no goal 'max': did you mean 'maximize'?"),
         ({"run_cap": 0}, "run_cap=0: it must be at least 1"),
-        ({"run_cap": "many"}, "run_cap=many has to be a number of runs"),
+        ({"run_cap": "many"}, "run_cap=many must be a number of runs"),
         ({"command": ["${arguments}"]}, ""),  # no macro of W&B's: a word like any other
         ({"command": ["${args_dict}"]}, "no macro 'args_dict'"),
         ({"metric": {"name": "a"}, "early_terminate": {"type": "median"}}, "early_terminate: no type 'median'"),
@@ -154,7 +154,7 @@ def test_integers_of_a_wide_range_are_counted_and_not_listed() -> None:
         ("method: grid\nparameters: 3", "parameters holds names"),
         ("method: grid\nparameters: {a: 3}", "write what it may be, such as value: 3"),
         ("method: grid\nparameters: {a: {parameters: 3}}", "parameters holds names"),
-        ("method: grid\nparameters: {a: {values: 3}}", "values has to be a list"),
+        ("method: grid\nparameters: {a: {values: 3}}", "values must be a list"),
         ("method: grid\nparameters: {a: {min: 0.5, max: x}}", "max='x' is no number"),
         ("method: grid\nparameters: {a: {min: 0.5, max: .inf}}", "max=inf is no number"),
         ("method: random\nparameters: {a: {min: true, max: 2.0}}", "min=True is no number"),

@@ -84,6 +84,6 @@ class Decoder(ConditionalDistribution):
 
 
 def check_channels(channels: Sequence[int]) -> None:
-    """Raises UserError where there are none or more than halve a picture of 8."""
+    """Raises UserError if there are none, or more than can halve a picture of 8."""
     if not 1 <= len(channels) <= 3:
         raise UserError(f"channels={list(channels)}: each halves the picture of 8, so give 1 to 3 of them")

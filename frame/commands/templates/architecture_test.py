@@ -1,4 +1,4 @@
-"""Shapes of Mine's networks, gradients that reach all of them, and a run that trains with them."""
+"""Tests of Mine: shapes, gradients of all parameters, and a run that trains its networks."""
 
 from pathlib import Path
 

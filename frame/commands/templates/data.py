@@ -8,7 +8,7 @@ from frame.data.memory import InMemory, check_binarize
 
 
 class Mine(DataSet):
-    """White crosses at random places, 1 x 8 x 8; 'y' says in which quarter of the picture the middle is.
+    """White crosses at random places, 1 x 8 x 8; 'y' says in which quarter of the picture the centre is.
 
     Args:
         n_rows: pictures in each split.
@@ -29,7 +29,7 @@ class Mine(DataSet):
         self.n_rows, self.binarize = n_rows, binarize
 
     def load(self, split: str) -> Source:
-        seed = self.splits.index(split)  # the splits share no picture but by chance
+        seed = self.splits.index(split)  # splits share pictures only by chance
         generator = torch.Generator().manual_seed(seed)
         row, column = torch.randint(0, 8, (2, self.n_rows, 1, 1), generator=generator)
         rows, columns = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")

@@ -1,4 +1,4 @@
-"""What Mine promises: shapes, labels, splits that stay as they are, and a run that trains on it."""
+"""Tests of Mine: shapes, labels, splits that do not change, and a run that trains on it."""
 
 from pathlib import Path
 

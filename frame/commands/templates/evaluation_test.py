@@ -1,4 +1,4 @@
-"""Mine against models whose error is known."""
+"""Tests Mine on models with a known error."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from frame.models.base import Model
 
 
 class Shifted(Model):
-    """Gives back x, brighter by `shift`."""
+    """Returns x, brighter by `shift`."""
 
     def __init__(self, shift: float) -> None:
         super().__init__()

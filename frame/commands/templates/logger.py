@@ -1,4 +1,4 @@
-"""Numbers as a JSON object a line, to be changed into a logger of your own."""
+"""Writes numbers as one JSON object per line; to be changed into a logger of your own."""
 
 import json
 from pathlib import Path
@@ -21,11 +21,11 @@ class Mine(RunLogger):
         self.file, self.label = Path(folder) / "Mine.jsonl", label
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        with self.forgiving(), self.file.open("a") as stream:  # what fails here must not end the run
+        with self.forgiving(), self.file.open("a") as stream:  # an error here must not end the run
             stream.write(json.dumps({"label": self.label, "iteration": step, **metrics}) + "\n")
 
     def cut(self, iteration: int) -> None:
-        """Takes back what was written after `iteration`, before a run goes on from there."""
+        """Removes lines after `iteration`, before a run goes on from there."""
         with self.forgiving():
             if self.file.exists():
                 lines = self.file.read_text().splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""What Mine writes, what it takes back, and that a run is written down by it."""
+"""Tests of Mine: what it writes and removes, and a run that logs with it."""
 
 import json
 from pathlib import Path
