@@ -26,8 +26,8 @@ def answered(command: Callable[[list[str]], int], words: list[str], prints: bool
 def _code(command: Callable[[list[str]], int], words: list[str]) -> int:
     try:
         return command(words)
-    except UserError as mistake:
-        print(f"frame: {' '.join(str(mistake).splitlines())}", file=sys.stderr)  # names in a run may have several lines
+    except UserError as error:
+        print(f"frame: {' '.join(str(error).splitlines())}", file=sys.stderr)  # names in a run may have several lines
         return 2
     except KeyboardInterrupt as signalled:
         print("frame: interrupted", file=sys.stderr)

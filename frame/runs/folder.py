@@ -197,8 +197,8 @@ class RunFolder:
             node = node[int(key)] if isinstance(node, list) else node.get(key)
         try:
             return fill(stored, "${device}" if keys == ("device",) else node)
-        except UserError as mistake:
-            raise UserError(f"{'.'.join(keys)} cannot be filled in: {mistake}") from None
+        except UserError as error:
+            raise UserError(f"{'.'.join(keys)} cannot be filled in: {error}") from None
 
     @property
     def config(self) -> DictConfig:
@@ -253,7 +253,7 @@ class RunFolder:
         """What `describe` wrote of the code; nothing if it was not called."""
         return mapping(self.path / "code.json", CODE)
 
-    # Where it stands
+    # Its state
 
     @property
     def status(self) -> dict[str, Any]:

@@ -82,8 +82,8 @@ def each(runs: Iterable[RunFolder], do: Callable[[RunFolder], T]) -> list[T]:
     for run in runs:
         try:
             found.append(do(run))
-        except UserError as mistake:
-            broken.append(str(mistake))
+        except UserError as error:
+            broken.append(str(error))
     if broken and not found:
         raise UserError(broken[0] + (f" ({len(broken) - 1} more runs cannot be read either)" if broken[1:] else ""))
     for line in broken:

@@ -35,7 +35,7 @@ from frame.sharing.source import own_modules, place_of
 
 # left out of the exported experiment: they are the machine's, or other values refer to them
 APART = ("device", "logging", "params", "architectures")
-HEAD = "# @package _global_\n# Every value is written out: change an argument where it stands, such as model.beta=...\n"
+HEAD = "# @package _global_\n# Every value is written out: change an argument in place, such as model.beta=...\n"
 TOLD = ("python", "torch", "lightning", "numpy")  # versions in the card
 
 

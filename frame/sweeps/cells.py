@@ -118,7 +118,7 @@ class Study:
     def trials(self) -> list["optuna.trial.FrozenTrial"]:
         return [trial for trial in self._optuna.get_trials(deepcopy=False) if "cell" in trial.user_attrs]
 
-    # Where a cell stands
+    # The state of a cell
 
     def run(self, cell: Cell) -> RunFolder | None:
         """The newest run of a cell."""

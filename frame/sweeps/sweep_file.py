@@ -125,8 +125,8 @@ def load(file: Path) -> SweepFile:
     plain = config_files.load(file)
     try:
         return parse(plain)
-    except UserError as mistake:
-        raise UserError(f"{file}: {mistake}") from None
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
 
 
 def parse(plain: Mapping[str, Any]) -> SweepFile:
