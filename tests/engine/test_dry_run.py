@@ -1,0 +1,34 @@
+"""What one tiny batch finds out before a run has a folder."""
+
+import pytest
+
+from frame.common.errors import UserError
+from frame.composition.compose import compose
+from frame.engine.experiment import build
+
+
+FEW = (
+    "++callbacks.few={_target_: frame.callbacks.EvaluationCallback, name: Few, evaluate_every: end, evaluator: "
+    "{_target_: frame.evaluation.few_labels.FewLabelsEvaluation, evaluate_on: valid, labels_per_class: [10]}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "meant"),
+    [
+        ("ELBO/Validation/rate", ""),
+        ("ELBO/Validation/rat", "ELBO/Validation/rate"),
+        ("Few/10_per_class/floor/pca", ""),
+        ("Few/1_per_class", "Few/10_per_class"),
+        ("Samples", "none"),  # a picture has no number
+    ],
+)
+def test_a_monitor_waits_for_what_an_evaluation_declares(monitor: str, meant: str) -> None:
+    """Also where four rows give no number: there are not ten labels of each class among them."""
+    words = ["experiment=digits_VAE", "logging=csv", FEW, f"checkpoint.best={monitor}"]
+    if not meant:
+        build(compose(words))
+        return
+    with pytest.raises(UserError, match=f"checkpoint.best: no measurement '{monitor}'") as error:
+        build(compose(words))
+    assert meant == "none" or f"did you mean '{meant}'?" in str(error.value)
