@@ -6,7 +6,6 @@ from frame.common.errors import UserError
 from frame.composition.compose import compose
 from frame.engine.experiment import build
 
-
 FEW = (
     "++callbacks.few={_target_: frame.callbacks.EvaluationCallback, name: Few, evaluate_every: end, evaluator: "
     "{_target_: frame.evaluation.few_labels.FewLabelsEvaluation, evaluate_on: valid, labels_per_class: [10]}}"
