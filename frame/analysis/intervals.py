@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 LEVEL = 0.95
+TOGETHER = 10_000  # pairs that are tested at once, which bounds the memory
 BOUNDS = {"%": (0.0, 100.0), "of 1": (0.0, 1.0)}  # the range of each unit
 Label = TypeVar("Label")
 
@@ -141,8 +142,10 @@ def pairwise(samples: Sequence[Mapping[Any, float]]) -> tuple[np.ndarray, np.nda
     parts = [np.empty((3, 0))]
     for (_, m), many in found.items():
         i, j, a, b = (np.concatenate(columns) for columns in zip(*many, strict=True))
-        _, _, p, dust = _tested(a, b, paired=m == 0)
-        parts.append(np.stack([np.minimum(i, j), np.maximum(i, j), np.where(dust, 1.0, p)]))
+        for start in range(0, len(i), TOGETHER):
+            some = slice(start, start + TOGETHER)
+            _, _, p, dust = _tested(a[some], b[some], paired=m == 0)
+            parts.append(np.stack([np.minimum(i, j)[some], np.maximum(i, j)[some], np.where(dust, 1.0, p)]))
     first, second, p = np.concatenate(parts, axis=1)
     return first.astype(int), second.astype(int), p
 

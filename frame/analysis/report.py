@@ -19,7 +19,7 @@ from frame.analysis.study_figures import parallel, whole_pictures
 from frame.analysis.tables import as_html, html_table, notes_of
 from frame.common.errors import UserError, choices
 from frame.common.shell import pasted
-from frame.common.templates import rendered, safe
+from frame.common.templates import pieces, safe
 from frame.composition.plain import as_yaml
 from frame.runs.listing import RunSummary, find, shown
 
@@ -29,7 +29,14 @@ TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
 
 def report(places: Sequence[str | Path], metrics: Sequence[str] = (), rows: Sequence[str] = ()) -> str:
-    """The file's text: tables, figures, pictures, configs and commands of the runs below these places.
+    """The file's text; see `report_pieces`."""
+    return "".join(report_pieces(places, metrics, rows))
+
+
+def report_pieces(places: Sequence[str | Path], metrics: Sequence[str] = (), rows: Sequence[str] = ()) -> Iterator[str]:
+    """The file's text, piece by piece, since it may be large.
+
+    It has tables, figures, pictures, configs and commands of the runs below these places.
 
     Args:
         metrics: of the tables and figures; by default those that were measured on test, else on valid.
@@ -56,7 +63,7 @@ def report(places: Sequence[str | Path], metrics: Sequence[str] = (), rows: Sequ
     for summary in done:
         first.setdefault(label(keys, summary), summary)
     sweep = Path(places[0]) / "sweep.yaml"
-    return rendered(
+    return pieces(
         TEMPLATE,
         name=Path(places[0]).resolve().name,
         n_runs=len(done),

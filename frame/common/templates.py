@@ -1,5 +1,6 @@
 """Texts for people from jinja2's templates: whatever a template fills in is escaped, unless it is marked as safe."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,12 @@ from frame.common import escaping
 
 
 def rendered(file: Path, **given: Any) -> str:
-    """The text of a template, .html or .md, with these values filled in.
+    """The text of a template; see `pieces`."""
+    return "".join(pieces(file, **given))
+
+
+def pieces(file: Path, **given: Any) -> Iterator[str]:
+    """The text of a template, .html or .md, with these values filled in, piece by piece.
 
     Args:
         file: the template.
@@ -25,7 +31,7 @@ def rendered(file: Path, **given: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["code"] = lambda value: safe(escaping.code(value))
-    return environment.get_template(file.name).render(given)
+    return environment.get_template(file.name).generate(given)
 
 
 def safe(text: str) -> Any:
