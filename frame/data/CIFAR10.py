@@ -94,7 +94,7 @@ class CIFAR10(OfficialSplits):
         return torch.from_numpy(x.copy()).view(-1, *self.shape), torch.tensor(y)
 
     def _unpack(self, archive: Path) -> None:
-        # file by file, by name: nothing in the archive says where anything goes
+        # by name, file by file, so that the archive cannot choose where a file goes
         target = archive.parent / self.folder
         try:
             target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Arrays, tensors and pictures of any type as tensors that a model can take; or one line that says what to give."""
+"""Turns arrays, tensors and pictures of any type into tensors for a model, or says in one line what to give instead."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from frame.common.errors import UserError
 
 CHANNELS = (1, 3, 4)
 KINDS = {"O": "objects", "U": "words", "S": "bytes", "V": "records", "M": "dates", "m": "times", "c": "complex numbers"}
-# modes of PIL that are pictures of 8 bits a channel, and what they become
+# PIL modes with 8 bits a channel, and what they are converted to
 PLAIN = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "RGBX": "RGB"}
 
 
 def as_tensor(value: Any, what: str) -> Tensor:
-    """An array, a tensor, a number or lists of these, in memory of its own where it was an array.
+    """The tensor of an array, a tensor, a number or lists of these. Arrays are copied.
 
-    Any byte order, any strides, memory-mapped or not; a masked array where nothing is masked.
+    Takes any byte order and strides, memory-mapped arrays, and masked arrays in which nothing is masked.
 
     Raises:
         UserError: it holds objects, words, complex numbers, masked values, or is none of these.
@@ -75,7 +75,7 @@ def plain(x: Tensor, what: str, n_dims: int) -> Tensor:
         return x.to(torch.uint8).mul_(255) if n_dims > 1 else x.float()
     looks = n_dims == 3 and x.numel() > 0 and x.shape[-3] in CHANNELS
     if x.is_floating_point():
-        # a float of 0 to 255 is taken as it is, 255 times too bright
+        # floats are used as they are: these would be 255 times too bright
         if looks and 1 < x.max() <= 255 and x.min() >= 0 and bool((x == x.round()).all()) and x.max() > 15:
             raise UserError(f"{what} has pictures of whole numbers up to {x.max():g} as {_name(x)}: {_AS_BYTES}")
         return x.float()
@@ -99,7 +99,7 @@ def seen(x: Tensor) -> Tensor:
 
 
 def finite(x: Tensor, what: str) -> Tensor:
-    """x; raises UserError where a number in it is NaN or infinite, with the first row that has one."""
+    """Returns x. Raises UserError if a number in it is NaN or infinite, and names the first row that has one."""
     if x.is_floating_point() and not x.isfinite().all():
         rows = (~x.isfinite()).reshape(len(x), -1).any(1) if x.dim() > 0 else torch.tensor([True])
         row = int(rows.nonzero()[0])
@@ -134,7 +134,7 @@ def upright(x: Tensor, is_array: bool) -> Tensor:
 
 
 def picture(value: Any, what: str) -> np.ndarray:
-    """A picture of PIL as bytes [H, W] or [H, W, C]: palettes and other colours as RGB, black and white as grey.
+    """A PIL picture as bytes [H, W] or [H, W, C]: palettes and other colours as RGB, black and white as grey.
 
     Raises:
         UserError: it has more than 8 bits a channel.
@@ -147,7 +147,7 @@ def picture(value: Any, what: str) -> np.ndarray:
 
 
 def depth(mode: str) -> str:
-    """What a mode of PIL with more than 8 bits a channel holds."""
+    """What a PIL mode with more than 8 bits a channel holds."""
     return {"F": "floating-point numbers", "I": "32-bit whole numbers"}.get(mode, "16 bits a channel")
 
 

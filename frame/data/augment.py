@@ -19,14 +19,14 @@ def uniform(n: int, low: float, high: float, like: Tensor, generator: torch.Gene
 
 
 class Affine(nn.Module):
-    """Each picture rotated, sheared, scaled and shifted about its centre, bilinearly; what comes in is black.
+    """Each picture rotated, sheared, scaled and shifted about its centre, bilinearly. Pixels from outside are black.
 
     A point p, in pixels from the centre with y downwards, moves to s R(a) K(k) p + t, where R(a) rotates by
     a ~ U[-rotation, rotation], K(k) = [[1, -tan k], [0, 1]] shears along x only, k ~ U[-shear, shear],
     s ~ U[scale[0], scale[1]], and t moves along each axis by U[-shift, shift] of that side.
 
-    This is torchvision's `RandomAffine(rotation, (shift, shift), scale, shear)` but for two things: shifts are not
-    rounded to whole pixels, and values are interpolated, where its default takes the nearest pixel's.
+    It differs from torchvision's `RandomAffine(rotation, (shift, shift), scale, shear)` in two things: shifts are not
+    rounded to whole pixels, and values are interpolated, while its default takes the nearest pixel.
 
     Args:
         rotation: largest angle, degrees.
@@ -56,7 +56,7 @@ class Affine(nn.Module):
         k = uniform(n, -self.shear, self.shear, x, generator).tan()
         s = uniform(n, *self.scale, x, generator)
         t = uniform(2 * n, -self.shift, self.shift, x, generator).view(n, 2, 1) * 2  # a side is 2 long in a grid
-        # Where a point of the result comes from: p = K(-k) R(-a) (p' - t) / s
+        # The point from which a point of the result comes: p = K(-k) R(-a) (p' - t) / s
         cos, sin = a.cos() / s, a.sin() / s
         # A grid's units are half sides, which differ between the axes of a picture that is not square
         above = torch.stack([cos - k * sin, (sin + k * cos) * (height / width)], dim=-1)
@@ -85,7 +85,7 @@ class Drop(nn.Module):
 
 
 class Rotation(Affine):
-    """Each picture rotated about its centre by U[-degrees, degrees]; what comes in is black.
+    """Each picture rotated about its centre by U[-degrees, degrees]. Pixels from outside are black.
 
     Raises:
         UserError: degrees < 0; from `forward`, rows that are no pictures.

@@ -36,7 +36,7 @@ class Source(Protocol):
         ...
 
 
-# What a source may be able to do beside that. A source made of others keeps it, see frame/data/composed.py.
+# Optional abilities of a source. A source made of others keeps them, see frame/data/composed.py.
 
 
 @runtime_checkable
@@ -48,7 +48,7 @@ class Resident(Protocol):
 
 @runtime_checkable
 class Seeded(Protocol):
-    """A source that draws noise while it fetches rows, such as somebody's per-sample augmentation."""
+    """A source that draws noise while it fetches rows, such as a per-sample augmentation."""
 
     def at(self, seed: int, epoch: Any) -> Source:
         """The same rows, with the noise of that epoch: an int, or one for each stream."""
@@ -68,7 +68,7 @@ class Stream:
 
 
 def streams(source: Source) -> dict[str, Stream]:
-    """What a loader has to order; {'': ...} for most sources."""
+    """The streams that a loader orders; {'': ...} for most sources."""
     own: Callable[[], dict[str, Stream]] | None = getattr(source, "streams", None)
     return {"": Stream(len(source))} if own is None else own()
 
@@ -88,8 +88,8 @@ def labels_in(source: Source) -> Tensor | np.ndarray | None:
 
     An array instead of a tensor stands beside the rows (`targets`): what the rows give may differ from it.
     """
-    told = getattr(source, "labels", None)
-    y = told() if callable(told) else getattr(source, "y", None)
+    known = getattr(source, "labels", None)
+    y = known() if callable(known) else getattr(source, "y", None)
     return y if isinstance(y, Tensor | np.ndarray) and y.ndim == 1 else None
 
 
@@ -118,7 +118,7 @@ class DataSet:
 
     @property
     def row(self) -> str:
-        """What one row is called where a unit names it: 'picture', 'series', 'sequence' or 'row', by its shape.
+        """The name of one row in units: 'picture', 'series', 'sequence' or 'row', by its shape.
 
         [C, H, W] is a picture, and so is [H, W] as uint8; other [C, T] are a series, whole numbers [T] a sequence.
         Data sets whose rows are something else override this.
@@ -139,13 +139,13 @@ class DataSet:
 
     @property
     def n_classes(self) -> int | None:
-        """How many values 'y' has; None if there is no 'y' or nobody knows."""
+        """How many values 'y' has; None if there is no 'y' or the number is unknown."""
         names = class_names(self)
         return None if names is None else len(names)
 
     @property
     def classes(self) -> Sequence[str] | None:
-        """The classes' names, in the order of 'y'; None where they have none."""
+        """The classes' names, in the order of 'y'; None if they have none."""
         return None
 
     @property
@@ -166,7 +166,7 @@ class DataSet:
         """The split called `name`, read once.
 
         Raises:
-            UserError: there is no such split, a label is out of range, or its rows are others than `expect` was told.
+            UserError: there is no such split, a label is out of range, or its rows differ from those given to `expect`.
         """
         if name not in self.splits:
             raise UserError(self.absent.get(name) or choices(name, self.splits, kind="split"))
@@ -182,21 +182,21 @@ class DataSet:
         return self._loaded[name]
 
     def identity(self, split: str) -> dict[str, Any]:
-        """By which a split is known again: 'rows', and hashes of what is cheap to look at.
+        """What identifies a split: 'rows', and hashes of what is cheap to read.
 
         Data sets that know it without reading override this.
         """
         return identity_of(self.split(split))
 
     def expect(self, kept: Mapping[str, Any], owner: str) -> None:
-        """From now on the data have to be those that `owner`, a run, was trained on; splits are compared when read.
+        """From now on the data must be those that `owner`, a run, was trained on. Splits are compared when read.
 
         Args:
-            kept: 'classes', 'n_classes' and 'splits', as `described` says them; what is not in it is not compared.
+            kept: 'classes', 'n_classes' and 'splits', as `described` returns them. What it lacks is not compared.
             owner: named in the message.
 
         Raises:
-            DataChanged: the classes or a split that is read already are others; later from `split`.
+            DataChanged: the classes or a split that was read already differ; later from `split`.
         """
         compare_classes(kept, class_names(self), self.n_classes, owner)
         self._expected = (kept.get("splits") or {}, owner)
@@ -204,10 +204,10 @@ class DataSet:
             self._compare(name)
 
     def limit_labels(self, n_classes: int) -> None:
-        """From now on labels are 0 .. n_classes - 1, as a model takes them.
+        """From now on labels must be 0 .. n_classes - 1, as a model takes them.
 
         Raises:
-            UserError: one of a split that is read already is not; later from `split`, or where a row is read.
+            UserError: a label of a split that was read already is not; later from `split`, or when a row is read.
         """
         self._n_labels = n_classes
         for name in self._loaded:
@@ -229,24 +229,24 @@ class DataSet:
             check_tokens(x, self.vocabulary, f"{type(self).__name__}, '{name}'")
 
     def training(self) -> Source:
-        """What a model trains on: the split 'train', as evaluations see it unless a subclass augments it."""
+        """What a model trains on: the split 'train'. A subclass may augment it; evaluations see the split itself."""
         return self.split("train")
 
 
 def class_names(data: DataSet) -> list[str] | None:
-    """A data set's `classes` where they are a list of names, and not another thing that somebody calls so."""
+    """A data set's `classes` if they are a list of names; None if a user's class means something else by it."""
     names: Any = data.classes
     return [str(name) for name in names] if isinstance(names, list | tuple) else None
 
 
 def described(data: DataSet) -> dict[str, Any]:
-    """Class names and each split's identity, as a run keeps them; splits that cannot be read are left out."""
+    """Class names and the identity of each split, as a run keeps them. Splits that cannot be read are left out."""
     splits = {}
     for name in data.splits:
         read_before = name in data._loaded
         try:
             splits[name] = data.identity(name)
-        except Exception:  # training has read what it needs; whoever asks for this split is told what is wrong with it
+        except Exception:  # training does not need this split; reading it later raises the error
             if read_before:
                 raise
         if not read_before:

@@ -71,10 +71,9 @@ class Composed:
 
 
 class Wrapped(DataSet):
-    """A data set made of others. A subclass says in `made` what source becomes of theirs.
+    """A data set made of others. A subclass defines `made`, which makes a source of theirs.
 
-    What is known of the data (shape, classes, identity and any attribute of its own, such as `factor_sizes`) is asked
-    of the first of them.
+    Shape, classes, identity and any attribute of its own, such as `factor_sizes`, are those of the first of them.
     """
 
     def __init__(self, data: DataSet, *others: DataSet) -> None:

@@ -13,13 +13,13 @@ def find(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def roots(data_root: str | Path, big_data_root: str | Path | None) -> tuple[Path, ...]:
-    """Where files are looked for, in this order; the first is where they are fetched to."""
+    """The folders in which files are looked for, in this order. Files are fetched into the first."""
     given = [data_root] if big_data_root is None else [data_root, big_data_root]
     return tuple(dict.fromkeys(Path(root).expanduser() for root in given))
 
 
 def missing(data_set: str, name: str, folders: Sequence[Path]) -> UserError:
-    """One line: which file, where it was looked for, what to do."""
+    """An error that names the file, the folders that lack it, and what to do."""
     return UserError(
         f"{data_set}: {name} is missing in {' and '.join(map(str, folders))}: "
         "set device.data_root to the folder that has it, or device.download_files=true to fetch it"
@@ -33,7 +33,7 @@ def download(data_set: str, path: Path, mirrors: Sequence[str], known_hash: str)
 
     Args:
         data_set: its name, for the message.
-        path: where the file goes.
+        path: the file to write.
         mirrors: addresses that `path.name` is appended to.
         known_hash: '<algorithm>:<hexadecimal digest>'.
 

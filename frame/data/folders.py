@@ -1,4 +1,4 @@
-"""A folder of pictures, looked through: splits, classes, and what is left out of them, which is said."""
+"""Finds splits, classes and pictures in a folder, and lists what it leaves out."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()  # in any case
 )
 ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .7z .rar .zst".split())
-JUNK = ("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir")  # what systems leave behind
+JUNK = ("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir")  # files of operating systems
 BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 SPLITS = {
     "train": ("train", "training", "trn"),
@@ -35,8 +35,8 @@ class Found:
     empty: list[str] = field(default_factory=list)  # folders without pictures
 
     @property
-    def said(self) -> str:
-        """One line on what was left out; '' where that is nothing."""
+    def summary(self) -> str:
+        """One line on what was left out; '' if nothing was."""
         parts = [f"{n} {kind}" for kind, n in sorted(self.left_out.items())]
         if self.empty:
             parts.append(f"{len(self.empty)} folders without pictures ({listed(self.empty, 3)})")
@@ -44,7 +44,7 @@ class Found:
 
 
 def folder_name(path: Path | str) -> str:
-    """A relative path as every system writes it: with '/', accents in one piece."""
+    """A relative path in the same form on every system: with '/', and accents composed (NFC)."""
     return unicodedata.normalize("NFC", path.as_posix() if isinstance(path, Path) else path)
 
 
@@ -93,7 +93,7 @@ def _is_junk(name: str) -> bool:
 
 
 def _kind(file: os.DirEntry[str]) -> str | None:
-    """None for a picture, else what a file is that is left out."""
+    """None for a picture, else the kind of file, which is left out."""
     if file.name.startswith("."):
         return "hidden files"
     if not file.is_file():
@@ -113,7 +113,7 @@ def _begins_as_picture(file: os.DirEntry[str]) -> bool:
         with open(file.path, "rb") as stream:
             return stream.read(4).startswith(BEGINNINGS)
     except OSError:
-        return True  # whoever decodes it says why it cannot be read
+        return True  # decoding it names the reason
 
 
 def split_of(name: str) -> str | None:
@@ -122,7 +122,7 @@ def split_of(name: str) -> str | None:
 
 
 def split_folders(root: Path, found: Found) -> dict[str, str]:
-    """For each split the name of its folder directly below `root`; empty where the folder is not cut into splits.
+    """For each split the name of its folder directly below `root`; empty if the folder has no split folders.
 
     Raises:
         UserError: two folders for one split, splits beside other folders or pictures, no 'train', or splits in classes.
@@ -167,9 +167,9 @@ def _refuse_splits_in_classes(root: Path, paths: Sequence[Path]) -> None:
 
 
 def class_names(parts: Mapping[str, tuple[Path, Sequence[Path]]], root: Path) -> list[str]:
-    """The names of the folders that the pictures of each split lie in; none where they lie in no folders.
+    """The names of the folders that the pictures of each split lie in; none if they lie in no folders.
 
-    In alphabetical order; in that of the numbers where all of them are numbers.
+    They are sorted alphabetically, or as numbers if all of them are numbers.
 
     Raises:
         UserError: pictures beside class folders, names that differ only by case or by how accents are written, a class
@@ -218,9 +218,9 @@ def _refuse_one_folder_of_folders(parts: Mapping[str, tuple[Path, Sequence[Path]
 
 
 def held_out(paths: Sequence[Path], part: float) -> tuple[list[Path], list[Path]]:
-    """The part held out, in equal parts of every class folder, and the others.
+    """The pictures held out, the same part of every class folder, and the others.
 
-    By a hash of the relative paths: a picture stays in its split on every machine, and mostly when others are added.
+    A hash of the relative path decides: a picture stays in its split on every machine, and mostly if others are added.
     """
     classes: dict[str, list[Path]] = {}
     for path in paths:

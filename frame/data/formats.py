@@ -1,4 +1,4 @@
-"""Readers that take a file whole or name what is wrong with it: IDX (MNIST), and pickles of arrays (CIFAR-10)."""
+"""Readers that read a whole file or name what is wrong with it: IDX (MNIST), and pickles of arrays (CIFAR-10)."""
 
 import gzip
 import io
@@ -45,7 +45,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
         raise broken(path, "it ends within its header")
     found = struct.unpack(f">{len(shape)}I", content[4:start])
     if found != shape:
-        raise broken(path, f"it says that it holds {_times(found)}, not {_times(shape)}")
+        raise broken(path, f"its header gives {_times(found)}, not {_times(shape)}")
     if len(content) - start != math.prod(shape):
         raise broken(path, f"it holds {len(content) - start} of {math.prod(shape)} bytes of data")
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).view(shape)
@@ -63,7 +63,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    # how protocol 2 of Python 3 writes bytes; other codecs are not for data files
+    # protocol 2 of Python 3 writes bytes so; data files need no other codec
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the codec {encoding}")
     return text.encode("latin1")
@@ -92,7 +92,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """A pickle of arrays, numbers, strings and plain containers, of Python 2 or 3; nothing in it is executed.
+    """Reads a pickle of arrays, numbers, strings and plain containers, of Python 2 or 3. Executes nothing in it.
 
     Strings that Python 2 wrote come out as bytes.
 
@@ -105,5 +105,5 @@ def read_pickle(path: Path) -> Any:
         if file.read(1):
             raise pickle.UnpicklingError("bytes are left over")
         return content
-    except Exception as error:  # what a malformed pickle raises has no common base
+    except Exception as error:  # errors of malformed pickles have no common base
         raise broken(path, str(error) or type(error).__name__) from error

@@ -11,14 +11,14 @@ from frame.probability.mutual_information import gaussian_correlation, gaussian_
 class Gaussians(DataSet):
     """'views' are two vectors of `dim` standard normal numbers, correlated number by number; 'x' is the first of them.
 
-    I = -(dim / 2) log(1 - rho^2) nats, which no invertible map of either changes, so not `cubic`, either. The pairs
-    that Belghazi et al. 2018 (1801.04062), Poole et al. 2019 (1905.06922) and Song & Ermon 2020 (1910.06222) measure.
+    I = -(dim / 2) log(1 - rho^2) nats. No invertible map of either vector changes it, so `cubic` does not. Belghazi
+    et al. 2018 (1801.04062), Poole et al. 2019 (1905.06922) and Song & Ermon 2020 (1910.06222) use these pairs.
 
-    In 'train' the pairs are drawn afresh at each use, so that nothing can be learned by heart; those of 'valid' and
+    In 'train' the pairs are drawn afresh at each use, so that a model cannot memorize them; those of 'valid' and
     'test' are drawn once.
 
     Args:
-        information: in nats, or null where `rho` is given.
+        information: in nats, or null if `rho` is given.
         rho: correlation, or null.
         dim: of each vector.
         cubic: the second vector is cubed, number by number.
@@ -94,7 +94,7 @@ class Pairs:
 
 
 class FreshPairs:
-    """As many pairs as are asked for, drawn when they are; a row has only its number."""
+    """Draws pairs when they are asked for; a stored row is only its number."""
 
     def __init__(self, data: Gaussians, n_rows: int) -> None:
         self.data, self.n_rows = data, n_rows

@@ -1,4 +1,4 @@
-"""Whether data are still what a run was trained on: the names of their classes, and each split's rows."""
+"""Checks that data are still those that a run was trained on: the names of classes, and the rows of each split."""
 
 import hashlib
 import math
@@ -53,7 +53,7 @@ def digest(*parts: bytes) -> str:
 
 
 def compare_classes(kept: Mapping[str, Any], classes: Sequence[str] | None, n_classes: int | None, owner: str) -> None:
-    """Raises DataChanged where the classes have other names, another order or another number."""
+    """Raises DataChanged if the classes have other names, another order or another number."""
     before = kept.get("classes")
     if before is not None and classes is not None:
         if list(before) == list(classes):
@@ -72,7 +72,7 @@ def compare_classes(kept: Mapping[str, Any], classes: Sequence[str] | None, n_cl
 
 
 def compare_split(kept: Mapping[str, Any], split: str, found: Mapping[str, Any], owner: str) -> None:
-    """Raises DataChanged if a split has other rows than it had; what only one side knows is not compared."""
+    """Raises DataChanged if a split has other rows than it had; Entries that only one side has are not compared."""
     rows, now = kept.get("rows"), found["rows"]
     if rows is not None and rows != now:
         raise DataChanged(

@@ -28,22 +28,22 @@ from frame.data.folders import (
 from frame.data.identity import digest
 from frame.data.memory import InMemory, check_binarize
 
-# whatever a suffix says: EPS starts a program; the reader of JPEG reads MPO, too
+# whatever the suffix: EPS would start a program; the JPEG reader reads MPO, too
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 
 class Images(DataSet):
     """Pictures below `root`, decoded once into memory.
 
-    Folders directly below `root` are classes, in alphabetical order (in that of the numbers, where all are numbers), if
-    all pictures lie in such folders, at any depth; without them there is no 'y'. Folders called train, valid (or val,
+    Folders directly below `root` are classes, sorted alphabetically (as numbers if all are numbers), if all pictures
+    lie in such folders, at any depth; without them there is no 'y'. Folders called train, valid (or val,
     validation, dev) and test below `root`, in any case, are the splits, with class folders in them or without; else
     parts of all pictures are held out, in equal parts of every class, by a hash of their relative paths, so that a
     picture stays in its split on every machine, and mostly when others are added.
 
     Links are followed. Hidden files, other files, archives and folders without pictures are left out, with a line.
-    Pictures are turned as their camera says; transparent ones are laid on white; palettes, CMYK, black and white and
-    other colours are converted. What has more than 8 bits a channel or more than one frame is refused.
+    Pictures are turned upright by their EXIF data. Transparent ones are laid on white. Palettes, CMYK, black and white
+    and other colours are converted. More than 8 bits a channel or more than one frame is refused.
 
     Args:
         root: the folder; None takes `images/` in data_root, or in big_data_root if it is not there.
@@ -51,7 +51,7 @@ class Images(DataSet):
         channels: 3 for colour, 1 for grey.
         binarize: 'none', 'dynamic' or 'static', each channel by itself, see `InMemory`.
         n_valid, n_test: parts to hold out, each in [0, 1).
-        data_root, big_data_root: where `images/` is looked for.
+        data_root, big_data_root: folders in which `images/` is looked for.
 
     Raises:
         UserError: a value out of range; from `split`, a folder that is missing or empty or can be read in two ways, or
@@ -115,8 +115,8 @@ class Images(DataSet):
         found = look_through(self.root)
         if not found.pictures:
             raise UserError(self._nothing(self.root, found))
-        if found.said:
-            self._say(f"left out {found.said}")
+        if found.summary:
+            self._say(f"left out {found.summary}")
         folders = split_folders(self.root, found)
         if not folders:
             test, others = held_out(found.pictures, self.n_test)
@@ -136,7 +136,7 @@ class Images(DataSet):
         print(f"frame: Images: {text} in {self.root}", file=sys.stderr)
 
     def _nothing(self, folder: Path, found: Found) -> str:
-        there = f"; there are {found.said}" if found.said else ""
+        there = f"; there are {found.summary}" if found.summary else ""
         return f"Images: there are no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}{there}"
 
     def split(self, name: str) -> Source:
@@ -206,7 +206,7 @@ def decoded(file: Path, size: int, channels: int) -> np.ndarray:
         raise Unfit("you may not read it") from None
     except Unfit:
         raise
-    except Exception as error:  # what a broken picture raises depends on its format
+    except Exception as error:  # the error of a broken picture depends on its format
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         cut = "truncated" in text or "ended" in text or "no more data" in text or isinstance(error, EOFError)
         raise Unfit("it is cut short" if cut else f"it is broken: {text[:60]}") from None
@@ -214,7 +214,7 @@ def decoded(file: Path, size: int, channels: int) -> np.ndarray:
 
 
 def _check(image: Any) -> None:
-    """Raises Unfit where 8 bits a channel cannot hold a picture, or there are several."""
+    """Raises Unfit if 8 bits a channel cannot hold the picture, or it has several frames."""
     if image.mode[0] in "IF":  # PIL would cut these off at 255
         raise Unfit(f"it has {depth(image.mode)}: convert it to 8 bits")
     n_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph and its preview
@@ -223,7 +223,7 @@ def _check(image: Any) -> None:
 
 
 def _plain(image: Any, channels: int) -> Any:
-    """In colour or in grey; what is transparent lies on white."""
+    """In colour or in grey; transparent pixels are laid on white."""
     from PIL import Image
 
     if image.has_transparency_data:

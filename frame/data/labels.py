@@ -37,7 +37,7 @@ def class_numbers(y: Tensor, where: str) -> Tensor:
 
 
 def check_range(y: Tensor, n_classes: int, where: str) -> None:
-    """Raises UserError where a label [N] is none of 0 .. n_classes - 1; it says which there are."""
+    """Raises UserError if a label [N] is none of 0 .. n_classes - 1, and names the range."""
     if len(y) == 0:
         return
     low, high = int(y.min()), int(y.max())
@@ -56,7 +56,7 @@ def check_range(y: Tensor, n_classes: int, where: str) -> None:
 
 
 def labels_of(data: Any) -> np.ndarray | None:
-    """The labels of somebody's data set of rows, without reading its rows; None where they are not beside them.
+    """The labels of a data set of single rows, without reading the rows; None if they are not stored beside them.
 
     `targets` or `labels` as torchvision's data sets have them, the last tensor of a `TensorDataset`, the column 'label'
     of a table of Hugging Face's, and those of the rows of a `Subset`.
@@ -78,7 +78,7 @@ def labels_of(data: Any) -> np.ndarray | None:
 
 
 def _numbers(values: Any, n: int) -> np.ndarray | None:
-    """Values [n] as an array where they can be classes: whole numbers, truth values or words."""
+    """Values [n] as an array if they can be classes: whole numbers, truth values or words."""
     if values is None or callable(values):
         return None
     try:
@@ -110,9 +110,9 @@ def share(sizes: Sequence[int], part: float) -> list[int]:
 
 
 def held_out(n: int, part: float, labels: np.ndarray | None) -> list[int]:
-    """Rows of n to hold out, in order, by one fixed permutation, and of each class its part where there are labels.
+    """Rows of n to hold out, in order, by one fixed permutation; the same part of each class if there are labels.
 
-    At least one where n > 1. Where there are fewer than two rows a class, `labels` are no classes and are not asked.
+    At least one if n > 1. If there are fewer than two rows a class, `labels` are no classes and are ignored.
     """
     order = np.random.RandomState(0).permutation(n)  # whose stream never changes between versions of numpy
     if labels is not None:

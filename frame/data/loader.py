@@ -1,4 +1,4 @@
-"""Where batches come from: whole batches of a source, in an order that (seed, epoch) determines, with a position."""
+"""Loaders: whole batches of a source, in an order that (seed, epoch) determines, resumable at any batch."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -72,7 +72,7 @@ class Loader:
         resident: whether the source moves to the device as a whole, once: null if it lies in memory, true if it must
             (else UserError), false never: then workers read sources in memory, too.
         limit: at most so many batches an epoch (int), or this part of them (float in (0, 1]).
-        device: where batches come out.
+        device: on which batches come out.
 
     Raises:
         UserError: a value out of range, or fewer rows than ranks.
@@ -169,7 +169,7 @@ class Loader:
         self._underway = True
         epoch, start = self.epoch, self.position
         for position, rows in enumerate(self._fetch(self._shares(epoch, start)), start):
-            # advanced before the batch is handed out: a checkpoint taken while it is in training counts it
+            # before the batch is yielded, so that a checkpoint taken while it trains counts it
             done = position + 1 == len(self)
             self.epoch, self.position = (epoch + 1, 0) if done else (epoch, position + 1)
             self._generator.manual_seed(mix(self.seed, epoch, position, self.rank))
@@ -192,8 +192,8 @@ class Loader:
 
     def _lead(self) -> str:
         """The stream that an epoch goes through: the named one, or the longest in batches, the first of equals."""
-        told = [path for path, stream in self._streams.items() if stream.leads]
-        return told[0] if told else max(self._streams, key=self._batches)
+        named = [path for path, stream in self._streams.items() if stream.leads]
+        return named[0] if named else max(self._streams, key=self._batches)
 
     def _size(self, path: str) -> int:
         """Rows a batch of a stream."""

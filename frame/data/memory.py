@@ -106,8 +106,8 @@ class InMemory:
 class OfficialSplits(DataSet):
     """Pictures with an official training and an official test set; 'valid' is the last `n_valid` rows of training.
 
-    A subclass reads the two, and says how many rows training has, so that n_valid can be checked before anything
-    is read.
+    A subclass reads the two, and has the number of rows of training, so that n_valid is checked before anything is
+    read.
     """
 
     n_train: int

@@ -1,4 +1,4 @@
-"""Somebody's `torch.utils.data.Dataset`, such as torchvision's, as a source of whole batches."""
+"""Any `torch.utils.data.Dataset`, such as those of torchvision, as a source of whole batches."""
 
 import copy
 import random
@@ -25,9 +25,9 @@ class PerSample:
     """Rows of a data set that is indexed one by one.
 
     An item is x, a pair (x, y), or a mapping with 'x' (or 'image'), 'y' (or 'label') and others. Pictures of PIL of 8
-    bits, and uint8 arrays [H, W], [H, W, C] or, where it can be nothing else, [C, H, W], become uint8 [C, H, W];
+    bits, and uint8 arrays [H, W], [H, W, C] or [C, H, W] if it cannot be [H, W, C], become uint8 [C, H, W];
     palettes, CMYK and other colours become RGB. Other arrays and tensors keep their shape. A model sees uint8 pictures
-    as x / 255. Labels of any type of whole numbers become int64; where `n_classes` is set they lie below it.
+    as x / 255. Labels of any type of whole numbers become int64; if `n_classes` is set, they must lie below it.
 
     What an item draws from the random states of Python, numpy or torch is determined by (seed, epoch, row), in
     whichever process it runs. A numpy `Generator` that the data set keeps for itself is out of reach.
@@ -110,7 +110,7 @@ class PerSample:
         return tensor.float() if tensor.dtype == torch.float64 else tensor
 
     def _label(self, y: Tensor, what: str) -> Tensor:
-        """A class as int64 []; what a model may want that counts no classes stays as it is."""
+        """A class as int64 []; values that are no classes, such as targets of a regression, stay as they are."""
         if y.numel() == 1 and (self.n_classes is not None or not y.is_floating_point()):
             y = class_numbers(y.reshape(1), what)
             if self.n_classes is not None:
@@ -136,7 +136,7 @@ class PerSample:
 
 @contextmanager
 def _random_states() -> Iterator[Any]:
-    """Gives a function that seeds Python, numpy and torch on the CPU; their states are put back afterwards."""
+    """Gives a function that seeds Python, numpy and torch on the CPU, and restores their states at the end."""
     before = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
 
     def seed_all(seed: int) -> None:
@@ -153,12 +153,12 @@ def _random_states() -> Iterator[Any]:
 
 
 class PerSampleSplits(DataSet):
-    """Splits given as a mapping; where there is no 'valid', a tenth of the rows of 'train' is held out for it.
+    """Splits given as a mapping. If there is no 'valid', a tenth of the rows of 'train' is held out for it.
 
     The rows are those of one fixed permutation, whatever the seeds, the machine and the order in which splits are read:
-    the same rows give the same splits. Each class gives a tenth of its rows, and at least one where it has two, as long
+    the same rows give the same splits. Each class gives a tenth of its rows, and at least one if it has two, as long
     as that holds out no more than a fifth. Labels are found beside the rows (`targets`, `labels`, a `TensorDataset`'s
-    last tensor, a column 'label'), or by reading the rows once where there are no more than `READ` of them; without
+    last tensor, a column 'label'), or by reading the rows once if there are no more than `READ` of them; without
     labels the permutation alone decides.
     """
 
@@ -197,15 +197,15 @@ class PerSampleSplits(DataSet):
 
     @property
     def row(self) -> str:
-        told = getattr(getattr(self._given["train"], "data", None), "row", None)
-        return told if isinstance(told, str) else super().row
+        named = getattr(getattr(self._given["train"], "data", None), "row", None)
+        return named if isinstance(named, str) else super().row
 
     @property
     def vocabulary(self) -> int | None:
-        """As an attribute `vocabulary` of the rows of 'train', or of the source, says it."""
+        """The attribute `vocabulary` of the rows of 'train', or of their source."""
         train = self._given["train"]
-        told = getattr(getattr(train, "data", train), "vocabulary", None)
-        return told if isinstance(told, int) else None
+        size = getattr(getattr(train, "data", train), "vocabulary", None)
+        return size if isinstance(size, int) else None
 
     def load(self, split: str) -> Source:
         if self._holds_out and split != "test":
@@ -248,7 +248,7 @@ def _as_source(data: Any) -> Source:
 
 
 def as_data_set(data: Any) -> DataSet:
-    """What stands under `data:` in a config as a DataSet.
+    """The DataSet of what stands under `data:` in a config.
 
     Args:
         data: a DataSet; or one data set of rows (a tenth is held out as 'valid'); or a mapping of 'train',

@@ -1,6 +1,6 @@
 """dSprites' factors and pictures (Matthey, Higgins, Hassabis and Lerchner 2017, github.com/deepmind/dsprites-dataset).
 
-Rendered here from the factors, or read from the official file where there is one.
+Rendered here from the factors, or read from the official file if it is there.
 """
 
 import math
@@ -36,14 +36,14 @@ class Sprites(DataSet):
 
     Rendered pictures are ours: at one scale all shapes have the same area (331 pixels at scale 1), turn about their
     centre of mass, and a pixel is white if its centre lies within the shape. Numbers measured on them are near those
-    on the official pictures and not the same: say which.
+    on the official pictures, but not the same: name the pictures with the numbers.
 
     'valid' and 'test' are fixed random rows. By default 'train' has all rows, theirs included, as in the literature
     on disentanglement, which asks for the factors of a known, finite set: nothing is then held out.
 
     Args:
         data_root: its dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz, or the one in its folder dsprites/, is read.
-        official: false renders even where there is such a file.
+        official: false renders even if there is such a file.
         n_valid, n_test: rows of the two.
         held_out: 'train' leaves out the rows of the two.
         big_data_root: another folder of data sets, in which the file is looked for if data_root lacks it.

@@ -21,7 +21,7 @@ class Zip(Wrapped):
     """Models train on batches of `data` that hold batches of other data sets, by name; evaluations see `data` alone.
 
     Each data set has a batch size and an order of its own. An epoch goes once through the longest of them (in batches),
-    or through the one that is named; the others start again, in a new order, as often as they have to. What a batch
+    or through the one that is named; the others start again, in a new order, as often as needed. What a batch
     holds depends on (seed, number of the batch since the start) alone.
 
     Args:

@@ -12,6 +12,7 @@ from frame.composition import checks
 from frame.composition import compose as module
 from frame.composition.compose import OwnFolder, changed_by, compose, config_folder, normalise, use_own_folder
 from frame.composition.stored import resolved
+from frame.engine.experiment import GIVEN
 from tests.processes import OWN, python
 
 EXPERIMENTS = sorted(file.stem for file in (config_folder() / "experiment").glob("*.yaml"))
@@ -23,8 +24,7 @@ def test_both_spellings_of_an_experiment_are_one_and_it_can_be_built(name: str) 
     config = compose([f"experiment={name}"])
     assert config.experiment_name == name
     plain = resolved(config)
-    given = {"optimization": ["model"], "logging": ["folder", "config"]}
-    checks.check(plain, plain, given)  # their constructors take these arguments
+    checks.check(plain, plain, GIVEN)  # their constructors take these arguments
 
 
 @pytest.mark.parametrize(
