@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.processes import Process, context
+from tests.slow import slow_but
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("data", "models", "architectures", "optimization", "callbacks", "evaluation", "device", "logging", "studies")
@@ -60,7 +61,7 @@ def run(line: str, folder: Path) -> str:
     return under_way.output
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", slow_but(("models", "data", "logging"), PAGES))  # `make docs` runs all of them
 def test_the_example_of_a_page_trains(page: str, tmp_path: Path) -> None:
     trained = 0
     printed = ""

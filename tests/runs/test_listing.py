@@ -257,6 +257,7 @@ def copied(study: Path, to: Path) -> None:
     (to / "records.jsonl").touch()
 
 
+@pytest.mark.slow
 def test_two_hundred_runs_are_one_command_that_can_be_interrupted(study: Path, tmp_path: Path) -> None:
     """One of them is broken. What an interrupt leaves is whole, and what is there is not opened again."""
     runs = [tmp_path / "many" / f"run_{number:03}" for number in range(200)]

@@ -245,6 +245,14 @@ def test_random_search_ends_at_its_cap_and_goes_on_where_it_was(tmp_path: Path) 
     assert set(names(tmp_path / "other")) == set(names(tmp_path))  # the same points anywhere
 
 
+def test_bayes_ends_at_its_cap(tmp_path: Path) -> None:
+    write(tmp_path, method="bayes", parameters={"params.beta": {"min": 0.1, "max": 2.0}})
+    code, output = sweep(tmp_path, "run_cap=3")
+    assert code == 0 and "3 of 3 runs finished" in output, output
+    assert len(set(names(tmp_path))) == 3
+
+
+@pytest.mark.slow
 def test_bayes_comes_closer_than_random_search(tmp_path: Path) -> None:
     wide = {"params.beta": {"distribution": "log_uniform_values", "min": 1e-3, "max": 1e3}}
     found = {}
@@ -322,9 +330,10 @@ def test_a_study_folder_goes_on_by_itself_and_its_goal_stays(tmp_path: Path) -> 
     assert code == 2 and "has the goal maximize: set another folder" in output
 
 
-@pytest.mark.parametrize(
-    "words", [(), ("launcher=submitit_local", "launcher.timeout_min=5"), ("launcher=ray", "launcher.num_cpus=1")]
-)
+LAUNCHERS = [(), ("launcher=submitit_local", "launcher.timeout_min=5"), ("launcher=ray", "launcher.num_cpus=1")]
+
+
+@pytest.mark.parametrize("words", [pytest.param(w, marks=[pytest.mark.slow] if w else []) for w in LAUNCHERS])
 def test_real_training_here_and_on_clusters_of_this_machine(tmp_path: Path, words: tuple[str, ...]) -> None:
     if "launcher=ray" in words:
         pytest.importorskip("ray", reason="the extra `ray` is not installed")

@@ -16,15 +16,26 @@ FILES = sorted(
 )
 
 
-@pytest.mark.parametrize("file", FILES, ids=[f"{file.parent.name}/{file.name}" for file in FILES])
-def test_each_point_composes(file: Path) -> None:
+def compose_points(file: Path, *, every: bool) -> None:
     sweep = load(file)
-    for point in (
-        list(sweep.points()) if sweep.method == "grid" else [{key: of.at(0.5) for key, of in sweep.parameters.items()}]
-    ):
+    middle = {key: of.at(0.5) for key, of in sweep.parameters.items()}
+    points = list(sweep.points()) if sweep.method == "grid" else [middle]
+    for point in points if every else points[:: max(1, len(points) - 1)]:
         check_parts(compose(sweep.overrides(point)))
 
 
+@pytest.mark.parametrize("file", FILES, ids=[f"{file.parent.name}/{file.name}" for file in FILES])
+def test_the_first_and_the_last_point_compose(file: Path) -> None:
+    compose_points(file, every=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=[f"{file.parent.name}/{file.name}" for file in FILES])
+def test_each_point_composes(file: Path) -> None:
+    compose_points(file, every=True)
+
+
+@pytest.mark.slow
 def test_the_leaderboard_at_small_size(tmp_path: Path) -> None:
     def frame(*words: str) -> str:
         process = Process(list(words), tmp_path, PYTHONPATH=str(CLONE))
