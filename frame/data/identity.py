@@ -79,7 +79,7 @@ def compare_split(kept: Mapping[str, Any], split: str, found: Mapping[str, Any],
             f"'{split}' had {rows} rows when {owner} was trained, and has {now} now: "
             "give it the data that it was trained on, or train a new run"
         )
-    for key in kept.keys() & found.keys() - {"rows"}:
+    for key in [key for key in found if key in kept and key != "rows"]:  # labels first
         if not _same(kept[key], found[key]):
             raise DataChanged(
                 f"'{split}' has other {KINDS.get(key, key)} than when {owner} was trained, in {now} rows as before: "

@@ -221,7 +221,7 @@ def test_shipped_data_sets_are_themselves(tmp_path: Path) -> None:
             data.split(split)
     assert "labels" in described(Views(Digits(), {}, 2))["splits"]["train"]
     assert "labels" in described(as_data_set(pairs))["splits"]["valid"]
-    other = as_data_set(TensorDataset(torch.randn(40, 3), (torch.arange(40) + 1) % 4))
+    other = as_data_set(TensorDataset(pairs.tensors[0], (torch.arange(40) + 1) % 4))
     other.expect(described(as_data_set(pairs)), "it")
     with pytest.raises(DataChanged, match="other labels"):
         other.split("train")
