@@ -48,6 +48,7 @@ class Card:
     def text(self, folder: Path) -> str:
         manifest, versions = self.manifest, self.manifest["versions"]
         counters = manifest["counters"]
+        packages = [*packages_of({"model": self.config["model"], "data": self.config["data"]})]
         text = rendered(
             TEMPLATE,
             experiment=manifest["experiment"],
@@ -69,7 +70,7 @@ class Card:
             commit=str(versions.get("commit", ""))[:12],
             dirty=versions.get("dirty"),
             own_code=bool(manifest["modules"]),
-            installed=safe(str([*packages_of({"model": self.config["model"], "data": self.config["data"]})])),
+            installed=safe(str(packages)) if packages else "",
             encoder=manifest["encoder"],
             command=safe(self._command()),
             variables=manifest["variables"],

@@ -156,6 +156,7 @@ def test_the_card_has_every_number_with_its_protocol(exported: Path, run: Path) 
         )
     for words in ("frame.models.VAE.VAE", "50 iterations", "average weights of the last checkpoint", "1,797 pictures"):
         assert words in card, words
+    assert re.search(r"^\*\*Made with\*\*: frame \S+, python \S+, torch \S+, lightning \S+[;.]", card, re.MULTILINE)
     parameters = sum(p.numel() for p in frame.load(run).parameters())
     assert f"**Parameters**: {parameters:,}" in card
 
