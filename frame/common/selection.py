@@ -44,7 +44,7 @@ def check(
 
 
 def check_fit(name: str, splits: Iterable[str], allowed: bool) -> str:
-    """What has to be said of an evaluation that fits or chooses something on these splits; '' if none is test.
+    """A warning if an evaluation fits or chooses something on one of these splits that is test, else an empty text.
 
     Raises:
         UserError: one is, and nobody has allowed it.

@@ -29,8 +29,8 @@ def costs(optimization: Optimization, loader: Loads) -> dict[str, Any]:
     each optimizer trains. Parameters that are frozen for a while count as trained.
 
     They are counted while the procedure itself takes a step, on a copy, with the run's own batches: this takes as long
-    as a step for each kind of iteration (two where an adversary steps more often) and of batch, and its memory. Where
-    the procedure cannot step without its trainer, nothing is counted, which is said.
+    as a step for each kind of iteration (two where an adversary steps more often) and of batch, and its memory. If
+    the procedure cannot step without its trainer, nothing is counted and a line says so.
 
     Args:
         optimization: stays as it is, and so do the model and all random state.

@@ -1,9 +1,9 @@
 """How well single codes stand for single factors of variation, from arrays alone.
 
-Codes are [N, D] numbers, factors [N, K] the index of each factor's value. What a perfect code reaches depends on the
-estimator and on how many values a factor has, and is said beside each measure for dSprites, whose factors have
-3, 6, 40, 32 and 32 values.
-Protocols and numbers of rows follow Locatello et al. 2019 (1811.12359), where the paper of a measure leaves them open.
+Codes are [N, D] numbers, factors [N, K] the index of each factor's value. The score of a perfect code depends on the
+estimator and on how many values a factor has. Each measure names that score for dSprites, whose factors have 3, 6, 40,
+32 and 32 values. Protocols and numbers of rows follow Locatello et al. 2019 (1811.12359) if the paper of a measure
+leaves them open.
 """
 
 from collections.abc import Callable
