@@ -13,6 +13,7 @@ from frame.common.errors import UserError
 from frame.evaluation.vital_signs import nearest_distance, vital_signs
 from frame.runs.folder import RunFolder
 from tests.processes import Process, only_run, train
+from tests.slow import slow_but
 from tests.system.test_resume import same
 
 SHORT = [
@@ -51,7 +52,7 @@ HEALTHY: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize("name", TROUBLES)
+@pytest.mark.parametrize("name", slow_but(("dead codebook", "the adversary has won"), [*TROUBLES]))
 def test_each_trouble_is_said_once_in_the_terminal_and_in_the_folder(name: str, tmp_path: Path) -> None:
     experiment, words, iterations, advice = TROUBLES[name]
     said, output = trained(experiment, tmp_path, words, iterations)
@@ -63,7 +64,7 @@ def test_each_trouble_is_said_once_in_the_terminal_and_in_the_folder(name: str, 
     assert process.wait() == 0 and mine[0]["text"] in process.output
 
 
-@pytest.mark.parametrize("experiment", HEALTHY)
+@pytest.mark.parametrize("experiment", slow_but(("digits_VAE", "digits_GAN"), [*HEALTHY]))
 def test_a_healthy_run_is_silent(experiment: str, tmp_path: Path) -> None:
     said, output = trained(experiment, tmp_path, [*HEALTHY[experiment], "doctor.check_every=200 iterations"], 650)
     assert not said and "doctor, iteration" not in output
@@ -98,6 +99,7 @@ def test_watched_each_iteration_or_not_at_all_the_weights_are_the_same(tmp_path:
             assert same(watched[key], alone[key])
 
 
+@pytest.mark.slow
 def test_a_whole_run_ends_in_the_same_bits_with_a_doctor_and_without(tmp_path: Path) -> None:
     """Evaluations, checkpoints and the doctor at its own pace, from the first iteration to the last."""
     ends = []

@@ -13,6 +13,7 @@ import pytest
 from frame.commands.new import KINDS
 from frame.composition.compose import config_folder
 from tests.processes import Process
+from tests.slow import slow_but
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +60,7 @@ def test_the_printed_commands_of_a_model_run_as_they_are_typed(own: Path, output
     assert "_target_: Ownmodel.Ownmodel" in (run / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "model"])
+@pytest.mark.parametrize("kind", slow_but(("evaluation",), [kind for kind in KINDS if kind != "model"]))
 def test_the_printed_commands_run(kind: str, own: Path, outputs: dict[str, str]) -> None:
     shutil.rmtree(own / "runs", ignore_errors=True)
     for line in printed(outputs[kind], "run"):
@@ -71,6 +72,7 @@ def test_the_printed_commands_run(kind: str, own: Path, outputs: dict[str, str])
         assert list(own.glob("runs/digits_VAE/*/Ownlogger.jsonl"))
 
 
+@pytest.mark.slow
 def test_the_tests_pass(own: Path, outputs: dict[str, str]) -> None:
     lines = [test for kind in KINDS for test in printed(outputs[kind], "test")]
     command, _, _ = lines[0].partition(" tests/")  # all in one process: its start takes longest

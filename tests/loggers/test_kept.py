@@ -84,6 +84,7 @@ def test_a_rule_that_keeps_nothing_is_refused(keep: str) -> None:
         check_parts(compose(["+experiment=digits_VAE", f"pictures.keep={keep}"]))
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_same_pictures_whether_it_was_killed_or_not(tmp_path: Path) -> None:
     picture = (
         "+callbacks.samples={_target_: frame.callbacks.EvaluationCallback, name: Samples, evaluate_every: 1 iteration,"

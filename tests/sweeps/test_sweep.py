@@ -22,6 +22,7 @@ from frame.runs.listing import find
 from frame.sweeps.handles import run_here
 from frame.sweeps.workers import Lock, Worker, lives
 from tests.processes import OWN, Process
+from tests.slow import slow_but
 
 FAKE = Path(__file__).parents[1] / "analysis/fake.py"
 CLONE = Path(__file__).parents[2]
@@ -184,7 +185,7 @@ def test_a_job_that_is_cancelled_lets_its_run_save(tmp_path: Path, number: int) 
     worker.close()
 
 
-@pytest.mark.parametrize("seconds", [0.2, 1.5])
+@pytest.mark.parametrize("seconds", slow_but((1.5,), [0.2, 1.5]))
 def test_ctrl_c_in_a_terminal_while_the_first_run_loads_is_one_line(tmp_path: Path, seconds: float) -> None:
     """The terminal sends it to all that we have started."""
     write(tmp_path, program="train.py")
