@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from frame.common.errors import UserError
+from frame.common.selection import ALLOW
 from frame.runs.folder import RunFolder
 from frame.runs.reading import CONFIG, judge
 
@@ -56,6 +57,7 @@ def packed_summary(run: RunFolder) -> PackedSummary:
         "seeds": config.get("seeds") or {},
         "costs": total_costs(counted, status.get("counters") or {}),
         "batch_size": counted.get("batch_size"),
+        ALLOW: config.get(ALLOW),
     }
     return PackedSummary(json.dumps(head), _packed(config), _packed(newest))
 
@@ -260,7 +262,7 @@ class RunSummary:
     def _known(self) -> dict[str, Any]:
         """The most frequent keys: commands over thousands of runs ask for a parameter a million times."""
         params = {f"params.{key}": _shown(value) for key, value in self.head["params"].items()}
-        return {**params, "seed": self.head["seed"], **self.costs, **self.facts}
+        return {**params, "seed": self.head["seed"], ALLOW: self.head[ALLOW], **self.costs, **self.facts}
 
     def keys(self) -> list[str]:
         """The keys that `get` answers, other than those of the config: facts, results, parameters."""
