@@ -48,7 +48,7 @@ def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
     plateau = "+callbacks.plateau={_target_: frame.callbacks.ReduceOnPlateau, monitor: Score, patience: 1, factor: 0.9}"
     words = [f"experiment={experiment}", *TWO, witness, score, stop, "checkpoint.best=Score"]
     words += [plateau] if experiment != "pair" else []  # it has a schedule, which would contradict
-    words += ["train_for=3 epochs", "optimization.average=0.9"]
+    words += ["train_for=3 epochs", "optimization.average=0.9", "cut_schedules=true"]
     code, output = launch(words, tmp_path)
     assert code == 0, output
     run = only_run(tmp_path)  # one folder
