@@ -337,8 +337,13 @@ def coefficient(name: str, value: float | Coefficient, low: float = 0.0) -> Coef
     return value
 
 
-def changes(value: object) -> bool:
-    """Whether a value is a schedule, or a list that holds one, such as Adam's betas."""
+def coefficients_in(value: object) -> list[Coefficient]:
+    """The coefficients of a value: itself, or those in a list such as Adam's betas."""
     if isinstance(value, list | tuple):
-        return any(map(changes, value))
-    return isinstance(value, Coefficient) and value.changes
+        return [found for one in value for found in coefficients_in(one)]
+    return [value] if isinstance(value, Coefficient) else []
+
+
+def changes(value: object) -> bool:
+    """Whether a value is a schedule, or a list that holds one."""
+    return any(found.changes for found in coefficients_in(value))

@@ -115,14 +115,15 @@ class Wrapped(DataSet):
         return self.data.identity(split)
 
     def made(self, split: str, *sources: Source) -> Source:
-        """The source of a split, of the same split of each of the parts."""
+        """The source of a split, of the same split of each of the parts that have it."""
         raise NotImplementedError
 
     def load(self, split: str) -> Source:
-        return self.made(split, *(part.split(split) for part in self.parts))
+        return self.made(split, *(part.split(split) for part in self.parts if split in part.splits))
 
     def training(self) -> Source:
-        trained = [part.training() for part in self.parts]
-        if all(source is part.split("train") for source, part in zip(trained, self.parts, strict=True)):
+        parts = [part for part in self.parts if "train" in part.splits]
+        trained = [part.training() for part in parts]
+        if all(source is part.split("train") for source, part in zip(trained, parts, strict=True)):
             return self.split("train")
         return self.made("train", *trained)

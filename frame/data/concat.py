@@ -60,16 +60,6 @@ class Concat(Wrapped):
         found = [part.identity(split) for part in self.parts if split in part.splits]
         return {"rows": sum(one["rows"] for one in found), "parts": found}
 
-    def load(self, split: str) -> Source:
-        return self.made(split, *(part.split(split) for part in self.parts if split in part.splits))
-
-    def training(self) -> Source:
-        parts = [part for part in self.parts if "train" in part.splits]
-        trained = [part.training() for part in parts]
-        if all(source is part.split("train") for source, part in zip(trained, parts, strict=True)):
-            return self.split("train")
-        return self.made("train", *trained)
-
     def made(self, split: str, *sources: Source) -> Source:
         self.classes  # noqa: B018  # they must agree
         check_alike(sources, f"Concat, '{split}'")

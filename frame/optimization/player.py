@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from frame.common.durations import Length, RunLength, Share
 from frame.common.errors import UserError, choices
-from frame.common.schedules import Coefficient, changes
+from frame.common.schedules import Coefficient, changes, coefficients_in
 from frame.optimization.groups import OWN, Group, Rules
 
 OptimizerPartial = Callable[..., Optimizer]
@@ -93,9 +93,8 @@ class Player:
             UserError: one of them is longer than the run, or its unit does not go with the run's.
         """
         for _, option, value, _ in self._scheduled:
-            for one in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(one, Coefficient):
-                    one.bind(run, f"{option} of {name}")
+            for one in coefficients_in(value):
+                one.bind(run, f"{option} of {name}")
         self._until = []
         for group, length in self._frozen:
             key = f"optimization.rules.{group.rule}.freeze"
@@ -109,9 +108,10 @@ class Player:
 
     @property
     def follows_the_run(self) -> bool:
-        values = [one for _, _, value, _ in self._scheduled for one in (value if isinstance(value, list) else [value])]
-        schedules = any(isinstance(one, Coefficient) and one.follows_the_run for one in values)
-        return schedules or any(isinstance(length, Share) for _, length in self._frozen)
+        schedules = [one for _, _, value, _ in self._scheduled for one in coefficients_in(value)]
+        return any(one.follows_the_run for one in schedules) or any(
+            isinstance(length, Share) for _, length in self._frozen
+        )
 
     def advance(self, counters: Mapping[str, float]) -> None:
         """Sets what follows a schedule for the next step, and which parameters are frozen in it."""

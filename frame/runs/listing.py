@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from frame.common.errors import UserError, choices
+from frame.composition.settings import PARTS
 from frame.runs.folder import RunFolder
 from frame.runs.index import Index, stamp
 from frame.runs.reading import remarks
-from frame.runs.summary import PARTS, PackedSummary, RunSummary, as_number, packed_summary
+from frame.runs.summary import PackedSummary, RunSummary, as_number, packed_summary
 
 if TYPE_CHECKING:
     import pandas

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from frame.common.errors import UserError
 from frame.common.selection import ALLOW
+from frame.composition.settings import PARTS
 from frame.runs.folder import RunFolder
 from frame.runs.reading import CONFIG, judge
 
-PARTS = ("model", "data", "optimization")
 FILES = ("config.yaml", "overrides.yaml", "status.json", "records.jsonl", "costs.json")  # what `packed_summary` reads
 AGAIN = ("last", "best")  # names of checkpoints in the records of `frame evaluate`
 Record = dict[str, Any]
