@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from frame.composition.compose import compose, config_folder
+from frame.composition.compose import compose
+from frame.composition.folders import config_folder
 from tests.processes import Process, only_run
 
 FILE = Path(__file__).parent / "system" / "norms.json"

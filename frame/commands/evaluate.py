@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from frame.commands.beside import trust
 from frame.commands.parser import COMMANDS, parse
 from frame.common.errors import UserError, choices
-from frame.composition.compose import chosen_evaluation, use_own_folder
+from frame.composition.compose import chosen_evaluation
+from frame.composition.folders import use_own_folder
 
 
 def run(words: Sequence[str]) -> int:

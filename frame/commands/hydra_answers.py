@@ -4,7 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from frame.composition.compose import compose, config_folder, normalise, use_own_folder
+from frame.composition.compose import compose, normalise
+from frame.composition.folders import config_folder, use_own_folder
 
 HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from frame.commands.parser import COMMANDS, parse
 from frame.common import selection
 from frame.common.errors import UserError
-from frame.composition.compose import PARTS
+from frame.composition.settings import PARTS
 
 
 def run(words: Sequence[str]) -> int:

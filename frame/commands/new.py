@@ -17,7 +17,7 @@ from frame.commands.parser import COMMANDS, parse
 from frame.common.errors import UserError, choices
 from frame.common.files import writing
 from frame.common.shell import pasted
-from frame.composition.compose import config_folder, options, use_own_folder
+from frame.composition.folders import config_folder, options, use_own_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
 TRAIN = "frame train +experiment="

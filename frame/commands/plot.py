@@ -7,7 +7,7 @@ from typing import Any
 from frame.commands.parser import COMMANDS, parse
 from frame.common.errors import UserError
 from frame.common.files import writing
-from frame.composition.compose import use_own_folder
+from frame.composition.folders import use_own_folder
 
 
 def run(words: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from frame.commands.parser import COMMANDS, parse
 from frame.common.files import write_whole, writing
-from frame.composition.compose import use_own_folder
+from frame.composition.folders import use_own_folder
 
 
 def run(words: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from frame.commands import train
 from frame.commands.answering import answered
 from frame.commands.parser import COMMANDS, parse
-from frame.composition.compose import use_own_folder
+from frame.composition.folders import use_own_folder
 
 
 def run(words: Sequence[str]) -> int:

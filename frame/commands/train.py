@@ -6,7 +6,8 @@ from pathlib import Path
 from frame.commands.hydra_answers import HYDRA_FLAGS, ask_hydra
 from frame.commands.parser import COMMANDS, own_folder, parse
 from frame.common.errors import UserError
-from frame.composition.compose import compose, use_own_folder
+from frame.composition.compose import compose
+from frame.composition.folders import use_own_folder
 from frame.composition.settings import check_parts, check_read
 
 

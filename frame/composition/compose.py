@@ -1,62 +1,25 @@
 """Composes one config from what the user typed. Nothing here imports torch, so that errors are reported at once."""
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from frame.common.errors import UserError, choices
 from frame.composition.config_files import StrictFiles, check_name
+from frame.composition.folders import OwnFolder, config_folder, config_folders, file_of, groups, options
 from frame.composition.settings import PARTS, check_value, keys, unread
-
-
-def config_folder() -> Path:
-    """The folder of frame's own config: beside the package in a clone, inside it in a wheel."""
-    package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "config"
-    return beside if (beside / "config.yaml").is_file() else package / "config"
-
-
-class OwnFolder(SearchPathPlugin):
-    """Puts the user's own `config/` first, so that its files win over ours of the same name."""
-
-    folder: Path | None = None
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if self.folder is not None:
-            search_path.prepend(provider="own", path=f"file://{self.folder}")
-
-
-def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
-    """Adds `folder` (by default ./config, if there is one) to the search path, and its parent to sys.path.
-
-    For a command that only reads runs (`trains=False`), only the parent of a folder that was named joins sys.path. The
-    working folder does not, because it may be a stranger's.
-    """
-    own = (folder or Path("config")).resolve()
-    if folder is not None and not own.is_dir():
-        raise UserError(f"--config-dir: there is no folder {own}")
-    is_own = own.is_dir() and own != config_folder()
-    OwnFolder.folder = own if is_own else None
-    if is_own and (trains or folder is not None) and str(own.parent) not in sys.path:
-        sys.path.insert(0, str(own.parent))
-    elif trains and not is_own and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # after everything that is installed
 
 
 def ready() -> None:
@@ -242,29 +205,15 @@ def _missing(error: MissingConfigException) -> str:
     return choices(option, options(group), kind=group)
 
 
-def config_folders() -> list[Path]:
-    """The folder of frame's config, and the user's own if there is one."""
-    return [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
-
-
-def groups() -> list[str]:
-    return sorted({entry.name for root in config_folders() for entry in root.iterdir() if entry.is_dir()})
-
-
-def options(group: str) -> list[str]:
-    """The names that `group=` accepts: files in frame's config and in the user's own."""
-    return sorted({file.stem for root in config_folders() for file in (root / group).glob("*.yaml")})
-
-
 def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Reads config/evaluation/<name>.yaml, and sets the arguments that were typed as `<name>.<argument>=value`.
 
     Raises:
         UserError: there is no such file or argument.
     """
-    if name not in options("evaluation"):
+    file = file_of("evaluation", name)
+    if file is None:
         raise UserError(choices(name, options("evaluation"), kind="evaluation"))
-    file = next(file for root in config_folders()[::-1] if (file := root / "evaluation" / f"{name}.yaml").is_file())
     found: Any = OmegaConf.to_container(OmegaConf.load(file))
     for key, text in arguments.items():
         owner, _, argument = key.partition(".")

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frame.common.errors import UserError
 from frame.common.inside import name_of
-from frame.composition.compose import config_folders
+from frame.composition.folders import config_folders
 from frame.composition.plain import changed, parse_yaml
 
 OPENING = re.compile(r"(\\*)\$\{")

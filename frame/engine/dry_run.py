@@ -19,7 +19,8 @@ from frame.common import selection
 from frame.common.errors import NoNumber, UserError, choices
 from frame.common.output import say
 from frame.composition.checks import hints_of
-from frame.composition.compose import compose, config_folder
+from frame.composition.compose import compose
+from frame.composition.folders import config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, check_batch, check_tokens, whole_batch

@@ -15,7 +15,7 @@ from typing import Any
 from frame import __version__
 from frame.common.files import write_text, write_whole
 from frame.composition.checks import targets
-from frame.composition.compose import config_folders
+from frame.composition.folders import config_folders
 from frame.runs.code_diff import difference
 
 NAMES = 100  # of untracked files, and of ignored files, that are kept

@@ -13,7 +13,7 @@ from frame.analysis.tables import markdown_table
 from frame.common.escaping import code, markdown
 from frame.common.shell import pasted
 from frame.common.templates import rendered, safe
-from frame.composition.compose import PARTS
+from frame.composition.settings import PARTS
 from frame.engine.opening import OpenRun
 from frame.runs.exported import WEIGHTS
 from frame.runs.listing import shown

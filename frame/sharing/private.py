@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from frame.common.errors import UserError
-from frame.composition.compose import config_folder
+from frame.composition.folders import config_folder
 
 # these names are on every machine
 COMMON = {"root", "user", "users", "admin", "home", "ubuntu", "docker", "runner", "localhost", "frame", "train", "test"}

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from frame.common.errors import Damaged, UserError
-from frame.composition.compose import compose, keys
+from frame.composition.compose import compose
+from frame.composition.settings import keys
 from frame.composition.stored import literal, resolved, stored
 from frame.runs.folder import RunFolder
 from frame.sweeps.progress import named

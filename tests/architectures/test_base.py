@@ -16,7 +16,8 @@ from frame.architectures import CIFAR10, MNIST, bidirectional, conditional, digi
 from frame.architectures.base import DiagonalNormal, Encoder, MLPDecoder
 from frame.architectures.heads import CategoricalHead, DeltaHead, DiagonalNormalHead
 from frame.common.errors import UserError
-from frame.composition.compose import OwnFolder, compose, use_own_folder
+from frame.composition.compose import compose
+from frame.composition.folders import OwnFolder, use_own_folder
 from frame.engine.experiment import build, train
 from frame.evaluation.codes import LAYERS
 from frame.models.VAE import VAE

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from frame.commands.new import KINDS
-from frame.composition.compose import config_folder
+from frame.composition.folders import config_folder
 from tests.processes import Process
 from tests.slow import slow_but
 

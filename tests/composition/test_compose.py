@@ -10,7 +10,8 @@ from frame.common import durations
 from frame.common.errors import UserError
 from frame.composition import checks
 from frame.composition import compose as module
-from frame.composition.compose import OwnFolder, changed_by, compose, config_folder, normalise, use_own_folder
+from frame.composition.compose import changed_by, compose, normalise
+from frame.composition.folders import OwnFolder, config_folder, use_own_folder
 from frame.composition.stored import resolved
 from frame.engine.experiment import GIVEN
 from tests.processes import OWN, python

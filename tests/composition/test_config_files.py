@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from frame.common.errors import UserError
-from frame.composition.compose import compose, use_own_folder
+from frame.composition.compose import compose
 from frame.composition.config_files import NODES, checked, load
+from frame.composition.folders import use_own_folder
 from frame.composition.settings import check_parts, check_read
 
 EXPERIMENT = """# @package _global_

@@ -9,7 +9,8 @@ from hydra.utils import instantiate as hydra_instantiate
 from torch import nn
 
 from frame.common.errors import UserError
-from frame.composition.compose import compose, options
+from frame.composition.compose import compose
+from frame.composition.folders import options
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from frame.composition.compose import config_folder
+from frame.composition.folders import config_folder
 from frame.composition.plain import Text, _parsed, as_config, as_yaml, parse_yaml
 
 ALPHABET = "\x85\u2028\u2029\r\\\\\\${}$a:1. -e_~#&*!|>'\"%@`,[]?nulltrue\t\nyoff0x/=<é\x07"

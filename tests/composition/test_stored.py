@@ -8,7 +8,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from frame.common.errors import UserError
-from frame.composition.compose import OwnFolder, compose
+from frame.composition.compose import compose
+from frame.composition.folders import OwnFolder
 from frame.composition.plain import as_yaml, parse_yaml
 from frame.composition.stored import all_filled, escaped, filled, is_data_root, literal, pieces, resolved, stored
 from tests.composition.test_plain import ALPHABET

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from frame.composition.compose import compose, options
+from frame.composition.compose import compose
+from frame.composition.folders import options
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import whole_batch

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from frame.composition.compose import compose, options
+from frame.composition.compose import compose
+from frame.composition.folders import options
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.evaluation.base import Encodes

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from frame.common.errors import NoNumber, UserError
-from frame.composition.compose import chosen_evaluation, config_folder
+from frame.composition.compose import chosen_evaluation
+from frame.composition.folders import config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import frame.models
-from frame.composition.compose import compose, config_folder
+from frame.composition.compose import compose
+from frame.composition.folders import config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source, whole_batch

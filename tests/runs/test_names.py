@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from frame.common.errors import UserError
-from frame.composition.compose import config_folder
+from frame.composition.folders import config_folder
 from frame.runs.names import Taken, apart, check_column, check_config, check_measurement
 from tests.processes import only_run, train
 

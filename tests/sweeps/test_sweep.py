@@ -271,7 +271,8 @@ def test_what_has_changed_since_is_named_and_run_again_when_asked(tmp_path: Path
     write(tmp_path, parameters={"params.beta": {"values": [1.0]}})
     sweep(tmp_path)
     run = find([tmp_path / "study"])[0]
-    from frame.composition.compose import compose, use_own_folder
+    from frame.composition.compose import compose
+    from frame.composition.folders import use_own_folder
 
     use_own_folder(OWN / "config")
     words = yaml.safe_load((run.path / "overrides.yaml").read_text())

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from frame.common.errors import UserError
-from frame.composition.compose import compose, config_folder
+from frame.composition.compose import compose
+from frame.composition.folders import config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from frame.composition.compose import compose, config_folder
+from frame.composition.compose import compose
+from frame.composition.folders import config_folder
 from tests import wandb_tools
 
 SWEEPS = config_folder().parent / "sweeps"

@@ -8,7 +8,8 @@ import torch
 from frame.architectures.base import DiscretisedLogisticPicture
 from frame.commands.templates.architecture import Decoder, Encoder
 from frame.common.errors import UserError
-from frame.composition.compose import compose, use_own_folder
+from frame.composition.compose import compose
+from frame.composition.folders import use_own_folder
 from frame.engine.experiment import train
 
 CONFIG = Path(__file__).parents[1] / "config"

@@ -7,7 +7,8 @@ import torch
 
 from frame.commands.templates.data import Mine
 from frame.common.errors import UserError
-from frame.composition.compose import compose, use_own_folder
+from frame.composition.compose import compose
+from frame.composition.folders import use_own_folder
 from frame.data.base import whole_batch
 from frame.engine.experiment import train
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from frame.composition.compose import compose, use_own_folder
+from frame.composition.compose import compose
+from frame.composition.folders import use_own_folder
 from frame.engine.experiment import train
 
 CONFIG = Path(__file__).parents[1] / "config"

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from frame.commands.templates.logger import Mine
-from frame.composition.compose import compose, use_own_folder
+from frame.composition.compose import compose
+from frame.composition.folders import use_own_folder
 from frame.engine.experiment import train
 
 CONFIG = Path(__file__).parents[1] / "config"

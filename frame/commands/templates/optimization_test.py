@@ -9,7 +9,8 @@ from torch import Tensor
 
 from frame.commands.templates.optimization import Mine
 from frame.common.errors import UserError
-from frame.composition.compose import compose, use_own_folder
+from frame.composition.compose import compose
+from frame.composition.folders import use_own_folder
 from frame.data.base import Batch
 from frame.engine.experiment import train
 from frame.models.base import Model

@@ -1,0 +1,63 @@
+"""Where config files are: frame's own folder, and the user's before it. Nothing here imports torch."""
+
+import sys
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+from frame.common.errors import UserError
+
+
+def config_folder() -> Path:
+    """The folder of frame's own config: beside the package in a clone, inside it in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "config"
+    return beside if (beside / "config.yaml").is_file() else package / "config"
+
+
+class OwnFolder(SearchPathPlugin):
+    """Puts the user's own `config/` first, so that its files win over ours of the same name."""
+
+    folder: Path | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            search_path.prepend(provider="own", path=f"file://{self.folder}")
+
+
+def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
+    """Adds `folder` (by default ./config, if there is one) to the search path, and its parent to sys.path.
+
+    For a command that only reads runs (`trains=False`), only the parent of a folder that was named joins sys.path. The
+    working folder does not, because it may be a stranger's.
+    """
+    own = (folder or Path("config")).resolve()
+    if folder is not None and not own.is_dir():
+        raise UserError(f"--config-dir: there is no folder {own}")
+    is_own = own.is_dir() and own != config_folder()
+    OwnFolder.folder = own if is_own else None
+    if is_own and (trains or folder is not None) and str(own.parent) not in sys.path:
+        sys.path.insert(0, str(own.parent))
+    elif trains and not is_own and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # after everything that is installed
+
+
+def config_folders() -> list[Path]:
+    """The folder of frame's config, and the user's own if there is one."""
+    return [folder for folder in (config_folder(), OwnFolder.folder) if folder is not None]
+
+
+def groups() -> list[str]:
+    return sorted({entry.name for root in config_folders() for entry in root.iterdir() if entry.is_dir()})
+
+
+def options(group: str) -> list[str]:
+    """The names that `group=` accepts: files in frame's config and in the user's own."""
+    return sorted({file.stem for root in config_folders() for file in (root / group).glob("*.yaml")})
+
+
+def file_of(group: str, option: str) -> Path | None:
+    """The file that `group=option` reads, the user's own before ours; None if there is none."""
+    files = [root / group / f"{option}.yaml" for root in config_folders()[::-1]]
+    return next((file for file in files if file.is_file()), None)
