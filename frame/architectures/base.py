@@ -294,6 +294,32 @@ class DiscretisedLogisticPicture(PictureDistribution):
         return DiscretisedLogistic(numbers[:, 0] + 0.5, scale, self.levels)
 
 
+class PictureOfLevels(PictureDistribution):
+    """The likelihood that suits the data: `levels` says how many values each number of x can have (`${sizes.levels}`).
+
+    2 levels: `BernoulliPicture`; more: `DiscretisedLogisticPicture`, a likelihood too; None, if the values are
+    continuous: `NormalPicture` with a fixed scale, a density.
+
+    Args:
+        levels: of each value, or None.
+        scale: of the Normal; 0.1 suits values in [0, 1] and standardised ones. It has no effect if there are levels.
+
+    Raises:
+        UserError: fewer than 2 levels, or scale is not positive.
+    """
+
+    def __init__(self, levels: int | None, scale: float = 0.1) -> None:
+        super().__init__()
+        normal = NormalPicture(scale)  # also checks the scale
+        self.of_data = (
+            normal if levels is None else BernoulliPicture() if levels == 2 else DiscretisedLogisticPicture(levels)
+        )
+        self.n_parameters = self.of_data.n_parameters
+
+    def values(self, numbers: Tensor) -> Distribution:
+        return self.of_data.values(numbers)
+
+
 class MLPEncoder(Encoder):
     """q(z|x) = N(mu(x), diag(sigma(x)^2)): x [B, *shape] in [0, 1] -> batch_shape (B,), event_shape (z_dim,).
 

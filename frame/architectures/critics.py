@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures.base import MLPEncoder
-from frame.architectures.convolutional import smallest
+from frame.architectures.convolutional import default_channels, smallest
 from frame.architectures.layers import batch_normalised, halving, mlp
 from frame.common.errors import at_least
+from frame.common.sizes import Size, n_values
 from frame.probability.estimators import Conditional
 
 
@@ -19,7 +20,7 @@ class MLPCritic(nn.Module):
     It serves codes, pictures, and pairs of them, critic(x, z). The output is a logit: no activation.
 
     Args:
-        n_in: numbers in a row of all inputs together.
+        n_in: numbers in a row of all inputs together, or the shape of the only input.
         layers: widths of the hidden layers.
         activation: after each hidden layer, ReLU by default.
         n_out: numbers for each row.
@@ -28,9 +29,10 @@ class MLPCritic(nn.Module):
         UserError: a number or a width is not positive.
     """
 
-    def __init__(self, n_in: int, layers: Sequence[int], activation: nn.Module | None = None, n_out: int = 1) -> None:
+    def __init__(self, n_in: Size, layers: Sequence[int], activation: nn.Module | None = None, n_out: int = 1) -> None:
         super().__init__()
-        at_least(1, n_in=n_in, n_out=n_out)
+        n_in = n_values(n_in=n_in)
+        at_least(1, n_out=n_out)
         self.n_out = n_out
         self.hidden = mlp(n_in, layers, activation)
         self.linear = nn.Linear([n_in, *layers][-1], n_out)
@@ -45,7 +47,7 @@ class JointCritic(MLPCritic):
     """f(x, y), an MLP on both, concatenated: [B, ...] and [B, ...] -> [B].
 
     Args:
-        n_x, n_y: numbers in a row of each.
+        n_x, n_y: numbers in a row of each, or its shape.
         layers: widths of the hidden layers.
         activation: after each hidden layer, ReLU by default.
 
@@ -53,16 +55,15 @@ class JointCritic(MLPCritic):
         UserError: a number or a width is not positive.
     """
 
-    def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
-        at_least(1, n_x=n_x, n_y=n_y)
-        super().__init__(n_x + n_y, layers, activation)
+    def __init__(self, n_x: Size, n_y: Size, layers: Sequence[int], activation: nn.Module | None = None) -> None:
+        super().__init__(n_values(n_x=n_x) + n_values(n_y=n_y), layers, activation)
 
 
 class SeparableCritic(nn.Module):
     """f(x, y) = g(x) . h(y), two MLPs: all B^2 pairs need only 2 B rows.
 
     Args:
-        n_x, n_y: numbers in a row of each.
+        n_x, n_y: numbers in a row of each, or its shape.
         layers: widths of the hidden layers of g, and of h.
         n_embedding: size of g(x) and of h(y).
         activation: after each hidden layer, ReLU by default.
@@ -72,10 +73,11 @@ class SeparableCritic(nn.Module):
     """
 
     def __init__(
-        self, n_x: int, n_y: int, layers: Sequence[int], n_embedding: int = 32, activation: nn.Module | None = None
+        self, n_x: Size, n_y: Size, layers: Sequence[int], n_embedding: int = 32, activation: nn.Module | None = None
     ) -> None:
         super().__init__()
-        at_least(1, n_x=n_x, n_y=n_y, n_embedding=n_embedding)
+        n_x, n_y = n_values(n_x=n_x), n_values(n_y=n_y)
+        at_least(1, n_embedding=n_embedding)
         self.g = nn.Sequential(mlp(n_x, layers, activation), nn.Linear([n_x, *layers][-1], n_embedding))
         self.h = nn.Sequential(mlp(n_y, layers, activation), nn.Linear([n_y, *layers][-1], n_embedding))
 
@@ -94,7 +96,7 @@ class ConvCritic(nn.Module):
 
     Args:
         shape: of one picture.
-        channels: of the convolutions, each of which halves the picture.
+        channels: of the convolutions, each of which halves the picture; None: see `default_channels`.
         layers: widths of the hidden layers behind them.
         activation: after each layer, ReLU by default.
         n_out: numbers for each row.
@@ -102,21 +104,24 @@ class ConvCritic(nn.Module):
             running statistics; not for a critic with a gradient penalty, whose rows must be independent.
 
     Raises:
-        UserError: a number or a width is not positive, or there are more halvings than the picture has.
+        UserError: a number or a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved so
+            often.
     """
 
     def __init__(
         self,
         shape: Sequence[int],
-        channels: Sequence[int],
+        channels: Sequence[int] | None = None,
         layers: Sequence[int] = (),
         activation: nn.Module | None = None,
         n_out: int = 1,
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
+        channels = default_channels(shape) if channels is None else channels
+        side = smallest(shape, channels)
         self.convolutions = halving(shape[0], channels, activation)
-        self.critic = MLPCritic(channels[-1] * math.prod(smallest(shape, channels)), layers, activation, n_out)
+        self.critic = MLPCritic(channels[-1] * math.prod(side), layers, activation, n_out)
         if batch_norm:
             self.convolutions = batch_normalised(self.convolutions, skip=1, momentum=0.1)
             self.critic.hidden = batch_normalised(self.critic.hidden, momentum=0.1)
@@ -130,7 +135,7 @@ class GaussianConditional(Conditional):
     """log q(y|x) of N(mu(x), diag(sigma(x)^2)), an MLP.
 
     Args:
-        n_x, n_y: numbers in a row of each.
+        n_x, n_y: numbers in a row of each, or its shape.
         layers: widths of the hidden layers.
         activation: after each hidden layer, ReLU by default.
 
@@ -138,6 +143,11 @@ class GaussianConditional(Conditional):
         UserError: a number or a width is not positive.
     """
 
-    def __init__(self, n_x: int, n_y: int, layers: Sequence[int], activation: nn.Module | None = None) -> None:
-        at_least(1, n_x=n_x, n_y=n_y)
-        super().__init__(MLPEncoder((n_x,), n_y, layers, activation))
+    def __init__(self, n_x: Size, n_y: Size, layers: Sequence[int], activation: nn.Module | None = None) -> None:
+        super().__init__(MLPEncoder((n_values(n_x=n_x),), n_values(n_y=n_y), layers, activation))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().forward(x, y.flatten(start_dim=1))
+
+    def matrix(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().matrix(x, y.flatten(start_dim=1))

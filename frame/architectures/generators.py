@@ -48,13 +48,15 @@ class ConvGenerator(ConvDecoder):
         shape: of one picture.
         z_dim: number of latents.
         layers: widths of the hidden layers between z and the first feature map.
-        channels: of the transposed convolutions, each of which doubles the picture.
+        channels: of the transposed convolutions, each of which doubles the picture; None: as in `ConvDecoder`.
 
     Raises:
-        UserError: z_dim or a width is not positive, or there are more doublings than the picture has.
+        UserError: as `ConvDecoder`.
     """
 
-    def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int], channels: Sequence[int]) -> None:
+    def __init__(
+        self, shape: Sequence[int], z_dim: int, layers: Sequence[int] = (), channels: Sequence[int] | None = None
+    ) -> None:
         super().__init__(shape, z_dim, layers, channels, DeterministicPicture())
         he(self)
         self.hidden, self.convolutions = batch_normalised(self.hidden), batch_normalised(self.convolutions)

@@ -19,6 +19,21 @@ def check_widths(name: str, widths: Sequence[int], least: int = 0) -> None:
         raise UserError(f"{name}={list(widths)}: every width must be a whole number of at least 1")
 
 
+def picture(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width of the pictures that a convolutional network takes.
+
+    Raises:
+        UserError: `shape` has another number of dimensions.
+    """
+    if len(shape) != 3:
+        raise UserError(
+            f"shape={list(shape)}: convolutional networks and ViTs take pictures [channels, height, width]: choose an "
+            "MLP for rows of another shape"
+        )
+    channels, height, width = shape
+    return channels, height, width
+
+
 def mlp(n_in: int, layers: Sequence[int], activation: nn.Module | None = None) -> nn.Sequential:
     """Linear and activation (ReLU by default) for each width in `layers`: [..., n_in] -> [..., layers[-1]].
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from frame.architectures import base
+from frame.architectures.convolutional import smallest
 from frame.architectures.heads import DeltaMapHead
 from frame.architectures.layers import check_widths, doubling, halving
-from frame.common.errors import UserError, at_least
+from frame.common.errors import at_least
 from frame.models.base import ConditionalDistribution
 
 
@@ -48,14 +49,12 @@ class ResidualBackbone(nn.Module):
         residual_channels: inner widths of the residual blocks.
 
     Raises:
-        UserError: a width is not positive, or the picture cannot be halved so often.
+        UserError: a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved so often.
     """
 
     def __init__(self, shape: Sequence[int], channels: Sequence[int], residual_channels: Sequence[int]) -> None:
         super().__init__()
-        at_least(1, halvings=len(channels))
-        if any(side % 2 ** len(channels) for side in shape[1:]):
-            raise UserError(f"channels={list(channels)}: each entry halves the picture {list(shape)}, so give fewer")
+        smallest(shape, channels)
         self.n_out = channels[-1]
         self.hidden = nn.Sequential(
             halving(shape[0], channels),
@@ -78,7 +77,7 @@ class Encoder(base.Encoder):
         residual_channels: inner widths of the residual blocks.
 
     Raises:
-        UserError: z_dim or a width is not positive, or the picture cannot be halved so often.
+        UserError: z_dim or a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved so often.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class Decoder(ConditionalDistribution):
         distribution: of the values, Bernoulli by default.
 
     Raises:
-        UserError: z_dim or a width is not positive.
+        UserError: z_dim or a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved so often.
     """
 
     def __init__(
@@ -111,7 +110,8 @@ class Decoder(ConditionalDistribution):
         distribution: base.PictureDistribution | None = None,
     ) -> None:
         super().__init__()
-        at_least(1, z_dim=z_dim, doublings=len(channels))
+        at_least(1, z_dim=z_dim)
+        smallest(shape, channels)
         self.z_dim = z_dim
         self.shape = tuple(shape)
         self.distribution = distribution or base.BernoulliPicture()

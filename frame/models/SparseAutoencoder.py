@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from frame.common.errors import UserError, at_least
 from frame.common.schedules import Coefficient, coefficient
+from frame.common.sizes import Size, n_values
 from frame.data.base import Batch
 from frame.models.base import Model, sum_over_ranks
 from frame.probability.distributions import Delta
@@ -27,7 +28,7 @@ class SparseAutoencoder(Model):
     columns of W_dec are divided by their norms whenever they are used; the paper does so after each step.
 
     Args:
-        n_in: numbers in a row of x.
+        n_in: numbers in a row of x, or its shape.
         n_units: atoms of the dictionary.
         k: active units for each row.
         k_aux: dead units that reconstruct the error; about n_in / 2 in the paper.
@@ -39,10 +40,11 @@ class SparseAutoencoder(Model):
     """
 
     def __init__(
-        self, n_in: int, n_units: int, k: int, k_aux: int, aux_weight: float | Coefficient, dead_after: int
+        self, n_in: Size, n_units: int, k: int, k_aux: int, aux_weight: float | Coefficient, dead_after: int
     ) -> None:
         super().__init__()
-        at_least(1, n_in=n_in, n_units=n_units, k=k, k_aux=k_aux, dead_after=dead_after)
+        n_in = n_values(n_in=n_in)
+        at_least(1, n_units=n_units, k=k, k_aux=k_aux, dead_after=dead_after)
         if max(k, k_aux) > n_units:
             raise UserError(f"k={k} and k_aux={k_aux} of n_units={n_units}: there are fewer units")
         self.k, self.k_aux, self.dead_after = k, k_aux, dead_after

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from frame.architectures import CIFAR10, MNIST, bidirectional, conditional, digits, residual, sprites
-from frame.architectures.base import DiagonalNormal, Encoder, MLPDecoder
+from frame.architectures.base import (
+    BernoulliPicture,
+    DiagonalNormal,
+    DiscretisedLogisticPicture,
+    Encoder,
+    MLPDecoder,
+    NormalPicture,
+    PictureOfLevels,
+)
 from frame.architectures.heads import CategoricalHead, DeltaHead, DiagonalNormalHead
 from frame.common.errors import UserError
 from frame.composition.compose import compose
@@ -123,6 +131,30 @@ def test_transformers_backbones_go_in_as_they_are() -> None:
         Encoder(vit, DeltaHead(12, 2), "last_hidden_state", "first").features(X), vit(X).last_hidden_state[:, 0]
     )
     torch.testing.assert_close(features(resnet, field="pooler_output"), features(resnet, field="last_hidden_state"))
+
+
+@pytest.mark.parametrize("levels", [2, 3, 17, 256, None])
+def test_the_likelihood_of_the_data_is_that_of_its_levels(levels: int | None) -> None:
+    """The class that the levels call for, with the same first weights, names and values."""
+    by_hand = {2: BernoulliPicture(), None: NormalPicture(0.1)}.get(levels) or DiscretisedLogisticPicture(levels or 0)
+    decoders = []
+    for distribution in (PictureOfLevels(levels), by_hand):
+        torch.manual_seed(0)
+        decoders.append(MLPDecoder((1, 2, 3), 4, [5], distribution=distribution))
+    chosen, plain = decoders
+    assert chosen.state_dict().keys() == plain.state_dict().keys() and not [*PictureOfLevels(levels).state_dict()]
+    z, x = torch.randn(6, 4), torch.randint(0, levels or 99, (6, 1, 2, 3)) / ((levels or 99) - 1)
+    p, q = chosen(z), plain(z)
+    assert torch.equal(p.log_prob(x), q.log_prob(x)) and torch.equal(p.mean, q.mean)
+    assert type(p.base_dist) is type(q.base_dist) and p.event_shape == (1, 2, 3)
+
+
+def test_the_scale_of_continuous_values() -> None:
+    p = MLPDecoder((3,), 2, [], distribution=PictureOfLevels(None, scale=0.5))(torch.randn(4, 2))
+    torch.testing.assert_close(p.stddev, torch.full((4, 3), 0.5))
+    for wrong, says in (({"levels": 1}, "levels=1"), ({"levels": None, "scale": 0.0}, "scale=0.0")):
+        with pytest.raises(UserError, match=says):
+            PictureOfLevels(**wrong)
 
 
 # Bad input

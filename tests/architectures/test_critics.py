@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from frame.architectures.critics import ConvCritic, MLPCritic
+from frame.architectures.critics import ConvCritic, GaussianConditional, JointCritic, MLPCritic, SeparableCritic
 from frame.common.errors import UserError
 
 
@@ -69,3 +69,34 @@ def test_convolutions_normalised_over_the_batch_are_so_but_for_the_first_and_the
 def test_too_many_halvings_are_named() -> None:
     with pytest.raises(UserError, match="halves the 8 x 12 pixels, give 1 to 2"):
         ConvCritic((1, 8, 12), [4, 4, 4])
+
+
+def test_a_shape_is_as_good_as_its_number_of_values() -> None:
+    x, y = torch.rand(4, 1, 2, 3), torch.rand(4, 5)
+    for kind in (JointCritic, SeparableCritic, GaussianConditional):
+        networks = []
+        for n_x, n_y in ((6, 5), ([1, 2, 3], [5])):
+            torch.manual_seed(0)
+            networks.append(kind(n_x, n_y, [4]))
+        number, shape = networks
+        assert torch.equal(number(x, y), shape(x, y))
+    torch.manual_seed(0)
+    flat = MLPCritic(6, [4])
+    torch.manual_seed(0)
+    assert torch.equal(flat(x), MLPCritic([1, 2, 3], [4])(x))
+
+
+def test_a_conditional_of_rows_of_any_shape_is_that_of_flat_rows() -> None:
+    torch.manual_seed(0)
+    q, x, y = GaussianConditional([2, 2], [1, 2, 3], [4]), torch.rand(4, 2, 2), torch.rand(4, 1, 2, 3)
+    torch.testing.assert_close(q(x, y), q.q(x).log_prob(y.flatten(1)))
+    torch.testing.assert_close(q.matrix(x, y).diagonal(), q(x, y))
+    assert q.matrix(x, y).shape == (4, 4)
+
+
+def test_sizes_that_are_none_are_one_line() -> None:
+    for kind in (JointCritic, SeparableCritic, GaussianConditional):
+        with pytest.raises(UserError, match="n_x=0: it must be at least 1"):
+            kind([1, 0], 3, [4])
+        with pytest.raises(UserError, match="n_y=0: it must be at least 1"):
+            kind(3, 0, [4])

@@ -44,7 +44,7 @@ def test_a_block_adds_to_its_input() -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match=r"channels=\[4, 4, 4\]: each entry halves"):
         Encoder((3, 28, 28), 5, [4, 4, 4], [3])
-    with pytest.raises(UserError, match="halvings=0"):
+    with pytest.raises(UserError, match="give 1 to 2"):
         Encoder((3, 28, 28), 5, [], [3])
     with pytest.raises(UserError, match=r"residual_channels=\[0\]"):
         Decoder((3, 28, 28), 5, [4], [0])
