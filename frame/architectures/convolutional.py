@@ -24,7 +24,7 @@ def smallest(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
     most = (common & -common).bit_length() - 1  # how often 2 divides both
     if most < 1:
         raise UserError(
-            f"shape={list(shape)}: {height} x {width} pixels cannot be halved: resize them to even sides, or choose an MLP"
+            f"shape={list(shape)}: {height} x {width} pixels cannot be halved: resize them, or choose an MLP"
         )
     if not 1 <= len(channels) <= most:
         raise UserError(f"channels={list(channels)}: each entry halves the {height} x {width} pixels, give 1 to {most}")
