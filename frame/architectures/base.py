@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,26 +69,35 @@ class Encoder(ConditionalDistribution):
     Args:
         backbone: x [B, *shape] -> that tensor, or an object of which it is a named field, such as a dict or a
             ModelOutput of transformers.
-        head: features [B, D] -> a distribution; see `frame.architectures.heads`.
+        head: features [B, D] -> a distribution; see `frame.architectures.heads`. A head with `_partial_: true` is
+            made here, with the backbone's `n_out` as its n_in, so that the config need not repeat the number.
         field: the tensor's name in the backbone's output; None if the output is the tensor.
         tokens: how tokens are pooled: their 'mean', or the 'first', which is the class token of a ViT.
 
     Raises:
-        UserError: the backbone or the head is no module, or `tokens` is unknown; when called, the backbone returns
-            something else, or the head does not take as many features as the backbone has.
+        UserError: the backbone or the head is no module, `tokens` is unknown, or the head is partial and the backbone
+            has no n_out; when called, the backbone returns something else, or the head does not take as many features
+            as the backbone has.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, field: str | None = None, tokens: str = "mean") -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module | partial[Any],
+        field: str | None = None,
+        tokens: str = "mean",
+    ) -> None:
         super().__init__()
-        for name, part in (("backbone", backbone), ("head", head)):
+        self.backbone = backbone
+        self.head: nn.Module = _made(head, backbone) if isinstance(head, partial) else head
+        for name, part in (("backbone", backbone), ("head", self.head)):
             if not isinstance(part, nn.Module):
                 raise UserError(f"{name} must be a torch.nn.Module, and is {part!r:.60}: give it a _target_")
         if tokens not in TOKENS:
             raise UserError(choices(str(tokens), TOKENS, kind="tokens"))
-        self.backbone, self.head = backbone, head
         self.field, self.tokens = field, tokens
-        if hasattr(head, "z_dim"):  # models compare it between their networks
-            self.z_dim = head.z_dim
+        if hasattr(self.head, "z_dim"):  # models compare it between their networks
+            self.z_dim = self.head.z_dim
 
     def forward(self, x: Tensor, *conditions: Tensor) -> Distribution:
         output = self.output(x, *conditions)
@@ -133,6 +143,17 @@ class Encoder(ConditionalDistribution):
         if output.dim() == 3:
             return output[:, 0] if self.tokens == "first" else output.mean(dim=1)
         return output
+
+
+def _made(head: partial[Any], backbone: nn.Module) -> nn.Module:
+    """The head for the backbone's number of features."""
+    if not hasattr(backbone, "n_out"):
+        raise UserError(
+            f"{type(backbone).__name__} has no n_out, the number of its features: give the head an n_in, without "
+            "_partial_"
+        )
+    made: nn.Module = head(n_in=backbone.n_out)
+    return made
 
 
 def tensor_of(output: Any, field: str | None, backbone: str) -> Tensor:

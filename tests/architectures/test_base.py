@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,18 @@ from frame.architectures.base import (
     DiscretisedLogisticPicture,
     Encoder,
     MLPDecoder,
+    MLPEncoder,
     NormalPicture,
     PictureOfLevels,
 )
 from frame.architectures.heads import CategoricalHead, DeltaHead, DiagonalNormalHead
 from frame.common.errors import UserError
+from frame.composition.checks import check
 from frame.composition.compose import compose
 from frame.composition.folders import OwnFolder, use_own_folder
+from frame.composition.instantiate import instantiate
 from frame.engine.experiment import build, train
+from frame.engine.opening import guard
 from frame.evaluation.codes import LAYERS
 from frame.models.VAE import VAE
 from tests.own.backbones import Contrast, Map, Tokens, Wrapped
@@ -131,6 +136,26 @@ def test_transformers_backbones_go_in_as_they_are() -> None:
         Encoder(vit, DeltaHead(12, 2), "last_hidden_state", "first").features(X), vit(X).last_hidden_state[:, 0]
     )
     torch.testing.assert_close(features(resnet, field="pooler_output"), features(resnet, field="last_hidden_state"))
+
+
+def test_a_partial_head_takes_the_backbones_number_of_features() -> None:
+    node = {
+        "_target_": "frame.architectures.base.Encoder",
+        "backbone": {"_target_": "frame.architectures.base.MLPBackbone", "shape": [1, 8, 8], "layers": [7, 5]},
+        "head": {"_target_": "frame.architectures.heads.DiagonalNormalHead", "_partial_": True, "z_dim": 3},
+    }
+    check({"encoder": node}, {"encoder": node}, {})
+    torch.manual_seed(0)
+    encoder = instantiate(node, "encoder")
+    torch.manual_seed(0)
+    plain = MLPEncoder((1, 8, 8), 3, [7, 5])
+    assert encoder.state_dict().keys() == plain.state_dict().keys() and encoder.z_dim == 3
+    assert torch.equal(encoder(X).mean, plain(X).mean)
+    assert guard(node)  # such a run is opened
+    with pytest.raises(UserError, match="^Map has no n_out, the number of its features: give the head an n_in"):
+        Encoder(Map(4), partial(DeltaHead, z_dim=2))
+    with pytest.raises(UserError, match=r"^encoder cannot be built: .*z_dim"):
+        instantiate({**node, "head": {"_target_": "frame.architectures.heads.DeltaHead", "_partial_": True}}, "encoder")
 
 
 @pytest.mark.parametrize("levels", [2, 3, 17, 256, None])

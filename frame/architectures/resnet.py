@@ -1,0 +1,112 @@
+"""Residual networks of any depth and width, for pictures.
+
+He et al. 2016, "Deep residual learning for image recognition" (1512.03385), table 1, with shortcuts of option B
+(section 3.3). As in most implementations since, a bottleneck has its stride in the 3 x 3 convolution, and not in the
+first 1 x 1.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from frame.architectures.layers import picture
+from frame.common.errors import UserError, at_least, choices
+
+# The blocks of the four stages
+BASIC = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+STEMS = ("small", "large")
+
+
+def normalised(n_in: int, n_out: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
+    """BN(W x), with a convolution W without bias that keeps the sides at stride 1."""
+    convolution = nn.Conv2d(n_in, n_out, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out))
+
+
+class Block(nn.Module):
+    """ReLU(F(x) + W x), eq. 2: [B, n_in, H, W] -> [B, n_out, H / stride, W / stride]; W = I if the sizes agree, eq. 1.
+
+    F is two 3 x 3 convolutions, or, with a `bottleneck` of fewer channels, a 1 x 1, a 3 x 3 and a 1 x 1; a ReLU follows
+    all of them but the last.
+    """
+
+    def __init__(self, n_in: int, n_out: int, stride: int, bottleneck: int | None = None) -> None:
+        super().__init__()
+        if bottleneck is None:
+            layers = [normalised(n_in, n_out, 3, stride), nn.ReLU(), normalised(n_out, n_out, 3)]
+        else:
+            layers = [normalised(n_in, bottleneck, 1), nn.ReLU(), normalised(bottleneck, bottleneck, 3, stride)]
+            layers += [nn.ReLU(), normalised(bottleneck, n_out, 1)]
+        self.residual = nn.Sequential(*layers)
+        same = n_in == n_out and stride == 1
+        self.shortcut = nn.Identity() if same else normalised(n_in, n_out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = (self.residual(x) + self.shortcut(x)).relu()
+        return found
+
+
+class ResNet(nn.Module):
+    """x [B, C, H, W] in [0, 1], which enters as 2x - 1 -> the mean of the last map, [B, n_out], or the map itself.
+
+    Four stages follow the stem. Each but the first halves the sides (odd ones are rounded up) and has twice the
+    channels of the one before. Normalisation is torch's `BatchNorm2d`, in evaluation by running statistics, so in
+    training a batch needs two rows. First weights are He's for the outputs of each convolution (1502.01852, eq. 14).
+
+    Args:
+        shape: of one picture, [C, H, W].
+        depth: 18 or 34 (basic blocks); 50, 101 or 152 (bottlenecks, whose outputs have 4 times the channels).
+        width: channels of the stem and of the first stage's 3 x 3 convolutions; 64 in the paper.
+        stem: 'large', a 7 x 7 convolution of stride 2 and a pooling of stride 2, for pictures of about 224 pixels;
+            'small', a 3 x 3 convolution, for pictures of about 32, as in Chen et al. 2020 (2002.05709), appendix B.9.
+        pooled: False: the last map, [B, n_out, H', W'].
+
+    Raises:
+        UserError: `shape` is not [C, H, W], or another argument is none of those above.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        depth: int = 18,
+        width: int = 64,
+        stem: Literal["small", "large"] = "small",
+        pooled: bool = True,
+    ) -> None:
+        super().__init__()
+        n_in, *_ = picture(shape)
+        at_least(1, width=width)
+        if depth not in BASIC | BOTTLENECK:
+            raise UserError(f"depth={depth}: a ResNet has {', '.join(map(str, BASIC | BOTTLENECK))} layers")
+        if stem not in STEMS:
+            raise UserError(choices(str(stem), STEMS, kind="stem"))
+        if stem == "small":
+            self.stem = nn.Sequential(normalised(n_in, width, 3), nn.ReLU())
+        else:
+            self.stem = nn.Sequential(normalised(n_in, width, 7, 2), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1))
+        stages, n_in = [], width
+        for i, n_blocks in enumerate((BASIC | BOTTLENECK)[depth]):
+            inner = 2**i * width
+            n_out, bottleneck = (inner, None) if depth in BASIC else (4 * inner, inner)
+            strides = [1 if i == 0 else 2] + [1] * (n_blocks - 1)
+            sizes = [n_in] + [n_out] * (n_blocks - 1)
+            stages.append(
+                nn.Sequential(*[Block(n, n_out, stride, bottleneck) for n, stride in zip(sizes, strides, strict=True)])
+            )
+            n_in = n_out
+        self.stages = nn.Sequential(*stages)
+        self.n_out, self.pooled = n_in, pooled
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.stages(self.stem(2 * x - 1))
+        return features.mean(dim=(2, 3)) if self.pooled else features

@@ -1,0 +1,138 @@
+"""Vision transformers of any size.
+
+Dosovitskiy et al. 2021, "An image is worth 16x16 words" (2010.11929), section 3.1, eq. 1 to 4, without dropout; the
+sizes of ViT-Ti and ViT-S are those of Touvron et al. 2021, "DeiT" (2012.12877), table 1.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frame.architectures.layers import glorot, picture
+from frame.common.errors import UserError, at_least, choices
+
+POSITIONS = ("learned", "sincos")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, [B, T, dim] -> [B, T, dim]: Vaswani et al. 2017 (1706.03762), eq. 1, section 3.2.2."""
+
+    def __init__(self, dim: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # [B, T, 3 * dim] -> 3 x [B, n_heads, T, dim / n_heads]
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        # softmax(q k' / sqrt(dim / n_heads)) v
+        found: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return found
+
+
+class Block(nn.Module):
+    """z' = MSA(LN(z)) + z, then MLP(LN(z')) + z', eq. 2 and 3: [B, T, dim] -> [B, T, dim]."""
+
+    def __init__(self, dim: int, n_heads: int, mlp_dim: int) -> None:
+        super().__init__()
+        self.norm_1, self.attention = nn.LayerNorm(dim, eps=1e-6), Attention(dim, n_heads)
+        self.norm_2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, dim))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.attention(self.norm_1(tokens))
+        found: Tensor = tokens + self.mlp(self.norm_2(tokens))
+        return found
+
+
+def sincos(height: int, width: int, dim: int) -> Tensor:
+    """Fixed positions on a grid, [height * width, dim]: half of the numbers encode the row, half the column.
+
+    For each, dim / 4 sines and then as many cosines of position / 10000^(i / (dim / 4)): Vaswani et al. 2017, section
+    3.5, in two dimensions, as in Chen et al. 2021, "MoCo v3" (2104.02057).
+    """
+    rates = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
+    rows, columns = (torch.outer(torch.arange(n, dtype=torch.float64), rates) for n in (height, width))  # [n, dim / 4]
+    parts = [
+        part.view(shape).expand(height, width, -1)
+        for angles, shape in ((rows, (height, 1, -1)), (columns, (1, width, -1)))
+        for part in (angles.sin(), angles.cos())
+    ]
+    return torch.cat(parts, dim=-1).flatten(0, 1).float()
+
+
+class ViT(nn.Module):
+    """x [B, C, H, W] in [0, 1], which enters as 2x - 1 -> tokens [B, 1 + T, dim]: the class token, then the T patches.
+
+    Each patch of patch_size x patch_size pixels becomes a token by a linear map; positions are added; blocks of
+    attention and an MLP follow, and a last normalisation. Weights of linear maps start as Glorot's and biases at 0, the
+    class token and learned positions with a standard deviation of 0.02.
+
+    Args:
+        shape: of one picture, [C, H, W].
+        patch_size: pixels along each side of a patch; it divides H and W.
+        dim: of a token; ViT-Ti 192, ViT-S 384, ViT-B 768.
+        depth: blocks; 12 in these three.
+        n_heads: of the attention; it divides `dim`; 3, 6 and 12 in these three.
+        mlp_ratio: width of a block's hidden layer, as a multiple of `dim`.
+        positions: 'learned', or 'sincos', which are fixed, and 0 for the class token; see `sincos`.
+
+    Raises:
+        UserError: `shape` is not [C, H, W], sizes do not divide each other, or a number is not positive.
+    """
+
+    position: Tensor  # [1 + T, dim]
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        patch_size: int,
+        dim: int = 384,
+        depth: int = 12,
+        n_heads: int = 6,
+        mlp_ratio: float = 4.0,
+        positions: Literal["learned", "sincos"] = "learned",
+    ) -> None:
+        super().__init__()
+        channels, height, width = picture(shape)
+        at_least(1, patch_size=patch_size, dim=dim, depth=depth, n_heads=n_heads, mlp_dim=int(mlp_ratio * dim))
+        if height % patch_size or width % patch_size:
+            common = math.gcd(height, width)
+            sizes = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
+            raise UserError(f"patch_size={patch_size} does not divide the {height} x {width} pixels: choose of {sizes}")
+        if dim % n_heads:
+            raise UserError(f"n_heads={n_heads} does not divide dim={dim}: each head has the same part of a token")
+        if positions not in POSITIONS:
+            raise UserError(choices(str(positions), POSITIONS, kind="positions"))
+        if positions == "sincos" and dim % 4:
+            raise UserError(f"dim={dim}: it must be a multiple of 4 for positions=sincos")
+        grid = (height // patch_size, width // patch_size)
+        self.patches = nn.Conv2d(channels, dim, patch_size, stride=patch_size)
+        self.class_token = nn.Parameter(torch.empty(dim))
+        if positions == "sincos":
+            self.position = nn.Buffer(F.pad(sincos(*grid, dim), (0, 0, 1, 0)), persistent=False)
+        else:
+            self.position = nn.Parameter(torch.empty(1 + math.prod(grid), dim))
+        self.blocks = nn.Sequential(*[Block(dim, n_heads, int(mlp_ratio * dim)) for _ in range(depth)])
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.n_out = dim
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        glorot(self)
+        nn.init.xavier_uniform_(self.patches.weight.data.flatten(1))  # a view: the linear map that it is
+        if self.patches.bias is not None:
+            nn.init.zeros_(self.patches.bias)
+        nn.init.normal_(self.class_token, std=0.02)
+        if isinstance(self.position, nn.Parameter):
+            nn.init.normal_(self.position, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(2 * x - 1).flatten(2).transpose(1, 2)  # [B, T, dim]
+        tokens = torch.cat([self.class_token.expand(len(x), 1, -1), tokens], dim=1) + self.position
+        found: Tensor = self.norm(self.blocks(tokens))
+        return found
