@@ -1,4 +1,4 @@
-"""What a run costs and how large its model is: counted once, before it starts."""
+"""The costs of a run and the size of its model, counted once before it starts."""
 
 import random
 from collections.abc import Iterator
@@ -20,21 +20,22 @@ from frame.optimization.base import Optimization
 
 
 def costs(optimization: Optimization, loader: Loads) -> dict[str, Any]:
-    """Numbers by which a run's costs are worked out.
+    """Numbers from which a run's costs are computed.
 
-    'parameters' that are trained, those of the encoder if the model has one; 'flops_per_iteration' of one process: the
-    floating-point operations of matrix products and convolutions, forward and backward, all else is left out, as is
-    usual; 'batch_rows' that it has, those of nested batches included, and 'processes'; the same of an epoch's last
-    batch if it is shorter ('short_flops', 'short_rows'); 'flops_per_sample', a mean over an epoch; and 'groups', what
-    each optimizer trains. Parameters that are frozen for a while count as trained.
+    'parameters' and 'encoder_parameters' (None without an encoder) are trained parameters; those that are frozen for a
+    while count as trained. 'flops_per_iteration' are the floating-point operations of one process in matrix products
+    and convolutions, forward and backward; as usual, all others are left out. 'batch_rows' are the rows of a batch,
+    including nested ones. 'short_flops' and 'short_rows' are the same for an epoch's last batch if it is shorter.
+    'flops_per_sample' is a mean over an epoch. 'groups' are the parameters of each optimizer. 'processes' is their
+    number.
 
-    They are counted while the procedure itself takes a step, on a copy, with the run's own batches: this takes as long
-    as a step for each kind of iteration (two where an adversary steps more often) and of batch, and its memory. If
-    the procedure cannot step without its trainer, nothing is counted and a line says so.
+    FLOPs are counted while a copy of the procedure takes steps on the run's own batches. This takes the time and the
+    memory of a step for each kind of iteration (two if an adversary steps more often) and of batch. If the procedure
+    cannot step without its trainer, nothing is counted and a line says so.
 
     Args:
-        optimization: stays as it is, and so do the model and all random state.
-        loader: of the run; its source's first rows are taken.
+        optimization: the run's procedure. It is not changed, nor are the model and any random state.
+        loader: the run's loader; the first rows of its source are used.
     """
     encoder = getattr(optimization.model, "encoder", None)
     found: dict[str, Any] = {
@@ -51,7 +52,7 @@ def costs(optimization: Optimization, loader: Loads) -> dict[str, Any]:
         with _as_it_was():
             found["groups"] = optimization.groups()
             counted = [(n, *_flops(optimization, loader, indices)) for n, indices in kinds]
-    except Exception as error:  # of anybody's procedure or model; what it costs is no reason not to train
+    except Exception as error:  # any error of a procedure or a model: a run trains without knowing its costs
         say(f"FLOPs are not counted, {type(optimization).__name__} cannot step by itself: {error}".splitlines()[0])
         return found
     (_, rows, flops), *short = counted
@@ -68,14 +69,14 @@ def _flops(optimization: Optimization, loader: Loader, indices: Indices) -> tupl
     """Rows and FLOPs of an iteration on a batch of these rows, a mean over the kinds of iterations."""
     copy = deepcopy(optimization).to(loader.device)
     copy.players = copy.grouped_players()
-    copy.manual_backward = _backward  # type: ignore[method-assign]  # no trainer is there
+    copy.manual_backward = _backward  # type: ignore[method-assign]  # there is no trainer
     batch: Batch = whole_batch(loader.source, indices, device=loader.device)
     copy.rows = len(batch["index"])
     total = 0.0
     for updates, share in copy.kinds():
         copy.counters["updates"] = updates
         with Counter() as counter:
-            copy.step(batch)  # none is accumulated yet: no optimizer steps
+            copy.step(batch)  # optimizers do not step: nothing is accumulated yet
         total += share * counter.total
     return count_rows(batch), total
 
@@ -86,7 +87,7 @@ def _backward(loss: Tensor, *args: Any, **more: Any) -> None:
 
 @contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Puts all random state back."""
+    """Restores all random state."""
     python, numbers = random.getstate(), np.random.get_state()
     try:
         with seeded(0), torch.enable_grad():

@@ -10,11 +10,11 @@ from frame.measures.statistics import accuracy, mean_and_standard_error
 
 
 class AccuracyEvaluation(Evaluation):
-    """Accuracy and 'error' in %, 'cross_entropy' -log p(y|x) in nats, of the model's `predict`.
+    """Accuracy and 'error' in %, and 'cross_entropy', -log p(y|x) in nats, of the model's `predict`.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
 
     Raises:
         UserError: n_samples < 1.

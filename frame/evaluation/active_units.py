@@ -12,11 +12,11 @@ from frame.measures.likelihood import active_units
 class ActiveUnitsEvaluation(Evaluation):
     """Latents whose posterior mean varies over pictures: Var_x(E_q(z|x)[z]) > 0.01, Burda et al. 2015 (1509.00519).
 
-    Early in training most of them are active in passing: a number means something after 50 epochs or so.
+    Early in training most latents are active for a while, so the number means little before about 50 epochs.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
 
     Raises:
         UserError: n_samples < 1.

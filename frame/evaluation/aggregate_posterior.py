@@ -16,7 +16,7 @@ from frame.evaluation.interpolations import HasPriorDensity
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_codes
 
-WIDE = 0.001  # of the codes may lie outside of what is drawn, on each side
+WIDE = 0.001  # share of the codes that may lie outside the drawn range, on each side
 COLUMNS = 3
 
 
@@ -26,15 +26,15 @@ class _EncodesWithPrior(Encodes, HasPrior, Protocol):
 
 
 class AggregatePosteriorEvaluation(Evaluation):
-    """Histograms of z ~ q(z|x) over all pictures, one z a picture, with the prior's density over them.
+    """Histograms of z ~ q(z|x) over all pictures, one z per picture, with the prior's density drawn over them.
 
-    Of the dimensions whose means of q(z|x) vary most. Below them the density of the first two together, beside the
-    prior's. Where the two differ, samples come from codes that no picture has.
+    The dimensions are those whose means of q(z|x) vary most. Below them are the joint density of the first two and that
+    of the prior. Where these two differ, samples are decoded from codes that no picture has.
 
     Args:
         evaluate_on: split.
         n_dims: dimensions shown.
-        n_samples: pictures of the split, and codes that are drawn from a prior which is no Gaussian; all if None.
+        n_samples: pictures of the split, and codes drawn from a prior that is not Gaussian; all pictures if None.
 
     Raises:
         UserError: a number is below 1.
@@ -63,7 +63,7 @@ class AggregatePosteriorEvaluation(Evaluation):
 
 
 def _gaussian(model: nn.Module, dims: Tensor) -> list[Normal] | None:
-    """The prior of each dimension where it is Gaussian and independent of the others."""
+    """The prior of each of these dimensions; None if it is not Gaussian or they depend on one another."""
     p_z = model.p_z() if isinstance(model, HasPriorDensity) and getattr(model, "inputs", ("x",)) == ("x",) else None
     values = p_z.base_dist if isinstance(p_z, Independent) else p_z
     if not isinstance(values, Normal):

@@ -1,4 +1,4 @@
-"""What an evaluation is: it asks a model for a capability, never for a class, and finds a `LogEntry`."""
+"""The interface of evaluations: each asks a model for capabilities, never for its class, and returns a `LogEntry`."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping
@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from frame.common.errors import NoNumber, UserError
 from frame.data.base import Batch, DataSet, whole_batch
 
-# `x` below is all that `model.inputs` names of a batch, in that order: a conditional model takes x and y
+# `x` below stands for the keys of a batch that `model.inputs` names, in that order: a conditional model takes x and y
 
 
 @runtime_checkable
@@ -28,7 +28,7 @@ class Encodes(Protocol):
 @runtime_checkable
 class Reconstructs(Protocol):
     def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
-        """x again, [B, *shape] in [0, 1]: through a sample or the mean of q(z|x), a sample or the mean of p(x|z)."""
+        """Reconstructions of x, [B, *shape] in [0, 1], from samples or means of q(z|x) and p(x|z)."""
         ...
 
 
@@ -93,7 +93,7 @@ Better = Literal["more", "less", ""]
 
 @dataclass
 class Scalar:
-    """A number and what it is."""
+    """A number, its unit and how it was estimated."""
 
     value: float
     unit: str = ""
@@ -103,8 +103,8 @@ class Scalar:
     layer: str = ""  # of the measured code: 'mean', 'sample' or 'features'; empty if there is none
     interval: tuple[float, float] | None = None  # 95 %, if more is known than the standard error
     bound: str = ""  # 'lower', 'upper', or 'neither' for an estimate that is no bound; empty for the number itself
-    saturated: bool = False  # near the most that the estimator can find: the truth may be far larger
-    better: Better = "more"  # what comparisons put first; empty if neither is better
+    saturated: bool = False  # near the estimator's maximum: the truth may be far larger
+    better: Better = "more"  # which values comparisons rank first; empty if neither
 
 
 @dataclass
@@ -127,7 +127,7 @@ class LogEntry:
                 raise NoNumber(f"{key or 'the value'} is NaN: the model has diverged, or the evaluation divides by 0")
 
     def names(self, name: str) -> set[str]:
-        """All names under which something is written, where the evaluation has this name."""
+        """All names under which an evaluation of this name writes something."""
         return {full_name(name, key) for key in (*self.scalars, *self.images, *self.figures, *self.tables)}
 
 
@@ -146,19 +146,20 @@ class Declaration:
     tables: Collection[str] = ()
 
     def names(self, name: str) -> set[str]:
-        """All names under which something is written, where the evaluation has this name."""
+        """All names under which an evaluation of this name writes something."""
         return {full_name(name, key) for key in (*self.numbers, *self.pictures, *self.tables)}
 
 
 class Evaluation:
     """A measurement or a picture of a model on one split of its data.
 
-    `needs` names the capabilities (protocols above) that the model must have, `needs_data` the batch's keys, and
-    `hidden` those that are predicted from what the model makes of the others: it must not be given them.
-    Called in eval mode, without gradients, with random state seeded the same each time; the caller restores all three.
+    `needs` names the capabilities (protocols above) that the model must have, and `needs_data` the keys that the batch
+    must have. `hidden` names keys that are predicted from the model's output, so that they must not be its inputs.
+    An evaluation is called in eval mode, without gradients, and with the same random seed each time; the caller
+    restores all three.
 
     `numbers`, `pictures` and `tables` declare what is found, by the keys of the `LogEntry`: one number under the
-    evaluation's own name, unless a subclass says otherwise. Override `declare` where that depends on more.
+    evaluation's own name, unless a subclass says otherwise. Override `declare` if it depends on the model or the data.
     """
 
     needs: tuple[type, ...] = ()
@@ -167,7 +168,7 @@ class Evaluation:
     numbers: Mapping[str, str] = {"": ""}  # units by key
     pictures: Collection[str] = ()
     tables: Collection[str] = ()
-    fits_on: Collection[str] = ()  # splits on which the evaluation itself fits something, where the user names them
+    fits_on: Collection[str] = ()  # splits, named by the user, on which the evaluation fits something
 
     def __init__(self, evaluate_on: str = "valid") -> None:
         self.evaluate_on = evaluate_on
@@ -176,10 +177,10 @@ class Evaluation:
         raise NotImplementedError
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
-        """What `evaluate` can find of this model and these data, which `check` has let pass.
+        """What `evaluate` can find for this model and these data, which have passed `check`.
 
-        Names, and with them what may be monitored or searched for, are known from this before anything is measured.
-        A number is declared with the unit of its `Scalar`. Called without gradients and in eval mode.
+        So the names that can be monitored or optimized are known before anything is measured. A number is declared with
+        the unit of its `Scalar`. Called without gradients and in eval mode.
         """
         return Declaration(self.evaluate_on, self.numbers, self.pictures, self.tables)
 
@@ -209,7 +210,7 @@ class Evaluation:
     def batches(
         self, model: nn.Module, data: DataSet, n_samples: int | None, batch_size: int = 1024, split: str | None = None
     ) -> Iterator[Batch]:
-        """As the function `batches`, on the evaluation's own split unless another is named."""
+        """Like the function `batches`, on the evaluation's own split unless another is named."""
         return batches(model, data, split or self.evaluate_on, n_samples, batch_size)
 
 

@@ -1,4 +1,4 @@
-"""Whether a classifier's probabilities are as often right as they say."""
+"""Whether a classifier's confidence agrees with its accuracy."""
 
 from dataclasses import replace
 
@@ -24,17 +24,17 @@ from frame.measures.statistics import mean_and_standard_error
 
 
 class CalibrationEvaluation(Evaluation):
-    """Expected calibration error of `predict` in %, and after a temperature that another split has chosen.
+    """Expected calibration error of `predict` in %, before and after temperature scaling.
 
-    '' has bins of equal width, 'equal_mass' of equally many rows; 'nll' is -log p(y) in nats, 'brier' the Brier score
-    (0 to 2). 'temperature' is fitted on `fit_on`; 'scaled', 'scaled/nll' and 'scaled/brier' are the same after it. The
-    figure has accuracy against confidence, before and after.
+    '' uses bins of equal width, 'equal_mass' bins with equally many rows; 'nll' is -log p(y) in nats, 'brier' the Brier
+    score (0 to 2). 'temperature' is fitted on `fit_on`; 'scaled', 'scaled/nll' and 'scaled/brier' are the numbers after
+    scaling. The figure shows accuracy against confidence, before and after.
 
     Args:
         evaluate_on: split that is reported.
-        fit_on: split that chooses the temperature.
-        n_bins: of the confidence.
-        n_samples: rows of the split; all of them if None or more than there are.
+        fit_on: split on which the temperature is fitted.
+        n_bins: bins of the confidence.
+        n_samples: rows of the split; all of them if None or if there are fewer.
 
     Raises:
         UserError: a number is out of range; from `check`, a split has no labels.
@@ -101,11 +101,11 @@ class CalibrationEvaluation(Evaluation):
 
 
 def reliability_figure(found: dict[str, Reliability], split: str) -> Figure:
-    """Accuracy against confidence, and below it how many rows have that confidence; one column for each entry.
+    """Accuracy against confidence, and below it the number of rows at each confidence; one column for each entry.
 
     Args:
-        found: by the title of its column, which names the error.
-        split: that was judged.
+        found: by column titles, which name the error.
+        split: the split that was measured.
     """
     figure = Figure(figsize=(4.2 * len(found) + 0.4, 5.5), dpi=120, layout="constrained")
     figure.suptitle(f"Expected calibration error on {split}", fontsize=11)
@@ -128,9 +128,9 @@ def reliability_figure(found: dict[str, Reliability], split: str) -> Figure:
         axes.set(xlim=(0, 1), ylim=(0, 1.02), title=title)
         axes.title.set_fontsize(10)
         counts.bar(bins.low.numpy(), (100 * bins.n / bins.n.sum()).numpy(), color="0.6", **place)
-        counts.set_xlabel("confidence: probability of the class said")
+        counts.set_xlabel("confidence: probability of the predicted class")
         counts.set_ylim(0, 100)
-    above[0].set_ylabel("part that is right")
+    above[0].set_ylabel("accuracy")
     below[0].set_ylabel("rows (%)")
     figure.legend(*above[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return figure

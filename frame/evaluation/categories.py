@@ -26,12 +26,12 @@ class HasCategories(Protocol):
 class CategoriesEvaluation(Evaluation):
     """Purity in % of the most probable code against the labels, 'nmi' beside it, and pictures of each code.
 
-    The table counts how often each code, a row, meets each label. The picture has a row for each code, labelled with
-    the code and its most frequent label; the noise is the same in each row, so that only the code differs.
+    The table counts how often each code (row) has each label (column). The picture has a row for each code, labelled
+    with the code and its most frequent label; the noise is the same in each row, so that only the code differs.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
         n_columns: pictures of each code.
 
     Raises:

@@ -11,9 +11,9 @@ from frame.data.base import Batch, DataSet, Source, whole_batch
 
 
 class Changed(DataSet):
-    """The rows of another data set, whose 'x' a module changes: it takes (x, generator), as `frame.data.augment`'s.
+    """The rows of another data set, with 'x' changed by a module of (x, generator), as in `frame.data.augment`.
 
-    Each row is changed the same way each time that an evaluation asks for it.
+    A row is changed in the same way each time that an evaluation asks for it.
     """
 
     def __init__(self, data: DataSet, change: nn.Module) -> None:
@@ -47,7 +47,7 @@ class ChangedSource:
 
 
 class Fitted(nn.Module):
-    """Makes pictures like another data set's: its size (bilinear), its channels, and 0 or 1 if it has no grey."""
+    """Gives pictures the size (bilinear) and the channels of another data set, and draws them as 0 or 1 if `binary`."""
 
     def __init__(self, shape: tuple[int, ...], binary: bool) -> None:
         super().__init__()
@@ -62,19 +62,19 @@ class Fitted(nn.Module):
 
 
 def fitted(other: Any, data: DataSet, split: str) -> DataSet:
-    """What a model of `data` can be given: another data set, or a module that changes the pictures of `data`.
+    """Rows that a model of `data` can take, from another data set or from a module that changes the pictures of `data`.
 
-    Pictures of another size are brought to that of `data`, and drawn as 0 or 1 where those of `data` are.
+    Pictures of another size are resized, and drawn as 0 or 1 if those of `data` are binary.
 
     Raises:
-        UserError: it is neither, or its rows cannot be made ones of that shape.
+        UserError: `other` is neither, or its rows cannot be given that shape.
     """
     own = whole_batch(data.split(split), torch.arange(min(16, len(data.split(split)))))["x"]
     binary = bool(((own == 0) | (own == 1)).all())
     if isinstance(other, nn.Module):
         return Changed(Changed(data, other), Fitted(tuple(own.shape[1:]), True)) if binary else Changed(data, other)
     if not isinstance(other, DataSet):
-        raise UserError(f"{type(other).__name__} is no data set and no module that changes pictures: give a _target_")
+        raise UserError(f"{type(other).__name__} is neither a data set nor a module that changes pictures: choose one")
     rows = whole_batch(other.split(split), torch.arange(min(16, len(other.split(split)))))["x"]
     here, there = tuple(own.shape[1:]), tuple(rows.shape[1:])
     if here != there and (len(here) != 3 or len(there) != 3):

@@ -1,4 +1,4 @@
-"""Information of codes: I(x; z) by the known q(z|x), and I(z; y) by predicting labels."""
+"""Mutual information of codes: I(x; z) from the known q(z|x), and I(z; y) by predicting labels."""
 
 import math
 from collections.abc import Sequence
@@ -34,16 +34,16 @@ class HasRate(Protocol):
 
 
 class CodeInformationEvaluation(Evaluation):
-    """I(x; z) in nats of one z ~ q(z|x) a row, between bounds; each record's `bound` says 'lower' or 'upper'.
+    """Bounds on I(x; z) in nats, from one z ~ q(z|x) per row; each record's `bound` is 'lower' or 'upper'.
 
-    'mixture' takes the mixture of q(z|x) over all rows for q(z): lower, at most log N. 'infonce' is the same within
-    batches, at most log(batch_size), and 'leave_one_out' leaves the row itself out of its mixture: upper. 'rate' is the
-    mean KL(q(z|x) || p(z)) where the model has a p(z) that is not conditioned: upper. What is within 10 % of its limit
-    is `saturated`. Where the model is conditioned on more than x, that is part of x here.
+    'mixture' replaces q(z) by the mixture of q(z|x) over all rows: a lower bound, at most log N. 'infonce' does so
+    within batches: a lower bound, at most log(batch_size). 'leave_one_out' leaves a row out of its own mixture: an
+    upper bound. 'rate' is the mean KL(q(z|x) || p(z)), an upper bound, if the model has an unconditional p(z). A number
+    within 10 % of its limit is `saturated`. If the model is conditioned on more than x, x stands for all its inputs.
 
     Args:
         evaluate_on: split.
-        n_samples: rows of it; all of them if None or more than there are.
+        n_samples: rows of it; all of them if None or if there are fewer.
         batch_size: rows of the mixture in 'infonce' and 'leave_one_out'.
 
     Raises:
@@ -94,7 +94,7 @@ class CodeInformationEvaluation(Evaluation):
         return LogEntry(self.evaluate_on, found)
 
     def _encoded(self, model: nn.Module, data: DataSet) -> tuple[list[Distribution], list[Tensor]]:
-        """q(z|x) of all batches, as one where they are Gaussian, and the rates of their rows."""
+        """q(z|x) of all batches (joined to one distribution if they are Gaussian), and the rates of their rows."""
         assert isinstance(model, Encodes)
         conditioned = not _takes_x_alone(model)
         q: list[Distribution] = []
@@ -103,8 +103,8 @@ class CodeInformationEvaluation(Evaluation):
             part = model.encode(*given(model, batch))
             if isinstance(part, Delta):
                 raise NoNumber(
-                    f"I(x; z) has no number: {type(model).__name__} encodes without noise, so that codes which differ "
-                    "say all of x; take label_information"
+                    f"I(x; z) cannot be measured: {type(model).__name__} encodes without noise; use label_information "
+                    "instead"
                 )
             q.append(part)
             if not conditioned and isinstance(model, HasRate):
@@ -115,21 +115,21 @@ class CodeInformationEvaluation(Evaluation):
 
 
 class LabelInformationEvaluation(Evaluation):
-    """I(z; y) in nats of one z ~ q(z|x) a row: 'classifier', a lower bound, and 'knn', which is none.
+    """I(z; y) in nats, from one z ~ q(z|x) per row: 'classifier' is a lower bound, 'knn' an estimate and no bound.
 
-    'classifier' is H(y) - cross-entropy of a network with one hidden layer, trained on `train`, chosen on `valid`.
-    'entropy' is H(y), which I(z; y) does not exceed.
+    'classifier' is H(y) minus the cross-entropy of a network with one hidden layer, trained on `train` and chosen on
+    `valid`. 'entropy' is H(y), the largest possible I(z; y).
 
     Args:
         evaluate_on: split.
-        n_samples: rows of it; all of them if None or more than there are.
-        n_train_samples: rows of `train`; all of them if None or more than there are.
-        width: of the classifier's hidden layer; 0 is a linear one.
-        n_neighbours: of 'knn'.
+        n_samples: rows of it; all of them if None or if there are fewer.
+        n_train_samples: rows of `train`; all of them if None or if there are fewer.
+        width: units of the classifier's hidden layer; 0 for a linear classifier.
+        n_neighbours: neighbours in 'knn'.
 
     Raises:
         UserError: a number is out of range.
-        NoNumber: from `evaluate`, codes that are NaN or all equal, one class, or one with too few rows.
+        NoNumber: from `evaluate`, codes that are NaN or all equal, one class, or a class with too few rows.
     """
 
     needs = (Encodes,)
@@ -180,7 +180,7 @@ def _takes_x_alone(model: nn.Module) -> bool:
 
 
 def _is_rated(model: nn.Module) -> bool:
-    """Whether the model has a p(z) that is not conditioned, to which codes have a rate."""
+    """Whether the model has an unconditional p(z), so that its codes have a rate."""
     return _takes_x_alone(model) and isinstance(model, HasRate | BoundsLikelihood)
 
 
@@ -190,7 +190,7 @@ def _labels(y: Tensor | None) -> Tensor:
 
 
 def _limited(values: Tensor, limit: int, n: int, how: str) -> Scalar:
-    """A lower bound that cannot exceed log(limit); it is marked as saturated near that."""
+    """A lower bound that cannot exceed log(limit); it is marked as saturated if it is near that."""
     mean, error = mean_and_standard_error(values)
     how, saturated = f"{how}, at most log {limit}", is_saturated(mean, limit)
     return Scalar(mean, "nats", n, how, error, "sample", bound="lower", saturated=saturated, better="")

@@ -22,16 +22,15 @@ class Quantises(Protocol):
 
 
 class CodebookEvaluation(Evaluation):
-    """Perplexity exp(entropy) of the frequencies of the codes over all positions of all pictures together, and 'used',
-    how many % of the codes occur at all.
+    """Perplexity of the codes' frequencies over all positions of all pictures; 'used' is the % of codes that occur.
 
-    Papers often give the mean perplexity of training batches, which is lower, as few codes miss the rare ones: it is
-    'batch' here, where a size is given.
+    Perplexity is exp(entropy). Papers often give the mean perplexity of training batches. It is lower, because a batch
+    misses rare codes. Here it is 'batch', reported if `batch_size` is given.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are.
-        batch_size: pictures in each of the batches of 'batch'; None leaves it out.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
+        batch_size: pictures in each batch of 'batch'; None leaves 'batch' out.
 
     Raises:
         UserError: n_samples < 1 or batch_size < 1.

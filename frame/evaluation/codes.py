@@ -20,7 +20,7 @@ from frame.probability.distributions import rsample
 
 @dataclass(frozen=True)
 class Codes:
-    """One layer's output for rows of a split, on the CPU, and what the data says of the same rows."""
+    """One layer's output for rows of a split, on the CPU, with the labels and factors of the same rows."""
 
     codes: Tensor  # [N, D], float32
     y: Tensor | None  # [N]
@@ -44,7 +44,7 @@ def layer_before(model: Any, batch: Batch) -> Tensor:
     return code.flatten(1)
 
 
-# by the word that records carry: the capability, and what is taken
+# by the layer's name in records: the capability that it needs, and how its code is computed
 LAYERS: dict[str, tuple[type, Callable[[Any, Batch], Tensor]]] = {
     "mean": (Encodes, mean_code),
     "sample": (Encodes, sampled_code),
@@ -55,7 +55,7 @@ _cache: ContextVar[Path | None] = ContextVar("cache", default=None)
 
 @contextmanager
 def caching(folder: Path) -> Iterator[None]:
-    """Inside, codes are kept in `folder` and read from there; without it they are encoded each time."""
+    """Within this context, codes are cached in `folder`. Without it they are encoded each time."""
     token = _cache.set(folder)
     try:
         yield
@@ -68,11 +68,11 @@ def codes_of(
 ) -> Codes:
     """The same `n_samples` rows of the split each time (all of it if None or more), through one layer of the model.
 
-    Kept under a name that the weights, the data and the arguments determine: an encoder that has changed since finds
-    nothing there.
+    The cached file's name is a hash of the weights, the data and the arguments, so that a changed encoder never reads
+    old codes.
 
     Raises:
-        UserError: an unknown layer, or the model does not have it.
+        UserError: the layer is unknown, or the model does not have it.
     """
     if layer not in LAYERS:
         raise UserError(choices(layer, LAYERS, kind="layer"))

@@ -4,7 +4,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-MOST_NUMBERS = 20  # classes beyond which numbers in the cells could not be read
+MOST_NUMBERS = 20  # with more classes than this, numbers in the cells are too small to read
 
 
 def confusion_figure(counts: Tensor, title: str) -> Figure:
@@ -14,7 +14,7 @@ def confusion_figure(counts: Tensor, title: str) -> Figure:
 
     Args:
         counts: [K, K], row i the pictures of class i.
-        title: what was judged and how well it did.
+        title: what was measured, and its accuracy.
     """
     counts = counts.double()
     percent = 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)  # a class without pictures stays empty

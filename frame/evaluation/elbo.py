@@ -11,13 +11,13 @@ from frame.measures.statistics import mean_and_standard_error
 
 
 class ELBOEvaluation(Evaluation):
-    """ELBO in nats per row of the data, with 'rate' and 'distortion'; the KL has weight 1 whatever training uses.
+    """ELBO in nats per row of the data, with 'rate' and 'distortion'; the KL has weight 1, whatever training uses.
 
-    Where p(x|z) is a probability of the values that pixels have, 'bits_per_dim' is -ELBO / (D ln 2) of D values.
+    If p(x|z) is a probability mass function over the pixels' values, 'bits_per_dim' is -ELBO / (D ln 2) for D values.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split, one posterior sample for each; all of them if None or more than there are.
+        n_samples: pictures of the split, one posterior sample for each; all of them if None or if there are fewer.
 
     Raises:
         UserError: n_samples < 1.

@@ -13,14 +13,14 @@ from frame.measures.factor_scores import beta_vae_score, factor_vae_score
 
 
 class FactorsEvaluation(Evaluation):
-    """Base of the measures of factors: the mean codes of a split with its factors.
+    """Base class of measures that compare the mean codes of a split with its factors.
 
     Args:
         evaluate_on: split.
-        n_samples: rows of it; all of them if None or more than there are.
+        n_samples: rows of it; all of them if None or if there are fewer.
 
     Raises:
-        UserError: n_samples < 1; from `evaluate`, what the measure says.
+        UserError: n_samples < 1; from `evaluate`, the errors of the measure.
     """
 
     needs = (Encodes,)
@@ -48,7 +48,7 @@ class FactorsEvaluation(Evaluation):
 
 
 class MIGEvaluation(FactorsEvaluation):
-    """Mutual information gap; `n_bins` of equal width for each code."""
+    """Mutual information gap, with `n_bins` bins of equal width for each code."""
 
     def __init__(self, evaluate_on: str = "test", n_samples: int | None = 10_000, n_bins: int = 20) -> None:
         super().__init__(evaluate_on, n_samples)
@@ -60,7 +60,7 @@ class MIGEvaluation(FactorsEvaluation):
 
 
 class ModularityEvaluation(FactorsEvaluation):
-    """Modularity, by the same bins as MIG, and 'explicitness', by logistic regressions."""
+    """Modularity, with the same bins as MIG, and 'explicitness', by logistic regression."""
 
     numbers = {"": "of 1", "explicitness": "of 1"}
 
@@ -88,8 +88,8 @@ class DCIEvaluation(FactorsEvaluation):
     """Disentanglement under the evaluation's own name, 'completeness' and 'informativeness'.
 
     Args:
-        n_samples: two thirds are fitted, one third is tested; 15,000 are usual.
-        n_jobs: processes, one a factor; None takes all processors.
+        n_samples: rows, two thirds to fit and one third to test; 15,000 are usual.
+        n_jobs: processes, each for one factor at a time; None uses all processors.
     """
 
     numbers = dict.fromkeys(("", "completeness", "informativeness"), "of 1")
@@ -106,14 +106,14 @@ class DCIEvaluation(FactorsEvaluation):
 
 
 class FactorVAEScoreEvaluation(FactorsEvaluation):
-    """The score of the FactorVAE's paper: majority votes of the code that varies least."""
+    """The score of the FactorVAE paper: a majority vote on the latent that varies least."""
 
     def measure(self, codes: Tensor, factors: Tensor) -> tuple[dict[str, float], str]:
         return {"": factor_vae_score(codes, factors)}, "10,000 votes learned, 5,000 tested, batches of 64"
 
 
 class BetaVAEScoreEvaluation(FactorsEvaluation):
-    """The score of the beta-VAE's paper: a logistic regression on mean absolute differences of pairs."""
+    """The score of the beta-VAE paper: a logistic regression on mean absolute differences of pairs."""
 
     def measure(self, codes: Tensor, factors: Tensor) -> tuple[dict[str, float], str]:
         return {"": beta_vae_score(codes, factors)}, "10,000 points learned, 5,000 tested, 64 pairs each"

@@ -1,4 +1,7 @@
-"""Features of pictures by a network trained here: needs no download, but is not comparable with published numbers."""
+"""Features of pictures from a network trained here, without a download.
+
+Numbers that use them are not comparable with published ones.
+"""
 
 import hashlib
 import math
@@ -19,11 +22,11 @@ from frame.evaluation.base import batches, seeded
 from frame.measures.pca import PCA
 from frame.measures.statistics import fraction
 
-FORMAT = 1  # of the kept file; files of another version are not used
+FORMAT = 1  # of the cached file; files of other versions are ignored
 KINDS = ("classifier", "pca")
 SIZE = 64  # features of a picture
-ROWS = 50_000  # training rows that are used, a fixed random choice of them
-SOME = 10_000  # of them, from which components and spreads are found
+ROWS = 50_000  # training rows, a fixed random choice
+SOME = 10_000  # of these, rows from which components and scales are found
 UPDATES = 1200  # about three epochs of MNIST
 BATCH = 128
 LR = 2e-3
@@ -31,10 +34,10 @@ LR = 2e-3
 
 @dataclass(frozen=True)
 class Features:
-    """Pictures [B, C, H, W] to features [B, at most SIZE], and what they are, in words for a record.
+    """A function from pictures [B, C, H, W] to features [B, at most SIZE], with a description for records.
 
-    Over training pictures their mean is 0, and their variance 1 on average over features, so that distances do not
-    grow with a network's weights.
+    Over training pictures, features have mean 0 and an average variance of 1, so that distances do not grow with the
+    network's weights.
     """
 
     of: Callable[[Tensor], Tensor]
@@ -42,9 +45,9 @@ class Features:
 
 
 class LeNet(nn.Module):
-    """Convolutions 5 x 5 with ReLU and pooling down to a side of 8 or less, a layer of SIZE features, and classes.
+    """5 x 5 convolutions with ReLU and pooling down to a side of 8 or less, then layers of SIZE features and classes.
 
-    In the way of LeCun et al. 1998, "Gradient-based learning applied to document recognition", with ReLU and maxima.
+    After LeCun et al. 1998, "Gradient-based learning applied to document recognition", but with ReLU and max pooling.
     """
 
     def __init__(self, shape: tuple[int, ...], n_classes: int) -> None:
@@ -69,18 +72,18 @@ class LeNet(nn.Module):
 
 
 def features_of(data: DataSet, kind: str | None = None, device: torch.device | str = "cpu") -> Features:
-    """Features that tell the data's classes apart, or those of most variance where there are no classes.
+    """Features of a classifier of the data, or principal components if the data have no classes.
 
-    A classifier is trained once, on `train`, always with the same seed, and kept in the user's cache under a name that
-    its data and settings determine.
+    A classifier is trained once, on `train`, with a fixed seed. It is kept in the user's cache under a hash of its data
+    and settings.
 
     Args:
         data: pictures.
-        kind: 'classifier' or 'pca'; None is a classifier where 'train' has 'y'.
-        device: where the network is trained and features are found.
+        kind: 'classifier' or 'pca'; None takes a classifier if 'train' has 'y'.
+        device: where the network is trained and features are computed.
 
     Raises:
-        UserError: an unknown kind, or a classifier of data without labels or of rows that are no pictures.
+        UserError: the kind is unknown, or a classifier has no labels or no pictures.
     """
     few = whole_batch(data.split("train"), torch.arange(min(64, len(data.split("train")))))
     suits = "y" in few and few["x"].dim() == 4 and min(few["x"].shape[-2:]) >= 2
@@ -107,14 +110,14 @@ def features_of(data: DataSet, kind: str | None = None, device: torch.device | s
         digest.update(few[key].cpu().contiguous().numpy().tobytes())
     file = _cache() / f"{type(data).__name__}-{digest.hexdigest()[:16]}.pt"
     kept: dict[str, Any] | None = None
-    with suppress(Exception):  # none yet, or one that cannot be read: another is trained
+    with suppress(Exception):  # there is none yet, or it cannot be read: one is trained
         kept = torch.load(file, weights_only=True)
     if kept is None:
         kept = _trained(data, torch.device(device))
         with suppress(OSError):  # the cache cannot be written: trained again next time
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, lambda stream: torch.save(kept, stream))
-    with seeded(0):  # first weights draw numbers
+    with seeded(0):  # initial weights are random
         network = LeNet(tuple(few["x"].shape[1:]), kept["n_classes"]).to(device)
     network.load_state_dict(kept["weights"])
     network.eval().requires_grad_(False)

@@ -18,23 +18,23 @@ from frame.measures.statistics import mean_and_standard_error, t_interval
 class FewLabelsEvaluation(Evaluation):
     """Accuracy in % of `few_label_probe` on the means of encode(x): '1_per_class', '10_per_class' ...
 
-    The labelled rows are drawn from `train_on`; the mean is over the draws, and so are its standard error and the t
-    interval that the record has. Behind each number, '/floor/pixels' is the same on the pictures themselves,
-    '/floor/pca' on as many principal components as the code has numbers, '/floor/untrained' on codes of freshly drawn
-    weights; floors are measured once.
+    The labelled rows are drawn from `train_on`. Each number is a mean over draws, with its standard error and a t
+    interval. Each has floors: '<number>/floor/pixels' is the same on the pictures themselves, '/floor/pca' on as many
+    principal components as the code has dimensions, and '/floor/untrained' on codes of an untrained copy of the model.
+    Floors are measured once.
 
     Args:
         evaluate_on: split on which accuracy is measured.
         train_on: split from which the labelled rows are drawn.
-        labels_per_class: labelled rows of each class: 1 is 10 labels where there are 10 classes.
-        n_draws: of labelled rows.
+        labels_per_class: labelled rows of each class; with 10 classes, 1 means 10 labels.
+        n_draws: random draws of the labelled rows.
         floors: any of 'pixels', 'pca' and 'untrained'.
-        n_samples: pictures of `evaluate_on`; all of them if None or more than there are.
+        n_samples: pictures of `evaluate_on`; all of them if None or if there are fewer.
         n_train_samples: pictures of `train_on` among which rows are drawn; all of them if None.
 
     Raises:
-        UserError: a number is below 1, or an unknown floor; from `check`, a split or its labels are missing.
-        NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or fewer rows than asked.
+        UserError: a number is below 1, or a floor is unknown; from `check`, a split or its labels are missing.
+        NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or fewer rows than asked for.
     """
 
     needs = (Encodes,)
@@ -59,7 +59,7 @@ class FewLabelsEvaluation(Evaluation):
         self.train_on, self.labels_per_class, self.n_draws = train_on, tuple(labels_per_class), n_draws
         self.fits_on = (train_on,)
         self.floors, self.n_samples, self.n_train_samples = check_floors(floors), n_samples, n_train_samples
-        self._floors: tuple[DataSet, dict[str, Scalar]] | None = None  # with the data that they belong to
+        self._floors: tuple[DataSet, dict[str, Scalar]] | None = None  # with the data that they were measured on
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
@@ -81,7 +81,7 @@ class FewLabelsEvaluation(Evaluation):
         return entry
 
     def _rows(self, data: DataSet, model: nn.Module, layer: str = "mean") -> tuple[Rows, Rows]:
-        """Codes and classes of the rows that may be labelled, and of those that are classified."""
+        """Codes and classes of the rows that may be labelled, and of the rows to classify."""
         train = labelled_codes(model, data, self.train_on, layer, self.n_train_samples)
         return train, labelled_codes(model, data, self.evaluate_on, layer, self.n_samples)
 

@@ -46,15 +46,15 @@ def floor_codes(
     size: int,
     rows: Callable[[nn.Module, str], tuple[Rows, ...]],
 ) -> Iterator[tuple[str, tuple[Rows, ...]]]:
-    """The name of each floor, and what `rows` gives of it: those that a probe learns from, and others.
+    """The name of each floor, and its rows: first those that a probe learns from, then the others.
 
     Args:
         floors: any of FLOORS.
-        model: whose untrained copy is a floor.
-        data, split: a few rows show what the copy uses.
-        layers: of the untrained copy; all but 'mean' are named behind it.
-        size: principal components that are kept.
-        rows: of a model's layer, first those that a probe learns from, and the components too.
+        model: the model whose untrained copy is a floor.
+        data, split: a few of these rows show which parameters the copy uses.
+        layers: layers of the untrained copy; all but 'mean' are part of the floor's name.
+        size: number of principal components.
+        rows: gives the rows of a model's layer; a probe and the components learn from the first.
     """
     if {"pixels", "pca"} & set(floors):
         pixels = rows(Pixels(), "mean")
@@ -84,17 +84,17 @@ class Pixels(nn.Module):
 
 
 def settle(fresh: nn.Module, take: Callable[[Any, Batch], Tensor], data: DataSet) -> None:
-    """Runs training batches through layers that normalise by running statistics: untrained ones have none yet.
+    """Runs training batches through an untrained network, so that its batch norms have running statistics.
 
-    Without them an untrained code would be worse for a reason that is not its weights.
+    Without them the untrained code would be worse for another reason than its weights.
 
     Args:
-        fresh: whose buffers are changed, and nothing else.
-        take: the code of a batch.
+        fresh: the untrained network; only its buffers change.
+        take: computes the code of a batch.
     """
     if next(fresh.buffers(), None) is None:
         return
-    with evaluating(fresh):  # puts its modes back
+    with evaluating(fresh):  # restores its modes
         fresh.train()
         passes = (batches(fresh, data, "train", None, 128) for _ in count())
         for batch in islice(chain.from_iterable(passes), 100):  # at a momentum of 0.1 the first values are forgotten
@@ -102,15 +102,15 @@ def settle(fresh: nn.Module, take: Callable[[Any, Batch], Tensor], data: DataSet
 
 
 def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = None, seed: int = 0) -> nn.Module:
-    """A copy of `model` whose weights are drawn again, as they were before training.
+    """A copy of `model` with newly drawn weights, as before training.
 
     Every module with `reset_parameters` is reset, running statistics of normalisations included. Other parameters
     keep their values, which is an error if `depends` shows that the result uses them.
 
     Args:
         model: stays as it is.
-        depends: what will be used of the copy, on a few rows; None stands for all of it.
-        seed: of the weights.
+        depends: computes what will be used of the copy, on a few rows; None means all of it.
+        seed: seed of the weights.
 
     Raises:
         UserError: a parameter that is used belongs to a module without `reset_parameters`.

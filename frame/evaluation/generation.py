@@ -1,4 +1,4 @@
-"""Distances between a model's samples and the data's pictures, by features trained here."""
+"""Distances between a model's samples and real pictures, in the features of a network trained here."""
 
 import math
 from collections.abc import Iterator
@@ -12,29 +12,30 @@ from frame.evaluation.base import Better, Evaluation, LogEntry, Samples, Scalar,
 from frame.evaluation.feature_network import KINDS, SIZE, Features, features_of
 from frame.measures.generation import density_coverage, fid, kid, precision_recall
 
-AT_ONCE = 1000  # pictures that are drawn at a time
+AT_ONCE = 1000  # pictures that are sampled at a time
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
-K_PRECISION, K_DENSITY = 3, 5  # as the papers have them
+K_PRECISION, K_DENSITY = 3, 5  # as in the papers
 
 
 class GenerationEvaluation(Evaluation):
     """'fid', 'kid', 'precision', 'recall', 'density' and 'coverage' of the model's samples against pictures of a split.
 
-    Features are those of a classifier trained here on the data's own training split, or principal components where
-    there are no labels (see `features_of`): no number is comparable with a published one, nor with one of other
-    features, whose hash stands in the record. Behind each number, '/floor/train' is what as many training pictures
-    have in the place of samples: a model near it cannot be told from the data, nor from one that copies training.
+    Features are those of a classifier trained here on the data's own training split, or principal components if there
+    are no labels (see `features_of`). So numbers are not comparable with published ones, nor with those of other
+    features, whose hash is in the record. Each number has a floor, '<number>/floor/train': the same for as many
+    training pictures in the place of samples. A model near its floor cannot be told from the data, nor from a copy of
+    the training set.
 
     Args:
         evaluate_on: split whose pictures are the real ones.
-        n_samples: pictures of the split, samples, and training pictures of the floor; fewer where a split has fewer.
-        sample_images: draw pixels from p(x|z) instead of taking its means; None: where the data are 0 and 1 only, as
-            grey means would then be told from them at once.
-        features: 'classifier', 'pca' (principal components of pixels); None: a classifier where 'train' has labels.
+        n_samples: pictures of the split, samples, and training pictures of the floor; fewer if a split has fewer.
+        sample_images: draw pixels from p(x|z) instead of taking its means. None: only if the data are binary, because
+            grey means would be told from them at once.
+        features: 'classifier' or 'pca' (principal components of pixels). None: a classifier if 'train' has labels.
 
     Raises:
-        UserError: n_samples < 2, or unknown features; from `evaluate`, a classifier of data without labels.
-        TooFew: from `evaluate`, no more pictures than features.
+        UserError: n_samples < 2, or features are unknown; from `evaluate`, a classifier has no labels.
+        TooFew: from `evaluate`, there are no more pictures than features.
         NoNumber: from `evaluate`, pictures that are not finite.
     """
 
@@ -94,7 +95,7 @@ class GenerationEvaluation(Evaluation):
         density, coverage = density_coverage(real, others, K_DENSITY)
         return {
             "fid": scalar(fid(real, others), "Frechet distance", better="less"),
-            # subsets share rows: their mean is as uncertain as a subset of all rows would be
+            # subsets share rows: their mean is about as uncertain as one subset with all rows
             "kid": scalar(mmd, f"mean of {SUBSETS} subsets of {size}", spread * math.sqrt(size / n), "less"),
             "precision": share(precision, f"balls to the {K_PRECISION}rd nearest neighbour"),
             "recall": share(recall, f"balls to the {K_PRECISION}rd nearest neighbour"),

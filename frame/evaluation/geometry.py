@@ -1,4 +1,4 @@
-"""How the codes of a split lie in their space; `frame.measures.geometry` defines the numbers."""
+"""The geometry of a split's codes; `frame.measures.geometry` defines the numbers."""
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,14 @@ from frame.measures.geometry import alignment, dead_units, effective_rank, rankm
 class GeometryEvaluation(Evaluation):
     """'rankme', 'effective_rank', 'uniformity' and 'dead' dimensions of the means of encode(x).
 
-    Where the data have two views, 'alignment' of their codes, too.
+    If the data have two views, it also measures the 'alignment' of their codes.
 
     Args:
         evaluate_on: split.
-        n_samples: rows of it; all of them if None or more than there are.
+        n_samples: rows of it; all of them if None or if there are fewer.
 
     Raises:
-        UserError: n_samples < 1; from `evaluate`, what the measures say of collapsed codes.
+        UserError: n_samples < 1; from `evaluate`, the codes have collapsed.
     """
 
     needs = (Encodes,)
@@ -74,5 +74,5 @@ class GeometryEvaluation(Evaluation):
 
 
 def _has_views(model: nn.Module, data: DataSet) -> bool:
-    """Whether the data have views that the model encodes by themselves."""
+    """Whether the data have views that the model can encode without other inputs."""
     return "views" in data.keys and tuple(getattr(model, "inputs", ("x",))) == ("x",)

@@ -1,4 +1,4 @@
-"""What a fitted estimator of mutual information says of held-out pairs."""
+"""The estimate of a trained estimator of mutual information on held-out pairs."""
 
 import math
 from typing import Any
@@ -13,14 +13,14 @@ from frame.measures.statistics import mean_and_standard_error
 
 
 class InformationEvaluation(Evaluation):
-    """The model's estimate of I(v1; v2) in nats, 'std' between batches, and 'truth' and 'error' where data know it.
+    """The model's estimate of I(v1; v2) in nats, 'std' between batches, and 'truth' and 'error' if the data know them.
 
-    Its record says whether it is a bound, and whether it is within 10 % of the most that so many rows can show.
+    Its record says whether it is a bound, and whether it is within 10 % of the most that such batches can show.
 
     Args:
         evaluate_on: split.
-        batch_size: rows of each estimate: InfoNCE finds at most log(batch_size), and all vary less with more rows.
-        n_samples: rows of the split, in whole batches; all of them if None or more than there are.
+        batch_size: rows of each estimate: InfoNCE gives at most log(batch_size); more rows, less variance.
+        n_samples: rows of the split, in whole batches; all of them if None or if there are fewer.
 
     Raises:
         UserError: batch_size < 2, or n_samples < 1.

@@ -32,9 +32,9 @@ def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Along the arc from a to b, [N, T, D]: its lengths stay between theirs, as those of a Gaussian's samples do.
+    """Codes along the arc from a to b, [N, T, D]. Their lengths stay between those of a and b.
 
-    White 2016, "Sampling generative networks" (1609.04468), section 2.1; linear where a and b point the same way.
+    White 2016, "Sampling generative networks" (1609.04468), section 2.1; linear if a and b point the same way.
     """
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1)
     angle = cosine.acos().view(-1, 1, 1)
@@ -51,21 +51,21 @@ def is_standard_normal(p_z: Distribution) -> bool:
 
 
 def _on_a_sphere(model: nn.Module) -> bool:
-    """Whether codes of the prior lie near a sphere: those of N(0, I), where the model takes x alone."""
+    """Whether samples of the prior lie near a sphere: if it is N(0, I) and the model takes x alone."""
     alone = tuple(getattr(model, "inputs", ("x",))) == ("x",)
     return alone and isinstance(model, HasPriorDensity) and is_standard_normal(model.p_z())
 
 
 class InterpolationEvaluation(Evaluation):
-    """Pairs of pictures, and means of p(x|z) for codes between the means of their q(z|x); a straight line in between.
+    """Pairs of pictures, and means of p(x|z) along the straight line between the means of their q(z|x).
 
-    'spherical' is the same along an arc, where the prior is N(0, I): samples of many dimensions lie near a sphere, and
-    a line between two of them leaves it. At the ends stand the pictures themselves.
+    If the prior is N(0, I), 'spherical' is the same along an arc: in many dimensions samples lie near a sphere, and a
+    straight line between two of them leaves it. The pictures themselves are at the ends of a row.
 
     Args:
         evaluate_on: split whose first drawn pictures are the pairs.
-        n_pairs: how many; a row each.
-        n_steps: codes in a row, the two pictures' own included.
+        n_pairs: number of pairs, one per row.
+        n_steps: codes in a row, including those of the two pictures.
 
     Raises:
         UserError: a number is out of range.
@@ -90,7 +90,7 @@ class InterpolationEvaluation(Evaluation):
         batch = next(self.batches(model, data, 2 * self.n_pairs, 2 * self.n_pairs))
         x, *others = given(model, batch)
         if len(x) < 2 * self.n_pairs:
-            raise TooFew(f"{len(x)} pictures make no {self.n_pairs} pairs")
+            raise TooFew(f"{len(x)} pictures are too few for {self.n_pairs} pairs")
         z = model.encode(x, *others).mean
         finite(z.flatten(1))
         t = torch.linspace(0, 1, self.n_steps, device=x.device)
@@ -100,7 +100,7 @@ class InterpolationEvaluation(Evaluation):
         entry = LogEntry(self.evaluate_on)
         for key, path in paths.items():
             between = path(z[::2].flatten(1), z[1::2].flatten(1), t).flatten(0, 1).unflatten(1, z.shape[1:])
-            # what a model is conditioned on beside x is that of the first picture
+            # inputs of the model other than x are those of the first picture
             first = [value[::2].repeat_interleave(self.n_steps, 0) for value in others]
             pictures = model.decode(between, *first).mean.unflatten(0, (self.n_pairs, self.n_steps))
             rows = torch.cat([x[::2].unsqueeze(1), pictures, x[1::2].unsqueeze(1)], 1).flatten(0, 1)

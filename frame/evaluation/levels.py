@@ -1,4 +1,4 @@
-"""Whether p(x|z) is a probability of the values that the data have, so that nats can be given as bits."""
+"""Whether p(x|z) is a probability mass function over the data's values, so that nats can be converted to bits."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -22,8 +22,8 @@ class _EncodesAndDecodes(Encodes, Decodes, Protocol):
 def levels_of(model: nn.Module, batch: Batch) -> int | None:
     """The number of values to which p(x|z) gives a probability, if all pixels of the batch are among them.
 
-    2 of a Bernoulli, else what the distribution calls `levels`. None for a density, and for a Bernoulli of grey pixels,
-    whose cross-entropy is the logarithm of no probability.
+    2 for a Bernoulli, else the distribution's `levels`. None for a density, and for a Bernoulli of grey pixels, because
+    its cross-entropy is not the logarithm of a probability.
     """
     if not isinstance(model, _EncodesAndDecodes):
         return None
@@ -43,7 +43,7 @@ def on_levels(x: Tensor, levels: int) -> bool:
 
 
 def bits_declared(model: nn.Module, batch: Batch) -> dict[str, str]:
-    """What `bits` adds for such batches: the unit by name."""
+    """What `bits` adds for such batches: units by name."""
     return {} if levels_of(model, batch) is None else {"bits_per_dim": BITS}
 
 

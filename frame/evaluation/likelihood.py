@@ -1,4 +1,4 @@
-"""The importance-weighted bound on the log-likelihood, which many samples make tight."""
+"""The importance-weighted bound on the log-likelihood, which becomes tight with many samples."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ ROWS = 1024  # (picture, sample) pairs in one pass through the decoder: small en
 
 
 class IWAEBoundEvaluation(Evaluation):
-    """log 1/S sum_s p(x, z_s) / q(z_s|x) in nats per row, z_s ~ q(z|x), for any model that weighs its samples.
+    """log 1/S sum_s p(x, z_s) / q(z_s|x) in nats per row, z_s ~ q(z|x), for any model with `log_weights`.
 
-    Where p(x|z) is a probability of the values that pixels have, 'bits_per_dim' is the bound over -D ln 2.
+    If p(x|z) is a probability mass function over the pixels' values, 'bits_per_dim' is the bound over -D ln 2.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
         n_posterior_samples: S; 5,000 is usual, and 1,000 pictures then take one to two minutes on one CPU core.
 
     Raises:

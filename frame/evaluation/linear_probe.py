@@ -30,29 +30,29 @@ TRAIN_ON, CHOOSE_ON = "train", "valid"
 class LinearProbeEvaluation(Evaluation):
     """Accuracy in % of a multinomial logistic regression on frozen codes, with the confusion of its classes.
 
-    Trained on 'train' once for each regularisation, of which 'valid' chooses; the split that is reported is judged
-    once, by the one chosen. '' is the mean of encode(x), 'sample' and 'features' are the other layers. 'floor/pixels'
-    is the same on the pictures themselves, 'floor/pca' on as many principal components as the code has numbers,
-    'floor/untrained' on codes of freshly drawn weights; floors are measured once. A table has each choice's accuracy
-    on 'valid'.
+    It is trained on 'train' once for each regularisation, and 'valid' chooses one; only that one is tested on the
+    reported split. '' is the mean of encode(x), 'sample' and 'features' are the other layers. 'floor/pixels' is the
+    same on the pictures themselves, 'floor/pca' on as many principal components as the code has dimensions, and
+    'floor/untrained' on codes of an untrained copy of the model; floors are measured once. A table has the accuracy of
+    each regularisation on 'valid'.
 
     Args:
         evaluate_on: split that is reported.
         cs: inverse strengths of the L2 regularisation, on codes of variance 1.
-        layers: any of 'mean', 'sample' and 'features'; what the model does not have is left out.
+        layers: any of 'mean', 'sample' and 'features'; those that the model does not have are left out.
         floors: any of 'pixels', 'pca' and 'untrained'.
-        n_train_samples: rows of 'train'; all of them if None or more than there are.
-        n_samples: rows of the split; all of them if None or more than there are.
+        n_train_samples: rows of 'train'; all of them if None or if there are fewer.
+        n_samples: rows of the split; all of them if None or if there are fewer.
 
     Raises:
-        UserError: a number is out of range, or an unknown word; from `check`, the model has none of the layers, or a
+        UserError: a number is out of range, or a word is unknown; from `check`, the model has none of the layers, or a
             split has no labels.
         NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or too few rows.
     """
 
     needs_data = ("x", "y")
     hidden = ("y",)
-    of = ""  # names the data where it is not the run's
+    of = ""  # names the data if they are not the run's
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class LinearProbeEvaluation(Evaluation):
             raise UserError(f"cs={list(cs)}: give one regularisation or more, all positive")
         self.cs, self.layers, self.floors = tuple(cs), tuple(layers), check_floors(floors)
         self.n_train_samples, self.n_samples = n_train_samples, n_samples
-        self._floors: tuple[DataSet, LogEntry] | None = None  # with the data that they belong to
+        self._floors: tuple[DataSet, LogEntry] | None = None  # with the data that they were measured on
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
@@ -118,7 +118,7 @@ class LinearProbeEvaluation(Evaluation):
         return [layer for layer in self.layers if isinstance(model, LAYERS[layer][0])]
 
     def _rows(self, data: DataSet, model: nn.Module, layer: str) -> tuple[Rows, ...]:
-        """Codes and classes of the rows to train on, to choose on and to judge."""
+        """Codes and classes of the rows to train on, to choose on and to test on."""
         sizes = {TRAIN_ON: self.n_train_samples, CHOOSE_ON: None}
         asked = [*sizes.items(), (self.evaluate_on, self.n_samples)]
         return tuple(labelled_codes(model, data, split, layer, n) for split, n in asked)
@@ -134,7 +134,7 @@ class LinearProbeEvaluation(Evaluation):
             TRAIN_ON: f"chosen on {CHOOSE_ON}; judged on rows that it was trained on",
         }.get(self.evaluate_on, f"chosen on {CHOOSE_ON}, {self.evaluate_on} touched once")
         edge = ", at the end of those tried" if len(probes) > 1 and chosen in (0, len(probes) - 1) else ""
-        # in brackets what was found, which may differ between runs of one protocol
+        # results are in brackets, because they may differ between runs of one protocol
         found = f"one of {len(probes)} [{settings[chosen]}{edge}]"
         estimator = f"{self.of}{how}, {found}; {len(train[0])} of {TRAIN_ON}, {touched}"
         entry.scalars[key] = Scalar(100 * right, "%", len(judged[0]), estimator, 100 * standard_error, layer)
@@ -157,13 +157,13 @@ class LinearProbeEvaluation(Evaluation):
 
 
 class SGDProbeEvaluation(LinearProbeEvaluation):
-    """The same by SGD, as self-supervised papers train their probes; 'valid' chooses the learning rate.
+    """The same with probes trained by SGD, as in self-supervised papers; 'valid' chooses the learning rate.
 
     Args:
-        lrs: first learning rates.
-        n_epochs: over the training rows; the rate falls to 0 along a half cosine.
-        batch_size: rows of a step.
-        momentum: of the steps.
+        lrs: initial learning rates.
+        n_epochs: passes over the training rows; the rate falls to 0 along a half cosine.
+        batch_size: rows per step.
+        momentum: momentum of SGD.
         evaluate_on, layers, floors, n_train_samples, n_samples: see `LinearProbeEvaluation`.
     """
 

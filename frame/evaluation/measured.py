@@ -1,4 +1,4 @@
-"""One measurement: taken, and written, in one way, by a callback while a run trains and by `frame evaluate` later."""
+"""Takes and writes a measurement, in the same way during training and in `frame evaluate`."""
 
 import math
 import time
@@ -25,13 +25,13 @@ class Moment:
 
     @classmethod
     def of(cls, counters: Mapping[str, float], weights: str, checkpoint: str = "") -> "Moment":
-        """The moment at which a run's counters stand so."""
+        """The moment that a run's counters describe."""
         return cls(int(counters["iterations"]), counters["seconds"], counters["epochs"], weights, checkpoint)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one evaluation found, under which name, and when."""
+    """What one evaluation found, with its name and the moment."""
 
     name: str
     entry: LogEntry
@@ -45,14 +45,14 @@ class Measured:
 
     @property
     def less(self) -> tuple[str, ...]:
-        """Names of the numbers of which less is better."""
+        """Names of the numbers for which less is better."""
         return tuple(full_name(self.name, key) for key, one in self.entry.scalars.items() if one.better == "less")
 
     def records(self, evaluation: str = "") -> list[dict[str, Any]]:
         """One record per number, as records.jsonl keeps them.
 
         Args:
-            evaluation: the identifier of this evaluation where it may be repeated; '' while the run trains.
+            evaluation: identifier of this evaluation if it may be repeated; '' while the run trains.
         """
         return [
             {
@@ -99,14 +99,14 @@ def measure(evaluation: Evaluation, name: str, model: nn.Module, data: DataSet, 
     """Runs an evaluation; the model's mode and all random state stay as they were.
 
     Args:
-        evaluation: which `check` has let pass.
-        name: under which its numbers are logged.
+        evaluation: an evaluation that has passed its `check`.
+        name: the name under which its numbers are logged.
         model, data: what is measured.
         at: the state of the run.
 
     Raises:
-        NoNumber: a number is NaN, or the evaluation says so.
-        UserError: whatever else it says.
+        NoNumber: a number is NaN, or the evaluation raises it.
+        UserError: the evaluation raises it.
     """
     started = time.monotonic()
     with evaluating(model):

@@ -13,26 +13,26 @@ from frame.evaluation.colours import COLOURS
 from frame.evaluation.pictures import DOTS, grid
 from frame.measures.neighbours import check_codes, nearest
 
-RIGHT, WRONG = COLOURS[0], COLOURS[3]  # distinct with colour blindness; frames and signs show the same
+RIGHT, WRONG = COLOURS[0], COLOURS[3]  # distinct with colour blindness; frames and signs tell the same
 BELOW, BESIDE, ABOVE = 20, 10, 16  # pixels around a picture, and above the first row
 
 
 class NeighbourPictureEvaluation(Evaluation):
     """A row for each query: the picture, and the `train` pictures whose means of encode(x) are nearest to its own.
 
-    Where data have labels, each stands below its picture: a tick and a whole frame where a neighbour has the query's,
-    a cross and a broken frame where it has another. On 'train', a picture is no neighbour of itself.
+    If the data have labels, they are written below the pictures. A neighbour with the query's label has a tick and a
+    solid frame, one with another label a cross and a dashed frame. On 'train', a picture is not its own neighbour.
 
     Args:
         evaluate_on: split of the queries.
-        n_queries: how many.
-        n_neighbours: of each.
-        n_bank: training pictures among which neighbours are sought; all of them if None or more than there are.
+        n_queries: number of queries.
+        n_neighbours: neighbours of each query.
+        n_bank: training pictures to search for neighbours; all of them if None or if there are fewer.
 
     Raises:
         UserError: a number is below 1.
         NoNumber: from `evaluate`, codes that are NaN or all equal.
-        TooFew: from `evaluate`, no more pictures than neighbours.
+        TooFew: from `evaluate`, there are no more pictures than neighbours.
     """
 
     needs = (Encodes,)
@@ -51,7 +51,7 @@ class NeighbourPictureEvaluation(Evaluation):
         bank = codes_of(model, data, "train", "mean", self.n_bank)
         queries = codes_of(model, data, self.evaluate_on, "mean", self.n_queries)
         if len(bank.codes) <= self.n_neighbours:
-            raise TooFew(f"{len(bank.codes)} training pictures have no {self.n_neighbours} nearest: give more")
+            raise TooFew(f"{len(bank.codes)} pictures are too few for {self.n_neighbours} neighbours: give more")
         check_codes(bank.codes)
         found = nearest(bank.codes, queries.codes, self.n_neighbours, leave_one_out=self.evaluate_on == "train")
         index = torch.cat([rows for _, rows in found])  # [n_queries, n_neighbours]
@@ -71,7 +71,7 @@ class NeighbourPictureEvaluation(Evaluation):
         return LogEntry(self.evaluate_on, figures={"": _figure(pictures, labels, below)})
 
     def _rows(self, model: nn.Module, data: DataSet, split: str, n: int | None, wanted: Tensor) -> Tensor:
-        """The pictures whose codes stand at these places of `codes_of`, as they were encoded."""
+        """The pictures whose codes have these indices in `codes_of`, as they were encoded."""
         found, start = torch.empty(0), 0
         for batch in self.batches(model, data, n, split=split):
             x = batch["x"].cpu()
@@ -83,7 +83,7 @@ class NeighbourPictureEvaluation(Evaluation):
 
 
 def _figure(pictures: Tensor, labels: Tensor | None, below: str) -> Figure:
-    """Pictures [Q, 1 + k, C, H, W] and labels [Q, 1 + k]; a caption."""
+    """Draws pictures [Q, 1 + k, C, H, W] with labels [Q, 1 + k] and a caption."""
     n_rows, n_columns = pictures.shape[:2]
     images = [[grid(picture.unsqueeze(0), 1)[3:-3, 3:-3] for picture in row] for row in pictures]
     high, wide = images[0][0].shape[0] + BELOW, images[0][0].shape[1] + BESIDE

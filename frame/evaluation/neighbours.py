@@ -14,30 +14,30 @@ from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, flo
 from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_vote
 from frame.measures.statistics import fraction
 
-# by the word in `codes`: the capability, and the layer that is taken
+# by the word in `codes`: the capability that it needs, and the layer that is used
 CODES = {"encode": (Encodes, "mean"), "features": (HasFeatures, "features")}
 
 
 class NeighbourEvaluation(Evaluation):
-    """Accuracy in % of the class for which the nearest training pictures vote; each code is a number of its own.
+    """Accuracy in % of a vote of the nearest training pictures, one number per code.
 
-    '' is the mean of encode(x), 'features' the layer before it. 'floor/pixels' are the pictures themselves,
-    'floor/pca' as many principal components as the code has numbers, 'floor/untrained' and
-    'floor/untrained_features' the same two codes with freshly drawn weights; floors do not change while training and
-    are measured once. On 'train', a picture is no neighbour of itself.
+    '' uses the mean of encode(x), 'features' the layer before it. 'floor/pixels' uses the pictures themselves,
+    'floor/pca' as many principal components as the code has dimensions, and 'floor/untrained' and
+    'floor/untrained_features' the two codes of an untrained copy of the model. Floors do not change during training and
+    are measured once. On 'train', a picture is not its own neighbour.
 
     Args:
         evaluate_on: split.
-        n_neighbours: that vote.
-        codes: 'encode' and 'features'; what the model does not have is left out.
+        n_neighbours: number of neighbours that vote.
+        codes: 'encode' and 'features'; those that the model does not have are left out.
         floors: any of 'pixels', 'pca' and 'untrained'.
-        n_bank: training pictures among which neighbours are sought; all of them if None or more than there are.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        n_bank: training pictures to search for neighbours; all of them if None or if there are fewer.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
         metric: 'euclidean' or 'cosine'.
-        temperature: votes weigh exp(cosine / temperature); None: they are equal.
+        temperature: a vote weighs exp(cosine / temperature); with None all votes are equal.
 
     Raises:
-        UserError: a number is out of range, or an unknown word; from `check`, the model has none of the codes or
+        UserError: a number is out of range, or a word is unknown; from `check`, the model has none of the codes or
             computes them from the labels.
         NoNumber: from `evaluate`, codes that are NaN or all equal, or one class.
     """
@@ -66,7 +66,7 @@ class NeighbourEvaluation(Evaluation):
         self.codes, self.floors = tuple(codes), check_floors(floors)
         self.n_bank, self.n_samples = n_bank, n_samples
         self.n_neighbours, self.metric, self.temperature = n_neighbours, metric, temperature
-        self._floors: tuple[DataSet, dict[str, Scalar]] | None = None  # with the data that they belong to
+        self._floors: tuple[DataSet, dict[str, Scalar]] | None = None  # with the data that they were measured on
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)

@@ -1,4 +1,4 @@
-"""Whether a model's scores tell other pictures from its own."""
+"""Whether a model's scores tell pictures of other data from those of its own."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ from frame.measures.geometry import finite
 from frame.measures.neighbours import check_codes
 from frame.measures.ood import auroc, fpr_at_tpr, knn_scores
 
-# by the word in `scores`: the capability, and what a record calls it
+# by the word in `scores`: the capability that it needs, and its name in records
 SCORES = {
     "max_softmax": (Predicts, "log-probability of the most probable class"),  # Hendrycks, Gimpel 2017 (1610.02136)
     "elbo": (BoundsLikelihood, "ELBO"),
@@ -35,22 +35,23 @@ SCORES = {
 class OODEvaluation(Evaluation):
     """AUROC in % of scores that should be higher on the run's own pictures than on others.
 
-    '<other>/<score>' is the AUROC, 50 for one that tells nothing; '<other>/<score>/fpr95' the part of the others that
-    passes where 95 % of the own do, in %. Scores go by capability: 'max_softmax' of predict, 'elbo', of which others
-    can have more (Nalisnick et al. 2019, 1810.09136), and 'knn', the distance of the mean code to those of training.
+    '<other>/<score>' is the AUROC, 50 at chance; '<other>/<score>/fpr95' is the share in % of the others above the
+    threshold that 95 % of the run's own pictures exceed. Each score needs a capability: 'max_softmax' needs predict;
+    'elbo' may be higher on other data (Nalisnick et al. 2019, 1810.09136); 'knn' is minus the distance of the mean code
+    to training codes.
 
     Args:
-        others: by name, data sets, or modules (x, generator) that change the run's own pictures. Pictures of another
-            size are resized, and drawn as 0 or 1 where the run's are.
-        evaluate_on: split of all of them.
-        scores: any of 'max_softmax', 'elbo' and 'knn'; what the model does not have is left out.
-        n_neighbours: 'knn' takes the distance to the last of them.
-        n_bank: training codes among which they are sought; all of them if None.
-        n_samples: pictures of each; all of them if None or more than there are.
+        others: data sets by name, or modules (x, generator) that change the run's own pictures. Pictures of another
+            size are resized, and drawn as 0 or 1 if the run's are binary.
+        evaluate_on: split of the run's data and of the others.
+        scores: any of 'max_softmax', 'elbo' and 'knn'; those that the model does not have are left out.
+        n_neighbours: 'knn' is the distance to the neighbour of this rank.
+        n_bank: training codes to search for neighbours; all of them if None.
+        n_samples: pictures of each data set; all of them if None or if there are fewer.
 
     Raises:
-        UserError: a number is out of range, an unknown score; from `check`, the model has none of them, or others whose
-            rows it cannot take.
+        UserError: a number is out of range, or a score is unknown; from `check`, the model has none of them, or cannot
+            take the rows of another data set.
         NoNumber: from `evaluate`, scores that are NaN or all equal.
     """
 
@@ -115,7 +116,7 @@ class OODEvaluation(Evaluation):
         return [word for word in self.scores if isinstance(model, SCORES[word][0])]
 
     def _score(self, word: str, model: nn.Module, data: DataSet, bank: Tensor | None) -> Tensor:
-        """[N], higher for what the model knows."""
+        """Scores [N], higher for pictures like those of training."""
         if bank is not None:
             codes = codes_of(model, data, self.evaluate_on, "mean", self.n_samples).codes
             return knn_scores(bank, codes, self.n_neighbours)

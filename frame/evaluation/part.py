@@ -12,7 +12,7 @@ class PartEvaluation(Evaluation):
 
     Args:
         part: the part's name, such as `models.vae` in `model=Joint`.
-        evaluation: what is measured of it.
+        evaluation: the evaluation to run on it.
 
     Raises:
         UserError: from `check`, the model has no such part, or the part or the data cannot serve.

@@ -18,7 +18,7 @@ def grid(pictures: Tensor, n_columns: int) -> np.ndarray:
     """Pictures [N, C, H, W] in [0, 1], C = 1 or 3, row after row on white: [height, width, 3] uint8.
 
     Args:
-        n_columns: pictures in a row; places that are left over in the last row stay white.
+        n_columns: pictures in a row; empty places in the last row are white.
     """
     pictures = pictures.detach().float().cpu().clamp(0, 1).expand(-1, 3, -1, -1)
     factor = math.ceil(SMALLEST / min(pictures.shape[-2:]))
@@ -37,7 +37,7 @@ def grid(pictures: Tensor, n_columns: int) -> np.ndarray:
 def labelled_grid(
     pictures: Tensor, n_columns: int, rows: Sequence[str] = (), columns: Sequence[str] = (), below: str = ""
 ) -> Figure:
-    """`grid` as a figure, pixel for pixel, with labels that stay sharp at any size.
+    """`grid` as a figure, pixel for pixel, with labels that are sharp at any size.
 
     Args:
         pictures, n_columns: as `grid` takes them.

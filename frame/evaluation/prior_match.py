@@ -19,14 +19,14 @@ class _EncodesWithPrior(Encodes, HasPrior, Protocol):
 
 
 class PriorMatchEvaluation(Evaluation):
-    """Squared MMD of codes z ~ q(z|x) and of as many samples of p(z): 0 on average where q(z) is p(z).
+    """Squared MMD between codes z ~ q(z|x) and as many samples of p(z): 0 on average if q(z) is p(z).
 
-    Unbiased, with the kernel 2D / (2D + d^2) of D latents, a mean over blocks of pictures; may be below 0. Fewer than
-    two blocks leave the standard error open.
+    The estimate is unbiased and may be negative. It uses the kernel 2D / (2D + d^2) for D latents, and is a mean over
+    blocks of pictures. With fewer than two blocks the standard error is unknown.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
         block: pictures in a block.
 
     Raises:
@@ -45,7 +45,7 @@ class PriorMatchEvaluation(Evaluation):
         assert isinstance(model, _EncodesWithPrior)
         batches = self.batches(model, data, self.n_samples)
         z = torch.cat([model.encode(*given(model, batch)).sample() for batch in batches])
-        # equal blocks, of what there is where it is less than one
+        # blocks of equal size; if there are fewer rows than a block, one smaller block
         size = min(self.block, len(z))
         blocks = z[: len(z) // size * size].split(size)
         kernel = partial(imq, width=2.0 * z.shape[-1])

@@ -19,9 +19,9 @@ class ImageReconstructionQualitativeEvaluation(Evaluation):
 
     Args:
         evaluate_on: split.
-        n_pictures: how many, ten in a row; fewer if the split is smaller.
+        n_pictures: number of pictures, ten in a row; fewer if the split is smaller.
         sample_images: show a sample of p(x|z) instead of its mean.
-        sample_latents: go through a sample of q(z|x) instead of its mean.
+        sample_latents: decode a sample of q(z|x) instead of its mean.
 
     Raises:
         UserError: n_pictures < 1.

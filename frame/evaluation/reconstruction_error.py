@@ -10,15 +10,15 @@ from frame.measures.statistics import mean_and_standard_error
 
 
 class ReconstructionErrorEvaluation(Evaluation):
-    """Mean squared error over the data's variance; 'mse' and 'variance' by themselves, and 'unexplained'.
+    """Mean squared error divided by the data's variance; also 'mse', 'variance' and 'unexplained'.
 
-    The variance is that of all values of the same pictures around their one mean: a grey picture has the error 1.
-    'unexplained' divides by the variance around the mean picture instead, which then has the error 1: 1 - R^2.
+    The variance is that of all values of these pictures around their overall mean: reconstructing every picture as that
+    mean has the error 1. 'unexplained' is 1 - R^2: it divides by the variance around the mean picture instead.
     x is in [0, 1]; latents and pictures are means, not samples.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
 
     Raises:
         UserError: n_samples < 1.

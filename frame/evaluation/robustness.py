@@ -23,26 +23,26 @@ LINES = ("o-", "s--", "^:", "D-.")  # the model's own, and floors
 
 
 class RobustnessEvaluation(Evaluation):
-    """Accuracy in % on disturbed pictures, of `predict`, or of a linear probe on codes where the model has none.
+    """Accuracy in % on disturbed pictures, of `predict`, or of a linear probe on codes if the model has no `predict`.
 
-    '' is the mean over all perturbations and strengths, '<perturbation>' over the strengths of one,
-    '<perturbation>/<strength>' a single one, and 'clean' the accuracy without. The probe learns from clean pictures of
-    'train', and clean ones of 'valid' choose C. A figure and a table have each strength. A probe comes with its floors,
-    'floor/<name>', on the same disturbed pictures.
+    '' is the mean over all perturbations and strengths, '<perturbation>' the mean over the strengths of one,
+    '<perturbation>/<strength>' the accuracy at one strength, and 'clean' the accuracy on undisturbed pictures. The
+    probe is trained on clean pictures of 'train', and clean pictures of 'valid' choose C. A figure and a table show
+    each strength. A probe has floors, 'floor/<name>', on the same disturbed pictures.
 
     Args:
-        perturbations: by name, a 'change' that makes a module (x, generator) of a strength, 'strengths' in growing
-            order, and the 'unit' of these.
+        perturbations: by name, a mapping of 'change', which makes a module (x, generator) from a strength, 'strengths'
+            in increasing order, and their 'unit'.
         evaluate_on: split.
-        layer: of the codes that are probed.
+        layer: the layer to probe.
         cs: inverse strengths of the probe's regularisation.
-        floors: of the probe; see `frame.evaluation.floors`.
-        n_train_samples: rows from which the probe learns; all of them if None or more than there are.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        floors: floors of the probe; see `frame.evaluation.floors`.
+        n_train_samples: rows on which the probe is trained; all of them if None or if there are fewer.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
 
     Raises:
-        UserError: a number is out of range, or a perturbation that lacks a part; from `check`, the model has neither,
-            or a split has no labels.
+        UserError: a number is out of range, or a perturbation is incomplete; from `check`, the model has neither, or a
+            split has no labels.
         NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or too few rows.
     """
 
@@ -74,7 +74,7 @@ class RobustnessEvaluation(Evaluation):
         self.perturbations = {name: dict(parts) for name, parts in perturbations.items()}
         self.layer, self.cs, self.floors = layer, tuple(cs), check_floors(floors)
         self.n_train_samples, self.n_samples = n_train_samples, n_samples
-        self._floors: tuple[DataSet, dict[str, tuple[list[Tensor], str]]] | None = None  # with the data they belong to
+        self._floors: tuple[DataSet, dict[str, tuple[list[Tensor], str]]] | None = None  # with the data of the floors
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
@@ -104,7 +104,7 @@ class RobustnessEvaluation(Evaluation):
             for strength in parts["strengths"]
         ]
         entry = LogEntry(self.evaluate_on)
-        found: dict[str, list[Tensor]] = {}  # whether each picture is classified right, clean and at each strength
+        found: dict[str, list[Tensor]] = {}  # whether each picture is classified correctly, clean and at each strength
         if isinstance(model, Predicts):
             classified = [predictions(model, one, self.evaluate_on, self.n_samples) for one in (data, *changed)]
             found["predict"] = [log_p.argmax(1) == y for log_p, y in classified]
@@ -139,13 +139,13 @@ class RobustnessEvaluation(Evaluation):
         return entry
 
     def _add(self, entry: LogEntry, key: str, rights: Sequence[Tensor], how: str, layer: str) -> None:
-        """Scalars of one classifier: `rights` are clean first, then at each strength of each perturbation, [N] each."""
+        """Scalars of one classifier. `rights` are [N] each: first clean, then at each strength of each perturbation."""
         clean, n = rights[0], len(rights[0])
         curves = self._curves(rights)
         groups = [("", rights[1:], f"mean over {len(rights) - 1} strengths of {', '.join(curves)}")]
         groups += [(name, curve, f"mean over {len(curve)} strengths of {name}") for name, curve in curves.items()]
         for name, some, of in [*groups, ("clean", [clean], "undisturbed")]:
-            # pictures are independent of one another, a picture's versions are not
+            # pictures are independent of one another, but the versions of one picture are not
             mean, error = mean_and_standard_error(torch.stack(list(some)).double().mean(0))
             entry.scalars[f"{key}/{name}".strip("/")] = Scalar(100 * mean, "%", n, f"{how}, {of}", 100 * error, layer)
         for name, parts in self.perturbations.items():
@@ -165,7 +165,7 @@ class RobustnessEvaluation(Evaluation):
         return curves
 
     def _probed(self, rows: tuple[Rows, ...]) -> tuple[list[Tensor], str]:
-        """Whether a probe trained and chosen on the first two is right on each row of the others; and how, in words."""
+        """Whether a probe, trained and chosen on the first two, is right on each row of the others; its description."""
         train, valid, *judged = rows
         probes = logistic_regression(*train, self.cs)
         chosen, _ = best(probes, *valid)

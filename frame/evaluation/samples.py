@@ -14,7 +14,7 @@ class ImageSampleEvaluation(Evaluation):
     """Pictures from the model's own distribution, from the same noise each time.
 
     Args:
-        n_pictures: how many, in a square.
+        n_pictures: number of pictures, arranged in a square.
         sample_images: show samples of p(x|z) instead of its means.
 
     Raises:

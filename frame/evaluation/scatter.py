@@ -23,11 +23,11 @@ from frame.measures.pca import PCA
 class PCAScatterEvaluation(Evaluation):
     """The first two principal components of the means of encode(x); 'explained' is their share of the variance in %.
 
-    A code of one dimension stands beside zeros. Classes have colours, shapes and their names at their medians.
+    A code of one dimension is plotted against 0. Each class has a colour, a shape, and its name at its median.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of it; all of them if None or more than there are.
+        n_samples: pictures of it; all of them if None or if there are fewer.
 
     Raises:
         UserError: n_samples < 2.
@@ -71,14 +71,14 @@ class UMAPScatterEvaluation(PCAScatterEvaluation):
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of it; all of them if None or more than there are.
-        n_neighbours: few show fine structure, many the whole.
+        n_samples: pictures of it; all of them if None or if there are fewer.
+        n_neighbours: few show fine structure, many show global structure.
         min_dist: how close points may lie.
-        seed: of the layout; UMAP then takes one core.
+        seed: seed of the layout; a seeded UMAP uses one core.
 
     Raises:
         UserError: a number is out of range; from `check`, UMAP is not installed.
-        TooFew: from `evaluate`, no more codes than neighbours.
+        TooFew: from `evaluate`, there are no more codes than neighbours.
     """
 
     numbers = {}
@@ -102,7 +102,7 @@ class UMAPScatterEvaluation(PCAScatterEvaluation):
 
     def placed(self, codes: Tensor) -> tuple[Tensor, tuple[str, str], dict[str, Scalar]]:
         if len(codes) <= self.n_neighbours:
-            raise TooFew(f"{len(codes)} codes have no {self.n_neighbours} neighbours: give more")
+            raise TooFew(f"{len(codes)} codes are too few for {self.n_neighbours} neighbours: give more")
         layout = _umap().UMAP(n_neighbors=self.n_neighbours, min_dist=self.min_dist, random_state=self.seed, n_jobs=1)
         positions = torch.as_tensor(layout.fit_transform(codes.float().numpy()))
         return positions, ("UMAP 1, no unit", "UMAP 2, no unit"), {}
@@ -112,11 +112,11 @@ def _umap() -> Any:
     try:
         return importlib.import_module("umap")  # imported here because it is an extra and takes seconds
     except ImportError as error:
-        raise UserError(f"UMAP is not installed ({error}): pip install 'frame[umap]', or take pca_scatter") from None
+        raise UserError(f"UMAP is not installed ({error}): pip install 'frame[umap]', or use pca_scatter") from None
 
 
 def scatter(positions: Tensor, y: Tensor | None, axes_names: tuple[str, str], title: str) -> Figure:
-    """Points [N, 2] by their classes [N]: each has a colour, a shape, a line in the legend and its name among them."""
+    """Points [N, 2] by class [N]: each has a colour, a shape, an entry in the legend and its name among the points."""
     figure = Figure(figsize=(7, 5.5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     size = 14 if len(positions) > 500 else 30

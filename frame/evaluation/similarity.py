@@ -16,7 +16,7 @@ from frame.measures import similarity as measures
 
 
 class Other(NamedTuple):
-    """Another run, opened. `name` identifies it without paths of the machine; `iteration` is how far it was trained."""
+    """Another run, opened, after `iteration` iterations. `name` identifies it without paths of the machine."""
 
     model: nn.Module
     data: DataSet
@@ -29,7 +29,7 @@ _opener: ContextVar[Callable[[str], Other] | None] = ContextVar("opener", defaul
 
 @contextmanager
 def opening(opener: Callable[[str], Other] | None) -> Iterator[None]:
-    """Inside, `opener` opens other runs, so that the caller decides what may be built. None opens none."""
+    """Within this context, `opener` opens other runs, so that the caller decides what may be built. None forbids it."""
     token = _opener.set(opener)
     try:
         yield
@@ -40,15 +40,16 @@ def opening(opener: Callable[[str], Other] | None) -> Iterator[None]:
 class SimilarityEvaluation(Evaluation):
     """Debiased linear CKA, 'cka/<other>', and mutual nearest neighbours, 'mutual_knn/<other>', of two runs' codes.
 
-    The same rows of the same data pass both; with itself a run has 1 of both. Only finished runs are compared.
+    Both runs encode the same rows of the same data. A run compared with itself has 1 for both numbers. Only finished
+    runs are compared.
 
     Args:
         other: the other run's folder.
         evaluate_on: split.
         layer: 'mean', 'sample' or 'features' of this run.
-        other_layer: of the other; None takes the same.
-        n_samples: rows of the split; all of them if None or more than there are.
-        n_neighbours: of mutual_knn.
+        other_layer: layer of the other run; None takes the same.
+        n_samples: rows of the split; all of them if None or if there are fewer.
+        n_neighbours: neighbours in mutual_knn.
 
     Raises:
         UserError: no other run, an unknown layer, or data or rows that differ.

@@ -10,12 +10,12 @@ from frame.measures.statistics import mean_and_standard_error
 
 
 class SparsityEvaluation(Evaluation):
-    """Units of the code that are not 0, a mean over pictures; 'dead', units in % that are 0 for all of them.
+    """The mean number of units of the code that are not 0; 'dead' is the % of units that are 0 for all pictures.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are. The fewer, the more units are
-            dead.
+        n_samples: pictures of the split; all of them if None or if there are fewer. With fewer pictures, more units
+            count as dead.
 
     Raises:
         UserError: n_samples < 1.

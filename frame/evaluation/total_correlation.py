@@ -10,17 +10,17 @@ from frame.measures.total_correlation import gaussian_total_correlation
 
 
 class TotalCorrelationEvaluation(Evaluation):
-    """Total correlation of the codes of a split in nats: 'sampled', one z ~ q(z|x) a picture, and 'mean', E[z|x].
+    """Total correlation of the codes of a split in nats: 'sampled', one z ~ q(z|x) per picture, and 'mean', E[z|x].
 
-    By the Gaussian estimate from the full covariance, whatever the model estimates while it trains.
+    It is the Gaussian estimate from the full covariance, whatever estimate the model trains with.
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
 
     Raises:
         UserError: n_samples < 1.
-        NoNumber: from `evaluate`, codes that have none: too few of them, or a latent that is constant.
+        NoNumber: from `evaluate`, there are too few codes, or a latent is constant.
     """
 
     needs = (Encodes,)

@@ -16,15 +16,15 @@ from frame.measures.linear_probe import CS
 class TransferEvaluation(LinearProbeEvaluation):
     """Accuracy in % of a linear probe on the codes of another data set, with its floors on the same data.
 
-    The model stays as it is; the probe learns on the other data's 'train', chooses on its 'valid', and is judged on
-    its split. What is recorded is what `LinearProbeEvaluation` records.
+    The model does not change. The probe is trained on the other data's 'train', chosen on its 'valid', and tested on
+    its `evaluate_on`. The records are those of `LinearProbeEvaluation`.
 
     Args:
-        other: a data set with labels. Pictures of another size are resized, and drawn as 0 or 1 where the run's are.
+        other: a data set with labels. Pictures of another size are resized, and drawn as 0 or 1 if the run's are.
         evaluate_on, cs, layers, floors, n_train_samples, n_samples: see `LinearProbeEvaluation`.
 
     Raises:
-        UserError: see there; from `check`, rows that the model cannot take.
+        UserError: see there; from `check`, the model cannot take the rows.
         NoNumber: see there.
     """
 
@@ -40,7 +40,7 @@ class TransferEvaluation(LinearProbeEvaluation):
     ) -> None:
         super().__init__(evaluate_on, cs, layers, floors, n_train_samples, n_samples)
         self.other, self.of = other, f"{type(other).__name__}: "
-        self._fitted: tuple[DataSet, DataSet] | None = None  # with the data whose pictures it takes the form of
+        self._fitted: tuple[DataSet, DataSet] | None = None  # the run's data, and the other data in their form
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, self._as(data))

@@ -19,16 +19,16 @@ class _EncodesAndDecodes(Encodes, Decodes, Protocol):
 
 
 class LatentTraversalEvaluation(Evaluation):
-    """One picture's code, one latent at a time moved through the prior's range, decoded to means of p(x|z).
+    """One picture's code, moved through the prior's range one latent at a time, and decoded to means of p(x|z).
 
-    The latents with the largest KL(q(z_i|x) || N(0, 1)), a mean over `n_samples` pictures in nats, come first, and
-    the KL stands beside each: a latent near 0 carries nothing, and moving it should change nothing.
+    The latents with the largest KL(q(z_i|x) || N(0, 1)) come first, and the KL is written beside each: a mean over
+    `n_samples` pictures in nats. A latent with a KL near 0 carries no information, and moving it should change nothing.
 
     Args:
         evaluate_on: split whose first drawn picture is traversed, and over which the KL is averaged.
         n_dims: latents shown.
-        n_steps: values for each.
-        limit: from -limit to limit, in standard deviations of the prior.
+        n_steps: values for each latent.
+        limit: values go from -limit to limit, in standard deviations of the prior.
         n_samples: pictures for the KL.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Signs of a model's health from a few hundred rows, by its capabilities. The doctor interprets them."""
+"""Signs of a model's health on a few hundred rows, as far as it has the capabilities. The doctor interprets them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from frame.evaluation.codebook import Quantises
 from frame.measures.codes import perplexity, usage
 from frame.measures.geometry import effective_rank
 
-TELLING = 0.1  # nats of a direction that is counted
+TELLING = 0.1  # nats that a direction must carry to be counted
 
 
 def vital_signs(model: nn.Module, batch: Batch) -> dict[str, float]:
@@ -27,16 +27,17 @@ def vital_signs(model: nn.Module, batch: Batch) -> dict[str, float]:
             try:
                 found |= sign(model, batch)
             except (UserError, KeyError, NotImplementedError, TypeError):
-                continue  # a distribution without moments, samples that want a condition, data without x
+                continue  # a distribution without moments, samples that need a condition, data without x
     return {name: value for name, value in found.items() if value == value}
 
 
 def of_codes(model: Any, batch: Batch) -> dict[str, float]:
-    """`information`, nats of the latent that tells most of x; `directions` in which mean codes spread, of `n_latents`.
+    """`information`: nats of the most informative latent. `directions`: those in which mean codes vary, of `n_latents`.
 
-    A latent's information is (1/2) log(1 + Var_x(mean) / E_x[variance]): what a Gaussian channel of that noise carries.
-    Where there is noise, directions are those that carry TELLING nats or more, and the best one: beside a wide
-    direction, as most networks have one at first, others can be thin and tell much. Without noise, the effective rank.
+    A latent's information is (1/2) log(1 + Var_x(mean) / E_x[variance]), that of a Gaussian channel with this noise.
+    With noise, the directions counted are those that carry TELLING nats or more, and always the best one. The effective
+    rank would not do: most networks start with one wide direction, and narrow ones can still be informative. Without
+    noise, it is the effective rank.
     """
     q_z_given_x = model.encode(*given(model, batch))
     mean = q_z_given_x.mean.flatten(1).double()  # [N, D]
@@ -64,7 +65,7 @@ def of_predictions(model: Any, batch: Batch) -> dict[str, float]:
 
 
 def of_samples(model: Any, batch: Batch) -> dict[str, float]:
-    """`sample_distance`: how far a sample's nearest other one is, as a share of the same in the data; medians."""
+    """`sample_distance`: the median distance of a sample to the nearest other one, over that in the data."""
     x = batch["x"].flatten(1).float()
     samples = model.sample(len(x)).flatten(1).float()
     data = nearest_distance(x)

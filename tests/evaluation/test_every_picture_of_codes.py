@@ -124,7 +124,7 @@ def test_interpolations_begin_and_end_with_the_pictures() -> None:
     for evaluation in (InterpolationEvaluation("test", 3), LatentTraversalEvaluation("test")):
         with pytest.raises(NoNumber, match="NaN or infinite"):
             run(evaluation, Diverged())
-    with pytest.raises(TooFew, match="4 pictures make no 3 pairs"):
+    with pytest.raises(TooFew, match="4 pictures are too few for 3 pairs"):
         run(InterpolationEvaluation("test", 3), data=Take(DIGITS, 4))
 
 
@@ -167,7 +167,7 @@ def test_neighbours_without_labels_have_no_marks_and_bad_codes_a_line() -> None:
     assert texts(figure) == ["query", "nearest first"] and not figure.axes[0].patches
     with pytest.raises(NoNumber, match="all 1297 codes are equal"):
         run(NeighbourPictureEvaluation(), Constant())
-    with pytest.raises(TooFew, match="4 training pictures have no 10 nearest"):
+    with pytest.raises(TooFew, match="4 pictures are too few for 10 neighbours"):
         run(NeighbourPictureEvaluation(), data=Take(DIGITS, 4))
 
 
@@ -226,7 +226,7 @@ def test_umap_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", module)
     figure = run(UMAPScatterEvaluation("test", 100, 7, 0.2, 3)).figures[""]
     assert figure.axes[0].get_xlabel() == "UMAP 1, no unit" and len(figure.axes[0].collections) == 10
-    with pytest.raises(TooFew, match="4 codes have no 15 neighbours"):
+    with pytest.raises(TooFew, match="4 codes are too few for 15 neighbours"):
         run(UMAPScatterEvaluation(), data=Take(DIGITS, 4))
 
 

@@ -14,7 +14,7 @@ class Mine(Evaluation):
 
     Args:
         evaluate_on: split.
-        n_samples: pictures of the split; all of them if None or more than there are.
+        n_samples: pictures of the split; all of them if None or if there are fewer.
 
     Raises:
         UserError: n_samples < 1.
