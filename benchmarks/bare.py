@@ -1,6 +1,6 @@
-"""The yardstick: an MLP VAE 784-1024-128-64 trained by a loop that nothing can be taken from.
+"""The baseline: an MLP VAE 784-1024-128-64 trained by a minimal loop.
 
-uint8 pictures in memory, one `index_select` a batch, losses by hand, fused Adam; nothing is logged.
+It has uint8 pictures in memory, one `index_select` per batch, losses by hand and fused Adam, and logs nothing.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def networks() -> tuple[nn.Sequential, nn.Sequential]:
 
 
 def losses(encoder: nn.Module, decoder: nn.Module, x: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
-    """loss, distortion and rate of pictures x [B, 784] in [0, 1]; nats a picture, means over the batch."""
+    """loss, distortion and rate of pictures x [B, 784] in [0, 1]; nats per picture, means over the batch."""
     mu, rho = encoder(x).chunk(2, dim=-1)
     sigma = F.softplus(rho) + 1e-6
     z = mu + sigma * torch.randn_like(mu)
@@ -54,7 +54,7 @@ def train_graph(pixels: Tensor, iterations: int, tick: Callable[[], None], lr: f
     def step() -> None:
         x = pixels.index_select(0, rows).float().mul_(1 / 255)
         loss, _, _ = losses(encoder, decoder, x, beta)
-        adam.zero_grad(set_to_none=False)  # the graph writes gradients where they were at its capture
+        adam.zero_grad(set_to_none=False)  # the graph writes gradients to the memory of its capture
         loss.backward()
         adam.step()
 

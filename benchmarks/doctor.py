@@ -1,10 +1,10 @@
-"""What the doctor costs, paired in one process: a run with it and one without, in turns.
+"""The cost of the doctor: pairs of runs with it and without, in turns, in one process.
 
     python benchmarks/doctor.py                      5 pairs of MNIST_VAE, 1,000 iterations: 2 to 3 minutes on 2 cores
     python benchmarks/doctor.py --runs 1 --iterations 60 --warm 10      does it work?
 
-Seconds are of the processor, all threads together, from iteration `--warm` on, so that other work on the machine
-changes little. The last column is what the doctor's own clock says of judging rows, as a share of the run.
+Seconds are those of the processor in all threads, from iteration `--warm` on, so that other work on the machine
+changes little. The last column is the time for judging rows by the doctor's own clock, as a share of the run.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from frame.runs.folder import RunFolder
 
 
 def trained(folder: Path, words: list[str], iterations: int, warm: int) -> tuple[float, float]:
-    """CPU seconds an iteration, and the share of the run's seconds that the doctor took."""
+    """CPU seconds per iteration, and the doctor's share of the run's seconds."""
     config = compose(["+experiment=MNIST_VAE", "callbacks=null", f"train_for={iterations} iterations", *words])
     experiment = build(config)
     ticks: list[float] = []
@@ -42,7 +42,7 @@ def trained(folder: Path, words: list[str], iterations: int, warm: int) -> tuple
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5, help="pairs, after one that is thrown away")
+    parser.add_argument("--runs", type=int, default=5, help="pairs, after one that is discarded")
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--warm", type=int, default=100, help="iterations before the stopwatch starts")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
-"""Seconds and memory of the commands that read many runs, over 2,000 that nobody trained.
+"""Seconds and memory of the commands that read many runs, over 2,000 artificial ones.
 
-python benchmarks/listing.py [--runs 2000] [--folder DIR]    DIR is kept, and taken as it is where it is there
+python benchmarks/listing.py [--runs 2000] [--folder DIR]    DIR is kept, and used as it is if it exists
 """
 
 import argparse
@@ -21,7 +21,7 @@ COMMANDS = {
     "report": ["report", "study", "out=report.html"],
 }
 LIMITS = {"list": (3.0, 300.0), "compare": (3.0, 300.0), "report": (20.0, 300.0)}  # seconds, MB
-SEEDS, MEASUREMENTS = 5, 15  # of each setting; of each of its two ELBOs, four numbers each
+SEEDS, MEASUREMENTS = 5, 15  # seeds of each setting; measurements of each of its two ELBOs, of four numbers
 ESTIMATOR = "1 posterior sample a picture; KL analytic between Gaussians, else by the same sample"
 UNITS = {"": "nats per picture", "/rate": "nats per picture", "/distortion": "nats per picture"}
 

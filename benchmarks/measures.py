@@ -1,10 +1,10 @@
-"""What the measures cost on arrays, and encoding beside its matrix products.
+"""The costs of measures on arrays, and of encoding compared with its matrix products.
 
     python benchmarks/measures.py                    all of them: about 6 minutes on 2 cores, 4 of them DCI
     python benchmarks/measures.py knn mig --quick    two of them, on a twentieth of the rows
 
-Codes are drawn at random, factors have the numbers of values of dSprites', pictures are MNIST's size. 'CPU' is of
-all threads and processes together, and says the same on a busy machine, where 'wall' does not.
+Codes are random, factors have as many values as those of dSprites, and pictures have the size of MNIST's. 'CPU' is
+the time in all threads and processes. Unlike 'wall' it hardly changes on a busy machine.
 """
 
 import argparse
@@ -31,8 +31,8 @@ from frame.measures.linear_probe import logistic_regression
 from frame.measures.neighbours import nearest_neighbour_accuracy
 from frame.models.VAE import VAE
 
-VALUES = (3, 6, 40, 32, 32)  # of dSprites' factors
-ROUNDS = 7  # of each side of a ratio
+VALUES = (3, 6, 40, 32, 32)  # numbers of values of dSprites' factors
+ROUNDS = 7  # runs of each side of a ratio
 
 
 class Pictures(DataSet):
@@ -69,7 +69,7 @@ def _cpu() -> float:
 
 
 def products(encoder: nn.Module, x: Tensor) -> None:
-    """The encoder's matrix products alone, on batches of the size that evaluations take."""
+    """The encoder's matrix products alone, on batches of the evaluations' size."""
     weights = [p.T for p in encoder.parameters() if p.dim() == 2]
     for rows in x.split(1024):
         for weight in weights:
@@ -77,7 +77,7 @@ def products(encoder: nn.Module, x: Tensor) -> None:
 
 
 def encoding(n: int) -> str:
-    """Seconds of `codes_of` over seconds of the products, paired: medians and range of the rounds' ratios."""
+    """Seconds of `codes_of` over seconds of the products, paired: median and range of the ratios over rounds."""
     data, encoder = Pictures(n), Encoder(64, [1024, 128])
     model = VAE(encoder, Decoder(64, [128, 1024]), DiagonalNormal(64), beta=1.0)
     x = data.split("test").batch(torch.arange(n))["x"].flatten(1).float()
@@ -92,7 +92,7 @@ def encoding(n: int) -> str:
 
 
 def measures(part: float, jobs: int) -> dict[str, tuple[str, Callable[[], object]]]:
-    """By name: on what, and what is timed, which draws its arrays first."""
+    """By name: a description of the arrays, and the function that is timed, on arrays drawn before."""
 
     def n(rows: int) -> int:
         return max(1000, int(rows * part))
@@ -140,7 +140,7 @@ def measures(part: float, jobs: int) -> dict[str, tuple[str, Callable[[], object
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="measures; all of them by default, and encoding")
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the rows: its numbers say nothing")
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the rows: only a test that it works")
     parser.add_argument("--jobs", type=int, default=2, help="processes of dci")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -149,7 +149,7 @@ def main() -> None:
     wanted = options.names or [*there, "encoding"]
     unknown = set(wanted) - {*there, "encoding"}
     if unknown:
-        parser.error(f"no measure {', '.join(sorted(unknown))}: choose of {', '.join([*there, 'encoding'])}")
+        parser.error(f"no measure {', '.join(sorted(unknown))}: choose from {', '.join([*there, 'encoding'])}")
     print(f"{torch.get_num_threads()} threads; torch {torch.__version__}\n")
     print("| measure | on | CPU, s | wall, s |\n|---|---|---|---|")
     for name in wanted:

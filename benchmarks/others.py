@@ -1,4 +1,4 @@
-"""The same training as others write it: Lightning's template with pictures one by one, and pythae's trainer."""
+"""The same training in other codebases: Lightning's template with pictures one by one, and pythae's trainer."""
 
 import logging
 import tempfile
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Pictures(Dataset[Tensor]):
-    """A picture at a time, through PIL, as torchvision's data sets and transforms do it."""
+    """One picture at a time, through PIL, like torchvision's data sets and transforms."""
 
     def __init__(self, pixels: Tensor) -> None:
         self.pixels = pixels  # [N, 784] uint8
@@ -31,7 +31,7 @@ class Pictures(Dataset[Tensor]):
 
 
 class Template(LightningModule):
-    """Automatic optimization, three numbers through `self.log`, one of them in the bar."""
+    """Automatic optimization, with three numbers through `self.log`, one of them in the progress bar."""
 
     def __init__(self, lr: float = 1e-3, beta: float = 0.5) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Seconds until the commands that need no network and no networks have answered: best of 3.
+"""Seconds of commands that must start fast because they do not import torch: best of 3.
 
 python benchmarks/startup.py
 """

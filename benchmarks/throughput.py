@@ -1,12 +1,12 @@
 """Training speed, paired in one process, as ratios to a bare loop with the same networks.
 
     python benchmarks/throughput.py            7 runs of each variant, interleaved: about 5 minutes on 2 cores
-    python benchmarks/throughput.py --quick    2 short runs: does it work?
+    python benchmarks/throughput.py --quick    2 short runs: only a test that it works
 
 MLP VAE 784-1024-128-64, batches of 128, fused Adam; MNIST from DATA_ROOT, or random pictures of its size. A run is
-timed from iteration `--warm` on, so that what happens once (Adam's state, files that are opened) stays out. Evaluations
-run before the first and after the last iteration, off the clock, and so do checkpoints in so short a run, which are
-written every 30 seconds: a row of its own has one each 200 iterations.
+timed from iteration `--warm` on, so that one-time costs (Adam's state, opening files) are left out. Evaluations run
+before the first and after the last iteration and are not timed. Nor are checkpoints, which are written every 30
+seconds, after the end of such short runs; another row has one every 200 iterations.
 """
 
 import argparse
@@ -54,14 +54,14 @@ class Stopwatch:
 
 
 class Screen(io.StringIO):
-    """A terminal that nobody looks at: progress bars draw themselves as they would for a person."""
+    """A fake terminal, so that progress bars are drawn."""
 
     def isatty(self) -> bool:
         return True
 
 
 class Ticks(Callback):
-    """Stands behind the callbacks of the config; what comes behind it is counted in the next iteration."""
+    """Comes after the callbacks of the config; later callbacks count in the next iteration."""
 
     def __init__(self, tick: Callable[[], None]) -> None:
         self.tick = tick
@@ -108,9 +108,9 @@ def pictures(root: Path) -> Path:
 
 
 def variants(pixels: Tensor, folder: Path) -> dict[str, Callable[[int, Callable[[], None]], None]]:
-    """Name -> what trains for so many iterations and calls the second argument after each; the first is the yardstick.
+    """By name: functions of (iterations, tick) that train and call tick after each iteration; the baseline first.
 
-    The bare loops have the pixels where they compute; the others bring their batches there themselves.
+    The bare loops have the pixels on their device; the others move their batches there themselves.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     there = pixels.to(device)
@@ -144,7 +144,7 @@ def measure(train: Callable[[int, Callable[[], None]], None], warm: int, iterati
 
 
 def table(seconds: dict[str, list[float]]) -> str:
-    """Markdown: ratios are taken run by run, each to the bare loop of its own round."""
+    """A table in Markdown. Each run is divided by the bare loop of its own round."""
     yardstick = next(iter(seconds.values()))
     lines = ["| variant | ratio, median | lowest–highest | ms an iteration, median |", "|---|---|---|---|"]
     for name, values in seconds.items():
@@ -159,7 +159,7 @@ def table(seconds: dict[str, list[float]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--iterations", type=int, default=390, help="in a run, at most an epoch: 390")
+    parser.add_argument("--iterations", type=int, default=390, help="iterations of a run, at most an epoch (390)")
     parser.add_argument("--warm", type=int, default=20, help="iterations before the stopwatch starts")
     parser.add_argument("--only", default="", help="variants whose name has this text, beside the bare loop")
     parser.add_argument("--quick", action="store_true", help="2 runs of 30 iterations")
@@ -174,7 +174,7 @@ def main() -> int:
         chosen = variants(pixels, folder / "runs")
         chosen = {n: t for i, (n, t) in enumerate(chosen.items()) if i == 0 or options.only in n}
         seconds: dict[str, list[float]] = {name: [] for name in chosen}
-        for run in range(-1, options.runs):  # the round before the first is thrown away
+        for run in range(-1, options.runs):  # the first round is discarded
             for name, train in chosen.items():
                 value = measure(train, options.warm, options.iterations)
                 if run >= 0:

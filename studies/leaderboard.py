@@ -55,7 +55,7 @@ def table(comparison: Comparison, n_seeds: int) -> str:
         "and otherwise the settings of their own experiments: none was tuned here (one trial each). The experiments of "
         "BiGAN (300 epochs), InfoMax, MVInfoMax and MIB (4,000 iterations) train longer than these 150 epochs and have "
         "larger encoders, the last three 16 latents; those of VIB, CEB, NonlinearIB (100) and the Classifier (30) are "
-        "shorter. Rows are sorted by a number of test, but none is chosen by it. The mean of the code is "
+        "shorter. Rows are sorted by a number on test, but none is chosen by it. The mean of the code is "
         "measured. The probe is a logistic regression on all training labels with C chosen on valid; *10 labels* "
         "are one of each class, 20 draws. *Views* are two distorted copies of each picture. Rows in italics need no "
         "training."
@@ -88,7 +88,7 @@ def figure(comparison: Comparison) -> Figure:
 
 
 def main(runs: str, page: str) -> None:
-    # rows are sorted by a number of test, as the page says, but none is chosen
+    # rows are sorted by a number on test, as the page says, but none is chosen
     comparison = compare(find([runs]), ["experiment"], [*METRICS], sort="linear_probe/Test", allow_test=True)
     n_seeds = max(len(sample.values) for row in comparison.rows for sample in row.samples.values())
     file = Path(page)

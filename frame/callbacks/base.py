@@ -1,4 +1,4 @@
-"""What callbacks share: the run to which they write, and measurements as events."""
+"""Shared by callbacks: the run that they write to, and measurements as events."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,17 +23,17 @@ class Recorder(Protocol):
         ...
 
     def diagnose(self, entry: dict[str, Any]) -> None:
-        """Appends what the doctor said to the run's file."""
+        """Appends a diagnosis of the doctor to the run's file."""
         ...
 
     def trouble(self, name: str, text: str) -> None:
-        """Notes in the run's status what went wrong without ending the run."""
+        """Notes in the run's status an error that did not end the run."""
         ...
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a run passes to callbacks that have `bind`."""
+    """What a run gives to callbacks with a `bind` method."""
 
     data: DataSet
     run: Recorder | None  # only rank 0 writes
@@ -48,7 +48,7 @@ class Measurement:
     values: dict[str, float]  # by the names under which they are logged
     iteration: int
     seconds: float
-    less: tuple[str, ...] = ()  # names of numbers of which less is better
+    less: tuple[str, ...] = ()  # names of numbers for which less is better
 
     @classmethod
     def of(cls, found: Measured) -> "Measurement":
@@ -82,7 +82,7 @@ class Monitor(Callback):
 
     Args:
         monitor: the name that is logged, such as 'ELBO/Validation'.
-        mode: 'max' if more is better, 'min' if less is; None takes what the evaluation says.
+        mode: 'max' if more is better, 'min' if less is; None: as the evaluation says.
         min_delta: a smaller change is no improvement.
     """
 
@@ -91,7 +91,7 @@ class Monitor(Callback):
             raise UserError(f"{type(self).__name__}: mode={mode} must be max or min")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
         self.best: float | None = None
-        self.waited = 0  # measurements since it was found
+        self.waited = 0  # measurements since the best one
 
     @property
     def state_key(self) -> str:

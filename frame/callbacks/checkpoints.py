@@ -1,4 +1,4 @@
-"""When checkpoints are written: the last state, from which a run goes on bit for bit, and the best weights."""
+"""Writes checkpoints: the last state, from which a run continues bit for bit, and the best weights."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -33,7 +33,7 @@ class LastCheckpoint(Callback):
         self.limits = [str(limit) for limit in limits]
         self.next_at = 0.0
         self.resumed = resumed
-        # the counters of the state that is on disk, and why the newest one is not there
+        # the counters of the state on disk, and why the newest state is not there
         self.saved: dict[str, float] | None = dict(resumed["counters"]) if resumed is not None else None
         self.unwritten = ""
         self.ended: list[str] | None = resumed["ended"] if resumed is not None else None
@@ -47,7 +47,7 @@ class LastCheckpoint(Callback):
             self.next_at = self.every.next_after(optimization.counters[self.every.counter])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.ended == self.limits:  # stopped early: only its end is left to do; with other limits it trains on
+        if self.ended == self.limits:  # stopped early: only its end is left; with other limits it trains on
             trainer.should_stop = True
         self.ended = None
 
@@ -69,8 +69,8 @@ class LastCheckpoint(Callback):
             return
         with optimization.clock.paused():
             for logger in trainer.loggers:
-                logger.save()  # what was measured before a checkpoint is on disk before it
-            # the first save after a resume or an end may repeat the state that is there: it is kept only once
+                logger.save()  # measurements must be on disk before the checkpoint that follows them
+            # the first save after a resume or an end may repeat the state on disk, which is then kept only once
             repeated = self.saved is not None and self.saved["iterations"] == optimization.counters["iterations"]
             keep = None if repeated else self.folder / "previous.ckpt"
             state = state_of(trainer, optimization)
@@ -90,7 +90,7 @@ class BestCheckpoint(Monitor):
         super().__init__(monitor, mode)
         self.folder = folder
         self.waiting: dict[str, Any] | None = None
-        self.unwritten = ""  # why they wait
+        self.unwritten = ""  # why weights could not be written
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
         if improved and trainer.is_global_zero:

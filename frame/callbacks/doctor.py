@@ -1,4 +1,4 @@
-"""Reports what goes wrong while a model trains, and what to try."""
+"""Reports problems while a model trains, and what to try against them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ from frame.evaluation.vital_signs import vital_signs
 from frame.optimization.base import Optimization
 
 Signs = Mapping[str, float]
-WINDOW = 50  # iterations whose mean loss is one value of the history
-WINDOWS = 10  # of the history, before a loss or a contest is judged
+WINDOW = 50  # iterations in each mean loss of the history
+WINDOWS = 10  # values of the history before a loss or a contest is judged
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Something that goes wrong: `holds` judges the named signs; `text` shows them by name."""
+    """A problem: `holds` decides from the named signs whether it exists, and `text` shows them by name."""
 
     name: str
     signs: tuple[str, ...]
@@ -35,8 +35,9 @@ class Diagnosis:
 def fewest_directions(signs: Signs) -> float:
     """The number of directions below which codes have collapsed.
 
-    2 of 5 latents or more where noise may switch latents off for good; not more than 2, or a 64th of the latents, where
-    nothing does; and fewer than a classifier's codes need, which are one direction for two classes.
+    With noise, which may switch latents off for good, it is 2 for 5 latents or more, else 1. Without noise it is
+    between 1 and 2, or a 64th of the latents if that is more. It is less than a classifier's codes need, which is one
+    direction for two classes.
     """
     n = signs["n_latents"]
     if "information" in signs:
@@ -51,13 +52,13 @@ DIAGNOSES = (
         "posterior collapse",
         ("information",),
         lambda signs: signs["information"] < 0.02,
-        "no latent tells one row from another: of {n_latents:.0f}, the best carries {information:.1g} nats. Try a "
+        "no latent distinguishes rows: of {n_latents:.0f}, the best carries {information:.1g} nats. Try a "
         "smaller weight of the KL, one that rises from 0 (frame.common.schedules.Linear), or a weaker decoder",
     ),
     Diagnosis(
         "dimensional collapse",
         ("directions",),
-        # codes that are noise alone are the posterior's collapse
+        # codes that are only noise count as posterior collapse
         lambda signs: signs["directions"] < fewest_directions(signs) and signs.get("information", 1.0) >= 0.02,
         "codes of {n_latents:.0f} dimensions lie in {directions:.1f} directions. Try a smaller "
         "learning rate, wider layers before the code, or a loss that spreads codes (more negatives, larger batches)",
@@ -65,7 +66,7 @@ DIAGNOSES = (
     Diagnosis(
         "mode collapse",
         ("sample_distance",),
-        # what codes have lost, samples cannot show
+        # if codes have collapsed, samples cannot vary
         lambda signs: signs["sample_distance"] < 0.1 and signs.get("information", 1.0) >= 0.02,
         "samples are all alike: the nearest other one is {sample_distance:.1%} as far as in the data. Try a smaller "
         "learning rate of the generator, more steps of the adversary (n_adversary_steps), or a critic with a penalty",
@@ -82,7 +83,7 @@ WON = Diagnosis(
     "the adversary has won",
     ("D_real", "D_fake"),
     lambda signs: signs["D_real"] > 0.99 and signs["D_fake"] < 0.01,
-    "for {iterations:.0f} iterations it is right nearly always (real {D_real:.4f}, fake {D_fake:.4f}), and its "
+    "for {iterations:.0f} iterations it was nearly always right (real {D_real:.4f}, fake {D_fake:.4f}), and its "
     "opponent's gradient vanishes. Try a smaller optimization.adversary_optimizer.lr, a smaller adversary, or a critic "
     "with a penalty",
 )
@@ -105,7 +106,7 @@ class Doctor(Callback):
         check_every: how often rows are judged, such as '200 iterations'.
         n_samples: rows of the validation split (of the training split where there is none).
         patience: judgements in a row before a problem, or its end, is reported.
-        share: of the training time that judging may take; it waits if it would take more. 1 never waits.
+        share: largest share of the training time that judging may take; it waits if it took more. 1 never waits.
 
     Raises:
         UserError: a number is out of range, or check_every is not a duration.
@@ -121,13 +122,13 @@ class Doctor(Callback):
         self.every = parse(check_every, key="doctor.check_every")
         self.n_samples, self.patience, self.share = n_samples, patience, share
         self.next_at = 0.0
-        self.took = 0.0  # seconds of judging
+        self.took = 0.0  # seconds spent on judging
         self.context: Context | None = None
         self.rows: Batch | None = None
         self.said: list[str] = []  # problems that were reported and are not over
         self.streaks: dict[str, int] = {}  # judgements in a row that contradict the last report
         self.windows: dict[str, list[float]] = {}  # mean losses of at least WINDOW iterations each
-        self.sums: dict[str, list[float]] = {}  # of the window that is not complete
+        self.sums: dict[str, list[float]] = {}  # sums of the incomplete window
         self.window_began = 0
         self.moving: list[str] = []  # losses that have moved once
 
@@ -186,7 +187,7 @@ class Doctor(Callback):
                 if last == "D_real" and fake is not None:
                     self.judge_contest(history, fake, optimization)
                 elif last == "loss" and not any("adversary/" in other for other in self.windows):
-                    self.judge_loss(name, history, optimization)  # against an adversary it need not fall
+                    self.judge_loss(name, history, optimization)  # a loss against an adversary need not fall
 
     def judge_contest(self, real: list[float], fake: list[float], optimization: Optimization) -> None:
         signs = {"D_real": median(real[-WINDOWS:]), "D_fake": median(fake[-WINDOWS:]), "iterations": WINDOW * WINDOWS}
@@ -240,9 +241,9 @@ STATE = ("said", "streaks", "windows", "sums", "window_began", "moving")
 
 
 def moves(history: list[float]) -> bool:
-    """Whether values change by more than noise: from the first third to the last, or away from the first value.
+    """Whether values change by more than noise, from the first third to the last or away from the first value.
 
-    The noise is that of the differences of neighbours, by their median: for Gaussians 0.954 standard deviations.
+    The noise is estimated from the median difference of neighbours, which is 0.954 standard deviations for Gaussians.
     """
     steps = [abs(a - b) for a, b in zip(history, history[1:], strict=False)]
     noise = median(steps) / 0.954

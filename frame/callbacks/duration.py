@@ -16,7 +16,7 @@ class TrainDuration(Callback):
         self.limits = list(limits)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # a run killed after its last step has only its end left
+        # a run that was killed after its last step has only its end left
         self._stop_if_reached(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
@@ -33,7 +33,7 @@ class TrainDuration(Callback):
         optimization.flush()  # does nothing after a signal, which waits for an optimizer step
 
     def progress(self, counters: dict[str, float]) -> tuple[Duration, float]:
-        """The limit that is nearest, and the share of it that is done."""
+        """The limit that will be reached first, and the share of it that is done."""
         shares = [min(1.0, counters[limit.counter] / limit.amount) for limit in self.limits]
         nearest = max(range(len(shares)), key=shares.__getitem__)
         return self.limits[nearest], shares[nearest]

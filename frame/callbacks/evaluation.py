@@ -21,9 +21,9 @@ class EvaluationCallback(Callback):
     encoder has collapsed, one line says so and training continues.
 
     Args:
-        name: under which the result is logged, such as 'ELBO/Validation'.
-        evaluate_every: a duration ('10 seconds', '1 epoch', '500 iterations'), or 'end' for the end alone.
-        evaluator: what is measured.
+        name: the name under which the result is logged, such as 'ELBO/Validation'.
+        evaluate_every: a duration ('10 seconds', '1 epoch', '500 iterations'), or 'end' for the end only.
+        evaluator: the evaluation to run.
     """
 
     def __init__(self, name: str, evaluate_every: str, evaluator: Evaluation) -> None:
@@ -87,7 +87,7 @@ class EvaluationCallback(Callback):
         model = optimization.evaluated if at.weights == "average" else optimization.model
         try:
             found = measure(self.evaluator, self.name, model, context.data, at)
-        except UserError as error:  # codes that collapsed or diverged: the settings were checked before training
+        except UserError as error:  # codes collapsed or diverged; settings were checked before training
             if not self.without:
                 say(f"{self.name} has no number at iteration {at.iteration}; training goes on: {error}")
                 if context.run is not None:

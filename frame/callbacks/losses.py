@@ -9,9 +9,9 @@ from frame.runs.names import apart
 
 
 class LossLog(Callback):
-    """Each `every` iterations and at the end: means of the losses since the last time, and what follows a schedule.
+    """Writes the means of losses since the last time, and scheduled values, each `every` iterations and at the end.
 
-    With `every` 0, as Lightning has it, only at the end.
+    With `every` 0, as in Lightning, it writes only at the end.
     """
 
     def __init__(self, every: int) -> None:
@@ -22,10 +22,10 @@ class LossLog(Callback):
         if self.every and int(optimization_of(pl_module).counters["iterations"]) % self.every == 0:
             self.write(trainer, pl_module)
         elif not self.every and len(optimization_of(pl_module).recent) >= 1000:
-            self.newest = optimization_of(pl_module).losses()  # not logged; dropped so that they do not pile up
+            self.newest = optimization_of(pl_module).losses()  # not logged; read so that they do not accumulate
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not optimization_of(pl_module).stop_signal:  # else the checkpoint keeps them for the run that goes on
+        if not optimization_of(pl_module).stop_signal:  # after a signal the checkpoint keeps them for the resumed run
             self.write(trainer, pl_module)
 
     def write(self, trainer: Trainer, pl_module: LightningModule) -> None:

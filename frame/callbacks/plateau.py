@@ -1,4 +1,4 @@
-"""A smaller learning rate when a measurement no longer improves."""
+"""Reduces the learning rate when a measurement no longer improves."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ class ReduceOnPlateau(Monitor):
         monitor, mode, min_delta: as for every monitor.
         factor: in (0, 1).
         patience: measurements without improvement before a rate is reduced.
-        min_lr: no rate falls below it.
+        min_lr: the smallest learning rate.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ class ProgressBar(Callback):
         text = " · ".join([f"{done}/{limit}", left, *(f"{name} {value:.5g}" for name, value in numbers.items())])
         if self.bar is not None:
             self.bar.n = round(100 * share, 1)
-            self.bar.unit = text  # the one field that tqdm prints as it is
+            self.bar.unit = text  # the only field that tqdm prints unchanged
             self.bar.refresh()
         elif not self.on_terminal:
             print(f"{self.name} {100 * share:3.0f}% {text}", file=sys.stderr, flush=True)

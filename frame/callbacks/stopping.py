@@ -15,7 +15,7 @@ from frame.optimization.base import Optimization
 
 
 class EarlyStopping(Monitor):
-    """Stops training when `patience` measurements in a row brought no improvement.
+    """Stops training after `patience` measurements in a row without improvement.
 
     Args:
         monitor, mode, min_delta: as for every monitor.
@@ -38,7 +38,7 @@ class EarlyStopping(Monitor):
 class Signals(Callback):
     """Notes SIGTERM, SIGHUP and Ctrl-C, so that a run can save and end; a second signal kills it.
 
-    It acts inside `with`, from when a run's folder is made until its status is written. Under nohup SIGHUP stays
+    It acts within `with`, from the creation of a run's folder until its status is written. Under nohup SIGHUP stays
     ignored. It is the first callback, because Lightning sets its own handler just before.
     """
 
@@ -49,7 +49,7 @@ class Signals(Callback):
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():  # Python delivers to no other
+        if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other
             for number in self.NUMBERS:
                 handler = signal.getsignal(number)
                 if number != signal.SIGHUP or handler is not signal.SIG_IGN:
@@ -70,7 +70,7 @@ class Signals(Callback):
             for child in getattr(self.trainer.strategy.launcher, "procs", []):
                 child.kill()
             os._exit(128 + number)
-        # not sent on to other ranks: a scheduler may have told them already, and a second signal kills
+        # not sent to other ranks: a scheduler may have signalled them already, and a second signal kills
         self.optimization.noticed_signal = number
         if self.trainer.is_global_zero:
             say(f"{signal.Signals(number).name}: stopping after this step (once more kills)")

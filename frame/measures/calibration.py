@@ -8,7 +8,7 @@ from torch import Tensor
 
 from frame.common.errors import NoNumber, TooFew, UserError, at_least
 
-LIMITS = (0.01, 100.0)  # between which a temperature is sought
+LIMITS = (0.01, 100.0)  # the range of temperatures
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class Reliability:
 
 
 def reliability(log_p: Tensor, y: Tensor, n_bins: int = 15, equal_mass: bool = False) -> Reliability:
-    """Confidence and accuracy in bins, of which `.error` is the expected calibration error.
+    """Confidence and accuracy in bins; the result's `.error` is the expected calibration error.
 
     Bins are equally wide (Guo et al. 2017, 1706.04599, eq. 3), or have equally many rows (Nguyen and O'Connor 2015,
-    1508.05154). The error of equally wide bins is that of torchmetrics, which gives neither the bins themselves, which
-    a reliability diagram shows, nor bins of equally many rows. On finitely many rows, calibrated probabilities have an
-    error above 0, the more so the more bins there are: each bin's accuracy varies by sqrt(p (1 - p) / n_b).
+    1508.05154). The error of equally wide bins equals that of torchmetrics, which returns no bins for a reliability
+    diagram and has no bins of equally many rows. On finitely many rows, even calibrated probabilities have an error
+    above 0, which grows with the number of bins: each bin's accuracy varies by sqrt(p (1 - p) / n_b).
 
     Args:
         log_p: log-probabilities of the classes, [N, K].
         y: classes, [N].
-        n_bins: from 0 to 1.
-        equal_mass: bins with as many rows each.
+        n_bins: number of bins in [0, 1].
+        equal_mass: use bins with equally many rows.
 
     Raises:
         UserError, NoNumber: see `check_probabilities`.
@@ -59,7 +59,7 @@ def reliability(log_p: Tensor, y: Tensor, n_bins: int = 15, equal_mass: bool = F
         for b, part in enumerate(parts):
             bins[part] = b
     else:
-        # Edges in float32, as others have them, so that confidences on an edge fall as theirs do
+        # Edges in float32, as in other libraries, so that confidences on an edge fall into the same bins
         edges = torch.linspace(0, 1, n_bins + 1)
         low, high = edges[:-1].double(), edges[1:].double()
         bins = (torch.bucketize(c.float(), edges, right=True) - 1).clamp(0, n_bins - 1)
@@ -95,9 +95,9 @@ def brier_scores(log_p: Tensor, y: Tensor) -> Tensor:
 
 
 def fitted_temperature(log_p: Tensor, y: Tensor) -> float:
-    """T that makes softmax(log p / T) most likely on these rows (Guo et al. 2017, sec. 4.2), within LIMITS.
+    """T in LIMITS with the largest likelihood of softmax(log p / T) on these rows (Guo et al. 2017, sec. 4.2).
 
-    The mean of -log p(y) is convex in 1 / T, so that the zero of its slope is found by halving.
+    The mean of -log p(y) is convex in 1 / T, so bisection finds the zero of its derivative.
 
     Raises:
         UserError, NoNumber: see `check_probabilities`.
@@ -114,7 +114,7 @@ def fitted_temperature(log_p: Tensor, y: Tensor) -> float:
 
 
 def at_temperature(log_p: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities softmax(log p / T), [N, K]; the most probable class stays."""
+    """Log-probabilities softmax(log p / T), [N, K]; the most probable class does not change."""
     if not temperature > 0:
         raise UserError(f"temperature={temperature}: it must be positive")
     return (log_p.double() / temperature).log_softmax(1)
@@ -124,14 +124,14 @@ def check_probabilities(log_p: Tensor, y: Tensor) -> None:
     """Refuses probabilities that would give a misleading number.
 
     Raises:
-        UserError: shapes that do not fit, labels that are no class of log_p.
-        NoNumber: NaN, or rows that are no probabilities.
+        UserError: shapes do not fit, or a label is not a class of log_p.
+        NoNumber: a value is NaN, or a row's probabilities do not sum to 1.
         TooFew: there are no rows.
     """
     if log_p.dim() != 2 or y.shape != log_p.shape[:1]:
         raise UserError(f"log-probabilities {list(log_p.shape)} and labels {list(y.shape)}: give [N, K] and [N]")
     if not len(y):
-        raise TooFew("there are no rows of which probabilities could be judged")
+        raise TooFew("there are no rows: calibration needs some")
     if y.is_floating_point() or int(y.min()) < 0 or int(y.max()) >= log_p.shape[1]:
         raise UserError(f"labels must be classes 0 to {log_p.shape[1] - 1}, as many as there are probabilities")
     if log_p.isnan().any():

@@ -1,4 +1,4 @@
-"""A small classifier of codes, trained here: what it can tell of the labels is in the codes."""
+"""A small classifier of codes, trained here: it shows what codes tell about labels."""
 
 import torch
 import torch.nn.functional as F
@@ -19,22 +19,23 @@ def fit_classifier(
     iterations: int = 5000,
     seed: int = 0,
 ) -> nn.Module:
-    """A network whose output are logits of classes: one hidden layer, Adam at 1e-3, batches of 256, codes standardised.
+    """A network from codes to logits of the classes, with one hidden layer.
 
-    Each 50 iterations, or each epoch where that is longer, its cross-entropy on `valid_codes` is taken; the best is
-    kept, and after ten without a better one it ends.
+    It is trained by Adam at 1e-3 on batches of 256 standardised codes. Its cross-entropy on `valid_codes` is measured
+    every 50 iterations, or every epoch if that is longer. The best weights are kept, and training ends after ten
+    measurements without improvement.
 
     Args:
         codes, y: [N, D] and [N], classes 0 .. n_classes - 1.
-        valid_codes, valid_y: on which it is chosen.
-        n_classes: classes.
-        hidden: width; 0 is a linear classifier.
-        iterations: at most.
-        seed: of weights and batches.
+        valid_codes, valid_y: rows on which the best weights are chosen.
+        n_classes: number of classes.
+        hidden: units of the hidden layer; 0 for a linear classifier.
+        iterations: maximum number of iterations.
+        seed: seed of weights and batches.
 
     Raises:
-        UserError: a number is out of range, or a label is none of the classes.
-        NoNumber: codes that are NaN or all equal, or one class.
+        UserError: a number is out of range, or a label is not one of the classes.
+        NoNumber: codes are NaN or all equal, or there is one class.
     """
     at_least(0, hidden=hidden)
     at_least(1, iterations=iterations)

@@ -1,21 +1,21 @@
-"""How well a partition into codes agrees with labels that it never saw."""
+"""How well a partition into codes agrees with labels."""
 
 import torch
 from torch import Tensor
 
 
 def contingency(codes: Tensor, labels: Tensor, n_codes: int, n_labels: int) -> Tensor:
-    """How often each code, a row, meets each label, a column: [n_codes, n_labels] of whole numbers."""
+    """How often each code (row) has each label (column): integers, [n_codes, n_labels]."""
     return torch.bincount(codes * n_labels + labels, minlength=n_codes * n_labels).view(n_codes, n_labels)
 
 
 def purity(counts: Tensor) -> float:
-    """The part of all rows that have their code's most frequent label: at least that of the most frequent label."""
+    """The share of rows that have their code's most frequent label; at least the share of the most frequent label."""
     return (counts.max(dim=1).values.sum() / counts.sum()).item()
 
 
 def normalised_mutual_information(counts: Tensor) -> float:
-    """I(code; label) over the mean of the two entropies, in [0, 1]; 0 where both are constant."""
+    """I(code; label) divided by the mean of the two entropies, in [0, 1]; 0 if both are constant."""
     p = counts.double() / counts.sum()
     code, label = p.sum(1), p.sum(0)
     information = _entropy(code) + _entropy(label) - _entropy(p.flatten())

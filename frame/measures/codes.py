@@ -12,6 +12,6 @@ def usage(indices: Tensor, n_codes: int) -> Tensor:
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """exp of the entropy of the frequencies that belong to `counts` [n_codes]: from 1 to n_codes, shape ()."""
+    """exp of the entropy of the frequencies given by `counts` [n_codes]: from 1 to n_codes, shape ()."""
     p = counts / counts.sum()
     return torch.special.entr(p).sum().exp()

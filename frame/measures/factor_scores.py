@@ -1,4 +1,4 @@
-"""Scores by predicting, from codes, the factor that rows have in common; codes [N, D], factors [N, K]."""
+"""Scores that predict from codes which factor rows have in common; codes [N, D], factors [N, K]."""
 
 import numpy as np
 from torch import Tensor
@@ -16,14 +16,15 @@ def factor_vae_score(
     pruned_below: float = 0.05,
     seed: int = 0,
 ) -> float:
-    """Accuracy of naming the factor that a batch has in common by the code that varies least in it, in [0, 1].
+    """Accuracy of predicting the factor that a batch has in common from the code that varies least in it, in [0, 1].
 
-    Kim & Mnih 2018 (1802.05983), section 3 and appendix B: a batch has one value of one factor; the code with the
-    smallest variance, over its variance in all rows, votes; the factor that most often belongs to a code is its answer.
-    Codes whose standard deviation is below `pruned_below` take no part. Rows of a batch are drawn with replacement.
+    Kim & Mnih 2018 (1802.05983), section 3 and appendix B. All rows of a batch share the value of one factor. The code
+    with the smallest variance, relative to its variance over all rows, votes. A code predicts the factor for which it
+    votes most often. Codes whose standard deviation is below `pruned_below` do not vote. Rows of a batch are drawn with
+    replacement.
 
     Raises:
-        NoNumber: see `checked`; no code varies.
+        NoNumber: see `checked`; or no code varies.
     """
     z, v = checked(codes, factors, constant_codes=True)
     spread = z.std(0, ddof=1)
@@ -36,7 +37,7 @@ def factor_vae_score(
     for n in (n_fit, n_test):
         factor = random.randint(v.shape[1], size=n)
         least = np.empty(n, dtype=np.int64)
-        for some in np.array_split(np.arange(n), max(1, n // 500)):  # batches of all at once would be large
+        for some in np.array_split(np.arange(n), max(1, n // 500)):  # all batches at once would need much memory
             rows = rows_in_common(v, factor[some], batch_size, random)  # [n, B]
             least[some] = z[rows].var(1, ddof=1).argmin(1)
         votes.append((least, factor))
@@ -54,10 +55,11 @@ def beta_vae_score(
     batch_size: int = 64,
     seed: int = 0,
 ) -> float:
-    """Accuracy of naming the factor that pairs have in common by the mean of |z1 - z2|, in [0, 1].
+    """Accuracy of predicting the factor that pairs have in common from the mean of |z1 - z2|, in [0, 1].
 
-    Higgins et al. 2017, "beta-VAE", section 3: `batch_size` pairs whose two rows share the value of one factor; a
-    logistic regression on the mean absolute differences. Chance is one over the number of factors.
+    Higgins et al. 2017, "beta-VAE", section 3. A point is the mean absolute difference of `batch_size` pairs whose two
+    rows share the value of one factor. A logistic regression predicts the factor. Chance is one over the number of
+    factors.
 
     Raises:
         NoNumber: see `checked`.
@@ -79,7 +81,7 @@ def beta_vae_score(
 
 
 def rows_in_common(v: Array, factor: Array, n: int, random: np.random.RandomState) -> Array:
-    """[len(factor), n] rows: each line shares one value, drawn as often as it occurs, of its factor."""
+    """Rows [len(factor), n]. All rows of a line share one value of its factor, drawn by its frequency."""
     rows = np.empty((len(factor), n), dtype=np.int64)
     for k in range(v.shape[1]):
         lines = np.flatnonzero(factor == k)

@@ -1,9 +1,9 @@
-"""How well single codes stand for single factors of variation, from arrays alone.
+"""How well single codes represent single factors of variation, from arrays alone.
 
-Codes are [N, D] numbers, factors [N, K] the index of each factor's value. The score of a perfect code depends on the
-estimator and on how many values a factor has. Each measure names that score for dSprites, whose factors have 3, 6, 40,
-32 and 32 values. Protocols and numbers of rows follow Locatello et al. 2019 (1811.12359) if the paper of a measure
-leaves them open.
+Codes are numbers [N, D], factors are indices of values [N, K]. The score of a perfect code depends on the estimator and
+on the number of values of a factor. Each measure gives that score for dSprites, whose factors have 3, 6, 40, 32 and 32
+values. Protocols and numbers of rows follow Locatello et al. 2019 (1811.12359) where the paper of a measure leaves
+them open.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ def mig(codes: Tensor, factors: Tensor, n_bins: int = 20) -> float:
     """Mutual information gap: the mean over factors of (I(best code; v) - I(second best; v)) / H(v), in [0, 1].
 
     Chen et al. 2018 (1802.04942), eq. 6, on codes in `n_bins` bins of equal width. A perfect code of dSprites has 0.90,
-    since 20 bins cannot tell 32 or 40 values apart; it has 1 where a factor has no more values than there are bins.
+    because 20 bins cannot tell 32 or 40 values apart. A factor with no more values than bins can have 1.
 
     Raises:
-        UserError: see `checked`; a single code has no second best.
+        UserError: see `checked`; or there is only one code.
     """
     z, v = checked(codes, factors)
     if z.shape[1] < 2:
@@ -37,14 +37,14 @@ def mig(codes: Tensor, factors: Tensor, n_bins: int = 20) -> float:
 
 
 def modularity(codes: Tensor, factors: Tensor, n_bins: int = 20) -> float:
-    """How far each code is about one factor alone, averaged over codes, in [0, 1].
+    """How much each code depends on a single factor, averaged over codes, in [0, 1].
 
-    Ridgeway & Mozer 2018 (1802.05312), eq. 2: 1 - sum over f != f* of I(z; v_f)^2 / (I(z; v_f*)^2 (K - 1)). A code that
-    is constant counts as 0. A code of noise has not 0: all its information is the histogram's bias, which is nearly
-    proportional to a factor's number of values; 0.68 on 10,000 rows of dSprites.
+    Ridgeway & Mozer 2018 (1802.05312), eq. 2: 1 - sum over f != f* of I(z; v_f)^2 / (I(z; v_f*)^2 (K - 1)). A constant
+    code counts as 0. A code of noise does not have 0: its information is the histogram's bias, which is nearly
+    proportional to a factor's number of values. It has 0.68 on 10,000 rows of dSprites.
 
     Raises:
-        UserError: see `checked`; one factor alone.
+        UserError: see `checked`; or there is only one factor.
     """
     z, v = checked(codes, factors, constant_codes=True)
     if v.shape[1] < 2:
@@ -60,11 +60,11 @@ def modularity(codes: Tensor, factors: Tensor, n_bins: int = 20) -> float:
 def explicitness(codes: Tensor, factors: Tensor, seed: int = 0) -> float:
     """How well a linear classifier ranks the rows of each value of a factor by all codes; 1 is perfect, 0 is chance.
 
-    Ridgeway & Mozer 2018 (1802.05312), section 3: the area under the ROC curve of each value against the rest, a mean
-    over the values of a factor, then over factors, rescaled from [0.5, 1] to [0, 1]. Rows are ranked by the
-    probability of the value: its logit alone is no monotone function of it where there are more than two values. One
-    multinomial logistic regression a factor, on standardised codes, fitted on half of the rows and ranked on the other
-    half. A perfect code of dSprites has 0.94 to 1.
+    Ridgeway & Mozer 2018 (1802.05312), section 3: the area under the ROC curve of each value against the rest, averaged
+    over the values of a factor, then over factors, and rescaled from [0.5, 1] to [0, 1]. Rows are ranked by the
+    probability of the value, because with more than two values it is not a monotone function of the value's logit. A
+    multinomial logistic regression for each factor is fitted to standardised codes of half of the rows, and ranks the
+    other half. A perfect code of dSprites has 0.94 to 1.
 
     Raises:
         UserError: see `checked`.
@@ -92,13 +92,13 @@ def explicitness(codes: Tensor, factors: Tensor, seed: int = 0) -> float:
 def sap(codes: Tensor, factors: Tensor, seed: int = 0) -> float:
     """Separated attribute predictability: mean over factors of the accuracy of the best code minus the second best.
 
-    Kumar et al. 2018 (1711.00848), section 3: accuracy of a linear support vector machine (C = 0.01, classes weighed
-    equally) that sees one code, on the half of the rows on which it was not fitted. One against the rest on a line
-    cannot single out a value in the middle: a perfect code of dSprites, in [0, 1], has about 0.18. The penalty of the
-    machines makes it depend on a code's scale, which is left as it is, as in the literature.
+    Kumar et al. 2018 (1711.00848), section 3: the accuracy of a linear support vector machine (C = 0.01, classes
+    weighted equally) that sees one code. It is fitted on half of the rows and tested on the other half. On a line,
+    one-against-rest cannot single out a value in the middle, so a perfect code of dSprites, in [0, 1], has only about
+    0.18. The penalty makes the score depend on a code's scale. As in the literature, codes are not rescaled.
 
     Raises:
-        UserError: see `checked`; a single code has no second best.
+        UserError: see `checked`; or there is only one code.
     """
     from sklearn.svm import LinearSVC
 
@@ -127,15 +127,15 @@ def dci(
     """'disentanglement', 'completeness' and 'informativeness', all in [0, 1].
 
     Eastwood & Williams 2018, "A framework for the quantitative evaluation of disentangled representations", section 2,
-    with gradient-boosted trees in the place of their lasso and forest (Locatello et al. 2019): importances R[d, k] of
-    code d for factor k; disentanglement 1 - H_K of each code's row, weighed by the code's share of all importance;
-    completeness 1 - H_D of each factor's column, a mean here; informativeness is the accuracy on rows that were not
-    fitted, where the paper has an error.
+    but with gradient-boosted trees instead of lasso and forest (Locatello et al. 2019). R[d, k] is the importance of
+    code d for factor k. Disentanglement is 1 - H_K of each code's row, weighted by the code's share of all importance.
+    Completeness is 1 - H_D of each factor's column, averaged. Informativeness is the accuracy on rows that were not
+    fitted, where the paper takes an error.
 
     Args:
-        n_fit, n_test: rows that are fitted and tested; two thirds and one third where there are fewer.
-        n_jobs: processes, one a factor.
-        classifier: from a seed to what has fit, score and feature_importances_; boosting by default.
+        n_fit, n_test: rows to fit and to test; two thirds and one third if there are fewer rows.
+        n_jobs: processes, each for one factor at a time.
+        classifier: from a seed to a classifier with fit, score and feature_importances_; boosting by default.
 
     Raises:
         UserError: see `checked`.
@@ -148,7 +148,7 @@ def dci(
     make = classifier or boosting
     jobs = [(make, seed, z[fit], v[fit, k], z[test], v[test, k]) for k in range(v.shape[1])]
     if n_jobs > 1:
-        # a factor costs as much as it has values: those with most first, so that no process has one left at the end
+        # a factor's cost grows with its number of values: the largest start first, so that all processes end together
         longest = sorted(range(len(jobs)), key=lambda k: -len(np.unique(v[:, k])))
         with ProcessPoolExecutor(n_jobs) as pool:
             of = dict(zip(longest, pool.map(_importances, [jobs[k] for k in longest]), strict=True))
@@ -169,7 +169,7 @@ def dci(
 
 
 def boosting(seed: int) -> Any:
-    """scikit-learn's gradient-boosted trees, as it has them by default."""
+    """scikit-learn's gradient-boosted trees with its default settings."""
     from sklearn.ensemble import GradientBoostingClassifier
 
     return GradientBoostingClassifier(random_state=seed)
@@ -182,7 +182,7 @@ def _importances(job: tuple[Any, int, Array, Array, Array, Array]) -> tuple[Arra
 
 
 def _entropy(weights: Array) -> Array:
-    """Entropy in nats of each column, normalised to sum 1; of a column of zeros, that of the uniform distribution."""
+    """Entropy in nats of each column, normalised to sum 1; a column of zeros counts as the uniform distribution."""
     total = weights.sum(0)
     p = np.where(total > 0, weights / np.where(total > 0, total, 1), 1 / len(weights))
     return -np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0), axis=0)
@@ -222,8 +222,8 @@ def checked(codes: Tensor, factors: Tensor, constant_codes: bool = False) -> tup
 
     Raises:
         TooFew: fewer rows than values of a factor.
-        NoNumber: NaN, a factor with one value, or constant codes where they say nothing.
-        UserError: shapes that do not fit, or factors that are no integers.
+        NoNumber: a value is NaN, a factor has one value, or the codes are constant and `constant_codes` is False.
+        UserError: shapes do not fit, or factors are not integers.
     """
     z, v = torch.as_tensor(codes).detach().cpu().double().numpy(), torch.as_tensor(factors).detach().cpu().numpy()
     if z.ndim != 2 or v.ndim != 2 or len(z) != len(v):

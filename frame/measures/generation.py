@@ -1,6 +1,6 @@
-"""How far generated rows are from real ones, by features [N, D] of both; whose features, is the caller's matter.
+"""How far generated rows are from real ones, by features [N, D] of both that the caller chooses.
 
-FID grows where there are few rows: compare numbers of as many rows only, and of the same features only.
+FID is larger with fewer rows: compare only numbers from equally many rows and the same features.
 """
 
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from torch import Tensor
 
 from frame.common.errors import NoNumber, TooFew, UserError, at_least
 
-NUMBERS_AT_ONCE = 2**19  # distances that are held at a time: 4 MiB, which is four times as fast as 64
+NUMBERS_AT_ONCE = 2**19  # distances held at a time: 4 MiB is four times as fast as 64 MiB
 
 
 def fid(features_a: Tensor, features_b: Tensor) -> float:
-    """Frechet distance of two Gaussians with the means and covariances of both sets; 0 where they are equal.
+    """Frechet distance of two Gaussians with the means and covariances of both sets; 0 if they are equal.
 
     |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^1/2), Heusel et al. 2017 (1706.08500), eq. 6. In float64.
 
     Raises:
-        UserError: shapes that do not fit.
-        NoNumber: features that are not finite, or those of `features_a` are all equal.
-        TooFew: no more rows than dimensions, so that a covariance has directions without spread.
+        UserError: shapes do not fit.
+        NoNumber: features are not finite, or those of `features_a` are all equal.
+        TooFew: there are no more rows than dimensions, so that a covariance is singular.
     """
     checked(features_a, features_b)
     for features in (features_a, features_b):
@@ -29,8 +29,8 @@ def fid(features_a: Tensor, features_b: Tensor) -> float:
         if n <= size:
             raise TooFew(f"{n} rows of {size} features have no full covariance: FID needs more rows than features")
     (mean_a, s_a), (mean_b, s_b) = moments(features_a), moments(features_b)
-    # tr (S_a S_b)^1/2 is the sum of the singular values of S_a^1/2 S_b^1/2, which are found without taking roots of
-    # what rounding leaves of zeros
+    # tr (S_a S_b)^1/2 is the sum of the singular values of S_a^1/2 S_b^1/2. They need no square roots of eigenvalues
+    # that are 0 up to rounding.
     root = torch.linalg.svdvals(_root(s_a) @ _root(s_b)).sum()
     distance = (mean_a - mean_b).square().sum() + s_a.trace() + s_b.trace() - 2 * root
     return max(distance.item(), 0.0)
@@ -39,22 +39,22 @@ def fid(features_a: Tensor, features_b: Tensor) -> float:
 def kid(
     features_a: Tensor, features_b: Tensor, n_subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Squared MMD of both sets by the kernel (x.y / D + 1)^3: its mean over random subsets, and their spread.
+    """Squared MMD of both sets with the kernel (x.y / D + 1)^3: its mean over random subsets, and their spread.
 
-    Binkowski et al. 2018, "Demystifying MMD GANs" (1801.01401), section 4. Unbiased, so that the mean is 0 where both
-    sets are of one distribution, and may be negative; the number of rows moves its spread alone.
+    Binkowski et al. 2018, "Demystifying MMD GANs" (1801.01401), section 4. It is unbiased: its mean is 0 if both sets
+    have the same distribution, and it may be negative. The number of rows changes only its spread.
 
     Args:
         features_a, features_b: [N, D] and [M, D].
-        n_subsets: how many.
+        n_subsets: number of subsets.
         subset_size: rows of each set in a subset.
-        seed: of the subsets.
+        seed: seed of the subsets.
 
     Returns:
-        The mean, and the standard deviation over subsets, 0 for one.
+        The mean, and the standard deviation over subsets; 0 for one subset.
 
     Raises:
-        UserError, NoNumber: as `fid`; a number is out of range.
+        UserError, NoNumber: as `fid`; or a number is out of range.
         TooFew: a set has fewer rows than a subset.
     """
     at_least(1, n_subsets=n_subsets)
@@ -78,12 +78,12 @@ def kid(
 def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float, float]:
     """Fraction of generated rows that lie among real ones, and of real rows that lie among generated ones.
 
-    A row lies among others where it is no farther from one of them than that one's k-th nearest neighbour is:
+    A row lies among others if it is no farther from one of them than that one's k-th nearest neighbour is:
     Kynkaanniemi et al. 2019, "Improved precision and recall metric" (1904.06991), eq. 1 and 2.
     Equal sets have 1 and 1.
 
     Raises:
-        UserError, NoNumber: as `fid`; k < 1.
+        UserError, NoNumber: as `fid`; or k < 1.
         TooFew: a set has no more than k rows.
     """
     checked(real, generated)
@@ -93,14 +93,14 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
 
 
 def density_coverage(real: Tensor, generated: Tensor, k: int = 5) -> tuple[float, float]:
-    """In how many balls of real rows a generated one lies, over k; and the fraction of balls that hold one.
+    """Density, the mean number of balls that hold a generated row, over k; coverage, the share of balls that hold one.
 
-    Balls reach to the k-th nearest real neighbour: Naeem et al. 2020, "Reliable fidelity and diversity metrics"
-    (2002.09797), eq. 4 and 5. For N rows each of one distribution, density is 1 and coverage 1 - 2^-k where N is
-    large; a set and itself have 1 + 1/k and 1. Density may be above 1.
+    Balls reach from each real row to its k-th nearest real neighbour: Naeem et al. 2020, "Reliable fidelity and
+    diversity metrics" (2002.09797), eq. 4 and 5. If both sets have N rows from the same distribution and N is large,
+    density is 1 and coverage 1 - 2^-k. A set compared with itself has 1 + 1/k and 1. Density may be above 1.
 
     Raises:
-        UserError, NoNumber: as `fid`; k < 1.
+        UserError, NoNumber: as `fid`; or k < 1.
         TooFew: there are no more than k real rows.
     """
     checked(real, generated)
@@ -109,9 +109,9 @@ def density_coverage(real: Tensor, generated: Tensor, k: int = 5) -> tuple[float
 
 
 def in_balls(centres: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """In how many balls each point lies, [M], and whether each ball holds a point, bool [N].
+    """The number of balls that hold each point, [M], and whether each ball holds a point, bool [N].
 
-    A ball reaches from a centre to its k-th nearest other centre, its edge included. Distances are found block by
+    A ball reaches from a centre to its k-th nearest other centre, including its edge. Distances are computed block by
     block, never all N x M at once.
 
     Raises:
@@ -121,10 +121,10 @@ def in_balls(centres: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     at_least(1, k=k)
     if len(centres) <= k:
         raise TooFew(f"{len(centres)} rows have no {k}th nearest neighbour: give more than k")
-    # float64, and around their mean, so that small distances keep their digits
+    # in float64 and around their mean, so that small distances keep their precision
     mean = centres.double().mean(0)
     centres, points = centres.double() - mean, points.double() - mean
-    # k + 1, since the nearest of all is the centre itself
+    # k + 1, because the nearest centre is the centre itself
     radii = torch.cat([d.topk(k + 1, largest=False).values[:, -1] for d in _squared_distances(centres, centres)])
     # a copy of a centre's neighbour lies on the edge; rounding must not put it outside
     radii = radii.clamp_min(0) + 1e-12 * max(centres.square().sum(1).max().item(), points.square().sum(1).max().item())
@@ -149,7 +149,7 @@ def moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def checked(features_a: Tensor, features_b: Tensor) -> None:
-    """Raises what the measures above say of features that cannot be compared."""
+    """Raises the errors of the measures above for features that cannot be compared."""
     shapes = f"{list(features_a.shape)} and {list(features_b.shape)}"
     if features_a.dim() != 2 or features_b.dim() != 2 or features_a.shape[1] != features_b.shape[1]:
         raise UserError(f"features {shapes}: give rows of both, [N, D] and [M, D]")
@@ -158,7 +158,7 @@ def checked(features_a: Tensor, features_b: Tensor) -> None:
     for features in (features_a, features_b):
         if not features.isfinite().all():
             raise NoNumber("features have values that are NaN or infinite: the pictures or the network have diverged")
-    # generated rows may be equal, which is mode collapse and has a number; equal real rows give none
+    # generated rows may be equal (mode collapse, which has a number), but real rows may not
     if (features_a == features_a[0]).all():
         raise NoNumber(f"all {len(features_a)} real rows have equal features: they tell nothing apart")
 

@@ -1,4 +1,4 @@
-"""Bits of a code, and how many latents carry something."""
+"""Bits per dimension, and which latents are active."""
 
 import math
 
@@ -8,9 +8,9 @@ from frame.common.errors import at_least
 
 
 def bits_per_dimension(log_p: Tensor, n_dims: int) -> Tensor:
-    """-log p / (D ln 2) for log-probabilities in nats of rows with D values: bits that a code spends on each of them.
+    """-log p / (D ln 2) for log-probabilities in nats of rows with D values: the bits that a code needs for each value.
 
-    Meaningful where p is a probability of discrete values. A density may be above 1, and its bits below 0.
+    It is meaningful if p is a probability of discrete values. A density may be above 1, and its bits below 0.
 
     Raises:
         UserError: n_dims < 1.

@@ -1,4 +1,4 @@
-"""How much of the classes a linear classifier reads from frozen codes."""
+"""How well a linear classifier predicts classes from frozen codes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -33,19 +33,19 @@ class LinearProbe:
         return torch.addmm(self.bias, (z - self.mean) / self.scale, self.weight).log_softmax(1)
 
     def accuracy(self, codes: Tensor, y: Tensor) -> float:
-        """Part of the rows whose most probable class is `y` [N].
+        """Share of the rows whose most probable class is `y` [N].
 
         Raises:
-            NoNumber: there are none, codes that are not finite, or a class that training did not have.
+            NoNumber: there are no rows, codes are not finite, or a class did not occur in training.
         """
         return self.right(codes, y).double().mean().item()
 
     def right(self, codes: Tensor, y: Tensor) -> Tensor:
-        """Whether the most probable class of each row is `y` [N]; raises as `accuracy`."""
+        """Whether the most probable class of each row is `y` [N]; raises the errors of `accuracy`."""
         if not len(y):
-            raise TooFew("there are no rows on which the probe could be judged")
+            raise TooFew("there are no rows on which the probe can be tested")
         if int(y.max()) >= len(self.bias):
-            raise NoNumber(f"class {int(y.max())} is judged, and training had only classes up to {len(self.bias) - 1}")
+            raise NoNumber(f"class {int(y.max())} is tested, but training had only classes up to {len(self.bias) - 1}")
         return self(codes).argmax(1) == y
 
 
@@ -55,17 +55,17 @@ def logistic_regression(
     """One multinomial logistic regression for each regularisation, in the order of `cs`.
 
     Minimises C sum_i -log p(y_i|z_i) + |W|^2 / 2 on codes that are scaled to mean 0 and variance 1, as scikit-learn's
-    `LogisticRegression(C=C)` does behind its `StandardScaler`; b is free. By L-BFGS, a larger C from the solution of
-    the smaller one.
+    `LogisticRegression(C=C)` after a `StandardScaler`; b is not regularised. L-BFGS starts a larger C at the solution
+    of the smaller one.
 
     Args:
         codes, y: [N, D], and classes 0, 1, ... [N].
         cs: inverse strengths of the regularisation, positive.
-        max_iter: steps for each of them, at most.
-        tolerance: it ends where no component of the mean loss's gradient is above it.
+        max_iter: maximum number of steps for each of them.
+        tolerance: it ends if no component of the mean loss's gradient is above this.
 
     Raises:
-        UserError: see `_checked`; a C that is not positive.
+        UserError: see `_checked`; or a C is not positive.
         NoNumber: see `_checked`.
     """
     if not cs or not min(cs) > 0:
@@ -101,21 +101,21 @@ def sgd_probes(
 ) -> list[LinearProbe]:
     """One linear classifier for each learning rate, in the order of `lrs`, trained as self-supervised papers do.
 
-    SGD with momentum and without weight decay on the cross-entropy, the rate falling to 0 along a half cosine, after a
-    normalisation without parameters: Goyal et al. 2019 (1905.01235), He et al. 2021 (2111.06377, A.1). Codes are
-    normalised by all training rows and pictures are not augmented, so that each is encoded once. All rates see the
-    same batches.
+    SGD with momentum and without weight decay minimises the cross-entropy, and the rate falls to 0 along a half cosine.
+    A normalisation without parameters comes first: Goyal et al. 2019 (1905.01235), He et al. 2021 (2111.06377, A.1).
+    Codes are normalised over all training rows and pictures are not augmented, so that each is encoded once. All rates
+    see the same batches.
 
     Args:
         codes, y: [N, D], and classes 0, 1, ... [N].
-        lrs: first learning rates, positive.
-        n_epochs: over the rows, each in another order.
-        batch_size: rows of a step.
-        momentum: of the steps.
-        seed: of the orders.
+        lrs: initial learning rates, positive.
+        n_epochs: passes over the rows, each in another order.
+        batch_size: rows per step.
+        momentum: momentum of SGD.
+        seed: seed of the orders.
 
     Raises:
-        UserError: see `_checked`; a number is out of range.
+        UserError: see `_checked`; or a number is out of range.
         NoNumber: see `_checked`.
     """
     at_least(1, n_epochs=n_epochs, batch_size=batch_size)
@@ -123,7 +123,7 @@ def sgd_probes(
         raise UserError(f"lrs={list(lrs)}, momentum={momentum}: rates are positive, the momentum lies in [0, 1)")
     x, mean, scale, n_classes = _standardised(codes, y)
     n, size = x.shape
-    rate = torch.tensor(lrs).repeat_interleave(n_classes)  # columns: one rate's classes after the other's
+    rate = torch.tensor(lrs).repeat_interleave(n_classes)  # columns: the classes of one rate after those of another
     target = torch.nn.functional.one_hot(y, n_classes).to(x.dtype)
     weight, bias = torch.zeros(size, len(rate)), torch.zeros(len(rate))
     velocity, bias_velocity = torch.zeros_like(weight), torch.zeros_like(bias)
@@ -145,19 +145,18 @@ def sgd_probes(
 
 
 def best(probes: Sequence[LinearProbe], codes: Tensor, y: Tensor) -> tuple[int, list[float]]:
-    """Which of the probes is most often right on rows that none was trained on, the first of equal ones, and all
-    their accuracies."""
+    """The index of the probe with the best accuracy on held-out rows (the first of equal ones), and all accuracies."""
     accuracies = [probe.accuracy(codes, y) for probe in probes]
     return accuracies.index(max(accuracies)), accuracies
 
 
 def confusion(predicted: Tensor, y: Tensor, n_classes: int) -> Tensor:
-    """Counts of rows of class i that were taken for class j, [n_classes, n_classes]."""
+    """Counts of rows of class i that were classified as class j, [n_classes, n_classes]."""
     return torch.bincount(y * n_classes + predicted, minlength=n_classes**2).view(n_classes, n_classes)
 
 
 def _standardised(codes: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Codes of mean 0 and variance 1, what was taken off and divided by, and the number of classes."""
+    """Codes of mean 0 and variance 1, the mean and scale that were removed, and the number of classes."""
     _checked(codes, y)
     codes = codes.float()
     variance, mean = torch.var_mean(codes, 0, correction=0)
@@ -167,16 +166,16 @@ def _standardised(codes: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, int
 
 
 def _checked(codes: Tensor, y: Tensor) -> None:
-    """Raises what training on such rows would hide.
+    """Refuses rows that would give a misleading probe.
 
     Raises:
-        UserError: shapes that do not fit, labels that are no class.
-        NoNumber: codes that are not finite or all equal, one class, or fewer than 2 rows for each class.
+        UserError: shapes do not fit, or a label is not a class.
+        NoNumber: codes are not finite or all equal, there is one class, or fewer than 2 rows for each class.
     """
     if codes.dim() != 2 or y.shape != codes.shape[:1]:
         raise UserError(f"codes {list(codes.shape)} and labels {list(y.shape)}: give [N, D] and [N]")
     if y.is_floating_point() or (len(y) and int(y.min()) < 0):
-        raise UserError("labels must be classes 0, 1, ...: give integers, and no -1 for missing labels")
+        raise UserError("labels must be classes 0, 1, ...: give integers, and leave out rows with -1")
     _finite(codes, "training")
     check_classes(y)
     check_codes(codes)
@@ -195,7 +194,7 @@ def _finite(codes: Tensor, name: str) -> Tensor:
 def _minimised(
     objective: Callable[[Tensor], tuple[float, Tensor]], start: Tensor, max_iter: int, tolerance: float
 ) -> Tensor:
-    """Where L-BFGS ends that starts at `start` [n]; `objective` gives the value and its gradient [n]."""
+    """The minimum [n] that L-BFGS finds from `start` [n]; `objective` gives the value and its gradient [n]."""
     point = torch.nn.Parameter(start.clone())
     optimizer = torch.optim.LBFGS(
         [point],

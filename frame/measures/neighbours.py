@@ -1,4 +1,4 @@
-"""Classes of nearest neighbours: what a code is worth without training anything on it."""
+"""Classification by nearest neighbours, which needs no training."""
 
 import math
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from frame.common.errors import NoNumber, UserError, at_least, choices
 from frame.measures.statistics import fraction
 
 METRICS = ("euclidean", "cosine")
-NUMBERS_AT_ONCE = 2**24  # similarities that are held at a time: 64 MiB
-ROWS = 4096  # of the bank, of which a normalised copy is made
+NUMBERS_AT_ONCE = 2**24  # similarities held at a time: 64 MiB
+ROWS = 4096  # rows of the bank that are normalised at a time
 
 
 def nearest_neighbour_accuracy(
@@ -54,24 +54,25 @@ def neighbours_vote(
 
     Args:
         codes_train, y_train, codes_test: [N, D], [N], [M, D].
-        k: neighbours; all rows where there are fewer.
+        k: number of neighbours; all rows if there are fewer.
         metric: 'euclidean' or 'cosine'.
-        temperature: a vote weighs exp(s / temperature), s the cosine (Wu et al. 2018, 1805.01978, sec. 3.4: k = 200,
-            temperature 0.1 is usual); None: votes are equal, and of classes with equal votes the nearer one wins.
-        leave_one_out: row i of the test is row i of training, and no neighbour of itself.
+        temperature: a vote weighs exp(s / temperature) for a cosine s (Wu et al. 2018, 1805.01978, sec. 3.4; k = 200
+            and temperature 0.1 are usual). With None all votes are equal, and the nearer class wins a tie.
+        leave_one_out: row i of the test set is row i of the training set, and not its own neighbour.
 
     Raises:
-        UserError: shapes that do not fit, a number out of range, NaN or infinite codes, or weights without the cosine.
+        UserError: shapes do not fit, a number is out of range, codes are not finite, or there is a temperature without
+            the cosine.
     """
     at_least(1, k=k)
     if metric not in METRICS:
         raise UserError(choices(metric, METRICS, kind="metric"))
     if temperature is not None and not (metric == "cosine" and temperature > 0):
-        raise UserError(f"temperature={temperature} must be positive and needs metric=cosine, whose values it weighs")
+        raise UserError(f"temperature={temperature} must be positive and needs metric=cosine")
     if codes_train.dim() != 2 or codes_test.dim() != 2 or codes_train.shape[1] != codes_test.shape[1]:
         raise UserError(f"codes {list(codes_train.shape)} and {list(codes_test.shape)}: give [N, D] and [M, D]")
     if len(y_train) != len(codes_train) or not len(codes_train):
-        raise UserError(f"there are {len(codes_train)} training codes and {len(y_train)} labels: give one to each")
+        raise UserError(f"there are {len(codes_train)} training codes and {len(y_train)} labels: give one for each")
     for name, codes in (("training", codes_train), ("test", codes_test)):
         if not all(rows.isfinite().all() for rows in codes.split(ROWS)):
             raise NoNumber(f"{name} codes have NaN or infinite values, so that nothing is their neighbour")
@@ -81,7 +82,7 @@ def neighbours_vote(
         if temperature is not None:
             weights = (s / temperature).exp()
         else:
-            # below 1 in all, so that it decides only between equal numbers of votes
+            # sums to less than 1, so that it decides only ties
             k = s.shape[1]
             weights = 1 + torch.arange(k, 0, -1, device=s.device) / (k * (k + 1.0))
         votes = torch.zeros(len(s), n_classes, device=s.device)
@@ -93,7 +94,7 @@ def neighbours_vote(
 def nearest(
     bank: Tensor, queries: Tensor, k: int, metric: str = "euclidean", leave_one_out: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """For blocks of queries, similarities and rows of the `k` nearest of the bank, both [m, k], the nearest first.
+    """For blocks of queries, similarities and indices of the `k` nearest rows of the bank, both [m, k], nearest first.
 
     Similarities are cosines, or half of the squared query minus half of the squared distance. Arguments as above.
     """
@@ -101,7 +102,7 @@ def nearest(
     if metric == "cosine":
         queries = F.normalize(queries, dim=1)
     else:
-        # Distances do not depend on the origin, but float32 keeps more of them around it
+        # Distances do not depend on the origin, but float32 is more precise near it
         centre = bank.mean(0)
         queries = queries - centre
     k = min(k, len(bank) - 1 if leave_one_out and len(bank) > 1 else len(bank))
@@ -109,7 +110,7 @@ def nearest(
     for start in range(0, len(queries), at_once):
         some = queries[start : start + at_once]
         similarity = torch.empty(len(some), len(bank), device=bank.device)  # [m, N]
-        for first in range(0, len(bank), ROWS):  # a bank is never there twice
+        for first in range(0, len(bank), ROWS):  # the whole bank is never copied
             rows = bank[first : first + ROWS]
             rows = F.normalize(rows, dim=1) if metric == "cosine" else rows - centre
             part = similarity[:, first : first + ROWS]
@@ -123,12 +124,12 @@ def nearest(
 
 
 def check_classes(y: Tensor) -> None:
-    """Raises NoNumber where `y` [N] has one class."""
+    """Raises NoNumber if `y` [N] has one class."""
     if len(y) and (y == y[0]).all():
-        raise NoNumber(f"all {len(y)} labels are {int(y[0])}: one class is always guessed right, so give two or more")
+        raise NoNumber(f"all {len(y)} labels are {int(y[0])}: one class is always predicted right, so give two or more")
 
 
 def check_codes(codes: Tensor) -> None:
-    """Raises NoNumber where all codes [N, D] are equal."""
+    """Raises NoNumber if all codes [N, D] are equal."""
     if len(codes) and all((rows == codes[0]).all() for rows in codes.split(ROWS)):
         raise NoNumber(f"all {len(codes)} codes are equal: the encoder has collapsed, and says nothing about the input")

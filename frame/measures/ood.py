@@ -1,4 +1,4 @@
-"""How well a score separates rows that belong from rows that do not; those that belong should score higher."""
+"""How well a score separates rows of a distribution from others; rows of the distribution should score higher."""
 
 import math
 
@@ -13,19 +13,19 @@ from frame.measures.neighbours import nearest
 def auroc(inside: Tensor, outside: Tensor) -> tuple[float, float]:
     """P(score inside > score outside) + P(equal) / 2, the area under the ROC curve, and its standard error.
 
-    A perfect score has 1, a useless one 0.5, and a score below 0.5 is the wrong way round. The standard error is
-    that of Hanley and McNeil 1982, Radiology 143, eq. 1 to 3, for scores that fall off exponentially.
+    A perfect score has 1, a useless one 0.5, and below 0.5 its sign is wrong. The standard error is that of Hanley and
+    McNeil 1982, Radiology 143, eq. 1 to 3, for exponentially distributed scores.
 
     Args:
-        inside: scores of rows that belong, [N].
-        outside: of rows that do not, [M].
+        inside: scores of rows of the distribution, [N].
+        outside: scores of others, [M].
 
     Raises:
         UserError, NoNumber: see `check_scores`.
     """
     check_scores(inside, outside)
     n, m = len(inside), len(outside)
-    # ranks, since torchmetrics passes scores beyond [0, 1] through a sigmoid, which makes large ones equal
+    # ranks, because torchmetrics applies a sigmoid to scores beyond [0, 1], which makes large ones equal
     _, ranks = torch.cat([inside, outside]).unique(return_inverse=True)
     belongs = torch.arange(n + m, device=ranks.device) < n
     a = float(binary_auroc(ranks.double() / ranks.max(), belongs.long()))
@@ -35,12 +35,13 @@ def auroc(inside: Tensor, outside: Tensor) -> tuple[float, float]:
 
 
 def fpr_at_tpr(inside: Tensor, outside: Tensor, tpr: float = 0.95) -> tuple[float, float]:
-    """Part of the outside taken for inside where the threshold keeps `tpr` of the inside, and its standard error.
+    """False positive rate at the threshold with a true positive rate of `tpr`, and its standard error.
 
-    The threshold is the highest that keeps that part or more; 0 is perfect, and a useless score has `tpr`.
+    Rows inside are the positive ones. The threshold is the highest with a true positive rate of `tpr` or more. 0 is
+    perfect, and a useless score has `tpr`.
 
     Raises:
-        UserError, NoNumber: see `check_scores`; tpr is not in (0, 1].
+        UserError, NoNumber: see `check_scores`; or tpr is not in (0, 1].
     """
     check_scores(inside, outside)
     if not 0 < tpr <= 1:
@@ -51,19 +52,21 @@ def fpr_at_tpr(inside: Tensor, outside: Tensor, tpr: float = 0.95) -> tuple[floa
 
 
 def knn_scores(bank: Tensor, codes: Tensor, k: int = 50) -> Tensor:
-    """Minus the distance to the `k`-th nearest code of the bank, both of length 1: Sun et al. 2022 (2204.06507), [N].
+    """Minus the distance to the `k`-th nearest code of the bank, both scaled to length 1, [N]: Sun et al. 2022
+    (2204.06507).
 
     Args:
         bank: codes of training rows, [M, D].
         codes: [N, D].
-        k: all of the bank where it has fewer.
+        k: rank of the neighbour; the bank's size if it has fewer codes.
 
-    Raises:
-        NoNumber: codes that are not finite; TooFew where the bank is empty.
+        Raises:
+            NoNumber: codes are not finite.
+            TooFew: the bank is empty.
     """
     at_least(1, k=k)
     if not len(bank):
-        raise TooFew("there are no training codes to be near to")
+        raise TooFew("there are no training codes to compare with")
     if not (bank.isfinite().all() and codes.isfinite().all()):
         raise NoNumber("codes have NaN or infinite values, so that nothing is their neighbour")
     cosine = torch.cat([s[:, -1] for s, _ in nearest(bank, codes, k, "cosine")])
@@ -75,8 +78,8 @@ def check_scores(inside: Tensor, outside: Tensor) -> None:
 
     Raises:
         UserError: scores that are not one-dimensional.
-        TooFew: there are none.
-        NoNumber: NaN, or all are equal.
+        TooFew: there are no scores.
+        NoNumber: a score is NaN, or all are equal.
     """
     if inside.dim() != 1 or outside.dim() != 1:
         raise UserError(f"scores {list(inside.shape)} and {list(outside.shape)}: give [N] and [M]")
@@ -85,4 +88,4 @@ def check_scores(inside: Tensor, outside: Tensor) -> None:
     if inside.isnan().any() or outside.isnan().any():
         raise NoNumber("scores have NaN values: the model has diverged")
     if (inside == inside[0]).all() and (outside == inside[0]).all():
-        raise NoNumber("all scores are equal, so that they tell nothing apart")
+        raise NoNumber("all scores are equal, so that they separate nothing")

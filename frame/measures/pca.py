@@ -1,4 +1,4 @@
-"""Principal components: the linear floor under every code."""
+"""Principal components, a linear baseline for codes."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from frame.common.errors import at_least
 
 
 class PCA:
-    """The `n_components` directions of the largest variance of `x` [N, D]; as many as there are where D is smaller.
+    """The `n_components` directions of the largest variance of `x` [N, D]; D if that is smaller.
 
     Raises:
         UserError: n_components < 1.
@@ -21,5 +21,5 @@ class PCA:
         self.directions = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :n_components]  # [D, n_components]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The centred rows' coordinates, [N, n_components], the largest variance first."""
+        """The coordinates of the centred rows, [N, n_components], largest variance first."""
         return (x - self.mean) @ self.directions

@@ -1,4 +1,4 @@
-"""What simple classifiers, trained on codes, can tell of the labels."""
+"""How well simple classifiers of codes predict labels."""
 
 import warnings
 
@@ -21,20 +21,20 @@ def few_label_probe(
 ) -> Tensor:
     """Accuracy of a linear classifier that saw `labels_per_class` labels of each class: [n_draws], in [0, 1].
 
-    Each draw takes other rows, the same number of every class. Codes are
-    scaled to [0, 1] on the labelled rows, and a multinomial logistic regression is fitted by saga with C = 10 and a
-    tolerance of 0.1: the protocol of Federici et al. 2020 (2002.07017) and their code.
+    Each draw takes other rows, with the same number of each class. Codes are scaled to [0, 1] on the labelled rows, and
+    a multinomial logistic regression is fitted by saga with C = 10 and a tolerance of 0.1: the protocol of Federici et
+    al. 2020 (2002.07017) and their code.
 
     Args:
-        codes, y: among which the labelled rows are drawn, [N, D] and [N].
-        test_codes, test_y: on which accuracy is measured, [M, D] and [M].
+        codes, y: rows from which the labelled ones are drawn, [N, D] and [N].
+        test_codes, test_y: rows on which accuracy is measured, [M, D] and [M].
         labels_per_class: labelled rows of each class.
-        n_draws: of labelled rows.
-        seed: of the draws.
+        n_draws: number of draws.
+        seed: seed of the draws.
 
     Raises:
         UserError: a number is below 1.
-        NoNumber: codes that are not finite or all equal, one class, or a class with fewer rows than asked.
+        NoNumber: codes are not finite or all equal, there is one class, or a class has fewer rows than asked for.
     """
     from sklearn.exceptions import ConvergenceWarning  # imported here because it takes a second
     from sklearn.linear_model import LogisticRegression
@@ -50,8 +50,8 @@ def few_label_probe(
     fewest = int(counts[counts > 0].min()) if len(y) else 0
     if fewest < labels_per_class or not len(test_y):
         raise TooFew(
-            f"the smallest class has {fewest} rows, and {len(test_y)} are judged: "
-            f"{labels_per_class} labels of each class were asked, and a row or more to judge"
+            f"the smallest class has {fewest} rows, and there are {len(test_y)} test rows: "
+            f"the probe needs {labels_per_class} labels of each class and at least one test row"
         )
     x, x_test = (c.double().cpu().numpy() for c in (codes, test_codes))
     labels, labels_test = y.cpu().numpy(), test_y.cpu().numpy()
@@ -63,7 +63,7 @@ def few_label_probe(
         scaler = MinMaxScaler().fit(x[rows])
         probe = LogisticRegression(solver="saga", C=10.0, tol=0.1, random_state=seed)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # after 100 passes it is near enough
+            warnings.simplefilter("ignore", ConvergenceWarning)  # 100 passes are close enough
             probe.fit(scaler.transform(x[rows]), labels[rows])
         predicted = probe.predict(scaler.transform(x_test))
         found.append((predicted == labels_test).mean())

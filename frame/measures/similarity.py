@@ -1,4 +1,4 @@
-"""Whether two encoders see the same: codes [N, D1] and [N, D2] of the same rows."""
+"""Similarity of two encoders, from codes [N, D1] and [N, D2] of the same rows."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,14 @@ from frame.measures.neighbours import nearest
 
 
 def cka(x: Tensor, y: Tensor, debiased: bool = True) -> float:
-    """Linear centred kernel alignment: 1 where one is the other rotated, scaled and shifted.
+    """Linear centred kernel alignment: 1 if one is the other rotated, scaled and shifted.
 
-    Kornblith et al. 2019 (1905.00414), eq. 3, where independent codes have about D / (N + D) instead of 0; `debiased`
-    takes the unbiased HSIC in its three places (Song et al. 2012, eq. 5; Nguyen et al. 2021, 2010.15327, eq. 3),
-    which is near 0 there, and may be below.
+    Kornblith et al. 2019 (1905.00414), eq. 3. For independent codes that is about D / (N + D) instead of 0. `debiased`
+    replaces its three HSICs by unbiased ones (Song et al. 2012, eq. 5; Nguyen et al. 2021, 2010.15327, eq. 3): then it
+    is near 0, and may be negative.
 
     Raises:
-        UserError: see `pair`; all codes of one side are equal.
+        UserError: see `pair`; or all codes of one side are equal.
     """
     x, y = pair(x, y, 4 if debiased else 2)
     x, y = x - x.mean(0), y - y.mean(0)
@@ -50,7 +50,7 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10) -> float:
     Huh et al. 2024, "The platonic representation hypothesis" (2405.07987), appendix A.
 
     Raises:
-        UserError: see `pair`; not more than k rows.
+        UserError: see `pair`; or there are no more than k rows.
     """
     at_least(1, k=k)
     x, y = pair(x, y, k + 2)
@@ -61,10 +61,10 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10) -> float:
 
 
 def pair(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
-    """Both in float64.
+    """Both codes in float64.
 
     Raises:
-        UserError: the numbers of rows differ, there are fewer than `least`, or see `finite`.
+        UserError: see `finite`; or the numbers of rows differ, or there are fewer than `least`.
     """
     if len(x) != len(y):
         raise UserError(f"{len(x)} and {len(y)} codes: give those of the same rows")

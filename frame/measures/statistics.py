@@ -1,4 +1,4 @@
-"""Means and how far to trust them."""
+"""Means with standard errors and confidence intervals."""
 
 import math
 
@@ -9,7 +9,7 @@ from frame.common.errors import TooFew, UserError
 
 
 def mean_and_standard_error(values: Tensor) -> tuple[float, float]:
-    """Mean of independent `values` [N] and its standard error s / sqrt(N); NaN for the latter where N = 1."""
+    """Mean of independent `values` [N] and its standard error s / sqrt(N); the latter is NaN if N = 1."""
     values = values.double()
     if len(values) < 2:
         return values.mean().item(), math.nan
@@ -19,7 +19,7 @@ def mean_and_standard_error(values: Tensor) -> tuple[float, float]:
 def t_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
     """Confidence interval of the mean of independent `values` [N] by Student's t: mean -+ t s / sqrt(N).
 
-    It is of the mean over what was drawn, not of what else varies, such as the rows that all draws share.
+    It covers only what varies between values, not what they share, such as the rows from which all draws are taken.
 
     Raises:
         UserError: the level is not in (0, 1).
@@ -28,7 +28,7 @@ def t_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
     from scipy.stats import t  # imported here because it is slow
 
     if not 0 < level < 1:
-        raise UserError(f"level={level}: it lies between 0 and 1, such as 0.95")
+        raise UserError(f"level={level}: give a number between 0 and 1, such as 0.95")
     if len(values) < 2:
         raise TooFew(f"{len(values)} values have no interval: give two or more")
     mean, error = mean_and_standard_error(values)

@@ -102,7 +102,7 @@ def test_what_cannot_be_measured_is_one_line() -> None:
         OODEvaluation({"noise": Uniform()}, scores=["elbo"]).check(Encodes(), Halves())
     with pytest.raises(UserError, match=r"Vectors has rows \[5\], the model takes \[1, 8, 8\]"):
         OODEvaluation({"vectors": Vectors()}).check(Knows(), Halves())
-    with pytest.raises(UserError, match="int is no data set"):
+    with pytest.raises(UserError, match="int is neither a data set"):
         OODEvaluation({"wrong": 3}).check(Knows(), Halves())
     with pytest.raises(NoNumber, match="codes are equal"):
         OODEvaluation({"noise": Uniform()}).evaluate(Encodes(), Halves())

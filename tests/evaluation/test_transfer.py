@@ -60,7 +60,7 @@ def test_what_cannot_be_measured_is_one_line() -> None:
         TransferEvaluation(Rows()).check(Flat(), Noise())
     with pytest.raises(UserError, match="needs 'y' in the data"):
         TransferEvaluation(Noise()).check(Flat(), Noise())
-    with pytest.raises(UserError, match="str is no data set"):
+    with pytest.raises(UserError, match="str is neither a data set"):
         TransferEvaluation("digits").check(Flat(), Noise())
     with pytest.raises(NoNumber, match="codes are equal"):
         TransferEvaluation(Digits(), floors=()).evaluate(Constant(), Noise())

@@ -112,7 +112,7 @@ def test_what_gives_no_number_says_why(train: Any) -> None:
         (NoNumber, codes, torch.zeros_like(y), "one class"),
         (TooFew, codes[:4], torch.arange(4) % 3, "4 labelled rows of 3 classes"),
         (TooFew, codes[:0], y[:0], "0 labelled rows"),
-        (UserError, codes, y - 1, "no -1 for missing labels"),
+        (UserError, codes, y - 1, "leave out rows with -1"),
         (UserError, codes, y[:5], "give .N, D. and .N."),
         (UserError, codes, y.float(), "give integers"),
     ):

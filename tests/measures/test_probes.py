@@ -64,7 +64,7 @@ def test_what_gives_no_number_says_why() -> None:
     broken[7, 2] = float("nan")
     for kind, train, labels, test, test_labels, n, words in (
         (TooFew, coded(y), y, coded(y), y, 2, "smallest class has 1 rows.* 2 labels of each"),
-        (TooFew, coded(y), y, coded(y)[:0], y[:0], 1, "0 are judged"),
+        (TooFew, coded(y), y, coded(y)[:0], y[:0], 1, "there are 0 test rows"),
         (TooFew, coded(y)[:0], y[:0], coded(y), y, 1, "smallest class has 0 rows"),
         (NoNumber, broken, Y, coded(Y), Y, 1, "training codes have NaN"),
         (NoNumber, coded(Y), Y, broken, Y, 1, "judged codes have NaN"),
