@@ -1,4 +1,4 @@
-"""Runs that several files look at: trained once a worker. Nobody changes them; who has to, copies them first."""
+"""Runs for the tests of several files, trained once per worker. A test that changes one must copy it first."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def averaged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with an average and a best checkpoint; its config names places of this machine."""
+    """The same with an average and a best checkpoint; its config contains paths of this machine."""
     cwd = tmp_path_factory.mktemp("averaged")
     words = ["experiment=tiny", "optimization.average=0.9", "checkpoint.best=ELBO/Validation"]
     witness = f"+callbacks.witness={{_target_: toys.Witness, file: {cwd}/witness}}"

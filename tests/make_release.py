@@ -1,6 +1,6 @@
-"""Trains the run in tests/releases/ anew: `python -m tests.make_release`, after a file of a run's folder has changed.
+"""Trains the run in tests/releases/ again: `python -m tests.make_release`, after the files of a run have changed.
 
-The version's folder is replaced. Its environment.json names packages and no place.
+The version's folder is replaced. Its environment.json names packages, but no places of this machine.
 """
 
 import shutil

@@ -1,7 +1,7 @@
-"""The norm of each parameter after 50 iterations of each experiment: `python -m tests.norms` writes norms.json anew.
+"""The norm of each parameter after 50 iterations of each experiment: `python -m tests.norms` rewrites norms.json.
 
-A change that must alter results writes the file anew and says why. Experiments on MNIST are trained, with networks of
-16 units a layer, where DATA_ROOT is a folder with MNIST; without one their norms stay as they are.
+A change that must alter results rewrites the file and says why. Experiments on MNIST are trained with networks of 16
+units per layer if DATA_ROOT is a folder with MNIST; otherwise their norms are kept.
 """
 
 import json
@@ -39,7 +39,7 @@ def smaller(experiment: str) -> list[str]:
 
 
 def norms(experiment: str, cwd: Path) -> Norms:
-    """Trains the experiment in `cwd`; the norm of each parameter and of each buffer of real numbers."""
+    """Trains the experiment in `cwd`, and returns the norm of each parameter and of each floating-point buffer."""
     process = Process(["train", f"+experiment={experiment}", *WORDS, *smaller(experiment)], cwd)
     assert process.wait(300) == 0, process.output
     state = torch.load(only_run(cwd) / "checkpoints" / "last.ckpt", weights_only=True)["model"]

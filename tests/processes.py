@@ -1,4 +1,4 @@
-"""Runs of `frame` as processes of their own, forked from a parent that has the imports behind it."""
+"""Runs of `frame` in processes of their own, forked from a parent that has imported everything."""
 
 import contextlib
 import multiprocessing
@@ -26,21 +26,21 @@ def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) 
     os.chdir(cwd)
     os.environ.update(environment)
     sys.argv = ["frame", *words]
-    # the tests may run where these are ignored: in the background, or behind nohup
+    # signals may be ignored where the tests run: in the background, or behind nohup
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     import torch
 
     from frame.commands.main import main
 
-    torch.set_num_threads(1)  # two threads on networks this small only wait for each other
+    torch.set_num_threads(1)  # networks this small are slower with two threads
     code = main(words)
     sys.stdout.flush()
     sys.exit(code)
 
 
 class Process:
-    """One `frame` command under way in `cwd`; its output goes to a file, or where `into` leads."""
+    """A running `frame` command in `cwd`; its output goes to a file, or to `into`."""
 
     count = 0
 
@@ -52,7 +52,7 @@ class Process:
         self.process.start()
 
     def wait(self, seconds: float = 120) -> int:
-        """The exit code; minus the signal's number where one ended it."""
+        """The exit code, or minus the signal's number if a signal ended it."""
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.process.kill()
@@ -76,7 +76,7 @@ def train(words: Sequence[str], cwd: Path, **environment: str) -> tuple[int, str
 
 @dataclass
 class Done:
-    """What a process left behind, with the names of `subprocess.CompletedProcess`."""
+    """The result of a process, with the names of `subprocess.CompletedProcess`."""
 
     returncode: int
     stdout: str
@@ -94,7 +94,7 @@ def _python(code: str, cwd: str, files: tuple[str, str], path: list[str], enviro
 
 
 def python(code: str, cwd: Path, path: Sequence[Path] = (), **environment: str) -> Done:
-    """`python -c CODE` in `cwd` with `path` as PYTHONPATH, where it does not matter that torch is imported already."""
+    """`python -c CODE` in `cwd` with `path` as PYTHONPATH, for code that may find torch imported already."""
     with tempfile.TemporaryDirectory() as folder:
         files = (f"{folder}/stdout", f"{folder}/stderr")
         arguments: Any = (code, str(cwd), files, [str(place) for place in path], environment)

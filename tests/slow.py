@@ -1,4 +1,4 @@
-"""Parametrised cases of one kind: a few run always, the others by `make test-slow`."""
+"""Parametrised cases of one kind: a few always run, the others in `make test-slow`."""
 
 from collections.abc import Container, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 
 def slow_but(often: Container[Any], cases: Sequence[Any]) -> list[Any]:
-    """The cases in their order, those that are not in `often` marked slow; a tuple is several arguments."""
+    """The cases in order; those that are not in `often` are marked slow. A tuple is several arguments."""
     return [
         case if case in often else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
         for case in cases

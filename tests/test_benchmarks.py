@@ -1,4 +1,4 @@
-"""The yardstick of benchmarks/ does the work that our model does, and its stopwatch and table tell the truth."""
+"""The baseline of benchmarks/ does the same work as our model, and its stopwatch and table are correct."""
 
 import sys
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_bare_loop_computes_the_losses_of_VAE() -> None:
 
 
 def test_bare_loop_learns() -> None:
-    """A loop that trained nothing would be a fast yardstick."""
+    """A loop that does not train would be a wrong baseline."""
     torch.manual_seed(0)
     pixels = torch.full((40 * 16, 784), 255, dtype=torch.uint8)
     ticks: list[int] = []
@@ -59,7 +59,7 @@ def test_bare_loop_learns() -> None:
     assert loss.item() < 100 < 784 * 0.693  # a fair coin for each pixel costs 784 ln 2 nats
 
 
-def test_stopwatch_times_what_lies_between_two_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopwatch_measures_the_time_between_two_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     import throughput
 
     now = iter([10.0, 17.0])
@@ -71,7 +71,7 @@ def test_stopwatch_times_what_lies_between_two_ticks(monkeypatch: pytest.MonkeyP
 
 
 def test_ratios_are_paired_run_by_run() -> None:
-    """Rounds of 1, 2 and 4 s for the yardstick, always 1.5 times as much for the other: one ratio."""
+    """Rounds of 1, 2 and 4 s for the baseline, and always 1.5 times as long for the other: one ratio."""
     import throughput
 
     row = throughput.table({"bare": [1.0, 2.0, 4.0], "other": [1.5, 3.0, 6.0]}).splitlines()[-1]

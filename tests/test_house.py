@@ -1,4 +1,4 @@
-"""The rules of the house: imports go one way, config/ mirrors frame/, the start is quick."""
+"""Rules for the package: imports go one way, config/ mirrors frame/, commands start quickly."""
 
 import ast
 import importlib
@@ -39,7 +39,7 @@ ORDER = (
     "sweeps",
     "commands",
 )
-# What some of them import of their neighbours, where ORDER would allow more.
+# Modules with fewer allowed imports than ORDER gives.
 ONLY = {
     "measures": ("frame.common",),
     "probability": ("frame.common", "frame.measures"),
@@ -67,7 +67,7 @@ def imported(tree: ast.AST, *, lazily: bool = True) -> set[str]:
 
 
 def package_of(module: str) -> str:
-    """'runs' for frame.runs.folder and for frame.runs, '' for frame itself."""
+    """'runs' for frame.runs.folder and frame.runs, '' for frame itself."""
     return (module.split(".") + [""])[1]
 
 
@@ -91,7 +91,7 @@ def test_imports_go_one_way(module: str) -> None:
 
 
 def test_tests_mirror_the_package() -> None:
-    """frame/x/y.py is tested by tests/x/test_y.py; what holds for all of a package by tests/x/test_every_z.py."""
+    """tests/x/test_y.py tests frame/x/y.py; tests/x/test_every_z.py tests common properties of a package."""
     for file in (ROOT / "tests").glob("*/test_*.py"):
         package, name = file.parent.name, file.stem.removeprefix("test_")
         if package in ORDER and not name.startswith("every_"):
@@ -132,7 +132,7 @@ CONFIGS = [file for file in CONFIGS if "_target_" in file.read_text()]
 
 
 def arguments(target: str, given: tuple[str, ...] = ()) -> set[str]:
-    """What a constructor takes, without what frame passes itself."""
+    """The arguments of a constructor, without those that frame passes itself."""
     module, name = target.rsplit(".", 1)
     return set(inspect.signature(getattr(importlib.import_module(module), name)).parameters) - set(given)
 
@@ -154,7 +154,7 @@ def test_config_mirrors_the_package(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "config" / "evaluation").glob("*.yaml")), ids=lambda file: file.stem)
-def test_evaluations_take_what_their_config_says(file: Path) -> None:
+def test_evaluations_take_the_keys_of_their_config(file: Path) -> None:
     config = plain(file)
     module, name = config["_target_"].rsplit(".", 1)
     assert module.startswith("frame.evaluation.")
@@ -177,7 +177,7 @@ def test_every_evaluation_has_its_config() -> None:
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "config" / "logging").glob("*.yaml")), ids=lambda file: file.stem)
-def test_loggers_take_what_their_config_says(file: Path) -> None:
+def test_loggers_take_the_keys_of_their_config(file: Path) -> None:
     for logger in (yaml.safe_load(file.read_text()) or {}).values():
         assert set(logger) - {"_target_"} <= arguments(logger["_target_"], ("folder", "config"))
 
@@ -209,7 +209,7 @@ sys.exit(main())
     ],
     ids=["help", "cfg", "complete", "complete-command"],
 )
-def test_answers_import_nothing_heavy(words: list[str], line: str, answer: str) -> None:
+def test_quick_commands_import_nothing_heavy(words: list[str], line: str, answer: str) -> None:
     environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
     command = [sys.executable, "-c", WATCH, *words]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What W&B's own files and functions say, for tests."""
+"""Reads W&B's files, and calls its functions, for tests."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ BLOCK = 32768
 
 def records(folder: Path) -> list[Any]:
     """The records of all the runs recorded below `folder`, oldest run first; the runs must be finished."""
-    wandb.teardown()  # waits for W&B's own process, which writes on when `finish` has returned
+    wandb.teardown()  # waits for W&B's process, which still writes after `finish` has returned
     found = []
     for path in sorted(folder.glob("wandb/*run-*/*.wandb")):
         data, position, body = path.read_bytes(), 7, b""
@@ -27,7 +27,7 @@ def records(folder: Path) -> list[Any]:
             _, length, kind = struct.unpack("<IHB", data[position : position + 7])
             body += data[position + 7 : position + 7 + length]
             position += 7 + length
-            if kind in (1, 4):  # the whole record, or its last part
+            if kind in (1, 4):  # a whole record, or its last part
                 record = Record()
                 record.ParseFromString(body)
                 found.append(record)
@@ -52,7 +52,7 @@ def config(folder: Path) -> dict[str, Any]:
 
 
 def agent_command(sweep: Path, values: dict[str, Any]) -> list[str]:
-    """The command line that `wandb agent` runs for one choice of the sweep's parameters, program and all."""
+    """The whole command line that `wandb agent` runs for one choice of the sweep's parameters."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args  # seconds to import
 
     command = create_sweep_command(copy.deepcopy(yaml.safe_load(sweep.read_text())["command"]))
@@ -66,5 +66,5 @@ def agent_command(sweep: Path, values: dict[str, Any]) -> list[str]:
 
 
 def hydra_overrides(command: list[str]) -> list[str]:
-    """What comes after the program: the words that Hydra reads."""
+    """The words after the program, which Hydra reads."""
     return command[command.index("train.py") + 1 :]

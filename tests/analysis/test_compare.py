@@ -209,7 +209,7 @@ def test_floors_are_rows_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixt
         (["metrics=[ELBO/Test]", "out=t.pdf"], "it ends in one of .csv, .md, .tex"),
     ],
 )
-def test_mistakes(study: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors(study: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(study), *words]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1

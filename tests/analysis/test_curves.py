@@ -88,7 +88,7 @@ def test_the_newest_record_of_a_run_counts() -> None:
     assert measured_alike(results, "elbo/Test/rate")["value"].tolist() == [25, 15, 5]
 
 
-def test_mistakes() -> None:
+def test_errors() -> None:
     with pytest.raises(UserError, match=r"evaluation=\[elbo\]"):
         rate_distortion(records({"elbo/Test": [1.0]}))
     with pytest.raises(UserError, match="elbo/Test, elbo/Valid cannot be mixed"):

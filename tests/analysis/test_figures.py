@@ -170,7 +170,7 @@ def test_the_command_writes_figure_and_numbers(
         assert out.read_bytes().startswith(b"%PDF") and b"/Subtype /Image" not in out.read_bytes()
 
 
-def test_mistakes_are_one_line(three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     mixed = tmp_path / "mixed"
     for seed in (1, 2):

@@ -152,7 +152,7 @@ def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
     assert "seed 3: failed (ValueError: loss &lt;NaN&gt;)" in text and "Traceback" not in text
 
 
-def test_mistakes_are_one_line(three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     run(tmp_path / "failed" / "1", {"beta": 1.0}, 1, [], "failed")
     for words, answer in (

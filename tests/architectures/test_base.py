@@ -1,4 +1,4 @@
-"""The encoder of any backbone and head: what it pools, what it refuses, and a run with a user's own backbone."""
+"""The encoder of any backbone and head: pooling, errors, and a run with a user's own backbone."""
 
 import json
 import sys
@@ -221,7 +221,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_a_backbone_must_not_return_is_one_line(case: str) -> None:
+def test_a_wrong_output_of_a_backbone_is_one_line(case: str) -> None:
     backbone, options, says = WRONG[case]
     encoder = Encoder(backbone(), DeltaHead(4, 2), **options)
     with pytest.raises(UserError, match=says or "for 5 rows of x|features") as error:
@@ -229,7 +229,7 @@ def test_what_a_backbone_must_not_return_is_one_line(case: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_what_is_no_backbone_or_head_is_refused_when_built() -> None:
+def test_an_invalid_backbone_or_head_is_refused_when_built() -> None:
     with pytest.raises(UserError, match="backbone must be a torch.nn.Module, and is {'width': 4}: give it a _target_"):
         Encoder({"width": 4}, DeltaHead(4, 2))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="head must be a torch.nn.Module, and is None"):

@@ -1,4 +1,4 @@
-"""BiGAN's networks: by hand from the paper's description, and what a row may depend on."""
+"""BiGAN's networks: by hand from the paper's description, and on what a row depends."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_the_discriminator_by_hand() -> None:
     torch.testing.assert_close(discriminator(X, Z), (h @ w["linear"])[:, 0])
 
 
-def test_once_trained_a_code_does_not_depend_on_the_rows_beside_it() -> None:
+def test_in_eval_mode_a_code_does_not_depend_on_other_rows() -> None:
     encoder = Encoder(SHAPE, 3, [8, 6])
     with torch.no_grad():
         for _ in range(200):
@@ -63,7 +63,7 @@ def test_once_trained_a_code_does_not_depend_on_the_rows_beside_it() -> None:
     torch.testing.assert_close(encoder(X).mean, together, atol=1e-3, rtol=1e-3)  # the same rows each time
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match=r"layers=\[8\]: give 2 or more widths"):
         Discriminator(SHAPE, 3, [8])
     with pytest.raises(UserError, match=r"layers=\[\]: give 1 or more"):

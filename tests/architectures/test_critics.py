@@ -33,7 +33,7 @@ def test_without_hidden_layers_it_is_linear() -> None:
     torch.testing.assert_close(critic(a) + critic(b) - critic(a + b), critic.linear.bias.expand(4))
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="n_in=0: it must be at least 1"):
         MLPCritic(0, [4])
     with pytest.raises(UserError, match="n_out=0"):
@@ -53,7 +53,7 @@ def test_convolutions_see_2x_minus_1_and_rows_do_not_see_one_another() -> None:
     assert {type(m) for m in critic.modules()} >= {nn.LeakyReLU} and nn.ReLU not in {type(m) for m in critic.modules()}
 
 
-def test_convolutions_normalised_over_the_batch_are_so_but_for_the_first_and_the_last() -> None:
+def test_batch_norm_is_in_all_convolutions_but_the_first_and_the_last() -> None:
     torch.manual_seed(0)
     critic = ConvCritic((1, 8, 8), [3, 4], [5], nn.LeakyReLU(0.2), n_out=2, batch_norm=True)
     kinds = [type(layer).__name__ for layer in critic.convolutions]

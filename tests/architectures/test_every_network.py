@@ -1,4 +1,4 @@
-"""Each data set family: shapes, output distributions, and mistakes that are named."""
+"""Each data set family: shapes, output distributions, and errors."""
 
 from types import ModuleType
 
@@ -61,7 +61,7 @@ def test_the_given_activation_is_used() -> None:
     assert [type(layer).__name__ for layer in encoder.backbone.hidden] == ["Linear", "Tanh", "Linear", "Tanh"]
 
 
-def test_gated_layers_are_a_line_times_a_gate() -> None:
+def test_gated_layers_are_a_linear_map_times_a_gate() -> None:
     torch.manual_seed(0)
     encoder, x = digits.Encoder(2, [4, 3], activation=nn.GLU()), torch.rand(5, 1, 8, 8)
     h = x.flatten(1)
@@ -86,7 +86,7 @@ def test_bfloat16_autocast_gives_float32_parameters() -> None:
 
 
 @pytest.mark.parametrize("layers", [[0], [8, -1], [2.5]])
-def test_widths_that_are_no_widths_are_named(layers: list[int]) -> None:
+def test_invalid_widths_are_refused(layers: list[int]) -> None:
     with pytest.raises(UserError, match="layers=.*at least 1"):
         MNIST.Encoder(2, layers)
     with pytest.raises(UserError, match="layers=.*at least 1"):
@@ -100,7 +100,7 @@ def test_too_many_halvings_are_named() -> None:
         CIFAR10.Decoder(2, [])
 
 
-def test_no_latents_are_named() -> None:
+def test_zero_latents_are_refused() -> None:
     for decoder in (MNIST.Decoder, digits.Decoder):
         with pytest.raises(UserError, match="z_dim=0"):
             decoder(0, [4])
@@ -130,7 +130,7 @@ def test_the_pair_for_sprites_is_the_published_one() -> None:
 
 
 def test_first_weights_keep_a_signals_size() -> None:
-    """He's through ReLUs, Glorot's through layers of equal width that are nearly linear; torch's shrink it."""
+    """He's do so through ReLUs, Glorot's through nearly linear layers of equal width; torch's shrink the signal."""
     torch.manual_seed(0)
     x = torch.randn(2000, 256)
     sizes = {}

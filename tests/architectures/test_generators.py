@@ -1,4 +1,4 @@
-"""Generators: decoders with all their mass at one picture, whose z matters from the first step."""
+"""Generators: decoders with all mass at one picture, which depends on z from the first step."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Heads: which distribution each makes of features, and of which shape."""
+"""Heads: the distribution that each makes from features, and its shape."""
 
 import math
 
@@ -68,7 +68,7 @@ def test_scale_is_softplus_of_rho_plus_shift() -> None:
 
 
 @pytest.mark.parametrize("head", [DiagonalNormalHead, DeltaHead, DeltaMapHead, CategoricalHead])
-def test_sizes_that_are_none_are_refused(head: type[nn.Module]) -> None:
+def test_invalid_sizes_are_refused(head: type[nn.Module]) -> None:
     with pytest.raises(UserError, match="n_in=0: it must be at least 1"):
         head(0, 3)
     with pytest.raises(UserError, match="=0: it must be at least"):

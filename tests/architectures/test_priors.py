@@ -1,4 +1,4 @@
-"""Priors that learn: densities against loops, torch's mixture, autograd's Jacobian, quadrature; samples by moments."""
+"""Learned priors: densities against loops, torch's mixture, autograd's Jacobian, quadrature; moments of samples."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ from frame.probability.distributions import diagonal_normal
 
 
 def stirred(module: nn.Module, by: float = 0.5) -> nn.Module:
-    """The same module, its parameters moved away from their first values."""
+    """The same module, with its parameters moved away from their initial values."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(by * torch.randn_like(parameter))
@@ -44,7 +44,7 @@ def test_vamp_prior_is_the_mixture_of_the_posteriors_of_its_pseudo_inputs() -> N
     """Eq. 9 in a loop: p(z) = 1/K sum over k of prod over d of N(z_d | mu_d(u_k), s_d(u_k)^2)."""
     torch.manual_seed(0)
     encoder = digits.Encoder(3, [8])
-    prior = VampPrior(3, 5, (1, 8, 8), mean=0.5, std=1.0)  # many lie outside [0, 1] and have to be clipped
+    prior = VampPrior(3, 5, (1, 8, 8), mean=0.5, std=1.0)  # many lie outside [0, 1] and must be clipped
     z = torch.randn(2, 4, 3)
     found = prior(encoder=encoder).log_prob(z).detach()
     assert prior(encoder=encoder).batch_shape == () and found.shape == (2, 4)
@@ -62,7 +62,7 @@ def test_vamp_prior_is_the_mixture_of_the_posteriors_of_its_pseudo_inputs() -> N
             assert float(found[i, j]) == pytest.approx(math.log(p), abs=1e-4)
 
 
-def test_pseudo_inputs_start_where_they_are_told() -> None:
+def test_pseudo_inputs_start_at_the_given_values() -> None:
     torch.manual_seed(0)
     u = VampPrior(2, 50, (1, 28, 28)).pseudo_inputs.detach()
     assert u.shape == (50, 1, 28, 28)
@@ -72,7 +72,7 @@ def test_pseudo_inputs_start_where_they_are_told() -> None:
 def test_gradients_reach_the_pseudo_inputs_and_through_them_the_encoder() -> None:
     torch.manual_seed(0)
     encoder, prior = digits.Encoder(3, [8]), VampPrior(3, 5, (1, 8, 8), mean=0.5, std=0.1)
-    prior(encoder=encoder).log_prob(torch.randn(6, 3)).mean().backward()  # no picture but the pseudo-inputs
+    prior(encoder=encoder).log_prob(torch.randn(6, 3)).mean().backward()  # there are no pictures but the pseudo-inputs
     assert prior.pseudo_inputs.grad is not None and (prior.pseudo_inputs.grad.flatten(1).abs().sum(1) > 0).all()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
 
@@ -106,7 +106,7 @@ def test_mixture_is_torchs() -> None:
     torch.testing.assert_close(p_z.variance, theirs.variance)
 
 
-def test_narrow_components_far_from_zero_lose_no_digits() -> None:
+def test_narrow_components_far_from_zero_keep_their_precision() -> None:
     """A scale of 1e-3 at 10: squares of 1e8 that cancel to about 1."""
     prior = MixturePrior(40, 2)
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_flow_integrates_to_1() -> None:
     assert float(total) == pytest.approx(1, abs=1e-3)
 
 
-def test_flow_starts_close_to_the_standard_normal_and_never_runs_away() -> None:
+def test_flow_starts_close_to_the_standard_normal_and_stays_bounded() -> None:
     torch.manual_seed(0)
     z = torch.randn(100, 4)
     gap = FlowPrior(4, 4, [8])().log_prob(z) - DiagonalNormal(4)().log_prob(z)
@@ -186,7 +186,7 @@ def test_flow_samples_carry_gradients() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: MixturePrior(3, 4), lambda: FlowPrior(3, 2, [4])], ids=["mixture", "flow"])
-def test_stacked_priors_draw_and_weigh_as_each_by_itself(make: Any) -> None:
+def test_stacked_priors_sample_and_score_as_each_by_itself(make: Any) -> None:
     torch.manual_seed(0)
     priors = [stirred(make()) for _ in range(2)]
     parameters, buffers = stack_module_state(priors)
@@ -205,7 +205,7 @@ def test_stacked_priors_draw_and_weigh_as_each_by_itself(make: Any) -> None:
         torch.testing.assert_close(z[i], prior().sample((5,)))
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="n_components=0"):
         VampPrior(2, 0, (1, 8, 8))
     with pytest.raises(UserError, match="n_components=0"):

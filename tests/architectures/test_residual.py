@@ -41,7 +41,7 @@ def test_a_block_adds_to_its_input() -> None:
     assert torch.equal(block(x), x)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match=r"channels=\[4, 4, 4\]: each entry halves"):
         Encoder((3, 28, 28), 5, [4, 4, 4], [3])
     with pytest.raises(UserError, match="give 1 to 2"):

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of callbacks."""
+"""The state of callbacks in a checkpoint."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +27,7 @@ def trainer(*callbacks: Callback) -> Any:
 
 
 def test_callbacks_of_one_key_each_keep_their_state() -> None:
-    """Two rules on one measurement, and two callbacks that do not say what tells them apart."""
+    """Two rules on one measurement, and two callbacks with the same state_key."""
     optimization: Any = SimpleNamespace(training_state=dict, load_training_state=lambda state: None)
     soon, late = EarlyStopping("ELBO", 2), EarlyStopping("ELBO", 9)
     soon.best, soon.waited, late.best, late.waited = 1.0, 1, 3.0, 7

@@ -1,4 +1,4 @@
-"""Each trouble is provoked in a tiny training and said once; healthy trainings are silent, and nothing changes."""
+"""Each problem is provoked in a tiny training and reported once. Healthy trainings are silent and unchanged."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,13 +27,13 @@ SMALL = ["params.encoder_channels=[8,8]", "params.decoder_channels=[8,8]", "para
 
 
 def trained(experiment: str, cwd: Path, words: Sequence[str], iterations: int) -> tuple[list[Any], str]:
-    """What the doctor said of a short training, and the command's output."""
+    """The doctor's reports on a short training, and the command's output."""
     code, output = train([f"experiment={experiment}", *SHORT, f"train_for={iterations} iterations", *words], cwd)
     assert code == 0, output
     return RunFolder.existing(only_run(cwd)).diagnoses, output
 
 
-# how it is provoked, iterations, and a part of what is said
+# how it is provoked, iterations, and a part of the report
 TROUBLES: dict[str, tuple[str, list[str], int, str]] = {
     "posterior collapse": ("digits_VAE", ["params.beta=100"], 300, "a smaller weight of the KL"),
     "dimensional collapse": ("digits_AE", ["params.encoder_layers=[1]"], 200, "lie in 1.0 directions"),
@@ -42,7 +42,7 @@ TROUBLES: dict[str, tuple[str, list[str], int, str]] = {
     "the adversary has won": ("digits_GAN", ["params.lr=0"], 550, "adversary_optimizer.lr"),
     "loss does not move": ("digits_Classifier", ["params.lr=0"], 550, "larger learning rate"),
 }
-# at the default pace: a codebook takes some 200 iterations to come to life
+# at the default pace: codes of a codebook come into use after about 200 iterations
 HEALTHY: dict[str, list[str]] = {
     "digits_VAE": [],
     "digits_Classifier": [],
@@ -53,7 +53,7 @@ HEALTHY: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("name", slow_but(("dead codebook", "the adversary has won"), [*TROUBLES]))
-def test_each_trouble_is_said_once_in_the_terminal_and_in_the_folder(name: str, tmp_path: Path) -> None:
+def test_each_problem_is_reported_once_in_the_terminal_and_in_the_folder(name: str, tmp_path: Path) -> None:
     experiment, words, iterations, advice = TROUBLES[name]
     said, output = trained(experiment, tmp_path, words, iterations)
     mine = [entry for entry in said if entry["name"] == name]
@@ -77,7 +77,7 @@ WATCHED: dict[str, list[str]] = {
 }  # dropout; buffers written in the loss; two players
 
 
-def test_what_is_over_is_said_once(tmp_path: Path) -> None:
+def test_the_end_of_a_problem_is_reported_once(tmp_path: Path) -> None:
     falls = "params.beta={_target_: frame.common.schedules.Linear, start: 100, end: 0.1, over: 300 iterations}"
     said, output = trained("digits_VAE", tmp_path, [falls], 700)
     assert [entry["name"] for entry in said] == ["posterior collapse"] * 2 and said[1]["text"] == "over"
@@ -113,7 +113,7 @@ def test_a_whole_run_ends_in_the_same_bits_with_a_doctor_and_without(tmp_path: P
         ends.append(read(only_run(cwd) / "checkpoints" / "last.ckpt"))
     assert [end["counters"]["iterations"] for end in ends] == [450, 450]
     unequal = {key for key in ends[0] if not same(ends[0][key], ends[1][key])}
-    assert unequal <= {"callbacks", "counters", "events"}, unequal  # what the doctor remembers, and seconds
+    assert unequal <= {"callbacks", "counters", "events"}, unequal  # the doctor's state, and seconds
     values = [{name: event["values"] for name, event in end["events"].items()} for end in ends]
     assert values[0] == values[1] and values[0]
 
@@ -143,7 +143,7 @@ def test_a_loss_moves_or_does_not(history: list[float], answer: bool) -> None:
     assert moves(history) == answer
 
 
-def test_noise_alone_is_no_movement() -> None:
+def test_noise_does_not_count_as_movement() -> None:
     torch.manual_seed(0)
     said = sum(moves(torch.randn(10).tolist()) for _ in range(1000))
     assert said < 100  # of a thousand
@@ -165,13 +165,13 @@ class Code(torch.nn.Module):
 @pytest.mark.parametrize(
     ("spreads", "directions", "collapsed"),
     [
-        ([30.0, 1.0, *[0.01] * 62], 2, False),  # a wide direction, as many networks have it at first, and one more
+        ([30.0, 1.0, *[0.01] * 62], 2, False),  # a wide direction, as in many untrained networks, and one more
         ([30.0, 0.1, *[0.01] * 62], 1, True),
         ([1.0, 1.0, 1.0, 0.0, 0.0, 0.0], 3, False),
-        ([1.0, 0.01], 1, False),  # a small code of which noise has switched off a latent
+        ([1.0, 0.01], 1, False),  # a small code, one latent switched off by noise
     ],
 )
-def test_a_noisy_code_has_the_directions_that_tell_something(
+def test_the_directions_of_a_noisy_code_are_the_informative_ones(
     spreads: list[float], directions: int, collapsed: bool
 ) -> None:
     signs = vital_signs(Code(spreads), {"x": torch.zeros(256, 1)})
@@ -184,7 +184,7 @@ def test_nearest_distance() -> None:
     assert nearest_distance(x) == 1.0  # the lower median
 
 
-def test_mistakes() -> None:
+def test_errors() -> None:
     with pytest.raises(UserError, match="n_samples=8"):
         Doctor(n_samples=8)
     with pytest.raises(UserError, match="share=0"):

@@ -1,4 +1,4 @@
-"""A command that looks at runs imports nothing of the folder where it is started."""
+"""A command that reads runs imports nothing from the folder where it is started."""
 
 import importlib
 import os
@@ -52,7 +52,7 @@ WORDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORDS)
 @pytest.mark.parametrize("start", ["-m", "script"])
-def test_what_lies_in_the_folder_is_not_imported(name: str, start: str, strange: Path) -> None:
+def test_modules_of_the_folder_are_not_imported(name: str, start: str, strange: Path) -> None:
     how = ["-m", "frame"] if start == "-m" else [str(Path(sys.executable).with_name("frame"))]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment["PYTHONPATH"] = str(Path(importlib.import_module("frame").__path__[0]).parent)
@@ -71,9 +71,7 @@ def test_the_path_stays_as_it_was(strange: Path, monkeypatch: pytest.MonkeyPatch
     assert sys.path == before and not (strange / "imported").exists()
 
 
-def test_a_package_that_is_named_is_found_behind_all_that_is_installed(
-    strange: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_named_package_is_found_after_all_installed_ones(strange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(strange)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     (strange / "orchard_pear.py").write_text("import orchard_seed\nx = orchard_seed.x\n")
@@ -83,7 +81,7 @@ def test_a_package_that_is_named_is_found_behind_all_that_is_installed(
         importlib.import_module("orchard_pear")
     trust(["orchard_pear.models"])
     with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("orchard_seed")  # nobody has named it, and nothing of the folder is in use
+        importlib.import_module("orchard_seed")  # it is not named, and the folder is no longer on the path
     assert importlib.import_module("orchard_pear").x == 3
     assert Beside(strange, ["numpy"]).find_spec("numpy") is not None and sys.modules["numpy"].__file__ != str(strange)
     assert not (strange / "imported").exists()

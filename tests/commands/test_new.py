@@ -1,4 +1,4 @@
-"""`frame new` in processes: what it writes is run by the commands that it prints, in an own folder and in the clone."""
+"""`frame new` in processes: the commands that it prints run what it writes, in a user's folder and in the clone."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def printed(output: str, word: str) -> list[str]:
 
 
 def shell(line: str, cwd: Path, **environment: str) -> str:
-    """A printed line as a person types it; its output."""
+    """Runs a printed line in a shell; its output."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(line, shell=True, cwd=cwd, env=variables, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
@@ -75,7 +75,7 @@ def test_the_printed_commands_run(kind: str, own: Path, outputs: dict[str, str])
 @pytest.mark.slow
 def test_the_tests_pass(own: Path, outputs: dict[str, str]) -> None:
     lines = [test for kind in KINDS for test in printed(outputs[kind], "test")]
-    command, _, _ = lines[0].partition(" tests/")  # all in one process: its start takes longest
+    command, _, _ = lines[0].partition(" tests/")  # all in one process, because starting it takes longest
     output = shell(" ".join([command, *(line.split()[-1] for line in lines)]), own)
     assert " passed" in output and len(lines) == len(KINDS)
 
@@ -107,7 +107,7 @@ def test_a_folder_elsewhere(tmp_path: Path) -> None:
         (["model", "X", "--config-dir", "nowhere"], "--config-dir: there is no folder"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(words: list[str], answer: str, tmp_path: Path) -> None:
+def test_an_error_is_one_line_and_writes_nothing(words: list[str], answer: str, tmp_path: Path) -> None:
     (tmp_path / "config" / "data").mkdir(parents=True)
     there = tmp_path / "config" / "data" / "There.yaml"
     there.write_text("mine: 1\n")
@@ -119,9 +119,9 @@ def test_a_mistake_is_one_line_and_writes_nothing(words: list[str], answer: str,
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository, where it is one."""
+    """A copy of the repository, if this is a clone."""
     if config_folder().parent != ROOT:
-        pytest.skip("this is no clone")
+        pytest.skip("this is not a clone")
     folder = tmp_path_factory.mktemp("cloned") / "repository"
     nothing_built = shutil.ignore_patterns("__pycache__", "mine.yaml")
     for name in ("frame", "config", "tests", "docs"):
@@ -153,7 +153,7 @@ def extended(clone: Path) -> Path:
     return clone
 
 
-def test_in_the_clone_files_lie_where_ours_do_and_have_our_format(extended: Path) -> None:
+def test_in_the_clone_files_have_our_places_and_our_format(extended: Path) -> None:
     assert all((extended / path).exists() for path in WRITTEN)
     assert "| `MyVAE` |" in (extended / "docs" / "methods.md").read_text()
     python = [path for path in WRITTEN if path.endswith(".py")]
@@ -162,7 +162,7 @@ def test_in_the_clone_files_lie_where_ours_do_and_have_our_format(extended: Path
 
 
 @pytest.mark.slow
-def test_in_the_clone_the_discovered_tests_take_it_in(extended: Path) -> None:
+def test_in_the_clone_tests_that_discover_files_find_it(extended: Path) -> None:
     discovered = ["tests/models/test_every_model.py", "tests/test_house.py", "tests/docs/test_methods_page.py"]
     tests = [*discovered, "tests/models/test_MyVAE.py", "tests/evaluation/test_my_error.py"]
     chosen = "MyVAE or my_error or has_its_config or has_an_experiment or on_the_page"

@@ -1,4 +1,4 @@
-"""Every command reads its words by one parser, from a table; nothing here imports torch."""
+"""All commands read their words with one parser and a table; nothing here imports torch."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ WRONG = [
     ("sweep", ["f.yml", "seeds= 5 x"], "seeds= 5 x"),
     ("list", [""], "a word is empty"),
     ("train", ["experiment", "tiny"], "cannot read 'experiment': write key=value"),
-    # what a web page makes of it
+    # characters of web pages
     ("train", ["\u2013-config-dir=a"], "is no hyphen"),
     ("train", ["experiment=\u201ctiny\u201d"], "quotes of a web page"),
     ("sweep", ["\u2018f.yml\u2019"], "quotes of a web page"),
@@ -109,7 +109,7 @@ def test_each_command_shows_how_it_is_typed(name: str, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("out", ["/proc/x.csv", "/proc/x/y.md"])
-def test_what_cannot_be_written_is_said_in_a_line(out: str, tmp_path: Path) -> None:
+def test_an_out_that_cannot_be_written_is_one_line(out: str, tmp_path: Path) -> None:
     from frame.common.files import writing
 
     with pytest.raises(UserError, match="cannot be written"), writing(Path(out)):

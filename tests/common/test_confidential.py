@@ -1,4 +1,4 @@
-"""Files and texts that hold secrets are told from those that only sound like it."""
+"""Files and texts that hold secrets are distinguished from those that only sound like it."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def test_names_that_usually_hold_secrets() -> None:
         ("task-specific_layers_of_a_model_with_a_long_name_24 = 1", False),
     ],
 )
-def test_keys_are_told_by_how_they_look(text: str, is_key: bool) -> None:
+def test_keys_are_recognized_by_their_form(text: str, is_key: bool) -> None:
     assert holds_a_key(text.encode()) == is_key
 
 
@@ -54,7 +54,7 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
         ({"callbacks": [{"mail": {"smtp_password": "hunter22"}}]}, "callbacks.0.mail.smtp_password"),
         ({"params": {"note": "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"}}, "params.note"),
         ({"data": {"token": KEY}}, "data.token"),
-        ({"data": {"whatever": "a-password-of-mine"}}, "data.whatever"),  # what the environment holds under such a name
+        ({"data": {"whatever": "a-password-of-mine"}}, "data.whatever"),  # a value of a secret environment variable
     ],
 )
 def test_a_config_with_a_secret_is_refused(config: Any, where: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Each mistake ends in one or two lines that name it and the nearest right answer, exit code 2, and no folder."""
+"""Each error is one or two lines that name the nearest right answer, with exit code 2 and no folder."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.processes import train
 
-MISTAKES = [
+ERRORS = [
     # composition
     (["experiment=tniy"], ["no experiment 'tniy'", "did you mean 'tiny'"]),
     (["experiment=tiny", "params.bta=1"], ["no key 'params.bta'", "params.beta"]),
@@ -101,8 +101,8 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "says"), MISTAKES, ids=lambda value: " ".join(value)[:60])
-def test_a_mistake_ends_in_a_line(words: list[str], says: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("words", "says"), ERRORS, ids=lambda value: " ".join(value)[:60])
+def test_an_error_is_one_line(words: list[str], says: list[str], tmp_path: Path) -> None:
     (tmp_path / "output.txt").write_text("a file where a folder should be")
     code, output = train(words, tmp_path)
     assert code == 2, output

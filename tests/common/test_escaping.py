@@ -1,4 +1,4 @@
-"""What a run is called does nothing in the files that are written about it."""
+"""Names of runs are escaped in all files that are written about them."""
 
 import csv
 import io
@@ -45,7 +45,7 @@ def test_ordinary_texts_stay() -> None:
     assert markdown("q(z|x)") == "q(z\\|x)" and latex("a_b & 50 %") == r"a\_b \& 50 \%"
 
 
-def test_cells_are_no_formulas_and_numbers_stay_numbers() -> None:
+def test_cells_are_never_formulas_and_numbers_stay_numbers() -> None:
     for text in (
         "=1+1",
         "+cmd|' /C calc'!A0",
@@ -77,7 +77,7 @@ EVIL = "=<b>\"'|[x](javascript:1)`\n\\input{x}"
 
 
 def strange(folder: Path, n: int) -> Path:
-    """A finished run in which everything that has a name is called EVIL."""
+    """A finished run in which all names are EVIL."""
     run = Path(shutil.copytree(RELEASES[-1], folder / f"run{n}"))
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["params"] |= {"note": f"{EVIL}{n}", EVIL: 1}
@@ -96,7 +96,7 @@ def strange(folder: Path, n: int) -> Path:
     return run
 
 
-def test_no_command_lets_a_name_out(
+def test_every_command_escapes_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -118,7 +118,7 @@ def test_no_command_lets_a_name_out(
     assert '<b>"' not in (tmp_path / "r.html").read_text() and "&lt;b&gt;" in (tmp_path / "r.html").read_text()
 
 
-def test_a_dollar_in_a_name_is_no_formula_of_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dollar_in_a_name_starts_no_formula_in_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for n in range(2):
         run = Path(shutil.copytree(RELEASES[-1], tmp_path / "runs" / f"run{n}"))

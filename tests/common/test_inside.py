@@ -1,4 +1,4 @@
-"""Nothing of a run is followed out of its folder, and every name in it stays a name."""
+"""Links out of a run's folder are never followed, and names are never paths."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def outside(tmp_path: Path) -> dict[str, Path]:
-    """Files and folders beside the runs, which nobody may change."""
+    """Files and folders beside the runs, which must not change."""
     there = tmp_path / "private"
     (there / "folder" / "below").mkdir(parents=True)
     (there / "secret.txt").write_text("a secret\n")
@@ -114,7 +114,7 @@ def test_ordinary_names_stay_and_long_ones_stay_apart() -> None:
     assert name_of("x" * 300 + "a") != name_of("x" * 300 + "b")
 
 
-def test_an_experiments_name_is_no_path_in_an_export(
+def test_an_experiments_name_is_not_a_path_in_an_export(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

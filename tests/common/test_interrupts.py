@@ -1,4 +1,4 @@
-"""Ctrl-C where something has to be done as a whole."""
+"""Ctrl-C during work that must not be interrupted."""
 
 import signal
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from frame.common.interrupts import Interrupts
 
 @pytest.fixture(autouse=True)
 def default() -> Iterator[None]:
-    """pytest itself may have been started where Ctrl-C is ignored."""
+    """pytest itself may have been started with Ctrl-C ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_it_waits_for_what_is_held_and_the_second_one_does_not() -> None:
+def test_the_first_one_waits_for_the_work_and_the_second_does_not() -> None:
     done = []
     with Interrupts() as interrupts:
         with pytest.raises(KeyboardInterrupt), interrupts.held():

@@ -66,23 +66,23 @@ def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
         ("1 ± 0.1 β …", "utf-8", "1 ± 0.1 β …"),
     ],
 )
-def test_what_an_encoding_lacks_is_replaced_by_what_reads_alike(text: str, encoding: str, shown: str) -> None:
+def test_characters_that_an_encoding_lacks_are_replaced_by_similar_ones(text: str, encoding: str, shown: str) -> None:
     assert encoded(text, encoding).decode(encoding) == shown
 
 
-def test_a_reader_that_has_gone_is_no_error_for_us_or_for_libraries() -> None:
+def test_a_closed_pipe_is_not_an_error_for_us_or_for_libraries() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     stream = Stream(None, writing)
     for _ in range(3):
         print("a line", file=stream, flush=True)
     assert not stream.lost
-    assert os.write(writing, b"past us") == 7  # a library that writes by itself has no error, either
+    assert os.write(writing, b"past us") == 7  # a library that writes to the descriptor has no error, either
     os.close(writing)
     print("closed", file=stream, flush=True)
 
 
-def test_a_full_disk_loses_what_is_printed_and_says_so() -> None:
+def test_a_full_disk_is_reported() -> None:
     with open("/dev/full", "w") as full:
         stream = Stream(full, full.fileno())
         print("a line", file=stream, flush=True)
@@ -129,7 +129,7 @@ def test_a_handler_that_prints_while_something_is_printed_loses_nothing() -> Non
     assert len(re.findall(r"line \d+", text)) == 3000
 
 
-def test_a_stream_that_is_no_file_is_written_to_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_is_not_a_file_is_written_to_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     page = io.StringIO()
     monkeypatch.setattr(sys, "stdout", page)
     with guarded():
@@ -150,7 +150,7 @@ def terminal() -> tuple[int, int]:
     return ours, theirs
 
 
-def test_a_bar_draws_and_the_name_in_it_does_nothing_else() -> None:
+def test_a_bar_is_drawn_and_the_name_in_it_is_escaped() -> None:
     ours, theirs = terminal()
     stream = Stream(None, theirs)
     with tqdm(total=10, desc="a \x1b[31m\rname", file=stream, mininterval=0) as bar:
@@ -168,7 +168,7 @@ PRINTS = """
 import contextlib, os, sys
 from frame.common.output import guarded
 with guarded():
-    mine = open(sys.argv[1], "w")  # must not be what a library takes for stdout
+    mine = open(sys.argv[1], "w")  # its descriptor must not be one that a library uses as stdout
     for number in (1, 2):
         with contextlib.suppress(OSError):
             os.write(number, b"from a library\\n")
@@ -188,7 +188,7 @@ ENDS = ("", "| true", "| head -c 1")
 @pytest.mark.parametrize(
     ("to", "ends"), slow_but([(to, ENDS[i % 3]) for i, to in enumerate(TO)], [(to, end) for to in TO for end in ENDS])
 )
-def test_python_ends_with_the_commands_own_code(to: str, ends: str, tmp_path: Path) -> None:
+def test_python_ends_with_the_commands_exit_code(to: str, ends: str, tmp_path: Path) -> None:
     script = f'"$0" -c "$1" "$2" {to} {ends}; echo "${{PIPESTATUS[0]}}" >&9'
     words = ["bash", "-c", f"exec 9>{tmp_path / 'code'}; {script}", sys.executable, PRINTS, str(tmp_path / "mine")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
@@ -216,7 +216,7 @@ def run_of(cwd: Path) -> RunFolder:
     return run
 
 
-def test_commands_that_only_print_end_well_where_the_reader_has_seen_enough_and_say_what_a_disk_lost(
+def test_commands_that_only_print_succeed_if_the_reader_stops_and_fail_if_the_disk_is_full(
     tmp_path: Path,
 ) -> None:
     run_of(tmp_path / "a")
@@ -255,7 +255,7 @@ def assert_finished(cwd: Path, code: int, reference: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("into", ["/dev/full", "a reader that goes away"])
-def test_training_ends_as_ever_whatever_becomes_of_its_output(
+def test_training_ends_normally_whatever_happens_to_its_output(
     into: str, tmp_path: Path, reference: dict[str, Any]
 ) -> None:
     if into == "/dev/full":
@@ -271,9 +271,7 @@ def test_training_ends_as_ever_whatever_becomes_of_its_output(
     assert_finished(tmp_path, process.wait(), reference)
 
 
-def test_training_goes_on_where_its_terminal_is_closed_and_the_bar_was_drawn(
-    tmp_path: Path, reference: dict[str, Any]
-) -> None:
+def test_training_continues_if_its_terminal_is_closed(tmp_path: Path, reference: dict[str, Any]) -> None:
     ours, theirs = terminal()
     slow = "+callbacks.slow={_target_: frame.callbacks.EvaluationCallback, name: Slow, evaluate_every: 1 iteration,"
     slow += " evaluator: {_target_: toys.Slow, seconds: 0.05}}"

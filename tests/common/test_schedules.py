@@ -1,4 +1,4 @@
-"""Schedules: their closed forms, lengths of every unit, and what is refused."""
+"""Schedules: their closed forms, lengths in every unit, and errors."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def run(limit: str = "10 epochs", step: int = 1, cut: bool = False) -> RunLength
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Coefficient) else "",
 )
-def test_shapes_are_those_by_hand(schedule: Coefficient, values: list[float]) -> None:
+def test_shapes_against_values_by_hand(schedule: Coefficient, values: list[float]) -> None:
     for iteration, value in enumerate(values):
         schedule.advance({"iterations": iteration})
         assert schedule().item() == pytest.approx(value, abs=1e-6), iteration
@@ -143,13 +143,13 @@ WRONG: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("wrong", "says"), WRONG, ids=lambda value: value[:40] if isinstance(value, str) else "")
-def test_what_is_wrong_is_one_line(wrong: Any, says: str) -> None:
+def test_errors_are_one_line(wrong: Any, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         wrong()
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_may_end_before_them_cuts_them() -> None:
+def test_a_shorter_run_may_cut_them() -> None:
     for schedule in (Linear(0.0, 1.0, "11 epochs"), Linear(0.0, 1.0, after="11 epochs"), Constant(1.0, "11 epochs")):
         schedule.bind(run(cut=True), "beta")
         assert 0 <= schedule.now({"iterations": 199}) < 1 or isinstance(schedule, Linear)
@@ -162,6 +162,6 @@ def test_no_length_is_no_warm_up() -> None:
         assert [schedule.now({"iterations": i}) for i in (0, 2, 4)] == [1, 0.5, 0]
 
 
-def test_what_changes_is_told_from_what_does_not() -> None:
+def test_changing_values_are_distinguished_from_constant_ones() -> None:
     assert changes(Linear(0.0, 1.0)) and changes([0.9, Linear(0.9, 0.99)]) and changes(Constant(1.0, "5%"))
     assert not changes(Constant(1.0)) and not changes(0.5) and not changes([0.9, 0.99])

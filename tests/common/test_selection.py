@@ -1,4 +1,4 @@
-"""Nothing is chosen on test unless a person has written so: in training, in sweeps; compare has its own test."""
+"""Training and sweeps choose nothing on test unless the user allows it. `compare` has its own test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +19,13 @@ from tests.slow import slow_but
 CALLBACK = "_target_: frame.callbacks.EvaluationCallback, name: Final, evaluate_every: 1 iterations"
 ELBO = "_target_: frame.evaluation.elbo.ELBOEvaluation, n_samples: 20"
 WRITTEN = f"++callbacks.final={{{CALLBACK}, evaluator: {{{ELBO}, evaluate_on: test}}}}"
-# a class whose split is test where none is written
+# a class whose default split is test
 BY_DEFAULT = f"++callbacks.final={{{CALLBACK}, evaluator: {{_target_: tests.common.test_selection.Final}}}}"
 TINY = ["experiment=tiny", "train_for=4 iterations", "logging=csv"]
 
 
 class Final(Evaluation):
-    """Says in no config on which split it is."""
+    """No config says which split it uses."""
 
     def __init__(self) -> None:
         super().__init__("test")
@@ -49,7 +49,7 @@ def test_the_split_decides_and_the_name_only_where_there_is_none(record: dict[st
     assert selection.on_test(record) is is_test
 
 
-def test_the_mistake_says_what_to_write() -> None:
+def test_the_error_says_what_to_write() -> None:
     with pytest.raises(UserError, match=r"select=A: it is measured on test.*or write allow_test=true"):
         selection.check("select", "A", [{"split": "valid"}, {"split": "test"}], allowed=False)
     assert selection.check("select", "A", [{"split": "valid"}], allowed=False) == ""
@@ -57,7 +57,7 @@ def test_the_mistake_says_what_to_write() -> None:
 
 
 def crossed(choosers: Sequence[Any]) -> list[Any]:
-    """Each chooser with each way to measure; every chooser and every way is among the fast ones."""
+    """Each chooser with each way to measure. Each of both occurs among the fast cases."""
     pairs = [(chooser, measure) for chooser in choosers for measure in (WRITTEN, BY_DEFAULT)]
     return slow_but([pairs[0], *pairs[3::4], *pairs[4::4]], pairs)
 
@@ -121,7 +121,7 @@ def test_a_sweep_with_the_word_says_so_and_its_runs_keep_it(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_nothing_is_fitted_on_test_without_the_word(tmp_path: Path, allowed: bool) -> None:
-    """A temperature or labelled rows from test: the evaluation itself has learned there, on whichever split it is."""
+    """Labelled rows come from test: the evaluation was fitted there, whichever split it reports."""
     fitted = "_target_: frame.evaluation.few_labels.FewLabelsEvaluation, evaluate_on: valid, train_on: test, n_draws: 2"
     few = f"++callbacks.final={{{CALLBACK}, evaluator: {{{fitted}}}}}"
     code, output = train([*TINY, few, *(["allow_test=true"] if allowed else [])], tmp_path)

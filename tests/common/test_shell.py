@@ -1,4 +1,4 @@
-"""Commands that are printed can be pasted: a shell takes each word as it is."""
+"""Printed commands can be pasted: a shell reads each word unchanged."""
 
 import subprocess
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_a_shell_takes_each_word_as_it_is(name: str) -> None:
     assert done.stdout == f"{name}|resume={name}|"
 
 
-def test_a_path_is_no_option(tmp_path: Path) -> None:
+def test_a_path_is_not_an_option(tmp_path: Path) -> None:
     (tmp_path / "-la").mkdir()
     done = subprocess.run(["bash", "-c", pasted("ls", "-d", Path("-la"))], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == "./-la\n"

@@ -1,4 +1,4 @@
-"""Templates escape what is filled in, and leave alone what is marked as safe."""
+"""Templates escape the values that are filled in, unless they are marked as safe."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_markdown_is_escaped_once_and_not_for_html(tmp_path: Path) -> None:
     assert made == f"| {text} | `params.beta` | z |\n\n1, {text}\n"
 
 
-def test_a_name_that_is_not_given_is_no_empty_text(tmp_path: Path) -> None:
+def test_a_missing_name_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("{{ nothing }}")
     with pytest.raises(UndefinedError):
         rendered(tmp_path / "page.md")

@@ -1,4 +1,4 @@
-"""From what is typed to one config; nothing here imports torch."""
+"""From typed words to one config; nothing here imports torch."""
 
 import sys
 from pathlib import Path
@@ -51,8 +51,8 @@ def test_both_spellings_of_an_experiment_are_one_and_it_can_be_built(name: str) 
     ],
     ids=" ".join,
 )
-def test_values_are_laid_over_a_config_as_hydra_does_it(typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Composed with them at once, the config or the message is the same."""
+def test_values_override_a_config_as_in_hydra(typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Composing with them at once gives the same config or the same message."""
     overrides = ["experiment=digits_VAE", *typed]
     found = []
     for step in (module._with_values, lambda before, values, overrides: module._compose(overrides)):
@@ -152,7 +152,7 @@ def test_durations_are_read(text: str, amount: float, counter: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "20", "epochs", "5 epochs 3 seconds", "-1 epochs", "0 epochs", "1.2.3 epochs"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="train_for: "):
         durations.parse(text, key="train_for")
 
@@ -162,7 +162,7 @@ def test_multiples_lie_after_now() -> None:
     assert [every.next_after(now) for now in (0, 9, 10, 25.5)] == [10, 10, 20, 30]
 
 
-def test_a_schedule_may_take_a_numbers_place_and_a_word_may_not() -> None:
+def test_a_schedule_may_replace_a_number_and_a_word_may_not() -> None:
     schedule = "{_target_: frame.common.schedules.Linear, start: 0.0, end: 1.0, over: 3 epochs}"
     config = compose(["experiment=digits_VAE", f"params.beta={schedule}"])
     assert OmegaConf.to_container(config.model, resolve=True)["beta"]["end"] == 1.0  # type: ignore[index, call-overload]
@@ -197,7 +197,7 @@ CHANGEABLE = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.m
         ("train_for=[", "cannot read"),
     ],
 )
-def test_what_stands_behind_resume_is_judged_as_for_a_new_run(typed: str, says: str) -> None:
+def test_words_after_resume_are_checked_as_for_a_new_run(typed: str, says: str) -> None:
     with pytest.raises(UserError) as error:
         changed_by(compose(["experiment=digits_VAE"]), [typed], CHANGEABLE)
     assert says in str(error.value) and "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Config files as editors on other systems write them: read whole, or refused with the file and the line."""
+"""Config files of many editors are read completely, or refused with the file and the line."""
 
 from pathlib import Path
 
@@ -46,14 +46,14 @@ def composed(*words: str) -> None:
         b"\xef\xbb\xbf" + EXPERIMENT.encode(),  # Notepad
         EXPERIMENT.replace("\n", "\r\n").encode(),
         b"\xef\xbb\xbf" + EXPERIMENT.replace("\n", "\r\n").encode(),
-        EXPERIMENT.replace("\n", "\r").encode(),  # Macs of old
+        EXPERIMENT.replace("\n", "\r").encode(),  # old Macs
         b"\n\n" + EXPERIMENT.encode(),
         EXPERIMENT.replace("# @package _global_", "#@package   _global_  ").encode(),
         EXPERIMENT.rstrip("\n").encode(),
     ],
     ids=["plain", "mark", "crlf", "mark and crlf", "cr", "blank first", "spaces", "no end"],
 )
-def test_what_editors_write_is_read_whole(content: bytes, own: Path) -> None:
+def test_files_of_all_editors_are_read_completely(content: bytes, own: Path) -> None:
     (own / "experiment" / "mine.yaml").write_bytes(content)
     config = compose(["experiment=mine"])
     check_parts(config)
@@ -101,7 +101,7 @@ def test_an_experiment_whose_keys_would_go_elsewhere_is_refused(text: str, says:
         ("experiment/Mine.yaml", EXPERIMENT, ["experiment=mine"], "did you mean 'Mine'?"),
     ],
 )
-def test_files_of_other_groups_are_read_whole_or_refused(
+def test_files_of_other_groups_are_read_completely_or_refused(
     file: str, text: str, words: list[str], says: str, own: Path
 ) -> None:
     (own / file).write_text(text)
@@ -126,7 +126,7 @@ def test_files_of_other_groups_are_read_whole_or_refused(
 def test_a_key_that_nothing_reads_is_refused(added: str, says: str, own: Path) -> None:
     (own / "experiment" / "mine.yaml").write_text(EXPERIMENT + added)
     if not says:
-        composed("experiment=mine")  # an argument of a constructor: frame.composition.checks says it
+        composed("experiment=mine")  # an argument of a constructor, which frame.composition.checks refuses
         return
     with pytest.raises(UserError) as error:
         composed("experiment=mine")
@@ -145,7 +145,7 @@ def test_an_unread_parameter_of_a_file_is_refused(own: Path) -> None:
         composed("experiment=mine")
 
 
-def test_an_exchanged_part_leaves_behind_what_only_the_former_read() -> None:
+def test_an_exchanged_part_drops_parameters_that_only_the_former_read() -> None:
     config = compose(["experiment=digits_VAE", "model=AE"])
     check_read(config)
     assert "beta" not in config.params and "prior" not in config.architectures
@@ -189,7 +189,7 @@ YAML = [
 
 
 @pytest.mark.parametrize(("text", "says"), YAML, ids=range(len(YAML)))
-def test_a_mistake_of_yaml_is_one_line_with_its_number(text: str, says: str, tmp_path: Path) -> None:
+def test_an_error_in_yaml_is_one_line_with_its_number(text: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         checked(text, tmp_path / "a.yaml")
     assert says in str(error.value) and "a.yaml" in str(error.value) and "\n" not in str(error.value)
@@ -208,7 +208,7 @@ def test_a_mistake_of_yaml_is_one_line_with_its_number(text: str, says: str, tmp
         (b"a: [" + b"1, " * 200_000 + b"1]\n", "is longer than"),
     ],
 )
-def test_what_is_no_text_is_said(content: bytes, says: str, tmp_path: Path) -> None:
+def test_files_that_are_not_text_are_refused(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(content)
     with pytest.raises(UserError) as error:
         load(tmp_path / "a.yaml")
@@ -230,7 +230,7 @@ def test_what_is_no_text_is_said(content: bytes, says: str, tmp_path: Path) -> N
         ("defaults:\n  - mine\n", ""),
     ],
 )
-def test_a_defaults_list_of_another_form_is_said(defaults: str, says: str, own: Path) -> None:
+def test_an_invalid_defaults_list_is_refused(defaults: str, says: str, own: Path) -> None:
     (own / "experiment" / "mine.yaml").write_text("# @package _global_\n" + defaults)
     with pytest.raises(UserError) as error:
         composed("experiment=mine")

@@ -1,4 +1,4 @@
-"""Objects are built from plain values, and from nothing else."""
+"""Objects are built only from plain values."""
 
 import functools
 from typing import Any
@@ -19,7 +19,7 @@ def linear(n: int, **more: Any) -> dict[str, Any]:
     return {"_target_": "torch.nn.Linear", "in_features": n, "out_features": 2, **more}
 
 
-def test_a_node_is_built_with_what_lies_below_it() -> None:
+def test_a_node_is_built_with_its_children() -> None:
     node = {"_target_": "torch.nn.Sequential", "_args_": [linear(3), {"_target_": "torch.nn.Tanh"}]}
     model = instantiate(node)
     assert model(torch.zeros(4, 3)).shape == (4, 2) and node["_args_"][0] == linear(3)
@@ -55,14 +55,14 @@ def test_a_text_that_looks_like_a_reference_stays_a_text() -> None:
         (linear(3, bias="???"), r"^model\.bias: torch\.nn\.Linear needs a value: add model\.bias=\.\.\.$"),
     ],
 )
-def test_what_cannot_be_built_is_named_with_its_place(node: Any, said: str) -> None:
+def test_a_node_that_cannot_be_built_is_named_with_its_place(node: Any, said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:
         instantiate(node, "model")
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", [n for n in options("experiment") if n.startswith("digits_")][::6])
-def test_first_weights_are_those_that_hydra_built(name: str) -> None:
+def test_initial_weights_are_those_that_hydra_built(name: str) -> None:
     config = compose([f"experiment={name}"])
     torch.manual_seed(3)
     theirs: nn.Module = hydra_instantiate(config.model)

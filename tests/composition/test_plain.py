@@ -1,4 +1,4 @@
-"""YAML of plain values: what is written is what is read, and nothing else can be read."""
+"""YAML of plain values: values are read as they were written, and nothing else can be read."""
 
 import math
 import random
@@ -31,7 +31,7 @@ def test_values_keep_their_types(value: object) -> None:
     text = as_yaml({"a": value})
     (read,) = parse_yaml(text).values()
     assert read == value and type(read) is type(value)
-    assert OmegaConf.to_container(OmegaConf.create(text)) == {"a": value}  # and for whoever reads it with OmegaConf
+    assert OmegaConf.to_container(OmegaConf.create(text)) == {"a": value}  # and with OmegaConf
 
 
 def test_numbers_are_read_as_hydra_reads_them() -> None:
@@ -58,7 +58,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_what_is_no_plain_yaml_is_refused_at_once(name: str) -> None:
+def test_other_yaml_is_refused_at_once(name: str) -> None:
     started = time.monotonic()
     with pytest.raises((ValueError, yaml.YAMLError)):
         parse_yaml(BOMBS[name])
@@ -73,7 +73,7 @@ LINES = (
 )
 
 
-def test_a_text_that_is_read_by_its_keys_says_what_it_says_as_a_whole() -> None:
+def test_reading_a_text_key_by_key_equals_reading_it_at_once() -> None:
     def said(read: Callable[[str], object], text: str) -> str:
         try:
             return repr(read(text))
@@ -87,7 +87,7 @@ def test_a_text_that_is_read_by_its_keys_says_what_it_says_as_a_whole() -> None:
         assert said(parse_yaml, text) == said(_parsed, text), text
 
 
-def test_what_is_read_again_is_an_own_copy() -> None:
+def test_each_reading_returns_a_new_copy() -> None:
     for first in (parse_yaml("a: {b: [1]}\nc: 2\n"), parse_yaml("a: {b: [1]}\nc: 3\n")):
         first["a"]["b"].append(2)
     assert parse_yaml("a: {b: [1]}\nc: 2\n") == {"a": {"b": [1]}, "c": 2}
@@ -98,7 +98,7 @@ def test_a_config_with_attributes_has_nothing_to_resolve(monkeypatch: pytest.Mon
     for text in ("${oc.env:SECRET}", "\\${oc.env:SECRET}", "${b}", "${oc.create:{_target_:os.getcwd}}"):
         config = as_config({"a": {"text": text, "list": [text]}, "b": 3})
         assert config.a.text == text and config.a["list"][0] == text and config.b == 3
-        OmegaConf.resolve(config)  # what instantiate does before it builds
+        OmegaConf.resolve(config)  # as instantiate does before it builds
         assert config.a.text == text and OmegaConf.to_container(config.a, resolve=True) == {
             "text": text,
             "list": [text],

@@ -1,4 +1,4 @@
-"""A run's config: resolved once, stored, filled in again with nothing that resolves."""
+"""A run's config is resolved once and stored; later only plain values are filled in."""
 
 import random
 from pathlib import Path
@@ -23,13 +23,13 @@ def composed(more: dict[str, Any], *words: str) -> DictConfig:
 
 
 def kept(more: dict[str, Any], *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is built, and what is read from the file."""
+    """The config that is built, and the one that is read from the file."""
     config = composed(more, *words)
     plain = resolved(config)
     return plain, parse_yaml(as_yaml(stored(config, plain)))
 
 
-def test_what_is_stored_is_what_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stored_config_is_the_one_that_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_ROOT", "/some/where")
     monkeypatch.setenv("PLACE", "below")
     note = "${device.data_root}/${oc.env:PLACE}/x"
@@ -46,10 +46,10 @@ def test_what_is_stored_is_what_was_built(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("text", [r"\${oc.env:HOME}", r"\${device.data_root}", r"\\\${x} ${seed}", "a\\\\b"])
-def test_what_was_escaped_when_it_was_typed_stays_a_text(text: str) -> None:
+def test_escaped_references_stay_texts(text: str) -> None:
     plain, read = kept({"params.note": text})
     assert filled(read, read["params"]) == plain["params"] == literal(read["params"])
-    again = OmegaConf.create(read)  # for whoever reads the file with OmegaConf
+    again = OmegaConf.create(read)  # if the file is read with OmegaConf
     assert again.params.note == plain["params"]["note"]
 
 
@@ -60,7 +60,7 @@ def test_any_text_survives_escaping() -> None:
         assert literal(escaped(text)) == text == filled({"device": {}}, escaped(text))
 
 
-def test_a_resolver_of_somebodys_own_leaves_its_value() -> None:
+def test_a_users_resolver_is_replaced_by_its_value() -> None:
     OmegaConf.register_new_resolver("three", lambda: 3, replace=True)
     plain, read = kept({"params.n": "${three:}", "device.m": "${three:}", "params.m": "${device.m}"})
     assert plain["params"]["n"] == read["params"]["n"] == 3 and read["device"]["m"] == 3
@@ -110,7 +110,7 @@ def test_variables_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
         read("${oc.env:FRAME_NOT}")
     monkeypatch.setenv("SNEAKY", "${oc.env:SECRET}")
     monkeypatch.setenv("DATA_ROOT", "${oc.env:SECRET}")
-    assert read("${oc.env:DATA_ROOT}") == "${oc.env:SECRET}"  # what was put in is not read again
+    assert read("${oc.env:DATA_ROOT}") == "${oc.env:SECRET}"  # inserted text is not resolved again
     (tmp_path / "device").mkdir()
     (tmp_path / "device" / "mine.yaml").write_text("data_root: ${oc.env:SCRATCH}/data\n")
     monkeypatch.setattr(OwnFolder, "folder", tmp_path)
@@ -129,7 +129,7 @@ def test_no_other_reference_is_resolved(inner: str) -> None:
             filled({"device": device}, node)
 
 
-def test_bombs_and_circles_are_answered() -> None:
+def test_bombs_and_circles_are_refused() -> None:
     letters = "abcdefghij"
     for one in ("${device.%s}" * 10, ["${device.%s}"] * 10):
         device: dict[str, Any] = {"j": "x" * 50}

@@ -1,4 +1,4 @@
-"""Arrays, tensors and pictures of unusual types: the right rows, or one line."""
+"""Arrays, tensors and pictures of unusual types give the right rows, or an error of one line."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def test_tensors_likewise_and_without_their_gradients(kind: torch.dtype) -> None
     assert x.dtype == torch.float32 and not x.requires_grad
 
 
-def test_any_way_to_lie_in_memory(tmp_path: Path) -> None:
+def test_any_memory_layout(tmp_path: Path) -> None:
     expected = torch.from_numpy(BYTES).float() / 255
     forms = [
         BYTES,
@@ -60,7 +60,7 @@ def test_any_way_to_lie_in_memory(tmp_path: Path) -> None:
     assert torch.allclose(seen(read_only), expected)
 
 
-def test_truth_values_are_black_and_white() -> None:
+def test_booleans_are_black_and_white() -> None:
     assert torch.equal(seen(BYTES > 99), torch.from_numpy((BYTES > 99).astype(np.float32)))
 
 
@@ -95,13 +95,13 @@ def with_nan(value: float) -> np.ndarray:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_data_is_refused_in_one_line(x: Any, why: str) -> None:
+def test_invalid_data_are_refused_in_one_line(x: Any, why: str) -> None:
     with pytest.raises(UserError, match=why) as caught:
         InMemory(x)
     assert "\n" not in str(caught.value)
 
 
-def test_floats_that_only_look_like_it_are_kept() -> None:
+def test_floats_that_only_look_like_pictures_are_kept() -> None:
     for x in (BYTES / 255, BYTES / 255 * 2 - 1, np.round(BYTES / 255), np.zeros((6, 1, 8, 8)), ROWS * 100):
         assert torch.allclose(seen(x), torch.from_numpy(np.asarray(x)).float())
     assert len(InMemory(np.zeros((0, 1, 8, 8), np.uint8))) == 0 and len(InMemory(BYTES[:1])) == 1

@@ -1,4 +1,4 @@
-"""Rotation, noise and shuffled pixels: what they keep, and where the noise comes from."""
+"""Rotation, noise and shuffled pixels: what they preserve, and the source of their noise."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is known of any data set."""
+"""Properties of all data sets."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from frame.evaluation.elbo import ELBOEvaluation
 
 
 class Held(DataSet):
-    """Rows that are given, in every split."""
+    """The same given rows in every split."""
 
     def __init__(self, x: Any) -> None:
         super().__init__()
@@ -46,5 +46,5 @@ def test_units_name_what_a_row_is(x: torch.Tensor, row: str) -> None:
     assert scalar.unit == f"nats per {row}" and f"sample a {row};" in scalar.estimator
 
 
-def test_data_sets_that_know_their_rows_read_nothing_to_say_so() -> None:
+def test_data_sets_that_name_their_rows_need_not_read_them() -> None:
     assert MNIST("nowhere").row == "picture" and Gaussians(information=1.0).row == "row"

@@ -1,4 +1,4 @@
-"""Rows of several data sets one after the other."""
+"""Concatenated data sets."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def grey(n: int, value: int) -> InMemory:
     return InMemory(torch.full((n, 1, 2, 2), value, dtype=torch.uint8), torch.zeros(n))
 
 
-def test_rows_stand_one_after_the_other_each_seen_as_its_own_source_sees_it() -> None:
+def test_rows_are_concatenated_and_transformed_by_their_own_source() -> None:
     floats = TensorDataset(torch.full((4, 1, 2, 2), 0.25), torch.arange(4))
     data = Concat([{"train": grey(3, 255), "test": grey(2, 0)}, {"train": floats, "valid": floats}])
     assert data.splits == ("train", "valid", "test")

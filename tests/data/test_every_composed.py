@@ -1,4 +1,4 @@
-"""What every source made of others keeps of them. They are found by folder, so a new one is tested too."""
+"""Every composed source keeps the properties of its parts. They are found by folder, so new ones are tested too."""
 
 import inspect
 import random
@@ -64,12 +64,12 @@ SETS: dict[type, Callable[[Any], Wrapped]] = {
     Views: lambda d: Views(d, {"blur": Blur()}, 2),
 }
 CASES = [pytest.param(make, id=f"{c.__name__}-{i}") for c, makes in SOURCES.items() for i, make in enumerate(makes)]
-# one around another
+# one inside another
 CASES += [
     pytest.param(lambda s, a=a, b=b: SOURCES[a][0](SOURCES[b][0](s)), id=f"{a.__name__}({b.__name__})")
     for a in SOURCES
     for b in SOURCES
-    if b is not ZippedRows or a not in (ConcatRows, ZippedRows)  # refused; nested with other names above
+    if b is not ZippedRows or a not in (ConcatRows, ZippedRows)  # refused; tested above with other names
 ]
 
 
@@ -97,17 +97,17 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def leaves(batch: Batch) -> list[Batch]:
-    """The batch, and those that are nested in it."""
+    """The batch and all batches nested in it."""
     return [batch, *(leaf for part in batch.values() if isinstance(part, dict) for leaf in leaves(part))]
 
 
-def test_none_is_forgotten() -> None:
+def test_all_are_tested() -> None:
     assert set(classes(Composed)) == set(SOURCES), "add the new source to SOURCES"
     assert set(classes(Wrapped)) == set(SETS), "add the new data set to SETS"
 
 
 @pytest.mark.parametrize("make", CASES)
-def test_it_lies_in_memory_if_all_that_it_is_made_of_does(make: Callable[[Source], Composed]) -> None:
+def test_it_is_in_memory_if_all_its_parts_are(make: Callable[[Source], Composed]) -> None:
     source = make(in_memory())
     assert is_resident(source) and not is_resident(make(PerSample(Noisy())))
     there = source.to(torch.device("cpu"))
@@ -127,7 +127,7 @@ def stored(source: Any) -> list[Tensor]:
 
 @pytest.mark.parametrize("make", CASES)
 def test_rows_read_one_by_one_draw_the_noise_of_their_epoch(make: Callable[[Source], Composed]) -> None:
-    """debug=fast and the dry run once drew the noise of epoch 0 for ever."""
+    """debug=fast and the dry run once drew the noise of epoch 0 in every epoch."""
     source, rows = make(PerSample(Noisy())), torch.arange(4)
 
     def noise(seed: int, epoch: int) -> list[Tensor]:
@@ -140,7 +140,7 @@ def test_rows_read_one_by_one_draw_the_noise_of_their_epoch(make: Callable[[Sour
 
 @pytest.mark.parametrize("make", CASES)
 @pytest.mark.parametrize("inner", [in_memory, lambda: PerSample(Noisy())], ids=["memory", "per_sample"])
-def test_any_position_is_resumed_with_the_same_bits(inner: Any, make: Callable[[Source], Composed]) -> None:
+def test_every_position_resumes_with_the_same_bits(inner: Any, make: Callable[[Source], Composed]) -> None:
     def loader() -> Loader:
         return Loader(make(inner()), 4, 3)
 
@@ -161,11 +161,11 @@ def test_any_position_is_resumed_with_the_same_bits(inner: Any, make: Callable[[
 
 @pytest.mark.parametrize("make", CASES)
 def test_two_ranks_share_the_rows_of_every_stream(make: Callable[[Source], Composed]) -> None:
-    """Of the streams that a loader orders; within a batch no row is seen twice."""
+    """This holds for each stream that a loader orders; within a batch no row occurs twice."""
     ranks = [list(Loader(make(in_memory()), 2, 5, rank=rank, world=2)) for rank in range(2)]
     alone = list(Loader(make(in_memory()), 4, 5))
     assert len(ranks[0]) == len(ranks[1])
-    # sizes that a source names are of each rank: only the batch's own rows are those of one process
+    # batch sizes named by a source are per rank: only the batch's own rows are those of one process
     for one, other, both in zip(*ranks, alone, strict=False):
         for a, b in zip(leaves(one), leaves(other), strict=True):
             rows = a["index"].tolist() + b["index"].tolist()
@@ -197,7 +197,7 @@ def test_workers_give_the_same_bits(make: Callable[[Source], Composed]) -> None:
 
 
 @pytest.mark.parametrize("kind", SETS, ids=lambda kind: kind.__name__)
-def test_data_sets_made_of_others_know_what_those_know(kind: type) -> None:
+def test_composed_data_sets_have_the_attributes_of_their_parts(kind: type) -> None:
     inner = Digits()
     data = SETS[kind](inner)
     assert data.splits == inner.splits and data.shape == (1, 8, 8) and data.n_classes == 10 and data.row == "picture"
@@ -228,7 +228,7 @@ def test_a_bad_label_beyond_the_first_rows_is_found_before_training(kind: type) 
 
 
 @pytest.mark.parametrize("kind", SETS, ids=lambda kind: kind.__name__)
-def test_rows_of_somebody_s_data_set_keep_the_noise_of_their_epoch(kind: type) -> None:
+def test_rows_of_a_user_s_data_set_keep_the_noise_of_their_epoch(kind: type) -> None:
     source = SETS[kind]({"train": Noisy(), "valid": Noisy()}).training()
     loader = Loader(source, 22, 1)
     first, second = next(iter(loader)), next(iter(loader))

@@ -1,4 +1,4 @@
-"""The data sets that come as official files, and the digits inside scikit-learn."""
+"""The data sets with official files, and the digits inside scikit-learn."""
 
 import inspect
 import os
@@ -69,7 +69,7 @@ def test_digits() -> None:
 
 
 @pytest.mark.parametrize("kind", [MNIST, FashionMNIST, CIFAR10])
-def test_missing_files_are_said_in_one_line(kind: Any, tmp_path: Path) -> None:
+def test_missing_files_are_one_line(kind: Any, tmp_path: Path) -> None:
     data = kind(tmp_path / "nowhere")  # constructors read nothing
     for split in data.splits:
         with pytest.raises(
@@ -125,14 +125,14 @@ def test_mnist_is_mnist() -> None:
     train, valid, test = (every_row(data, split) for split in data.splits)
     assert [len(part["x"]) for part in (train, valid, test)] == [50_000, 10_000, 10_000]
     official = torch.cat([train["y"], valid["y"]])
-    # counts of each digit, as the literature states them
+    # counts of each digit from the literature
     assert official.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert test["y"].bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     x = torch.cat([train["x"], valid["x"]])
     assert x.shape == (60_000, 1, 28, 28) and x.dtype == torch.uint8
     assert x.float().mean().div(255).item() == pytest.approx(0.1307, abs=5e-5)  # the well-known mean
     assert official[:5].tolist() == [5, 0, 4, 1, 9]
-    # read once: both parts lie in one piece of memory
+    # read once: both parts share their memory
     one, two = data.split("train"), data.split("valid")
     assert one.x.untyped_storage().data_ptr() == two.x.untyped_storage().data_ptr()  # type: ignore[attr-defined]
     all_of_it = MNIST(ROOT or "", n_valid=0).split("train")
@@ -154,7 +154,7 @@ def test_cifar_is_cifar() -> None:
     assert train["x"].shape[1:] == data.shape == (3, 32, 32)
     assert torch.cat([train["y"], valid["y"]]).bincount().tolist() == [5000] * 10
     assert test["y"].bincount().tolist() == [1000] * 10
-    # each channel's mean, as the literature states it; files whose pictures went through JPEG differ a little
+    # each channel's mean from the literature; files with JPEG-compressed pictures differ a little
     mean = train["x"].float().mean((0, 2, 3)) / 255
     assert mean.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-3)
 
@@ -179,6 +179,6 @@ def test_files_are_looked_for_in_the_second_place_too(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("name", [path.stem for path in CONFIGS])
 def test_every_place_of_a_device_is_read(name: str) -> None:
-    """big_data_root stands in the config of every data set that reads files below data_root."""
+    """big_data_root is in the config of every data set that reads files below data_root."""
     text = (Path(__file__).parents[2] / "config/data" / f"{name}.yaml").read_text()
     assert ("${device.data_root}" in text) == ("${device.big_data_root}" in text)

@@ -1,4 +1,4 @@
-"""Fetching from a server of our own: what arrives is checked, and nothing is left behind when it is wrong."""
+"""Downloads from a local server: files are checked, and nothing is left behind if they are wrong."""
 
 import gzip
 import hashlib
@@ -49,7 +49,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
 
 @pytest.fixture
 def nobody() -> str:
-    """An address where nobody answers."""
+    """An address without a server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}/"
@@ -108,7 +108,7 @@ def test_mnist_is_fetched_and_read(
     assert sorted(p.name for p in (tmp_path / "root" / kind.__name__ / "raw").iterdir()) == sorted(
         name for name in hashes if name.startswith("train")
     )
-    again = kind(tmp_path / "root", n_valid=5)  # what is there is not fetched
+    again = kind(tmp_path / "root", n_valid=5)  # existing files are not fetched
     assert len(again.split("train")) == 15
     with pytest.raises(
         UserError, match=f"t10k-images-idx3-ubyte .or .gz. is missing in .*{kind.__name__}/raw.*download_files=true"

@@ -1,4 +1,4 @@
-"""Folders as people have them: followed, or refused with what to do, and what is left out is said."""
+"""Folders of many layouts are read, or refused with advice; files that are left out are reported."""
 
 import os
 import unicodedata
@@ -70,7 +70,7 @@ def test_numeric_classes_count_as_numbers(tmp_path: Path) -> None:
     assert Images(tmp_path / "words").classes == ["10", "2", "cat"]
 
 
-def test_accents_are_the_same_however_a_system_writes_them(tmp_path: Path) -> None:
+def test_accents_are_the_same_in_every_unicode_form(tmp_path: Path) -> None:
     some(tmp_path / "one", NFC, "tea")
     some(tmp_path / "two", NFD, "tea")
     one, two = Images(tmp_path / "one", 4, 1), Images(tmp_path / "two", 4, 1)
@@ -116,7 +116,7 @@ def test_pictures_beside_splits_or_classes_are_refused(tmp_path: Path) -> None:
         Images(tmp_path).split("train")
 
 
-def test_what_is_left_out_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_left_out_are_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     some(tmp_path, "a", "b")
     for name in (
         "a/.hidden.png",
@@ -143,7 +143,7 @@ def test_what_is_left_out_is_said_once(tmp_path: Path, capsys: pytest.CaptureFix
     )
 
 
-def test_nothing_to_train_on_says_what_there_is(tmp_path: Path) -> None:
+def test_an_error_without_pictures_lists_the_files(tmp_path: Path) -> None:
     (tmp_path / "pictures.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match="no pictures .*1 archives .unpack them"):
         Images(tmp_path).split("train")
@@ -151,12 +151,12 @@ def test_nothing_to_train_on_says_what_there_is(tmp_path: Path) -> None:
         Images(tmp_path / "pictures.zip").split("train")
 
 
-def test_one_class_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_single_class_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Images(some(tmp_path, "cat"), 4, 1).classes == ["cat"]
     assert "all pictures are of one class, 'cat'" in capsys.readouterr().err
 
 
-def test_every_class_is_in_every_part(tmp_path: Path) -> None:
+def test_every_class_is_in_every_split(tmp_path: Path) -> None:
     data = Images(some(tmp_path, *(f"c{i:02}" for i in range(10)), n=20), 4, 1)
     for split, n in (("train", 16), ("valid", 2), ("test", 2)):
         source = data.split(split)
@@ -184,7 +184,7 @@ def only(root: Path, channels: int = 3, size: int = 8) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "CMYK", "RGBA", "YCbCr"])
-def test_modes_that_mean_one_picture(tmp_path: Path, mode: str) -> None:
+def test_all_modes_of_the_same_picture(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(COLOUR).convert(mode)
     image.save(tmp_path / ("x.tif" if mode in ("CMYK", "YCbCr") else "x.png"))
     difference = (only(tmp_path).permute(1, 2, 0).float() - torch.from_numpy(COLOUR).float()).abs().mean()

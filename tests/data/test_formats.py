@@ -1,4 +1,4 @@
-"""Files are read whole, or what is wrong with them is said."""
+"""Files are read completely, or the error says what is wrong with them."""
 
 import codecs
 import gzip
@@ -59,7 +59,7 @@ def test_idx_other_breakages(tmp_path: Path, content: bytes, why: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_gz_that_is_none_or_has_bytes_left_over(tmp_path: Path) -> None:
+def test_broken_gz_files_and_trailing_bytes(tmp_path: Path) -> None:
     flipped = bytearray(gzip.compress(CONTENT))
     flipped[-6] ^= 1  # the checksum
     for content in (CONTENT, gzip.compress(CONTENT) + b"more", bytes(flipped)):
@@ -69,7 +69,7 @@ def test_gz_that_is_none_or_has_bytes_left_over(tmp_path: Path) -> None:
 
 
 def as_python_2_wrote_it(rows: np.ndarray, labels: list[int]) -> bytes:
-    """Protocol 2 with strings as bytes and numpy's old module: as the files of 2009 are, opcode by opcode."""
+    """Protocol 2 with strings as bytes and numpy's old module, with the opcodes of the files of 2009."""
 
     def string(text: bytes) -> bytes:
         return b"T" + struct.pack("<i", len(text)) + text  # BINSTRING, which Python 3 never writes
@@ -89,7 +89,7 @@ def test_pickles_of_python_2_and_every_protocol_of_3(tmp_path: Path) -> None:
     path = tmp_path / "batch"
     contents = [pickle.dumps({b"data": rows, b"labels": labels}, protocol=p) for p in range(2, 6)]
     old = as_python_2_wrote_it(rows, labels)
-    pickletools.dis(old, io.StringIO())  # raises where it is no pickle
+    pickletools.dis(old, io.StringIO())  # raises if it is not a pickle
     for content in [*contents, old, old.replace(b"numpy.core", b"numpy._core")]:
         path.write_bytes(content)
         read = read_pickle(path)
@@ -116,7 +116,7 @@ def test_pickles_that_execute_are_refused(tmp_path: Path, call: tuple[Any, ...],
     assert not made.exists() and "\n" not in str(caught.value)
 
 
-def test_other_codecs_truncation_and_left_over_bytes_are_refused(tmp_path: Path) -> None:
+def test_other_codecs_truncation_and_trailing_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "batch"
     path.write_bytes(pickle.dumps(Evil(codecs.encode, "abc", "rot13"), protocol=2))
     with pytest.raises(UserError, match="codec rot13"):

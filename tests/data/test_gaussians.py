@@ -1,4 +1,4 @@
-"""Correlated Gaussians: their moments, their information, and when they are drawn."""
+"""Correlated Gaussians: their moments, their mutual information, and when they are drawn."""
 
 import pytest
 import torch
@@ -23,14 +23,14 @@ def test_moments_are_those_of_correlated_standard_normal_numbers() -> None:
     assert data.shape == (3,) and data.information == pytest.approx(-1.5 * torch.tensor(0.64).log().item())
 
 
-def test_information_decides_rho_and_cubes_leave_it() -> None:
+def test_information_determines_rho_and_cubing_keeps_it() -> None:
     plain, cubic = (Gaussians(information=4, cubic=cubic, n_held_out=8) for cubic in (False, True))
     assert plain.information == cubic.information == pytest.approx(4) and plain.rho == pytest.approx(0.5742, abs=1e-4)
     (x, y), (x_cubic, y_cubic) = (whole_batch(d.split("valid"), torch.arange(8))["views"] for d in (plain, cubic))
     assert torch.equal(x, x_cubic) and torch.equal(y**3, y_cubic)
 
 
-def test_training_pairs_are_fresh_and_the_others_stay() -> None:
+def test_training_pairs_are_new_each_time_and_others_are_fixed() -> None:
     data = Gaussians(information=2, n_rows=100, n_held_out=50)
     rows = torch.tensor([3, 1, 3])
     for split, n in (("train", 100), ("valid", 50), ("test", 50)):
@@ -57,7 +57,7 @@ def test_an_estimate_is_set_beside_the_truth() -> None:
 
     class Knows(torch.nn.Module):
         def information(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            assert len(x) == 64  # the last 40 rows make no whole batch
+            assert len(x) == 64  # the last 40 rows are not a whole batch
             return Best(data.rho)(x, y).mean()
 
     evaluation = InformationEvaluation("test", batch_size=64)
@@ -77,7 +77,7 @@ def test_an_estimate_is_set_beside_the_truth() -> None:
         InformationEvaluation(batch_size=1)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     for information, rho in ((None, None), (2.0, 0.5)):
         with pytest.raises(UserError, match="give one of information"):
             Gaussians(information, rho)

@@ -1,4 +1,4 @@
-"""A run is opened on the data that it was trained on, or it is said what has changed."""
+"""A run is opened on the data that it was trained on, or the error says what has changed."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of it, whose pictures may be changed."""
+    """A copy of the run, whose pictures may be changed."""
     shutil.copytree(trained, tmp_path / "copy")
     folder = only_run(tmp_path / "copy")
     config = (folder / "config.yaml").read_text().replace(str(trained), str(tmp_path / "copy"))
@@ -136,7 +136,7 @@ def test_the_same_data_elsewhere_are_the_same(run: Path, tmp_path: Path) -> None
     assert code == 0, output
 
 
-def test_a_run_without_the_file_is_opened_and_a_broken_one_is_said(run: Path) -> None:
+def test_a_run_without_the_file_is_opened_and_a_broken_file_is_an_error(run: Path) -> None:
     (run / "data.json").unlink()
     rename(pictures(run))
     assert len(frame.open(run).data("test")) > 0
@@ -184,7 +184,7 @@ def test_labels_and_pictures_that_changed_in_memory() -> None:
         read_already.expect(kept, "it")
 
 
-def test_a_split_that_cannot_be_read_stops_no_training_and_is_not_compared() -> None:
+def test_a_split_that_cannot_be_read_does_not_stop_training_and_is_not_compared() -> None:
     kept = described(Own([0, 1], broken_test=True))
     assert list(kept["splits"]) == ["train"]
     data = Own([0, 1])
@@ -202,7 +202,7 @@ def test_rows_below_a_truncation_are_compared() -> None:
     assert Take(Digits(), 5).n_classes == 10 and Take(Digits(), 5).shape == (1, 8, 8)
 
 
-def test_shipped_data_sets_are_themselves(tmp_path: Path) -> None:
+def test_shipped_data_sets_are_unchanged_when_loaded_again(tmp_path: Path) -> None:
     pairs = TensorDataset(torch.randn(40, 3), torch.arange(40) % 4)
     for make in (
         lambda: Digits(),

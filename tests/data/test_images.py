@@ -115,7 +115,7 @@ def test_broken_pictures_are_named_in_one_line(animals: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_mistakes(tmp_path: Path, animals: Path) -> None:
+def test_errors(tmp_path: Path, animals: Path) -> None:
     with pytest.raises(UserError, match="no folder .*nowhere: set data.root"):
         Images(tmp_path / "nowhere").split("train")
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Labels count classes from 0, over the whole split; and rows are held out in equal parts of every class."""
+"""Labels count classes from 0 over the whole split, and held-out rows are stratified by class."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def test_whole_numbers_of_any_type_are_labels(y: Any) -> None:
     assert source.y is not None and source.y.dtype == torch.int64 and source.y.tolist() == [0, 1, 2, 0, 1, 2]
 
 
-def test_truth_values_are_two_classes() -> None:
+def test_booleans_are_two_classes() -> None:
     source = InMemory(X, torch.tensor([True, False] * 3))
     assert source.y is not None and source.y.tolist() == [1, 0] * 3
 
@@ -57,7 +57,7 @@ def test_truth_values_are_two_classes() -> None:
         (torch.zeros(5), "6 rows and 5 labels"),
     ],
 )
-def test_what_is_no_label_is_refused_in_one_line(y: Any, why: str) -> None:
+def test_invalid_labels_are_refused_in_one_line(y: Any, why: str) -> None:
     with pytest.raises(UserError, match=why) as caught:
         InMemory(X, y)
     assert "\n" not in str(caught.value)
@@ -88,11 +88,11 @@ class Given(DataSet):
         (2**40, "row 199 is 1099511627776"),
     ],
 )
-def test_the_last_label_of_many_is_looked_at(last: int, why: str) -> None:
+def test_the_last_label_of_many_is_checked(last: int, why: str) -> None:
     y = [i % 3 for i in range(199)] + [last]
     with pytest.raises(UserError, match=why):
         Given(y, 3).split("train")
-    data = Given(y)  # which does not know how many there are, a model does
+    data = Given(y)  # it does not know the number of classes, but a model does
     data.split("train")
     with pytest.raises(UserError, match=why):
         data.limit_labels(3)
@@ -102,13 +102,13 @@ def test_the_last_label_of_many_is_looked_at(last: int, why: str) -> None:
         late.split("train")
 
 
-def test_labels_from_one_are_told_so() -> None:
+def test_labels_that_count_from_1_get_advice() -> None:
     with pytest.raises(UserError, match="count from 1, give y - 1"):
         Given([1, 2, 3], 3).split("train")
 
 
 class Lazily(Dataset):
-    """Rows that are made when they are asked for."""
+    """Rows that are made on demand."""
 
     def __init__(self, y: list[Any]) -> None:
         self.y = y
@@ -130,7 +130,7 @@ class Lazily(Dataset):
         ("cat", "Lazily, row 5: 'y' as str"),
     ],
 )
-def test_a_row_s_label_is_looked_at_when_it_is_read(label: Any, why: str) -> None:
+def test_a_row_s_label_is_checked_when_it_is_read(label: Any, why: str) -> None:
     data = as_data_set({"train": Lazily([0, 1, 2, 0, 1, label, 2]), "valid": Lazily([0])})
     data.limit_labels(3)
     source = data.split("train")
@@ -141,7 +141,7 @@ def test_a_row_s_label_is_looked_at_when_it_is_read(label: Any, why: str) -> Non
 
 def test_whole_floats_are_classes_where_classes_are_counted() -> None:
     source = PerSample(Lazily([2.0, 0.5]))
-    assert source.batch(torch.tensor([0]))["y"].dtype == torch.float32  # who knows what they are
+    assert source.batch(torch.tensor([0]))["y"].dtype == torch.float32  # their meaning is unknown
     source.n_classes = 3
     assert source.batch(torch.tensor([0]))["y"].tolist() == [2]
 
@@ -149,7 +149,7 @@ def test_whole_floats_are_classes_where_classes_are_counted() -> None:
 # Held-out rows
 
 
-def test_the_issue_s_case_labels_that_repeat() -> None:
+def test_labels_that_repeat_in_a_pattern() -> None:
     for rows in (
         TensorDataset(torch.zeros(500, 2), torch.arange(500) % 10),
         Lazily([i % 10 for i in range(500)]),
@@ -166,7 +166,7 @@ def test_small_classes_are_in_both_where_they_can_be() -> None:
     y = [0] * 90 + [1] * 5 + [2] * 2 + [3]
     valid = held_out(len(y), 0.1, np.array(y))
     assert np.bincount(np.array(y)[valid], minlength=4).tolist() == [9, 1, 1, 0]
-    assert share([2] * 100, 0.1).count(1) == 40  # a fifth of all and no more
+    assert share([2] * 100, 0.1).count(1) == 40  # at most a fifth of all
     assert share([50, 50], 0.1) == [5, 5] and share([15, 15], 0.1) == [2, 1] and share([1], 0.1) == [0]
     assert share([10, 10], 0) == [0, 0]
 
@@ -184,7 +184,7 @@ def test_the_same_rows_give_the_same_splits_in_any_order_of_asking() -> None:
     assert found[0] == found[1] == found[2] and found[0] != [9 + 10 * i for i in range(30)]
 
 
-def test_without_labels_or_with_numbers_that_are_none_the_permutation_decides() -> None:
+def test_without_class_labels_rows_are_held_out_at_random() -> None:
     assert held_out(100, 0.1, None) == held_out(100, 0.1, np.arange(100))
     assert len(held_out(100, 0.1, None)) == 10 and len(held_out(3, 0.1, None)) == 1 and len(held_out(2, 0.9, None)) == 1
     data = as_data_set(Lazily([i / 7 for i in range(50)]))  # regression

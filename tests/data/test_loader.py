@@ -1,4 +1,4 @@
-"""The order, the position and the shards of batches, against their definitions."""
+"""The order, position and shards of batches, against their definitions."""
 
 import itertools
 import random
@@ -63,7 +63,7 @@ def test_ranks_together_see_what_one_process_sees(n: int, batch_size: int, world
 @pytest.mark.parametrize(
     "n, batch_size, limit", [(12, 4, None), (13, 4, None), (13, 4, 2), (3, 10, None), (20, 3, 0.5)]
 )
-def test_resume_at_every_position_goes_on_with_the_very_next_batch(n: int, batch_size: int, limit: Any) -> None:
+def test_resume_at_every_position_continues_with_the_next_batch(n: int, batch_size: int, limit: Any) -> None:
     def loader() -> Loader:
         return Loader(numbered(n), batch_size, 3, limit=limit)
 
@@ -96,7 +96,7 @@ def test_epochs_seeds_and_ranks_differ() -> None:
     assert same(first(0, 0), first(0, 0))
     for other in (first(1, 0), first(0, 1), first(0, 0, rank=1)):
         assert not torch.equal(first(0, 0)["index"], other["index"])
-        assert not torch.equal(first(0, 0)["x"], other["x"])  # noise, since all pictures are equal
+        assert not torch.equal(first(0, 0)["x"], other["x"])  # other noise: all pictures are equal
     here = list(Loader(grey, 32))
     assert not torch.equal(here[0]["x"], here[1]["x"])
 
@@ -185,11 +185,11 @@ def test_workers_give_the_same_bits_and_resume_at_the_exact_batch() -> None:
     resumed.load_state_dict(ahead.state_dict())
     assert all(same(a, b) for a, b in zip(resumed, second[2:], strict=True))
     third = list(alone)
-    assert all(same(a, b) for a, b in zip(ahead, third, strict=True))  # what was read ahead is not mixed in
+    assert all(same(a, b) for a, b in zip(ahead, third, strict=True))  # batches that were read ahead are discarded
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_mistake_in_a_worker_is_still_one_line(workers: int) -> None:
+def test_an_error_in_a_worker_is_one_line(workers: int) -> None:
     class Unnamed(Noisy):
         def __getitem__(self, i: int) -> Any:
             return 1, 2, 3
@@ -198,7 +198,7 @@ def test_a_mistake_in_a_worker_is_still_one_line(workers: int) -> None:
         list(Loader(PerSample(Unnamed()), 4, num_workers=workers))
 
 
-def test_per_sample_noise_is_of_the_row_and_the_epoch() -> None:
+def test_per_sample_noise_depends_on_the_row_and_the_epoch() -> None:
     big, small = Loader(PerSample(Noisy()), 22, 1), Loader(PerSample(Noisy()), 3, 1)
 
     def by_row(loader: Loader) -> Tensor:
@@ -207,7 +207,7 @@ def test_per_sample_noise_is_of_the_row_and_the_epoch() -> None:
 
     one, two = by_row(big), by_row(small)
     assert torch.equal(one, two)  # whatever the batches
-    assert (one != by_row(big)).all()  # another epoch, all three random states
+    assert (one != by_row(big)).all()  # another epoch, with all three random states
     assert ((one % 1).std(0) > 0.1).all()
 
 

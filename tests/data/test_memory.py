@@ -14,7 +14,7 @@ from frame.data.per_sample import PerSample
 LEVELS = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
 
 
-def test_bytes_become_parts_of_one() -> None:
+def test_bytes_are_scaled_to_0_to_1() -> None:
     batch = whole_batch(InMemory(LEVELS, torch.tensor([7])), torch.tensor([0]))
     assert batch["x"].dtype == torch.float32 and batch["x"].shape == (1, 1, 16, 16)
     torch.testing.assert_close(batch["x"].flatten(), torch.arange(256) / 255, rtol=1e-6, atol=0)
@@ -39,7 +39,7 @@ def test_dynamic_draws_each_pixel_with_its_value_as_probability() -> None:
     assert error.abs().max() < 5 and abs(error.mean()) < 5 / 254**0.5 and 0.8 < error.std() < 1.2
 
 
-def test_dynamic_is_afresh_at_each_use_and_static_never() -> None:
+def test_dynamic_draws_new_pixels_at_each_use_and_static_never() -> None:
     grey = torch.full((8, 1, 8, 8), 128, dtype=torch.uint8)
     for binarize, changes in (("dynamic", True), ("static", False), ("none", False)):
         loader = Loader(InMemory(grey, binarize=binarize), 8, shuffle=False)
@@ -57,7 +57,7 @@ def test_static_is_fixed_by_its_seed_and_stored_as_black_and_white() -> None:
     assert set(whole_batch(InMemory(grey, binarize="static"), torch.arange(3))["x"].unique().tolist()) == {0.0, 1.0}
 
 
-def test_mistakes() -> None:
+def test_errors() -> None:
     with pytest.raises(UserError, match="did you mean 'dynamic'.*dynamic, none, static"):
         InMemory(LEVELS, binarize="dynamik")
     with pytest.raises(UserError, match="uint8"):

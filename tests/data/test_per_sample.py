@@ -1,4 +1,4 @@
-"""Data sets of single rows, in the forms that other libraries give them."""
+"""Data sets of single rows, in the forms of other libraries."""
 
 from typing import Any
 
@@ -85,7 +85,7 @@ def test_one_data_set_becomes_train_and_valid() -> None:
     data = as_data_set(TensorDataset(x, torch.arange(25)))
     train, valid = data.split("train"), data.split("valid")
     assert data.splits == ("train", "valid") and (len(train), len(valid)) == (23, 2)
-    assert valid.batch(torch.arange(2))["y"].tolist() == [2, 5]  # by a permutation that never changes
+    assert valid.batch(torch.arange(2))["y"].tolist() == [2, 5]  # by a fixed permutation
     rows = torch.cat([batch["y"] for source in (train, valid) for batch in Loader(source, 7)])
     assert sorted(rows.tolist()) == list(range(25))
     assert data.shape == (3,) and data.n_classes is None
@@ -101,7 +101,7 @@ def test_a_mapping_gives_its_splits() -> None:
     assert [len(data.split(split)) for split in data.splits] == [20, 5, 7]
     data = as_data_set({"train": rows[0], "test": rows[2]})
     assert [len(data.split(split)) for split in data.splits] == [18, 2, 7]
-    config = OmegaConf.create({"train": rows[0]}, flags={"allow_objects": True})  # as Hydra's instantiate gives it
+    config = OmegaConf.create({"train": rows[0]}, flags={"allow_objects": True})  # as from Hydra's instantiate
     assert len(as_data_set(config).split("train")) == 18
     in_memory = InMemory(torch.zeros(4, 1, 2, 2, dtype=torch.uint8))
     assert as_data_set({"train": in_memory}).split("train") is in_memory
@@ -109,7 +109,7 @@ def test_a_mapping_gives_its_splits() -> None:
     assert as_data_set(digits) is digits
 
 
-def test_what_is_no_data_is_refused() -> None:
+def test_invalid_data_are_refused() -> None:
     class Stream(IterableDataset):
         def __iter__(self) -> Any:
             return iter(())

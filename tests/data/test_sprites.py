@@ -1,4 +1,4 @@
-"""dSprites' factors: geometry in closed form, and the official file's format read back."""
+"""dSprites' factors: geometry in closed form, and the format of the official file."""
 
 import math
 import time
@@ -50,7 +50,7 @@ def test_a_batch_has_bytes_factors_and_the_shape() -> None:
     assert len(DATA.factor_names) == len(DATA.factor_sizes) == 5
 
 
-def test_rows_and_factors_say_the_same() -> None:
+def test_rows_and_factors_agree() -> None:
     rows = torch.randperm(737_280)[:1000]
     factors = DATA.split("train").batch(rows)["factors"]
     assert [row(*values) for values in factors.tolist()] == rows.tolist()
@@ -71,7 +71,7 @@ def test_a_position_is_the_centre_of_mass_pixel_for_pixel(shape: int) -> None:
 @pytest.mark.parametrize("shape", [SQUARE, ELLIPSE, HEART])
 def test_area_grows_with_the_square_of_the_scale(shape: int) -> None:
     for i, scale in enumerate((0.5, 0.6, 0.7, 0.8, 0.9, 1.0)):
-        # borders cut pixels: a mean over the orientations averages that out
+        # borders cut pixels, which the mean over orientations averages out
         area = pictures(*[row(shape, i, k, 3, 3) for k in range(40)]).sum((1, 2, 3)).mean().item()
         assert area == pytest.approx((18.2 * scale) ** 2, rel=0.03)
 
@@ -96,7 +96,7 @@ def test_turns() -> None:
             assert torch.equal(torch.rot90(around[0], -1), around[1])
 
 
-def test_the_shapes_are_those_that_they_are_called() -> None:
+def test_shapes_match_their_names() -> None:
     square, ellipse, heart = pictures(*[row(shape, 5, 0, 16, 16) for shape in range(3)])[:, 0]
     assert square[32 - 9 : 32 + 10, 32 - 9 : 32 + 10].all() and square.sum() == 19**2
     wide, high = ((ellipse.sum(dim) > 0).sum().item() for dim in (0, 1))
@@ -173,7 +173,7 @@ def write(folder: Path, **arrays: Any) -> Path:
 
 
 @pytest.mark.parametrize("below", ["", "dsprites"])
-def test_the_official_file_is_read_where_there_is_one(small: tuple[Path, np.ndarray], below: str) -> None:
+def test_the_official_file_is_read_if_there_is_one(small: tuple[Path, np.ndarray], below: str) -> None:
     root, imgs = small
     path = write(root / below, metadata=np.array({"a": 1}), imgs=imgs, latents_classes=np.zeros((48, 6), np.int64))
     data = Sprites(root, n_valid=5, n_test=5)
@@ -212,7 +212,7 @@ def test_broken_files_are_refused_in_one_line(small: tuple[Path, np.ndarray]) ->
             data.split("train")
 
 
-def test_mistakes() -> None:
+def test_errors() -> None:
     with pytest.raises(UserError, match="n_valid=0: it must be at least 1"):
         Sprites("/nowhere", n_valid=0)
     with pytest.raises(UserError, match="must leave some of 737280 rows"):

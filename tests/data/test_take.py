@@ -1,4 +1,4 @@
-"""Some of the rows."""
+"""A subset of the rows."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from frame.data.take import Take
 @pytest.mark.parametrize(
     "how, kept", [({"rows": 3}, [0, 1, 2]), ({"rows": [7, 2]}, [7, 2]), ({"rows": 2, "skip": 5}, [5, 6])]
 )
-def test_rows_are_taken_by_their_places(how: dict[str, Any], kept: list[int]) -> None:
+def test_rows_are_taken_by_their_index(how: dict[str, Any], kept: list[int]) -> None:
     data, plain = Take(Digits(), **how), Digits().split("test")
     source = data.split("test")
     batch, before = whole_batch(source, torch.arange(len(source))), whole_batch(plain, torch.tensor(kept))
@@ -41,6 +41,6 @@ def test_splits_that_are_not_named_are_whole() -> None:
         ({"splits": ["tain"]}, "did you mean 'train'"),
     ],
 )
-def test_mistakes(how: dict[str, Any], why: str) -> None:
+def test_errors(how: dict[str, Any], why: str) -> None:
     with pytest.raises(UserError, match=why):
         Take(Digits(), **how).split("train")

@@ -1,4 +1,4 @@
-"""Views: Affine against scipy and against its own limits, dropped pixels, and where the noise comes from."""
+"""Views: Affine against scipy and its own limits, dropped pixels, and the source of the noise."""
 
 import math
 from pathlib import Path
@@ -38,14 +38,14 @@ def smooth_pictures(n: int, height: int, width: int) -> Tensor:
     return torch.exp(-8 * ((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2)).unsqueeze(1)
 
 
-def test_nothing_to_change_changes_nothing() -> None:
+def test_the_identity_changes_nothing() -> None:
     x = torch.rand(5, 3, 9, 14, generator=generator())
     torch.testing.assert_close(Affine(0, 0, [1, 1], 0)(x, generator()), x, rtol=0, atol=1e-5)
     assert torch.equal(Drop(0.0)(x, generator()), x) and Drop(1.0)(x, generator()).count_nonzero() == 0
 
 
 def fixed(monkeypatch: pytest.MonkeyPatch, **parts: float) -> None:
-    """Lets the draws of `uniform` be these parts of their ranges, in the order in which Affine draws."""
+    """Fixes the draws of `uniform` at these parts of their ranges, in the order in which Affine draws."""
     order = iter([parts["rotation"], parts["shear"], parts["scale"], parts["shift"]])
 
     def draw(n: int, low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -66,7 +66,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch, **parts: float) -> None:
     ],
     ids=["rotation", "shear", "scale", "shift", "all"],
 )
-def test_affine_is_what_scipy_makes_of_the_same_matrix(
+def test_affine_agrees_with_scipy_for_the_same_matrix(
     size: tuple[int, int], parts: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     height, width = size
@@ -89,7 +89,7 @@ def test_affine_is_what_scipy_makes_of_the_same_matrix(
 
 
 def test_draws_fill_their_ranges_and_differ_between_pictures() -> None:
-    """A dot right of the centre tells its angle and its distance; the dot's mean tells the shift."""
+    """The position of a dot right of the centre shows angle and scale; its mean shows the shift."""
     n, side = 400, 65
     x = torch.zeros(n, 1, side, side)
     x[:, 0, 32, 52] = 1  # 20 pixels to the right of the centre
@@ -109,10 +109,10 @@ def test_draws_fill_their_ranges_and_differ_between_pictures() -> None:
         assert shifts.abs().max() < 6.6 and shifts.max() > 6 and shifts.min() < -6
     assert abs(torch.corrcoef(torch.stack([down, right]))[0, 1]) < 0.2
     down, right = dots(Affine(0, 0, [1, 1], 15))
-    assert down.abs().max() < 1e-3 and (right - 20).abs().max() < 1e-2  # a shear along x leaves the x axis alone
+    assert down.abs().max() < 1e-3 and (right - 20).abs().max() < 1e-2  # a shear along x does not move the x axis
 
 
-def test_drop_takes_its_part_and_whole_pixels() -> None:
+def test_drop_removes_its_share_of_whole_pixels() -> None:
     x = torch.rand(200, 3, 8, 8, generator=generator()) + 0.1
     left = Drop(0.2)(x, generator(1))
     kept = left != 0
@@ -126,7 +126,7 @@ def two_views(data: Any, n_views: int = 2, train_on_view: bool = False) -> Views
     return Views(data, {"affine": Affine(15, 0.1, [0.9, 1.1], 15), "drop": Drop(0.2)}, n_views, train_on_view)
 
 
-def test_views_stand_beside_what_was_there() -> None:
+def test_views_are_added_to_the_batch() -> None:
     plain, data = Digits(), two_views(Digits(), n_views=3)
     assert (data.shape, data.n_classes, data.splits) == (plain.shape, plain.n_classes, plain.splits)
     assert data.keys == ("x", "y", "views")
@@ -157,8 +157,8 @@ def test_a_model_may_train_on_a_view_while_evaluations_see_the_picture() -> None
     assert plain.training() is plain.split("train")
 
 
-def test_a_run_trains_on_what_the_data_say(tmp_path: Path) -> None:
-    """One step on the view alone moves the weights elsewhere than one on the picture."""
+def test_a_run_trains_on_the_view_if_the_data_say_so(tmp_path: Path) -> None:
+    """A step on the view changes the weights differently from a step on the picture."""
     words = ["experiment=digits_VAE", "data=views_digits", "seed=0", "callbacks=null", "logging=csv"]
     weights = []
     for on_view in (False, True):
@@ -173,7 +173,7 @@ def test_a_run_trains_on_what_the_data_say(tmp_path: Path) -> None:
     assert not torch.equal(*weights)
 
 
-def test_noise_is_the_generator_s_alone_and_the_loader_s_seed_brings_it_back() -> None:
+def test_noise_comes_from_the_generator_and_the_loader_s_seed_reproduces_it() -> None:
     source = two_views(Digits(binarize="dynamic")).split("train")
     rows = torch.arange(20)
     torch.manual_seed(1)
@@ -196,7 +196,7 @@ def test_noise_is_the_generator_s_alone_and_the_loader_s_seed_brings_it_back() -
     assert all(torch.equal(a, b) for a, b in zip(first["views"], again["views"], strict=True))
 
 
-def test_a_source_in_memory_stays_one_and_a_seeded_one_gets_its_epoch() -> None:
+def test_a_source_in_memory_stays_in_memory_and_a_seeded_one_gets_its_epoch() -> None:
     resident = two_views(Digits()).split("train")
     assert is_resident(resident)
     there: Source = resident.to(torch.device("cpu"))  # type: ignore[attr-defined]
@@ -253,7 +253,7 @@ def test_the_configs_pass_the_check_and_build(name: str, inner: str) -> None:
     assert isinstance(drop, Drop) and drop.p == 0.3
 
 
-def test_mistakes_in_views() -> None:
+def test_errors_in_views() -> None:
     for wrong, match in (
         ({"rotation": -1}, "rotation=-1"),
         ({"shift": float("nan")}, "shift=nan"),

@@ -1,4 +1,4 @@
-"""Batches in batches: sizes, epochs and cycles of each data set."""
+"""Nested batches: sizes, epochs and cycles of each data set."""
 
 from typing import Any
 
@@ -36,18 +36,18 @@ def test_the_shorter_one_cycles_and_each_pass_is_a_new_permutation() -> None:
     found = batches(Zip(labelled, {"unlabelled": unlabelled}, {"unlabelled": 8}), 14)
     assert len(Loader(Zip(labelled, {"unlabelled": unlabelled}, 8).training(), 4)) == 7  # 50 rows in batches of 8
     assert [len(batch["unlabelled"]["index"]) for batch in found] == [8, 8, 8, 8, 8, 8, 2] * 2
-    for start in (0, 7):  # an epoch goes once through the longest
+    for start in (0, 7):  # an epoch is one pass over the longest
         seen = torch.cat([batch["unlabelled"]["index"] for batch in found[start : start + 7]])
         assert sorted(seen.tolist()) == list(range(50))
     passes = [torch.cat([batch["index"] for batch in found[i : i + 2]]) for i in range(0, 14, 2)]
-    assert all(len(set(rows.tolist())) == 8 for rows in passes)  # 2 of the 10 wait for the next pass
+    assert all(len(set(rows.tolist())) == 8 for rows in passes)  # 2 of the 10 rows are left for the next pass
     assert len({tuple(rows.tolist()) for rows in passes}) == len(passes)
     assert all(torch.equal(batch["x"][:, 0].long(), batch["index"]) for batch in found)
     assert all(torch.equal(batch["unlabelled"]["x"][:, 0].long(), batch["unlabelled"]["index"]) for batch in found)
 
 
-def test_the_rows_of_a_batch_depend_on_its_number_alone() -> None:
-    """However epochs are cut, which a limit changes, and from wherever a run goes on."""
+def test_the_rows_of_a_batch_depend_only_on_its_number() -> None:
+    """They depend neither on the length of epochs, which a limit changes, nor on where a run resumes."""
     labelled, unlabelled = sets(10, 50)
     data = Zip(labelled, {"unlabelled": unlabelled}, 8)
     whole = batches(data, 14)
@@ -64,7 +64,7 @@ def test_an_epoch_is_the_longest_or_the_named_one(epoch: str, n_batches: int) ->
     loader = Loader(Zip(labelled, {"unlabelled": unlabelled, "tiny": {"train": rows(2)}}, epoch=epoch).training(), 4)
     assert len(loader) == n_batches == len(list(loader)) and loader.epochs == 1
     first = next(iter(loader))
-    assert len(first["tiny"]["index"]) == 2 and count_rows(first) == 4 + 4 + 2  # all rows there are, never twice
+    assert len(first["tiny"]["index"]) == 2 and count_rows(first) == 4 + 4 + 2  # all rows, each once
     assert sum(n for n, _ in loader.kinds()) == n_batches and loader.rows == 4 + 4 + 2
 
 
@@ -92,7 +92,7 @@ def test_evaluations_see_the_first_data_set_alone() -> None:
         ({"beside": {"unlabelled": {"train": InMemory(torch.zeros(0, 1, 8, 8))}}}, "'unlabelled' has no rows"),
     ],
 )
-def test_mistakes_are_one_line_before_training(more: dict[str, Any], why: str) -> None:
+def test_errors_are_one_line_before_training(more: dict[str, Any], why: str) -> None:
     with pytest.raises(UserError, match=why) as caught:
         Zip(**{"data": Digits(), "beside": {"unlabelled": Digits()}, **more}).training()
     assert "\n" not in str(caught.value)

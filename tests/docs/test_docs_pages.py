@@ -1,4 +1,4 @@
-"""Every block of these pages is run as it is documented, in a user's own folder with nothing else in it."""
+"""Every block of these pages runs as documented, in an empty folder of a user."""
 
 import glob
 import os
@@ -35,7 +35,7 @@ def script(file: str, cwd: str, output: str) -> None:
 
 
 def run(line: str, folder: Path) -> str:
-    """One documented command line, as a shell would read it; its output."""
+    """Runs a documented command line as a shell would; its output."""
     words = shlex.split(line)
     environment = {}
     while "=" in words[0]:
@@ -76,7 +76,7 @@ def test_the_example_of_a_page_trains(page: str, tmp_path: Path) -> None:
             trained += line.split(" train ")[0].endswith("frame")
     assert trained > 0
     metrics = [pd.read_csv(path) for path in tmp_path.glob("*/*/*/metrics.csv")]
-    assert len(metrics) == trained, "one folder a run"
+    assert len(metrics) == trained, "one folder per run"
     for frame in metrics:
         assert frame["iteration"].max() >= 20 and frame["loss"].notna().any()
     CHECKS.get(page, lambda folder, output: None)(tmp_path, printed)

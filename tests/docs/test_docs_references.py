@@ -1,4 +1,4 @@
-"""What the documents name is there: links, files, commands."""
+"""Links, files and commands in the documents exist."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_a_target(page: Path) -> None:
     for link in LINK.findall(page.read_text()):
         if re.match(r"https?:", link):
             continue
@@ -38,9 +38,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_that_are_named_are_there(page: Path) -> None:
+def test_files_that_are_named_exist(page: Path) -> None:
     text = page.read_text()
-    own = set(re.findall(r'title="([^"]+)"', text))  # files of the reader's
+    own = set(re.findall(r'title="([^"]+)"', text))  # files that the reader writes
     code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     for path in {found for part in code for found in OURS.findall(part)} - own:
         assert (ROOT / path).exists(), f"{page.name} names {path}"

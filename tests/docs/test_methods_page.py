@@ -1,4 +1,4 @@
-"""The page of methods is complete: each file in frame/models is on it, and what it names exists."""
+"""The page of methods is complete: each file in frame/models is on it, and everything it names exists."""
 
 import re
 from pathlib import Path

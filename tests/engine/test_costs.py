@@ -1,4 +1,4 @@
-"""Sizes and costs of models, against counts by hand: what a run's own steps cost, with its own batches."""
+"""Sizes and costs of models against counts by hand, for the steps of a run on its own batches."""
 
 import random
 from typing import Any
@@ -50,19 +50,19 @@ def test_a_vae_by_hand() -> None:
 
 
 def test_pseudo_inputs_are_encoded_once_a_batch_and_not_once_a_row() -> None:
-    """The VampPrior's K pseudo-inputs go through the encoder whatever the batch has."""
+    """The VampPrior's K pseudo-inputs go through the encoder once, whatever the batch size."""
     plain, vamp = of("digits_VAE"), of("digits_VampVAE")
     optimization, _ = made("digits_VampVAE")
     model: Any = optimization.model
     k = next(p.shape[0] for name, p in model.named_parameters() if "pseudo" in name or "inputs" in name)
-    of_inputs = sum(layer(k, i, o) for i, o in [(64, 128), (128, 16)])  # pictures that are learned have a gradient
+    of_inputs = sum(layer(k, i, o) for i, o in [(64, 128), (128, 16)])  # learned pictures have a gradient
     for rows, key in ((64, "flops_per_iteration"), (1297 % 64, "short_flops")):
         # the density of the mixture: z and z^2 against each component's mean and precision
         assert vamp[key] - plain[key] == of_inputs + 2 * layer(rows, 8, k)
 
 
 @pytest.mark.parametrize("experiment", ["digits_VAE", "digits_IWAE", "digits_Classifier", "digits_MIB"])
-def test_it_is_what_torch_counts_of_a_step(experiment: str) -> None:
+def test_it_equals_torchs_count_of_a_step(experiment: str) -> None:
     optimization, loader = made(experiment)
     found = costs(optimization, loader)
     batch = whole_batch(loader.source, torch.arange(optimization.batch_size))
@@ -71,8 +71,8 @@ def test_it_is_what_torch_counts_of_a_step(experiment: str) -> None:
     assert found["flops_per_iteration"] == counter.get_total_flops()
 
 
-def test_players_get_their_own_gradients_alone() -> None:
-    """What the other player owns is frozen: its weights get no gradient, its inputs do where something lies below."""
+def test_players_get_only_their_own_gradients() -> None:
+    """The other player is frozen: its weights get no gradient, but its inputs do if they depend on weights."""
     optimization, loader = made("digits_AAE")
     model: Any = optimization.model
     found = costs(optimization, loader)
@@ -82,10 +82,10 @@ def test_players_get_their_own_gradients_alone() -> None:
         return [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, torch.nn.Linear)]
 
     encoder, decoder, adversary = sizes(model.encoder), sizes(model.decoder), sizes(model.adversary)
-    # its own step: codes and draws of the prior go through it, the codes carry no gradient
+    # its own step: codes and samples of the prior go through it, and codes are detached
     own = sum(2 * rows * i * o for i, o in encoder)
     own += sum(layer(2 * rows, i, o, first=number == 0) for number, (i, o) in enumerate(adversary))
-    # the others' step: through a frozen adversary goes the gradient of its inputs
+    # the others' step: the gradient passes through the frozen adversary to its inputs
     others = sum(layer(rows, i, o, first=number == 0) for number, (i, o) in enumerate(encoder))
     others += sum(layer(rows, i, o) for i, o in decoder) + sum(4 * rows * i * o for i, o in adversary)
     assert found["flops_per_iteration"] == own + others
@@ -94,12 +94,12 @@ def test_players_get_their_own_gradients_alone() -> None:
 def test_an_adversary_costs_more_the_more_often_it_steps() -> None:
     counted = {n: of("digits_WGAN_GP", f"params.n_adversary_steps={n}") for n in (1, 2, 5)}
     each = {n: found["flops_per_iteration"] for n, found in counted.items()}
-    critic = 2 * each[2] - each[1]  # of two iterations one has both steps
+    critic = 2 * each[2] - each[1]  # one of two iterations has both steps
     assert 0 < critic < each[1] and each[5] == pytest.approx((4 * critic + each[1]) / 5)
     assert of("digits_GAN")["encoder_parameters"] is None
 
 
-def test_a_run_is_charged_for_the_rows_that_it_has_trained() -> None:
+def test_the_costs_of_a_run_follow_the_rows_that_it_trained_on() -> None:
     found = of("digits_VAE")
     a_row = found["flops_per_sample"]
     for epochs, iterations, samples in ((1, 21, 1297), (2, 42, 2594), (0, 5, 320)):
@@ -114,7 +114,7 @@ def test_a_run_is_charged_for_the_rows_that_it_has_trained() -> None:
 
 
 @pytest.mark.parametrize("experiment", [name for name in options("experiment") if name.startswith("digits_")])
-def test_every_method_has_them_and_stays_as_it_is(experiment: str) -> None:
+def test_every_method_has_costs_and_is_not_changed(experiment: str) -> None:
     torch.manual_seed(0)
     optimization, loader = made(experiment)
     before = {key: value.clone() for key, value in optimization.state_dict().items()}
@@ -129,7 +129,7 @@ def test_every_method_has_them_and_stays_as_it_is(experiment: str) -> None:
 
 
 class Attached(Optimization):
-    """A procedure of somebody's that asks its trainer."""
+    """A user's procedure that needs its trainer."""
 
     def step(self, batch: Any) -> Any:
         return {"loss": self.trainer.current_epoch}
@@ -138,7 +138,7 @@ class Attached(Optimization):
         return {}
 
 
-def test_a_procedure_that_cannot_step_by_itself_is_said_and_trains_without(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_procedure_that_needs_its_trainer_is_reported_and_trains(capsys: pytest.CaptureFixture[str]) -> None:
     optimization, loader = made("digits_VAE")
     found = costs(Attached(optimization.model, 64), loader)
     assert found["parameters"] > 0 and "flops_per_iteration" not in found

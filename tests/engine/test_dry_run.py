@@ -1,4 +1,4 @@
-"""What one tiny batch finds out before a run has a folder."""
+"""Errors that the dry run on a tiny batch finds before a run has a folder."""
 
 import pytest
 
@@ -22,8 +22,8 @@ FEW = (
         ("Samples", "none"),  # a picture has no number
     ],
 )
-def test_a_monitor_waits_for_what_an_evaluation_declares(monitor: str, meant: str) -> None:
-    """Also where four rows give no number: there are not ten labels of each class among them."""
+def test_a_monitor_needs_a_number_that_an_evaluation_declares(monitor: str, meant: str) -> None:
+    """Even if the dry run's four rows give no number, because they do not have ten labels of each class."""
     words = ["experiment=digits_VAE", "logging=csv", FEW, f"checkpoint.best={monitor}"]
     if not meant:
         build(compose(words))

@@ -1,4 +1,4 @@
-"""How runs end: the status says what is on disk, and the exit code is 0 only where the run is finished."""
+"""How runs end: the status describes what is on disk, and the exit code is 0 only if the run is finished."""
 
 import signal
 from pathlib import Path
@@ -23,12 +23,12 @@ STOP = "+callbacks.stop={_target_: frame.callbacks.EarlyStopping, monitor: Score
 
 @pytest.fixture(scope="module")
 def reference(tiny_run: Path) -> dict[str, Any]:
-    """How an uninterrupted run ends."""
+    """The state at the end of an uninterrupted run."""
     return read(tiny_run / "checkpoints/last.ckpt")
 
 
 def assert_goes_on(run: RunFolder, cwd: Path, reference: dict[str, Any]) -> None:
-    """Asked to, it ends as an uninterrupted one."""
+    """If it is resumed, it ends like an uninterrupted run."""
     code, output = train([f"resume={run.path}"], cwd)
     assert code == 0 and "Traceback" not in output, output
     ours = read(run.path / "checkpoints/last.ckpt")
@@ -40,7 +40,7 @@ def assert_goes_on(run: RunFolder, cwd: Path, reference: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("file", ["last.ckpt", "best.ckpt"])
-def test_a_run_that_could_not_save_is_not_finished_and_goes_on_when_asked(
+def test_a_run_that_could_not_save_is_not_finished_and_can_be_resumed(
     file: str, tmp_path: Path, reference: dict[str, Any]
 ) -> None:
     code, output = train(["experiment=tiny", BEST], tmp_path, BREAK=f"folder checkpoints/{file}")
@@ -59,7 +59,7 @@ def test_a_run_that_could_not_save_is_not_finished_and_goes_on_when_asked(
 @pytest.mark.parametrize(
     "content", [None, b"", b"{", b"[1]", b"\xff", b'{"state": 3, "counters": {"iterations": "x"}}']
 )
-def test_a_status_that_is_broken_or_could_not_be_written_misleads_nobody(
+def test_a_status_that_is_broken_or_could_not_be_written_is_not_trusted(
     content: bytes | None, tmp_path: Path, reference: dict[str, Any]
 ) -> None:
     code, output = train(["experiment=tiny", BEST], tmp_path, BREAK="folder status.json" if content is None else "")
@@ -74,13 +74,13 @@ def test_a_status_that_is_broken_or_could_not_be_written_misleads_nobody(
     assert_goes_on(run, tmp_path, reference)
 
 
-def test_a_folder_that_is_taken_away_ends_the_run_in_a_line(tmp_path: Path) -> None:
+def test_a_folder_that_is_removed_ends_the_run_in_one_line(tmp_path: Path) -> None:
     code, output = train(["experiment=tiny"], tmp_path, BREAK="gone .")
     assert code == 1 and "Traceback" not in output, output
     assert "not finished" in output.splitlines()[-1]
 
 
-def test_checkpoints_that_are_taken_away_are_written_anew(tmp_path: Path, reference: dict[str, Any]) -> None:
+def test_checkpoints_that_are_removed_are_written_again(tmp_path: Path, reference: dict[str, Any]) -> None:
     code, output = train(["experiment=tiny"], tmp_path, BREAK="gone checkpoints")
     assert code == 0, output
     run = RunFolder(only_run(tmp_path))
@@ -120,7 +120,7 @@ def test_a_signal_at_any_time_saves(point: str, tmp_path: Path, reference: dict[
     assert_goes_on(run, tmp_path, reference)
 
 
-def test_a_signal_when_all_is_done_leaves_it_finished(tmp_path: Path, reference: dict[str, Any]) -> None:
+def test_a_signal_after_the_end_leaves_the_run_finished(tmp_path: Path, reference: dict[str, Any]) -> None:
     code, output = train(["experiment=tiny", BEST], tmp_path, BREAK="end SIGTERM")
     assert code == 0 and "once more kills" in output, output
     run = RunFolder(only_run(tmp_path))
@@ -128,7 +128,7 @@ def test_a_signal_when_all_is_done_leaves_it_finished(tmp_path: Path, reference:
     assert same(read(run.path / "checkpoints/last.ckpt")["model"], reference["model"])
 
 
-def test_a_run_that_was_killed_after_it_had_stopped_early_only_ends(tmp_path: Path) -> None:
+def test_resuming_a_run_that_was_killed_after_early_stopping_only_ends_it(tmp_path: Path) -> None:
     words = ["experiment=tiny", "checkpoint.every=1 iteration", SCORE, STOP]
     code, output = train(words, tmp_path, BREAK="end")
     assert code == -9, output
@@ -138,7 +138,7 @@ def test_a_run_that_was_killed_after_it_had_stopped_early_only_ends(tmp_path: Pa
     code, output = train([f"resume={run.path}"], tmp_path)
     assert code == 0, output
     assert run.status["reason"] == "stopped early" and run.status["counters"]["iterations"] == stopped_at
-    code, output = train([f"resume={run.path}", "train_for=45 iterations"], tmp_path)  # it may go on, if asked to
+    code, output = train([f"resume={run.path}", "train_for=45 iterations"], tmp_path)  # with another limit it trains on
     assert code == 0 and read(run.path / "checkpoints/last.ckpt")["counters"]["iterations"] > stopped_at, output
 
 

@@ -1,4 +1,4 @@
-"""What is built from a config, and refused, before anything is written."""
+"""A config is built, or refused, before anything is written."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -33,7 +33,7 @@ class Rows:
 
 
 class Masked:
-    """A user's source, whose masks are no truth values."""
+    """A user's source whose masks are not booleans."""
 
     def __len__(self) -> int:
         return 4
@@ -76,7 +76,7 @@ class NoState:
 
 
 def loader(*words: str, **parts: Any) -> Any:
-    """Of the experiment with some of its parts replaced, as files in a config folder of one's own would."""
+    """The loader of the experiment with some parts replaced, as by files in a user's config folder."""
     return build({**resolved(compose([*WORDS, *words])), **parts}).loader
 
 
@@ -98,7 +98,7 @@ def test_a_loader_of_one_s_own_is_named_and_given_what_it_takes() -> None:
     assert isinstance(own, Backwards) and own.stride == 7 and own.batch_size == 16 and len(own.source) == 1297
 
 
-def test_mistakes_in_a_loader() -> None:
+def test_errors_in_a_loader() -> None:
     one_by_one = {"data": {"train": node("Rows"), "valid": node("Rows")}}
     for words, parts, why in (
         (["loader=memroy"], {}, "did you mean 'memory'"),
@@ -112,7 +112,7 @@ def test_mistakes_in_a_loader() -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_bad_label_far_behind_is_found_before_there_is_a_folder() -> None:
+def test_a_bad_label_beyond_the_first_rows_is_found_before_there_is_a_folder() -> None:
     words = ["experiment=digits_VIB", "logging=csv", "callbacks=null", "device.gpus=0"]
     plain = {**resolved(compose(words)), "data": {"train": node("Rows"), "valid": node("Rows")}}
     with pytest.raises(UserError, match="Rows, row 7: 'y' is 12, and 10 classes have 0 to 9"):
@@ -120,7 +120,7 @@ def test_a_bad_label_far_behind_is_found_before_there_is_a_folder() -> None:
 
 
 def test_nested_batches_pass_the_dry_run_with_a_truncation_and_without() -> None:
-    """Beside the labelled rows there are unlabelled ones, of which a model that needs none takes no notice."""
+    """A model that needs no unlabelled rows ignores them."""
     digits = {"_target_": "frame.data.digits.Digits"}
     some = {"_target_": "frame.data.take.Take", "data": digits, "rows": 40, "splits": ["train"]}
     rest = {"_target_": "frame.data.take.Take", "data": digits, "skip": 40, "splits": ["train"]}

@@ -1,4 +1,4 @@
-"""A run is opened anywhere; a stranger's run executes nothing."""
+"""A run can be opened anywhere; a stranger's run executes nothing."""
 
 import json
 import os
@@ -132,7 +132,7 @@ def test_a_strangers_config_executes_nothing(name: str, run: Path, tmp_path: Pat
 
 
 def act(file: Path) -> dict[str, Any]:
-    """A node that would run a command by what frame itself has."""
+    """A node that would run a command with functions of frame itself."""
     places = {"cwd": "/", "log": str(file), "worker": str(file)}
     return {"_target_": "frame.sweeps.handles.run_here", "argv": ["touch", str(file)], **places}
 
@@ -179,7 +179,7 @@ HIDDEN: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("name", HIDDEN)
-def test_what_is_built_is_what_was_judged(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_checked_values_are_built(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     proof = tmp_path / "executed"
     run = Path(shutil.copytree(RELEASES[-1], tmp_path / "strange"))
     config: Any = yaml.safe_load((run / "config.yaml").read_text())

@@ -1,4 +1,4 @@
-"""Several `frame evaluate` on one run, also while it trains: nothing is recorded twice, and nothing is lost."""
+"""Several `frame evaluate` on one run, also during training: nothing is recorded twice or lost."""
 
 import errno
 import json
@@ -41,7 +41,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 
 def later(run: Path) -> list[dict[str, Any]]:
-    """What was measured after the training."""
+    """The records measured after training."""
     return [record for record in Journal(run / RECORDS).read() if record["checkpoint"] == "last"]
 
 
@@ -70,7 +70,7 @@ def test_the_second_waits_and_nothing_is_measured_twice(words: list[str], run: P
     assert len(Notes(run).done()) == 2
 
 
-def test_the_second_goes_on_where_the_first_was_killed(run: Path) -> None:
+def test_the_second_continues_where_the_first_was_killed(run: Path) -> None:
     command = [*AGAIN, str(run), "evaluation=[elbo,slow]", "elbo.n_samples=40"]
     first = Process([*command, "slow.seconds=60"], run.parent)
     until(lambda: len(later(run)) == 4)
@@ -113,7 +113,7 @@ def test_a_signal_leaves_what_was_measured(run: Path) -> None:
     assert once_each(run) and once_each(other) and "1 of 2 there already" in again.output
 
 
-def test_what_is_fitted_on_test_is_refused_unless_it_is_allowed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fitting_on_test_is_refused_unless_it_is_allowed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     node = {"_target_": "tests.engine.test_reevaluate.FitsOnTest"}
     with pytest.raises(UserError, match=r"mine: it is fitted on test.*allow_test=true"):
         evaluate_run(run, chosen={"mine": node}, packages=["toys", "tests"])
@@ -123,7 +123,7 @@ def test_what_is_fitted_on_test_is_refused_unless_it_is_allowed(run: Path, capsy
 
 
 class FitsOnTest(Evaluation):
-    """Says that it fits something on test."""
+    """Declares that it fits something on test."""
 
     fits_on = ("test",)
 
@@ -154,12 +154,12 @@ def test_waiting_has_an_end(run: Path) -> None:
             evaluate_run(run, chosen=ELBO, packages=["toys"], patience=0.3)
 
 
-def test_a_killed_one_that_has_recorded_counts_and_half_of_its_records_do_not(run: Path) -> None:
+def test_records_of_a_killed_evaluation_count_only_if_they_are_complete(run: Path) -> None:
     for name in ("elbo", "elbo_2"):
         assert evaluate_run(run, chosen={name: ELBO["elbo"]}, packages=["toys"])[0] == (name == "elbo")
     whole = later(run)
     notes, records = Journal(run / FILE), Journal(run / RECORDS)
-    notes.cut(lambda line: "name" not in line)  # killed before it could note it
+    notes.cut(lambda line: "name" not in line)  # killed before it noted that it was done
     assert evaluate_run(run, chosen=ELBO, packages=["toys"]) == (0, {})
     assert later(run) == whole and len(Notes(run).done()) == 1
     notes.cut(lambda line: "name" not in line)
@@ -168,7 +168,7 @@ def test_a_killed_one_that_has_recorded_counts_and_half_of_its_records_do_not(ru
     assert [record["name"] for record in later(run)] == [record["name"] for record in whole] and once_each(run)
 
 
-def test_what_could_not_be_recorded_does_not_count_as_measured(run: Path) -> None:
+def test_numbers_that_could_not_be_recorded_do_not_count_as_measured(run: Path) -> None:
     size = (run / RECORDS).stat().st_size
     with files_no_larger_than(size + 100):
         measured, refused = evaluate_run(run, chosen=ELBO, packages=["toys"])
@@ -197,7 +197,7 @@ def test_a_folder_that_can_only_be_read_is_evaluated_without_recording(
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file() and "cache" not in str(file)} == before
 
 
-def test_a_run_that_trains_is_evaluated_beside_it(tmp_path: Path) -> None:
+def test_a_run_is_evaluated_while_it_trains(tmp_path: Path) -> None:
     words = ["experiment=tiny", "logging=csv", "checkpoint.every=1 iteration", "trainer.log_every_n_steps=1"]
     training = Process(["train", "--config-dir", str(OWN / "config"), *words, "train_for=100000 iterations"], tmp_path)
     until(lambda: list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")))

@@ -1,4 +1,4 @@
-"""What is typed for Lightning's Trainer is translated, not ignored."""
+"""Settings of Lightning's Trainer are translated, not ignored."""
 
 import inspect
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_an_explicit_limit_replaces_train_for() -> None:
     ("key", "value", "says"),
     [("fast_dev_run", True, "debug=fast"), ("overfit_batches", 1, "debug=overfit"), ("precision", "16-mixed", "bf16")],
 )
-def test_what_has_no_translation_names_what_to_write(key: str, value: object, says: str) -> None:
+def test_an_error_without_a_translation_says_what_to_write(key: str, value: object, says: str) -> None:
     with pytest.raises(UserError, match=says):
         translate(OmegaConf.create({"trainer": {key: value}}))
 
@@ -80,7 +80,7 @@ def test_callbacks_and_loggers_of_lightning_work(tmp_path: Path) -> None:
 
 
 def test_every_argument_of_lightnings_trainer_is_decided() -> None:
-    """What a new version adds has to be thought about here."""
+    """New arguments of a new version must be decided here."""
     assert set(SETTINGS) == set(inspect.signature(Trainer).parameters)
 
 
@@ -127,7 +127,7 @@ def test_every_argument_of_lightnings_trainer_is_decided() -> None:
         ("max_epoch", 3, "did you mean 'max_epochs'?"),
     ],
 )
-def test_a_setting_that_would_change_a_run_in_silence_is_refused(key: str, value: Any, says: str) -> None:
+def test_a_setting_that_would_silently_change_a_run_is_refused(key: str, value: Any, says: str) -> None:
     with pytest.raises(UserError) as error:
         check_trainer({key: value})
     assert says in str(error.value) and str(error.value).startswith(f"trainer.{key}") and "\n" not in str(error.value)
@@ -149,7 +149,7 @@ def test_null_is_no_setting_and_what_is_right_passes() -> None:
         (["+optimization.optimizer.amsgrad=maybe"], "amsgrad"),
     ],
 )
-def test_what_cannot_train_is_found_before_the_folder(words: list[str], says: str, tmp_path: Path) -> None:
+def test_settings_that_cannot_train_are_found_before_the_folder(words: list[str], says: str, tmp_path: Path) -> None:
     code, output = train(["experiment=tiny", "callbacks=null", *words], tmp_path)
     assert code == 2 and says in output and output.count("\n") == 1, output
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""Calibration of a model: which split chooses the temperature, and what is written down."""
+"""Calibration of a model: the split that chooses the temperature, and the record."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ class Says(nn.Module):
         return (self.sharper * x).log_softmax(1)
 
 
-def test_the_temperature_is_fitted_on_valid_and_judged_on_test() -> None:
+def test_the_temperature_is_fitted_on_valid_and_tested_on_test() -> None:
     evaluation = CalibrationEvaluation()
     evaluation.check(Says(), Drawn())
     entry = evaluation.evaluate(Says(), Drawn())
@@ -41,7 +41,7 @@ def test_the_temperature_is_fitted_on_valid_and_judged_on_test() -> None:
     assert set(entry.scalars) == {"", *parts} and entry.split == "test"
     scalars = entry.scalars
     assert scalars["temperature"].value == pytest.approx(2, rel=0.1)
-    # calibrated on test as it is, which valid's temperature spoils
+    # it is calibrated on test, and valid's temperature makes that worse
     assert scalars[""].value < 3 < 8 < scalars["scaled"].value and scalars[""].unit == "%"
     assert scalars["scaled/nll"].value > scalars["nll"].value and scalars["nll"].standard_error
     assert "15 bins of equal width" in scalars[""].estimator and scalars[""].n_samples == 3000
@@ -63,7 +63,7 @@ def test_the_figure_has_a_column_for_each() -> None:
     assert figure.axes[2].get_xlabel().startswith("confidence")
 
 
-def test_what_cannot_be_measured_is_one_line() -> None:
+def test_errors_are_one_line() -> None:
     with pytest.raises(UserError, match="'unlabelled' has none"):
         CalibrationEvaluation(fit_on="unlabelled").check(Says(), Drawn())
     with pytest.raises(UserError, match="needs 'y' in the data"):

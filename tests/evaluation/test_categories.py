@@ -1,4 +1,4 @@
-"""A categorical code beside the labels: counts, purity, and pictures that differ in the code alone."""
+"""A categorical code compared with labels: counts, purity, and pictures that differ only in the code."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_pictures_of_a_row_share_the_code_and_columns_the_noise() -> None:
     assert np.abs(tiles[0][0] - tiles[0][1]).max() > 10
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="n_columns=0"):
         CategoriesEvaluation(n_columns=0)
     with pytest.raises(UserError, match="needs a model that has categories, sample_categories"):

@@ -51,19 +51,19 @@ def test_information_of_codes_lies_between_its_bounds() -> None:
     assert not any(scalar.saturated for scalar in scalars.values())
 
 
-def test_what_nearly_reaches_its_limit_is_saturated() -> None:
+def test_a_number_near_its_limit_is_saturated() -> None:
     scalars = found(CodeInformationEvaluation(batch_size=64), Noisy(100.0)).scalars
     assert scalars["infonce"].value <= math.log(64) and scalars["mixture"].value <= math.log(300)
     assert scalars["infonce"].saturated and "at most log 64" in scalars["infonce"].estimator
     assert scalars["mixture"].saturated and "at most log 300" in scalars["mixture"].estimator
 
 
-def test_an_encoder_that_says_nothing() -> None:
+def test_an_uninformative_encoder() -> None:
     scalars = found(CodeInformationEvaluation(), Noisy(0.0)).scalars
     assert all(scalar.value == pytest.approx(0, abs=1e-6) for scalar in scalars.values())
 
 
-def test_codes_of_another_distribution_take_its_own_probabilities() -> None:
+def test_codes_of_another_distribution_use_its_probabilities() -> None:
     """One bit that says whether the picture's middle is bright: I(x; z) = H(z) - H(z|x)."""
 
     class Bits(Noisy):
@@ -92,7 +92,7 @@ def test_without_noise_or_rows_there_is_no_number() -> None:
         found(LabelInformationEvaluation(n_samples=30), Noisy(3.0))
 
 
-def test_what_codes_say_of_labels() -> None:
+def test_information_of_codes_about_labels() -> None:
     low, high = (
         found(LabelInformationEvaluation(n_train_samples=500, width=16), model).scalars
         for model in (Noisy(3.0), Exact(3.0))

@@ -1,4 +1,4 @@
-"""Reconstruction error and use of a codebook, on rows whose numbers are known."""
+"""Reconstruction error and use of a codebook, on rows with known answers."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ class Always(nn.Module):
 
 
 class Fours(DataSet):
-    """Rows of four values each, of which the codes are the whole part."""
+    """Rows of four values each; the codes are their integer parts."""
 
     def __init__(self, x: list[list[float]]) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_the_standard_error_is_that_over_pictures() -> None:
     assert found[""].standard_error == pytest.approx((errors.std() / 200**0.5 / x.var(correction=0)).item())
 
 
-def test_the_use_of_codes_is_counted_over_all_positions_and_pictures() -> None:
+def test_codes_are_counted_over_all_positions_and_pictures() -> None:
     """Codes 0, 0, 1, 1 and 0, 1, 2, 2: frequencies 3/8, 3/8, 2/8 of 8 codes."""
     data = Fours([[0.5, 0.1, 1.2, 1.7], [0.0, 1.0, 2.0, 2.5]])
     evaluation = CodebookEvaluation("valid")
@@ -93,7 +93,7 @@ def test_the_use_of_codes_is_counted_over_all_positions_and_pictures() -> None:
     assert "batch" not in scalars
 
 
-def test_the_perplexity_of_batches_is_the_mean_of_theirs() -> None:
+def test_the_perplexity_of_batches_is_their_mean() -> None:
     """Pictures with 1, 2 and 4 equally frequent codes: variance of 1, 2, 4 is 7/3."""
     data = Fours([[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 3.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
     scalars = CodebookEvaluation("valid", batch_size=1).evaluate(Floor(), data).scalars

@@ -1,4 +1,4 @@
-"""Codes are kept for every method that encodes, whatever its buffers are."""
+"""Codes are cached for every method that encodes, whatever its buffers are."""
 
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ def test_codes_are_kept_and_belong_to_the_weights(experiment: str, tmp_path: Pat
     config = compose([f"experiment={experiment}"])
     model: Any = instantiate(resolved(config.model))
     data = instantiate(resolved(config.data))
-    encodes: Any = Encodes  # kept from mypy, which would take the model for no module
+    encodes: Any = Encodes  # Any, because mypy would not take the model for a module
     if not isinstance(model, encodes) or "y" in getattr(model, "inputs", ()):
-        pytest.skip("it encodes no picture alone")
+        pytest.skip("it encodes pictures only with other inputs")
     with caching(tmp_path):
         first = codes_of(model, data, "valid", n_samples=10).codes
         assert torch.equal(codes_of(model, data, "valid", n_samples=10).codes, first)

@@ -1,4 +1,4 @@
-"""What an evaluation declares is what it writes, for each model that can serve it. Both are found by folder."""
+"""An evaluation writes what it declares, for each model that can serve it. Both are found by folder."""
 
 from functools import cache, partial
 from types import SimpleNamespace
@@ -22,11 +22,11 @@ from frame.measures.classifier import fit_classifier
 from tests.models.test_every_model import composed
 
 NAMES = sorted(file.stem for file in (config_folder() / "evaluation").glob("*.yaml"))
-# a model of each kind, by what they can do and what they take
+# a model for each set of capabilities and inputs
 KINDS = ("VAE", "ConditionalVAE", "Classifier", "VIB", "VQVAE", "AE", "GAN", "InfoGAN", "MVInfoMax")
 EXPERIMENTS = [*(f"digits_{kind}" for kind in KINDS), "gaussians_InformationEstimation"]
 N_ROWS = 80  # of each split: more than the 64 features of generation
-# as few as show every name
+# the smallest that show every name
 SMALL: dict[str, dict[str, Any]] = {
     "codebook": {"batch_size": 8},
     "dci": {"n_jobs": 1},
@@ -87,8 +87,8 @@ def units(entry: LogEntry) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_declared_is_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once for each declaration that the models of the tests lead to."""
+def test_declared_names_are_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each different declaration over the models of the tests."""
     layout = SimpleNamespace(fit_transform=lambda codes: codes[:, :2])  # UMAP is an extra, and its layout is not tested
     monkeypatch.setattr(scatter, "_umap", lambda: SimpleNamespace(UMAP=lambda **options: layout))
     monkeypatch.setattr(code_information, "fit_classifier", partial(fit_classifier, iterations=10))
@@ -98,7 +98,7 @@ def test_what_is_declared_is_written(name: str, monkeypatch: pytest.MonkeyPatch)
         with opening(lambda folder: Other(model, data, "study/run", 7)), evaluating(model):  # noqa: B023
             try:
                 measured.check(model, data)
-            except UserError:  # this model or its data cannot serve
+            except UserError:  # this model or its data cannot serve it
                 continue
             declared = measured.declare(model, data)
             if declared in seen:

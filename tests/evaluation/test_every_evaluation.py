@@ -1,4 +1,4 @@
-"""Evaluations on a toy data set: right numbers, the same pictures each time, nothing left changed."""
+"""Evaluations on a toy data set: correct numbers, the same pictures each time, and no side effects."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from frame.models.VAE import VAE
 
 
 class ToySource:
-    """40 pictures of noise, drawn afresh at each use like dynamic binarization, with labels 0, 1, 2, ..."""
+    """40 pictures of noise, drawn anew at each use like dynamic binarization, with labels 0, 1, 2, ..."""
 
     def __init__(self, labelled: bool) -> None:
         self.x = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(5))
@@ -109,7 +109,7 @@ def test_twice_the_same_whatever_was_drawn_before(evaluation: Evaluation) -> Non
 def test_elbo_counts_the_kl_once_whatever_beta_is() -> None:
     found = run(ELBOEvaluation("valid", 1000), vae()).scalars
     assert found[""].value == pytest.approx(-found["rate"].value - found["distortion"].value, rel=1e-6)
-    assert found[""].unit == "nats per picture" and found[""].n_samples == 40  # all that there are
+    assert found[""].unit == "nats per picture" and found[""].n_samples == 40  # all of them
     assert found[""].standard_error is not None and 0 < found[""].standard_error < 20
 
 
@@ -167,7 +167,7 @@ def test_samples_make_a_square() -> None:
     assert image[GAP + 5, GAP + 5].tolist() == [128, 128, 128]
 
 
-def test_traversals_start_with_the_latent_that_carries_most() -> None:
+def test_traversals_start_with_the_most_informative_latent() -> None:
     model = vae()
     with torch.no_grad():  # z[1] far from the prior, z[0] and z[2] at it
         model.encoder.head.linear.weight.zero_()  # type: ignore[union-attr, operator]
@@ -179,7 +179,7 @@ def test_traversals_start_with_the_latent_that_carries_most() -> None:
     assert shown(figure).shape[:2] == (2 * (56 + GAP) + GAP, 3 * (56 + GAP) + GAP)
 
 
-def test_mode_and_random_state_come_back_also_when_an_evaluator_raises() -> None:
+def test_mode_and_random_state_are_restored_even_if_an_evaluation_raises() -> None:
     class Broken(Evaluation):
         def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
             assert not model.training and not torch.is_grad_enabled()
@@ -210,7 +210,7 @@ def test_data_without_labels_is_refused_with_both_names() -> None:
         AccuracyEvaluation().check(Oracle(), Toy(labelled=False))
 
 
-def test_a_nan_is_no_number_and_no_standard_error_is_none() -> None:
+def test_nan_raises_and_an_unknown_standard_error_is_none() -> None:
     entry = LogEntry("valid", {"": Scalar(1.0, standard_error=float("nan")), "rate": Scalar(float("nan"))})
     records = Measured("ELBO", entry, Moment(0, 0.0, 0.0, "raw"), 0.0).records()
     assert [record["standard_error"] for record in records] == [None, None]

@@ -1,4 +1,4 @@
-"""Pictures of codes: what stands where is right, nothing is told by colour alone, and bad codes give a line."""
+"""Pictures of codes: everything is in its place, nothing is shown by colour alone, and bad codes are one line."""
 
 import math
 import sys
@@ -97,7 +97,7 @@ def test_paths_between_codes() -> None:
     assert linear(a, b, t)[0].tolist() == [[1, 0], [0.5, 0.5], [0, 1]]
     root = math.sqrt(0.5)
     torch.testing.assert_close(spherical(a, b, t)[0], torch.tensor([[1, 0], [root, root], [0, 1]]))
-    assert spherical(a, b, t)[1].tolist() == [[2, 0], [3, 0], [4, 0]]  # the same direction: nothing divides by 0
+    assert spherical(a, b, t)[1].tolist() == [[2, 0], [3, 0], [4, 0]]  # the same direction: no division by 0
     long = spherical(torch.randn(5, 200), torch.randn(5, 200), torch.linspace(0, 1, 7))
     assert (long.norm(dim=-1) - math.sqrt(200)).abs().max() < 3
     assert is_standard_normal(DiagonalNormal(3)()) and not is_standard_normal(UniformCube(3)())
@@ -109,7 +109,7 @@ def test_interpolations_begin_and_end_with_the_pictures() -> None:
     assert list(found) == ["", "spherical"]
     for figure in found.values():
         for row in range(3):
-            # the code is the picture: its reconstruction stands beside it, and something else in the middle
+            # the code is the picture: its reconstruction is beside it, and another picture in the middle
             assert np.array_equal(cell(figure, row, 0), cell(figure, row, 1))
             assert np.array_equal(cell(figure, row, 5), cell(figure, row, 6))
             assert not np.array_equal(cell(figure, row, 3), cell(figure, row, 1))
@@ -142,7 +142,7 @@ def test_a_training_picture_is_nearest_to_itself_and_ticks_are_right() -> None:
     styles = {patch.get_linestyle() for patch in figure.axes[0].patches}
     crosses = sum(text.startswith("✗") for text in said)
     assert len(figure.axes[0].patches) == 24 and (len(styles) == 2) is (0 < crosses < 24)
-    # on train a picture is no neighbour of itself: with it, each row would show the query again
+    # on train a picture is not its own neighbour, or each row would show the query again
     images = [
         np.asarray(image.get_array())
         for image in run(NeighbourPictureEvaluation("train", 3, 2)).figures[""].axes[0].images
@@ -150,7 +150,7 @@ def test_a_training_picture_is_nearest_to_itself_and_ticks_are_right() -> None:
     assert len(images) == 9 and not any(np.array_equal(images[3 * i], images[3 * i + 1]) for i in range(3))
 
 
-def test_neighbours_are_those_of_the_distance() -> None:
+def test_neighbours_are_the_nearest_by_distance() -> None:
     figure = run(NeighbourPictureEvaluation("test", 2, 3)).figures[""]
     images = [np.asarray(image.get_array())[::7, ::7, 0] / 255 for image in figure.axes[0].images]
     train = DIGITS.split("train")
@@ -162,7 +162,7 @@ def test_neighbours_are_those_of_the_distance() -> None:
             assert np.abs(images[4 * row + 1 + k].ravel() - x[nearest[k]]).max() < 0.003
 
 
-def test_neighbours_without_labels_have_no_marks_and_bad_codes_a_line() -> None:
+def test_neighbours_without_labels_have_no_marks_and_bad_codes_are_one_line() -> None:
     figure = run(NeighbourPictureEvaluation("test", 2, 3), data=Unlabelled()).figures[""]
     assert texts(figure) == ["query", "nearest first"] and not figure.axes[0].patches
     with pytest.raises(NoNumber, match="all 1297 codes are equal"):
@@ -192,11 +192,11 @@ def test_components_and_their_share() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [str(i) for i in range(10)]
 
 
-def test_colours_and_shapes_together_tell_many_classes_apart() -> None:
+def test_colours_and_shapes_together_distinguish_many_classes() -> None:
     assert len({(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i in range(88)}) == 88
 
 
-def test_scatter_of_what_cannot_be_placed() -> None:
+def test_scatter_of_invalid_codes() -> None:
     assert not run(PCAScatterEvaluation(), data=Unlabelled()).figures[""].legends
     with pytest.raises(NoNumber, match="codes are equal"):
         run(PCAScatterEvaluation(), Constant())
@@ -233,7 +233,7 @@ def test_umap_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 # Aggregate posterior
 
 
-def test_the_most_active_dimensions_stand_beside_the_prior() -> None:
+def test_the_most_active_dimensions_are_shown_with_the_prior() -> None:
     figure = run(AggregatePosteriorEvaluation("test", 4)).figures[""]
     source = DIGITS.split("test")
     x = source.transform(source.batch(torch.arange(300)), torch.Generator())["x"].flatten(1)
@@ -252,7 +252,7 @@ def test_the_most_active_dimensions_stand_beside_the_prior() -> None:
     assert figure.axes[-1].get_ylabel() == "density"
 
 
-def test_a_prior_that_is_no_gaussian_is_drawn_from_samples() -> None:
+def test_a_prior_that_is_not_gaussian_is_shown_by_samples() -> None:
     figure = run(AggregatePosteriorEvaluation("test", 1), Pixels(UniformCube(64))).figures[""]
     assert len(figure.axes) == 1 and not figure.axes[0].lines and figure.legends == []
     with pytest.raises(NoNumber, match="codes are equal"):

@@ -18,14 +18,14 @@ NAMES = ("mig", "modularity", "sap", "dci", "factor_vae_score", "beta_vae_score"
 
 
 class Knows(Model):
-    """Its input is the factors themselves, and so is its code, with a second code of nothing."""
+    """Its input and its code are the factors themselves; a further code is constant."""
 
     def encode(self, x: Tensor) -> Delta:
         return Delta(torch.cat([x.flatten(1), torch.zeros(len(x), 1)], 1))
 
 
 class Grid(DataSet):
-    """Two factors of 3 and 4 values; x is what they are."""
+    """Two factors of 3 and 4 values; x are the factors."""
 
     shape = (2,)
     keys = ("x", "factors")
@@ -53,14 +53,14 @@ def built(name: str) -> Evaluation:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_that_knows_the_factors_is_at_the_end_of_the_scale(name: str) -> None:
+def test_a_model_that_knows_the_factors_has_the_best_score(name: str) -> None:
     model, data = Knows(), Grid()
     evaluation = built(name)
     evaluation.check(model, data)
     with evaluating(model):
         entry = evaluation.evaluate(model, data)
     scalar = entry.scalars[""]
-    # linear machines do not single out a value in the middle; a third code that is constant counts in modularity as 0
+    # linear machines cannot single out a value in the middle; in modularity a constant third code counts as 0
     least = {"sap": 0.3, "modularity": 0.6}.get(name, 0.95)
     assert least < scalar.value <= 1 + 1e-9
     assert scalar.n_samples == 1200 and scalar.layer == "mean" and scalar.estimator and entry.split == "test"

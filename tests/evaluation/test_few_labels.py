@@ -1,4 +1,4 @@
-"""Few labels: which rows, which codes, and what is written down."""
+"""Few labels: the rows and codes that are used, and the record."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from frame.probability.distributions import diagonal_normal
 
 
 class Rows(DataSet):
-    """Codes that say the class on 'train' and 'test'; 'valid' has no labels."""
+    """Codes that show the class on 'train' and 'test'; 'valid' has no labels."""
 
     def load(self, split: str) -> Source:
         y = torch.arange(60 if split == "train" else 30) % 3
@@ -24,7 +24,7 @@ class Rows(DataSet):
 
 
 class Reads(nn.Module):
-    """q(z|x) around x, with so much noise that only its mean is of use."""
+    """q(z|x) around x, with so much noise that only its mean is useful."""
 
     def encode(self, x: Tensor) -> Independent:
         return diagonal_normal(x, torch.full_like(x, 100.0))
@@ -40,9 +40,9 @@ def test_means_of_codes_are_measured() -> None:
     assert "2 labels per class of train" in scalar.estimator and "4 draws" in scalar.estimator
 
 
-def test_floors_stand_beside_and_are_measured_once() -> None:
+def test_floors_are_reported_and_measured_once() -> None:
     class Learned(Reads):
-        """Takes classes 0 and 1 for the same, which fresh weights would not."""
+        """Confuses classes 0 and 1, which untrained weights would not."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -85,7 +85,7 @@ def test_the_standard_error_is_of_the_draws() -> None:
     assert FewLabelsEvaluation(n_draws=1, floors=()).evaluate(Guesses(), Rows()).scalars["1_per_class"].interval is None
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="'valid' has none"):
         FewLabelsEvaluation(train_on="valid").check(Reads(), Rows())
     with pytest.raises(UserError, match="needs 'y' in the data"):

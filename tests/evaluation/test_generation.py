@@ -1,4 +1,4 @@
-"""Samples beside pictures: what copies, noise and one picture again and again are worth; features trained once."""
+"""Distances of samples and pictures: for copies, noise and a single repeated picture; features are trained once."""
 
 import math
 from collections.abc import Iterator
@@ -84,7 +84,7 @@ def test_the_floor_is_what_training_pictures_would_have() -> None:
     found = run(Draws(pictures("train")[order])).scalars
     names = ["fid", "kid", "precision", "recall", "density", "coverage"]
     assert list(found) == names + [f"{name}/floor/train" for name in names]
-    for name in names:  # as the rows of the floor are that same choice
+    for name in names:  # because the rows of the floor are the same choice
         assert found[name].value == pytest.approx(found[f"{name}/floor/train"].value, abs=1e-6)
         assert found[name].n_samples == 300
         assert "features: LeNet trained here on Digits train" in found[name].estimator
@@ -139,7 +139,7 @@ def test_without_labels_features_are_principal_components() -> None:
         run(Draws(pictures("test")), Unlabelled(), features="classifier")
 
 
-def test_pixels_are_drawn_where_the_data_are_binary() -> None:
+def test_pixels_are_drawn_if_the_data_are_binary() -> None:
     for data, chosen, drawn in ((Binary(), None, True), (DIGITS, None, False), (Binary(), False, False)):
         model = Draws(pictures("test"))
         found = run(model, data, sample_images=chosen, features="pca").scalars
@@ -147,7 +147,7 @@ def test_pixels_are_drawn_where_the_data_are_binary() -> None:
         assert ("means of p(x|z)" in found["fid"].estimator) is not drawn
 
 
-def test_what_gives_no_number_is_said() -> None:
+def test_errors_without_a_number() -> None:
     with pytest.raises(TooFew, match="4 pictures are too few for 64 features"):
         run(Draws(pictures("test")), Take(DIGITS, 4))
     with pytest.raises(NoNumber, match="NaN or infinite"):

@@ -53,7 +53,7 @@ def test_two_views_have_an_alignment_and_one_picture_has_none() -> None:
     assert moved.value > 0.05 and moved.n_samples == 100 and moved.layer == "mean"
 
 
-def test_collapsed_codes_give_a_line_and_no_number() -> None:
+def test_collapsed_codes_are_an_error_of_one_line() -> None:
     class Same(Pixels):
         def encode(self, x: Tensor) -> Delta:
             return Delta(torch.ones(len(x), 3))

@@ -1,4 +1,4 @@
-"""Bits per dimension: where p(x|z) is a probability of the data's values, and nowhere else."""
+"""Bits per dimension exist only if p(x|z) is a probability of the data's values."""
 
 import math
 
@@ -56,7 +56,7 @@ def run(evaluation: ELBOEvaluation | IWAEBoundEvaluation, model: nn.Module, data
         (NormalPicture(0.1), Binary(), None),  # a density
     ],
 )
-def test_bits_where_values_have_probabilities(
+def test_bits_if_values_have_probabilities(
     evaluation: ELBOEvaluation | IWAEBoundEvaluation,
     distribution: PictureDistribution,
     data: DataSet,
@@ -87,7 +87,7 @@ def test_without_a_decoder_there_are_none() -> None:
     assert levels_of(nn.Identity(), {"x": torch.zeros(2, 3)}) is None
     assert on_levels(torch.tensor([0, 0.5, 1]), 3) and not on_levels(torch.tensor([0, 0.5, 1]), 2)
     assert on_levels(torch.tensor([16 / 255, 1.0]), 17)  # 1 / 16 in 8 bits
-    assert not on_levels(torch.tensor([0.3123]), 256)  # no picture of 8 bits
+    assert not on_levels(torch.tensor([0.3123]), 256)  # not a picture of 8 bits
     assert not on_levels(torch.tensor([2.0]), 2) and not on_levels(torch.tensor([-1.0]), 2)
     assert bits_per_dimension(torch.tensor([-8 * math.log(2)]), 4).item() == pytest.approx(2)
     with pytest.raises(UserError, match="n_dims=0"):

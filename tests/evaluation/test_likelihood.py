@@ -1,4 +1,4 @@
-"""The sampled bound and the active units: right numbers, from small chunks, on the same pictures each time."""
+"""The sampled bound and active units: correct numbers, from small chunks, on the same pictures each time."""
 
 import math
 
@@ -38,7 +38,7 @@ class Toy(DataSet):
 
 
 class Ramp(nn.Module):
-    """Log-weights log(1), log(2), ... log(S) + x_0 + y, in whatever portions they are asked for."""
+    """Log-weights log(1), log(2), ... log(S) + x_0 + y, over any number of calls."""
 
     inputs = ("x", "y")
 

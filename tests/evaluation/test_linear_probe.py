@@ -1,4 +1,4 @@
-"""Probes of a model: which rows learn, choose and judge, what stands beside, and what is written down."""
+"""Probes of a model: the rows to train, choose and test on, the floors, and the record."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class Rows(DataSet):
 
 
 class Reads(nn.Module):
-    """The code is x behind a layer that has learned to keep it; features have nothing but the first class."""
+    """The code is x after a layer that has learned to keep it; features show only the first class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def test_layers_floors_and_the_record() -> None:
     assert all(again.scalars[name] is entry.scalars[name] for name in floors)
 
 
-def test_test_is_only_judged() -> None:
+def test_the_test_split_is_only_tested_on() -> None:
     """Another test set changes neither the choice nor the probe."""
 
     class Other(Rows):
@@ -93,7 +93,7 @@ def test_test_is_only_judged() -> None:
     assert here.scalars[""].estimator == there.scalars[""].estimator
 
 
-def test_a_split_that_was_used_says_so() -> None:
+def test_a_record_says_if_its_split_was_used_before() -> None:
     def of(split: str) -> LogEntry:
         return LinearProbeEvaluation(split, layers=["mean"], floors=()).evaluate(Reads(), Rows())
 
@@ -101,7 +101,7 @@ def test_a_split_that_was_used_says_so() -> None:
     assert "rows that it was trained on" in of("train").scalars[""].estimator
 
 
-def test_sgd_says_what_it_did() -> None:
+def test_records_of_sgd_describe_its_settings() -> None:
     evaluation = SGDProbeEvaluation(lrs=[0.1, 0.3], n_epochs=5, batch_size=16, layers=["mean"], floors=["pixels"])
     entry = evaluation.evaluate(Reads(), Rows())
     assert entry.scalars[""].value == entry.scalars["floor/pixels"].value == 100.0
@@ -110,7 +110,7 @@ def test_sgd_says_what_it_did() -> None:
     assert entry.tables["valid"][0][0] == "lr"
 
 
-def test_what_cannot_be_measured_is_one_line() -> None:
+def test_errors_are_one_line() -> None:
     with pytest.raises(UserError, match="needs 'y' in the data"):
         LinearProbeEvaluation("unlabelled").check(Reads(), Rows())
     with pytest.raises(UserError, match="needs a model that has encode"):

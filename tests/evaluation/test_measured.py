@@ -1,4 +1,4 @@
-"""One measurement and where it is written: records, metrics, pictures and tables."""
+"""A measurement is written to records, metrics, pictures and tables."""
 
 from pathlib import Path
 
@@ -34,10 +34,10 @@ def found(at: Moment) -> Measured:
     return Measured("A", entry, at, 0.25)
 
 
-def test_in_training_and_later_the_fields_are_the_same_in_the_same_order() -> None:
+def test_fields_and_their_order_are_the_same_in_training_and_later() -> None:
     in_training, later = Moment.of(COUNTERS, "average"), Moment.of(COUNTERS, "average", "last")
     assert [list(record) for record in found(in_training).records()] == [FIELDS, FIELDS]
-    assert set(FIELDS) == set(RECORD)  # what readers rely on
+    assert set(FIELDS) == set(RECORD)  # readers rely on them
     own, others = found(in_training).records(), found(later).records("key-0")
     assert [is_record(dict(record)) for record in (*own, *others)] == [True] * 4
     differ = {key for a, b in zip(own, others, strict=True) for key in FIELDS if a[key] != b[key]}
@@ -45,7 +45,7 @@ def test_in_training_and_later_the_fields_are_the_same_in_the_same_order() -> No
     assert [record["checkpoint"] for record in (own[0], others[0])] == ["iteration 7", "last"]
 
 
-def test_values_and_those_of_which_less_is_better() -> None:
+def test_values_and_those_for_which_less_is_better() -> None:
     measured = found(Moment.of(COUNTERS, "raw"))
     assert measured.values == {"A": 1.0, "A/rate": 2.0} and measured.less == ("A/rate",)
 
@@ -59,9 +59,9 @@ def test_everything_goes_to_every_logger_once(tmp_path: Path) -> None:
         assert files == {"images/A/00000007.png", "tables/A_rows/00000007.csv"}
 
 
-def test_half_of_a_repeated_evaluation_does_not_count_and_is_replaced(tmp_path: Path) -> None:
+def test_an_incomplete_evaluation_does_not_count_and_is_replaced(tmp_path: Path) -> None:
     run, records = RunFolder(tmp_path), found(Moment.of(COUNTERS, "raw", "last")).records("key-0")
-    run.record(found(Moment.of(COUNTERS, "raw")).records())  # in training: nothing that is repeated
+    run.record(found(Moment.of(COUNTERS, "raw")).records())  # in training, which is not repeated
     run.record_again(records[:1])
     assert run.recorded() == set()
     run.record_again(records)
@@ -81,7 +81,7 @@ class Draws(Evaluation):
         return LogEntry("valid", {"": Scalar(self.value)})
 
 
-def test_measuring_changes_nothing_and_nan_is_no_number() -> None:
+def test_measuring_changes_nothing_and_nan_raises() -> None:
     model, state = nn.Dropout().eval(), torch.get_rng_state()
     assert measure(Draws(2.0), "A", model, Digits(), Moment.of(COUNTERS, "raw")).values == {"A": 2.0}
     with pytest.raises(NoNumber):

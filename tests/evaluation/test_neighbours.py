@@ -1,4 +1,4 @@
-"""Nearest neighbours in code space and the floors beside them."""
+"""Nearest neighbours in code space, and their floors."""
 
 import os
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def split(name: str) -> tuple[Tensor, Tensor]:
     return batch["x"], batch["y"]
 
 
-def test_codes_and_floors_are_those_of_the_functions() -> None:
+def test_codes_and_floors_agree_with_the_functions() -> None:
     model = classifier()
     found = run(NeighbourEvaluation("valid"), model).scalars
     (x, y), (x_test, y_test) = split("train"), split("valid")
@@ -122,14 +122,14 @@ class Conditional(Constant):
     inputs = ("x", "y")
 
 
-def test_a_model_with_one_of_the_codes_gets_that_one() -> None:
+def test_a_model_with_one_of_the_codes_is_measured_by_it() -> None:
     found = run(NeighbourEvaluation("valid", floors=["pca"]), Features()).scalars
     assert list(found) == ["features", "floor/pca"]
     with pytest.raises(UserError, match=r"needs a model that has encode\(\); Features has none"):
         NeighbourEvaluation(codes=["encode"]).check(Features(), DIGITS)
 
 
-def test_what_it_cannot_judge_is_said_in_one_line() -> None:
+def test_errors_are_one_line() -> None:
     class Unlabelled(DataSet):
         def load(self, split: str) -> Source:
             return Plain(DIGITS.split(split), None)
@@ -194,7 +194,7 @@ def test_untrained_weights_are_drawn_again_and_the_model_stays() -> None:
         assert not first.get_parameter(name).requires_grad
 
 
-def test_untrained_has_the_spread_of_first_weights_and_fresh_statistics() -> None:
+def test_untrained_has_the_spread_of_initial_weights_and_new_statistics() -> None:
     linear, norm = nn.Linear(100, 50), nn.BatchNorm1d(50)
     model = nn.Sequential(linear, norm)
     linear.weight.data.fill_(9.0)
@@ -208,8 +208,8 @@ def test_untrained_has_the_spread_of_first_weights_and_fresh_statistics() -> Non
     assert isinstance(norm.running_mean, Tensor) and norm.running_mean.any()
 
 
-def test_an_untrained_floor_has_the_datas_statistics_and_nothing_else_moves() -> None:
-    """Layers that normalise by running statistics: those of the data, as if a batch normalised itself."""
+def test_an_untrained_floor_has_the_datas_statistics_and_nothing_else_changes() -> None:
+    """Layers with running statistics get those of the data, as if each batch were normalised by itself."""
     torch.manual_seed(0)
     model = AE(bidirectional.Encoder((1, 8, 8), 3, [16, 16]), digits.Decoder(3, [16]))
     fresh = untrained(model).eval()
@@ -223,7 +223,7 @@ def test_an_untrained_floor_has_the_datas_statistics_and_nothing_else_moves() ->
     torch.testing.assert_close(settled, own, atol=0.15, rtol=0.1)
 
 
-def test_untrained_refuses_a_parameter_that_nobody_can_reset_but_only_if_it_matters() -> None:
+def test_untrained_refuses_a_parameter_that_cannot_be_reset_only_if_it_is_used() -> None:
     class Two(Features):
         def encode(self, x: Tensor) -> Delta:
             return Delta(x.flatten(1))
@@ -244,7 +244,7 @@ def test_untrained_refuses_a_parameter_that_nobody_can_reset_but_only_if_it_matt
     untrained(Two(), code)
 
 
-def test_a_module_has_the_last_word_on_its_parts() -> None:
+def test_a_module_can_overwrite_the_reset_of_its_parts() -> None:
     class Tied(nn.Linear):
         def __init__(self) -> None:
             super().__init__(3, 3)
@@ -291,7 +291,7 @@ def test_floors_on_mnist() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("DATA_ROOT"), reason="set DATA_ROOT to a folder that has MNIST/raw")
-def test_raw_pixels_of_mnist_are_worth_what_is_known() -> None:
+def test_raw_pixels_of_mnist_have_the_known_accuracy() -> None:
     """96.7 % for one neighbour, 94.8 % for the weighted vote of 200 by the cosine, T = 0.1 (all pictures)."""
     data = MNIST(os.environ["DATA_ROOT"], binarize="none")
     for evaluation, known in (

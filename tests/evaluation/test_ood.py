@@ -1,4 +1,4 @@
-"""Other pictures: which scores a model has, what others become, and what is written down."""
+"""Out-of-distribution pictures: the scores of a model, how other data are converted, and the record."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ class Vectors(DataSet):
 
 
 class Knows(nn.Module):
-    """Says how much whiter the left half is, with the ELBO the other way round; the code is the mean of each column."""
+    """Predicts how much whiter the left half is; the ELBO is reversed, and the code is the mean of each column."""
 
     def predict(self, x: Tensor) -> Tensor:
         half = x.shape[-1] // 2
@@ -55,7 +55,7 @@ class Encodes(nn.Module):
         return Delta(torch.zeros(len(x), 3))
 
 
-def test_scores_go_by_capability_and_the_record_says_which() -> None:
+def test_scores_depend_on_capabilities_and_the_record_names_them() -> None:
     evaluation = OODEvaluation({"noise": Uniform(), "digits": Digits()}, n_neighbours=5)
     evaluation.check(Knows(), Halves())
     entry = evaluation.evaluate(Knows(), Halves())
@@ -72,7 +72,7 @@ def test_scores_go_by_capability_and_the_record_says_which() -> None:
     assert scalars["digits/knn"].unit == scalars["digits/knn/fpr95"].unit == "%"
 
 
-def test_the_same_pictures_are_told_from_nothing() -> None:
+def test_the_same_pictures_cannot_be_separated() -> None:
     entry = OODEvaluation({"same": Halves()}, scores=["knn"]).evaluate(Knows(), Halves())
     assert entry.scalars["same/knn"].value == pytest.approx(50)
 
@@ -81,13 +81,13 @@ def test_others_become_pictures_of_the_model() -> None:
     wide = fitted(Digits(), Halves(12, 3), "test")
     rows = whole_batch(wide.split("test"), torch.arange(40))
     assert rows["x"].shape == (40, 3, 12, 12)
-    assert ((rows["x"] == 0) | (rows["x"] == 1)).all()  # as the run's are
+    assert ((rows["x"] == 0) | (rows["x"] == 1)).all()  # like the run's
     assert torch.equal(rows["x"], whole_batch(wide.split("test"), torch.arange(40))["x"])
     grey = fitted(Digits(), Changed(Halves(16), Noise(0.1)), "test")
     x = whole_batch(grey.split("test"), torch.arange(40))["x"]
     assert x.shape == (40, 1, 16, 16) and ((x > 0.1) & (x < 0.9)).any()
     own = whole_batch(Digits().split("test"), torch.arange(40))["x"]
-    # smoothly: the mean stays, and so does what is where
+    # smoothly: the mean and the positions are kept
     torch.testing.assert_close(nn.functional.avg_pool2d(x, 2).mean((1, 2, 3)), own.mean((1, 2, 3)), atol=0.02, rtol=0)
     same = Digits()
     assert fitted(same, Digits(), "test") is same
@@ -95,7 +95,7 @@ def test_others_become_pictures_of_the_model() -> None:
     assert (shuffled.sum((1, 2, 3)) == 32).all() and not torch.equal(shuffled[0], shuffled[1])
 
 
-def test_what_cannot_be_measured_is_one_line() -> None:
+def test_errors_are_one_line() -> None:
     with pytest.raises(UserError, match="needs a model that has predict, log_likelihood_bound or encode"):
         OODEvaluation({"noise": Uniform()}).check(nn.Linear(2, 2), Halves())
     with pytest.raises(UserError, match="has no score of .'elbo'."):

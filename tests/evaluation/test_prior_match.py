@@ -1,4 +1,4 @@
-"""The match of codes and prior: 0 where they agree, large where they do not."""
+"""The match of codes and prior is 0 if they agree, and large if they do not."""
 
 import math
 from functools import partial
@@ -72,7 +72,7 @@ def test_fewer_pictures_than_a_block_make_one_block() -> None:
     assert scalar.n_samples == 7 and scalar.standard_error is not None and math.isnan(scalar.standard_error)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="block=1: it must be at least 2"):
         PriorMatchEvaluation(block=1)
     with pytest.raises(UserError, match=r"needs a model that has sample_prior\(\); Identity has none"):

@@ -1,4 +1,4 @@
-"""Disturbed pictures: whose accuracy, its mean and its error, and what cannot be disturbed."""
+"""Disturbed pictures: the accuracy, its mean and standard error, and errors."""
 
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ class Half(nn.Module):
 
 
 class Pixel(Half):
-    """Says what the first pixel says: right where it is not dropped, and for class 1 anyway."""
+    """Predicts the class from the first pixel: correct if it is not dropped, and always for class 1."""
 
     def predict(self, x: Tensor) -> Tensor:
         first = x[:, 0, 0, 0]
@@ -63,7 +63,7 @@ def test_predictions_fall_as_pixels_do() -> None:
     )
     assert scalars["drop"].value == pytest.approx((rows[0][2] + rows[1][2]) / 2)
     assert scalars[""].value == pytest.approx(sum(row[2] for row in rows) / 3)
-    # of class 0, half has 1/2 over both strengths and half 0; class 1 always has 1: s / sqrt(N) over pictures
+    # in class 0, half has 1/2 over both strengths and half has 0; class 1 always has 1: s / sqrt(N) over pictures
     assert scalars["drop"].standard_error == pytest.approx(100 * 0.415 / 200**0.5, rel=0.15)
     assert "predict()" in scalars[""].estimator and scalars[""].layer == ""
     assert entry.figures[""].axes[0].get_xlabel() == "drop (part)"
@@ -75,7 +75,7 @@ def test_a_model_without_predictions_is_probed_on_clean_codes() -> None:
     evaluation.check(Half(), Sides())
     scalars = evaluation.evaluate(Half(), Sides()).scalars
     assert scalars["clean"].value == 100 and scalars["clean"].layer == "mean"
-    assert scalars["drop"].value == 75  # half of the pixels still tell, none does not
+    assert scalars["drop"].value == 75  # half of the pixels are still informative, dropped ones are not
     for words in ("one of 2 [C = 0.1]", "200 clean codes of train", "chosen on valid, test touched by that"):
         assert words in scalars[""].estimator
 
@@ -113,7 +113,7 @@ def test_the_same_noise_each_time() -> None:
     assert found[0] == found[1]
 
 
-def test_what_cannot_be_measured_is_one_line() -> None:
+def test_errors_are_one_line() -> None:
     with pytest.raises(UserError, match="needs a model that has predict or encode"):
         RobustnessEvaluation(DROP).check(nn.Linear(2, 2), Sides())
     with pytest.raises(UserError, match="predict or features"):

@@ -1,4 +1,4 @@
-"""Sparsity of codes that are known."""
+"""Sparsity of known codes."""
 
 import pytest
 import torch
@@ -35,12 +35,12 @@ class Identity(nn.Module):
 
 
 def test_counts() -> None:
-    """1, 2, 2 and 0 units at work; the third and the last of five never."""
+    """1, 2, 2 and 0 units are active; the third and the last of five never are."""
     found = SparsityEvaluation().evaluate(Identity(), Codes()).scalars
     assert found[""].value == pytest.approx(5 / 4) and found[""].n_samples == 4
     assert found["dead"].value == pytest.approx(40)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="n_samples=0"):
         SparsityEvaluation(n_samples=0)

@@ -1,4 +1,4 @@
-"""Total correlation of codes whose covariance is known."""
+"""Total correlation of codes with a known covariance."""
 
 import math
 from typing import Any
@@ -62,7 +62,7 @@ def test_codes_without_a_covariance_give_no_number() -> None:
         run(Noisy(), 2)
 
 
-def test_mistakes() -> None:
+def test_errors() -> None:
     with pytest.raises(UserError, match="n_samples=0"):
         TotalCorrelationEvaluation(n_samples=0)
     with pytest.raises(UserError, match="needs a model that has encode"):

@@ -1,4 +1,4 @@
-"""The probe on other data: whose rows, whose labels, and what cannot be transferred to."""
+"""The probe on other data: its rows, its labels, and errors."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from frame.probability.distributions import Delta
 
 
 class Noise(DataSet):
-    """What a model was trained on: no labels, 12 x 12."""
+    """The data that a model was trained on: no labels, 12 x 12."""
 
     def load(self, split: str) -> Source:
         return InMemory(torch.rand(30, 1, 12, 12, generator=torch.Generator().manual_seed(0)))
@@ -42,7 +42,7 @@ def test_other_data_are_probed_and_named() -> None:
     entry = evaluation.evaluate(Flat(), Noise())
     found = entry.scalars[""]
     assert set(entry.scalars) == {"", "floor/pixels"} and found.n_samples == 300 and found.layer == "mean"
-    # the code is the pictures themselves, here 12 x 12, which hold what 8 x 8 hold
+    # the code is the picture itself, here 12 x 12, which keeps the information of 8 x 8
     assert found.value == entry.scalars["floor/pixels"].value
     own = LinearProbeEvaluation(floors=(), cs=[0.01, 0.1]).evaluate(Flat(), Digits()).scalars[""]
     assert found.value == pytest.approx(own.value, abs=2) and own.value > 90
@@ -55,7 +55,7 @@ def test_the_same_data_give_the_probe() -> None:
     assert here.value == LinearProbeEvaluation(cs=[0.1], floors=()).evaluate(Flat(), Digits()).scalars[""].value
 
 
-def test_what_cannot_be_measured_is_one_line() -> None:
+def test_errors_are_one_line() -> None:
     with pytest.raises(UserError, match=r"Rows has rows \[4\], the model takes \[1, 12, 12\]"):
         TransferEvaluation(Rows()).check(Flat(), Noise())
     with pytest.raises(UserError, match="needs 'y' in the data"):

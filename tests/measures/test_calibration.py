@@ -1,4 +1,4 @@
-"""Calibration against torchmetrics, scikit-learn and scipy, and probabilities whose calibration is known."""
+"""Calibration against torchmetrics, scikit-learn and scipy, and on probabilities of known calibration."""
 
 import math
 
@@ -88,7 +88,7 @@ def test_the_temperature_is_the_most_likely_one() -> None:
     assert fitted_temperature(always, torch.tensor([1])) == pytest.approx(LIMITS[1])
 
 
-def test_what_gives_no_number_says_why() -> None:
+def test_errors_give_the_reason() -> None:
     log_p, y = drawn(20)
     broken = log_p.clone()
     broken[1] = math.nan

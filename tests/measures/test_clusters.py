@@ -1,4 +1,4 @@
-"""Codes beside labels, by numbers worked out by hand."""
+"""Codes compared with labels, by hand."""
 
 import math
 
@@ -24,7 +24,7 @@ def test_renamed_labels_are_perfect_codes() -> None:
     assert purity(counts) == 1 and normalised_mutual_information(counts) == pytest.approx(1)
 
 
-def test_codes_that_know_nothing() -> None:
+def test_uninformative_codes() -> None:
     counts = torch.tensor([[2, 4], [3, 6]])
     assert normalised_mutual_information(counts) == pytest.approx(0, abs=1e-9)
     assert normalised_mutual_information(torch.tensor([[7]])) == 0

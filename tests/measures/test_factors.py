@@ -1,4 +1,4 @@
-"""Measures of factors: against slow references, and on codes whose answers are known."""
+"""Measures of factors: against slow references, and on codes with known answers."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def noise(n: int, d: int, seed: int = 1) -> Tensor:
 
 
 def perfect(factors: Tensor) -> Tensor:
-    """One code a factor, exactly its value, and as many codes of noise."""
+    """One code per factor, exactly its value, and as many codes of noise."""
     return torch.cat([factors.float(), noise(len(factors), factors.shape[1])], 1)
 
 
@@ -47,7 +47,7 @@ def test_binned_measures_agree_with_the_reference(n_bins: int) -> None:
 
 
 def test_a_perfect_code_has_the_mig_that_its_bins_allow() -> None:
-    """Of 32 or 40 values 20 bins see at most 20: H(bins) / H(v) for each factor, less what noise seems to know."""
+    """20 bins separate at most 20 of 32 or 40 values: H(bins) / H(v) for each factor, minus the bias of noise."""
     factors = drawn(10_000)
     allowed = []
     for size in SIZES:
@@ -70,7 +70,7 @@ def test_noise_has_no_mig_and_a_modularity_that_is_bias() -> None:
     assert measures.modularity(perfect(factors)[:, :5], factors) > 0.99
 
 
-def test_a_code_twice_has_no_gap() -> None:
+def test_a_duplicated_code_has_no_gap() -> None:
     factors = drawn(2000, (4, 5))
     assert measures.mig(torch.cat([factors, factors], 1).float(), factors) == 0
 
@@ -100,12 +100,12 @@ def test_explicitness_is_the_area_under_the_curve() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(2, 2), (3, 6), (6, 6), (3, 6, 10)])
-def test_explicitness_of_a_perfect_code_is_one_of_noise_none_and_between_them_it_falls(sizes: tuple[int, ...]) -> None:
+def test_explicitness_is_1_for_a_perfect_code_0_for_noise_and_between_for_others(sizes: tuple[int, ...]) -> None:
     factors = drawn(3000, sizes)
     blurred = [measures.explicitness(factors.float() + s * noise(3000, len(sizes)), factors) for s in (0.01, 0.3, 1.0)]
     assert blurred[0] > 0.94 and blurred == sorted(blurred, reverse=True) and 0.2 < blurred[2] < 0.95
     assert abs(measures.explicitness(noise(3000, 3), factors)) < 0.06
-    half = torch.cat([factors[:, :1].float(), noise(3000, 1)], 1)  # knows the first factor alone
+    half = torch.cat([factors[:, :1].float(), noise(3000, 1)], 1)  # it has only the first factor
     if len(sizes) == 2:
         assert measures.explicitness(half, factors) == pytest.approx(0.5, abs=0.05)
 
@@ -159,7 +159,7 @@ def test_dci_from_importances_is_the_reference() -> None:
     assert found["informativeness"] == 0.5
 
 
-def test_dci_by_boosting_knows_a_perfect_code_and_noise() -> None:
+def test_dci_by_boosting_on_a_perfect_code_and_noise() -> None:
     factors = drawn(600, (2, 3))
     good = measures.dci(perfect(factors), factors)
     assert min(good.values()) > 0.95
@@ -205,7 +205,7 @@ def test_scores_of_perfect_and_of_random_codes(score: Callable[..., float]) -> N
     assert score(noise(5000, 10), factors, n_fit=1000, n_test=500) == pytest.approx(1 / 5, abs=0.08)
 
 
-def test_codes_that_hardly_vary_take_no_part() -> None:
+def test_codes_that_hardly_vary_do_not_vote() -> None:
     factors = drawn(3000, (4, 4))
     codes = torch.cat([factors.float(), 1e-3 * noise(3000, 1)], 1)
     assert factor_vae_score(codes, factors, n_fit=200, n_test=100) == 1.0
@@ -225,7 +225,7 @@ def test_codes_that_hardly_vary_take_no_part() -> None:
         beta_vae_score,
     ],
 )
-def test_bad_input_gives_a_line_and_no_number(measure: Callable[..., Any]) -> None:
+def test_bad_input_is_an_error_of_one_line(measure: Callable[..., Any]) -> None:
     codes, factors = noise(200, 3), drawn(200, (2, 3))
     with pytest.raises(UserError, match="NaN"):
         measure(codes.index_fill(1, torch.tensor([1]), math.nan), factors)

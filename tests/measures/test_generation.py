@@ -1,4 +1,4 @@
-"""Distances of generated from real rows: against torchmetrics, slow scripts, and what is known of equal sets."""
+"""Distances of generated from real rows: against torchmetrics, slow scripts, and known answers for equal sets."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.reference import generation as reference
 
 
 def rows(n: int, size: int, seed: int = 0, shift: float = 0.0) -> Tensor:
-    """Correlated, of unequal widths."""
+    """Correlated rows with unequal variances."""
     generator = torch.Generator().manual_seed(seed)
     mix = torch.randn(size, size, generator=torch.Generator().manual_seed(99)) / size**0.5
     return torch.randn(n, size, generator=generator) @ mix + shift
@@ -44,7 +44,7 @@ def test_fid_is_that_of_torchmetrics_and_of_the_slow_script() -> None:
 
 def test_fid_of_equal_sets_is_zero_and_of_a_shift_its_square() -> None:
     a = rows(400, 30)
-    # also where a direction has no spread, which rounding makes worse
+    # also if a direction has no variance, which is sensitive to rounding
     for x in (a, a @ torch.eye(30).index_fill(0, torch.tensor([2, 3]), 0.0)):
         total = x.var(0).sum().item()
         assert fid(x, x) <= 1e-6 * total
@@ -78,7 +78,7 @@ def test_kid_is_that_of_torchmetrics_for_the_same_subsets() -> None:
 def test_kid_is_the_mmd_of_the_slow_script_and_unbiased() -> None:
     a, b = rows(30, 4), rows(30, 4, 1, shift=0.5)
     assert kid(a, b, 1, 30)[0] == pytest.approx(reference.mmd(a.double().numpy(), b.double().numpy()), rel=1e-6)
-    # two sets of one distribution: 0, however small the subsets are
+    # two sets of one distribution: 0 for any size of subsets
     same, error = kid(rows(20_000, 4), rows(20_000, 4, 1), 400, 20)
     assert abs(same) < 4 * error / math.sqrt(400) and error > 0
 
@@ -92,14 +92,14 @@ def test_balls_are_those_of_the_slow_script(k: int) -> None:
     assert 0 < slow["precision"] < 1 and 0 < slow["recall"] < 1 and 0 < slow["coverage"] < 1
 
 
-def test_what_is_known_of_equal_sets_copies_and_distant_ones() -> None:
+def test_known_answers_for_equal_sets_copies_and_distant_sets() -> None:
     x = rows(200, 5)
     # each row lies in its own ball and, on average, in those of k others; copies lie on edges
     for copy in (x, x[torch.randperm(200)], x + 0.0):
         assert precision_recall(x, copy) == (1.0, 1.0)
         assert density_coverage(x, copy, 4) == pytest.approx((1 + 1 / 4, 1.0), abs=1e-12)
     assert precision_recall(x, x + 100) == (0.0, 0.0) and density_coverage(x, x + 100) == (0.0, 0.0)
-    # one picture again and again: all of it is right, and nearly nothing is covered
+    # one repeated picture: full precision, and almost no coverage
     collapsed = x[:1].repeat(150, 1)
     precision, recall = precision_recall(x, collapsed)
     assert precision == 1 and recall == 1 / 200
@@ -131,7 +131,7 @@ MEASURES: list[Callable[[Tensor, Tensor], Any]] = [
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=["fid", "kid", "precision_recall", "density_coverage"])
-def test_bad_features_give_a_line_and_no_number(measure: Callable[[Tensor, Tensor], Any]) -> None:
+def test_bad_features_are_an_error_of_one_line(measure: Callable[[Tensor, Tensor], Any]) -> None:
     x = rows(40, 3)
     for bad, kind, match in (
         (torch.full_like(x, math.nan), NoNumber, "NaN or infinite"),

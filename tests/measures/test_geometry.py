@@ -1,4 +1,4 @@
-"""How codes lie, and whether two encoders see the same: slow loops, closed forms, invariances."""
+"""The geometry of codes and the similarity of two encoders: slow loops, closed forms, invariances."""
 
 import math
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def test_ends_of_their_scales() -> None:
     x = noise(50, 4)
     assert alignment(x, 3 * x) == pytest.approx(0, abs=1e-12) and alignment(x, -x) == pytest.approx(4)
     assert uniformity(torch.ones(20, 3)) == pytest.approx(0, abs=1e-12)
-    # two opposite points: of 2n - 1 others, n are at squared distance 4
+    # two opposite points: n of the 2n - 1 others are at squared distance 4
     opposite = torch.tensor([[1.0, 0.0]] * 10 + [[-1.0, 0.0]] * 10)
     assert uniformity(opposite) == pytest.approx(math.log((9 + 10 * math.exp(-8)) / 19))
     assert uniformity(noise(3000, 512)) == pytest.approx(-4, abs=0.05)
@@ -76,13 +76,13 @@ def test_cka_is_the_reference_with_kernels(debiased: bool) -> None:
     assert cka(x, y, debiased) == pytest.approx(reference.cka(x.numpy(), y.numpy(), debiased), abs=1e-9)
 
 
-def test_cka_does_not_see_rotations_shifts_and_scales() -> None:
+def test_cka_is_invariant_to_rotations_shifts_and_scales() -> None:
     x = noise(300, 8)
     for debiased in (True, False):
         assert cka(x, 3 * x @ rotation(8) + 5, debiased) == pytest.approx(1, abs=1e-9)
 
 
-def test_independent_codes_have_no_cka_once_its_bias_is_taken_out() -> None:
+def test_independent_codes_have_no_debiased_cka() -> None:
     n, d = 500, 100
     x, y = noise(n, d), noise(n, d, 1)
     assert cka(x, y, debiased=False) == pytest.approx(d / (n + d), abs=0.02)
@@ -98,7 +98,7 @@ def test_mutual_neighbours() -> None:
 
 
 @pytest.mark.parametrize("measure", [uniformity, rankme, effective_rank, dead_units])
-def test_bad_codes_give_a_line_and_no_number(measure: Callable[[Tensor], float]) -> None:
+def test_bad_codes_are_an_error_of_one_line(measure: Callable[[Tensor], float]) -> None:
     with pytest.raises(UserError, match="NaN"):
         measure(torch.full((5, 2), math.nan))
     with pytest.raises(UserError, match=r"give rows of codes"):
@@ -121,5 +121,5 @@ def test_bad_pairs_and_collapsed_codes() -> None:
         alignment(x, x[:3])
 
 
-def test_arrays_of_numpy_are_welcome_as_tensors() -> None:
+def test_arrays_of_numpy_are_accepted() -> None:
     assert np.isfinite(rankme(torch.from_numpy(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))))

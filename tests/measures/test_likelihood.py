@@ -1,4 +1,4 @@
-"""Bounds from log-weights against the definition, streamed against at once; active units against numpy."""
+"""Bounds from log-weights against the definition and streamed against at once; active units against numpy."""
 
 import math
 
@@ -22,8 +22,8 @@ def test_streamed_equals_at_once_whatever_the_chunks() -> None:
         torch.testing.assert_close(streamed_iwae_bound(log_w.split(sizes)), iwae_bound(log_w), rtol=1e-12, atol=1e-12)
 
 
-def test_weights_that_underflow_keep_their_digits() -> None:
-    """exp(-1000) is 0 in any precision; twice the same weight, in two chunks of different length, stays what it is."""
+def test_weights_that_underflow_keep_their_precision() -> None:
+    """exp(-1000) is 0 in any precision; the mean of equal weights is that weight, in chunks of any length."""
     chunks = [torch.full((2, 1), -1000.0), torch.full((3, 1), -1000.0 + math.log(2))]
     expected = torch.tensor([-1000 + math.log((2 * 1 + 3 * 2) / 5)], dtype=torch.float64)
     torch.testing.assert_close(streamed_iwae_bound(chunks), expected, rtol=1e-7, atol=0)
@@ -35,7 +35,7 @@ def test_no_chunk_is_an_error() -> None:
 
 
 def test_active_units_are_those_of_numpy() -> None:
-    """Standard deviations around the threshold's 0.1, and a mean far from 0 that makes nothing active."""
+    """Standard deviations around the threshold's 0.1; a mean far from 0 does not make a unit active."""
     rng = np.random.default_rng(0)
     means = rng.normal(size=(500, 5)) * [0.0, 0.09, 0.11, 1.0, 0.05] + [3.0, 0.0, 0.0, 0.0, 1e4]
     active = active_units(torch.from_numpy(means))

@@ -1,4 +1,4 @@
-"""Linear probes against scikit-learn, against a loop written from the paper, and on rows that give no number."""
+"""Linear probes against scikit-learn, against a loop written from the paper, and on invalid rows."""
 
 import math
 from typing import Any
@@ -78,7 +78,7 @@ def test_sgd_does_what_a_slow_loop_does() -> None:
     torch.testing.assert_close(probe(codes), layer(z).log_softmax(1).detach(), atol=1e-5, rtol=0)
 
 
-def test_rates_do_not_touch_one_another() -> None:
+def test_rates_do_not_influence_one_another() -> None:
     codes, y = blobs(60)
     together = sgd_probes(codes, y, [0.01, 0.3], n_epochs=2)
     for lr, probe in zip([0.01, 0.3], together, strict=True):
@@ -102,7 +102,7 @@ def test_the_confusion_is_scikit_learns() -> None:
 
 
 @pytest.mark.parametrize("train", [logistic_regression, sgd_probes])
-def test_what_gives_no_number_says_why(train: Any) -> None:
+def test_errors_give_the_reason(train: Any) -> None:
     codes, y = blobs()
     broken = codes.clone()
     broken[3, 1] = math.nan
@@ -123,7 +123,7 @@ def test_what_gives_no_number_says_why(train: Any) -> None:
     (probe,) = train(codes, y, [0.1])
     with pytest.raises(NoNumber, match="judged codes have NaN"):
         probe.accuracy(broken, y)
-    with pytest.raises(NoNumber, match="class 5 is judged"):
+    with pytest.raises(NoNumber, match="class 5 is tested"):
         probe.accuracy(codes[:1], torch.tensor([5]))
     with pytest.raises(TooFew, match="no rows"):
         probe.accuracy(codes[:0], y[:0])

@@ -34,7 +34,7 @@ def slow_vote(bank: Tensor, y: Tensor, query: Tensor, k: int, metric: str, tempe
     for _, label, weight in sorted(rows)[:k]:
         votes[label] += weight  # type: ignore[assignment]
     best = max(votes.values())
-    # classes with equal votes: that of the nearer neighbours, here never of more than one each
+    # ties: the class of the nearer neighbours, here never more than one each
     return next(label for _, label, _ in sorted(rows)[:k] if votes[label] == best)
 
 
@@ -56,18 +56,18 @@ def test_accuracy_is_that_of_the_votes() -> None:
     assert error == pytest.approx(math.sqrt(p * (1 - p) / 40))
 
 
-def test_of_classes_with_equal_votes_the_nearer_one_wins() -> None:
+def test_ties_go_to_the_nearer_class() -> None:
     bank, y = torch.tensor([[1.0], [2.0], [3.0], [4.0]]), torch.tensor([2, 1, 1, 2])
     assert neighbours_vote(bank, y, torch.tensor([[0.0], [5.0]]), k=2).tolist() == [2, 2]
     assert neighbours_vote(bank, y, torch.tensor([[1.9]]), k=4).tolist() == [1]
     assert neighbours_vote(bank, y, torch.tensor([[0.0]]), k=3).tolist() == [1]  # two votes beat a nearer one
 
 
-def test_left_out_a_row_is_no_neighbour_of_itself() -> None:
+def test_with_leave_one_out_a_row_is_not_its_own_neighbour() -> None:
     bank, y = torch.tensor([[0.0], [1.0], [1.1], [5.0]]), torch.arange(4)
     assert neighbours_vote(bank, y, bank, leave_one_out=True).tolist() == [1, 2, 1, 2]
     assert neighbours_vote(bank, y, bank).tolist() == [0, 1, 2, 3]
-    # rows beyond the bank have nothing to leave out
+    # for rows beyond the bank nothing is left out
     assert neighbours_vote(bank[:3], y[:3], bank, leave_one_out=True).tolist() == [1, 2, 1, 2]
 
 
@@ -99,9 +99,9 @@ def test_bad_input_is_named_in_one_line() -> None:
     }
     for match, change in changes.items():
         given = {"codes_train": bank, "y_train": y, "codes_test": bank, "y_test": y, **change}
-        with pytest.raises(UserError, match=match) as mistake:
+        with pytest.raises(UserError, match=match) as caught:
             nearest_neighbour_accuracy(**given)
-        assert "\n" not in str(mistake.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_principal_components_are_those_of_a_singular_value_decomposition() -> None:
@@ -114,7 +114,7 @@ def test_principal_components_are_those_of_a_singular_value_decomposition() -> N
     torch.testing.assert_close(found * signs, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_principal_components_are_fitted_on_other_rows_than_they_are_asked_for() -> None:
+def test_principal_components_apply_to_other_rows_than_they_are_fitted_on() -> None:
     x = torch.tensor([[0.0, 1.0], [0.0, 3.0]])
     found = PCA(x, 1)(torch.tensor([[7.0, 4.0]]))
     assert found.abs().tolist() == [[2.0]]  # 4 - the mean 2, along the second axis

@@ -1,4 +1,4 @@
-"""Scores inside and outside: against scikit-learn, in known cases, and on rows that give no number."""
+"""Scores inside and outside: against scikit-learn, on known cases, and on invalid rows."""
 
 import math
 
@@ -32,9 +32,9 @@ def test_known_answers() -> None:
     assert auroc(low, high)[0] == 0.0 and fpr_at_tpr(low, high)[0] == 1.0
     assert auroc(low, low)[0] == pytest.approx(0.5, abs=1e-6) and fpr_at_tpr(low, low)[0] == 0.95
     assert fpr_at_tpr(low, low, 1.0)[0] == 1.0
-    # far beyond 1, where a sigmoid knows no difference
+    # far beyond 1, where a sigmoid saturates
     assert auroc(low * 1e4 - 1e6, low * 1e4 - 1.01e6)[0] == pytest.approx(auroc(low, low - 1)[0], abs=1e-6)
-    # d' = 1 has Phi(1 / sqrt(2)), and draws of it vary as the standard error says
+    # d' = 1 has Phi(1 / sqrt(2)), and samples vary by the standard error
     generator = torch.Generator().manual_seed(0)
     draws = [auroc(torch.randn(100, generator=generator) + 1, torch.randn(80, generator=generator)) for _ in range(200)]
     areas, errors = torch.tensor(draws).double().T
@@ -51,7 +51,7 @@ def test_the_distance_of_the_kth_neighbour_is_that_of_a_slow_loop() -> None:
     assert torch.equal(knn_scores(bank, codes, 99), knn_scores(bank, codes, 40))
 
 
-def test_what_gives_no_number_says_why() -> None:
+def test_errors_give_the_reason() -> None:
     some, none = torch.arange(5.0), torch.empty(0)
     broken = torch.tensor([1.0, math.nan])
     for measure in (auroc, fpr_at_tpr):

@@ -1,4 +1,4 @@
-"""The probe that sees few labels."""
+"""The probe with few labels."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def coded(y: torch.Tensor, noise: float = 0.0) -> torch.Tensor:
     return codes + noise * torch.randn(codes.shape, generator=torch.Generator().manual_seed(int(y.sum())))
 
 
-def test_perfect_codes_are_read_from_one_label_a_class() -> None:
+def test_perfect_codes_need_one_label_per_class() -> None:
     found = few_label_probe(coded(Y), Y, coded(Y_TEST), Y_TEST, n_draws=3)
     assert found.tolist() == [1.0, 1.0, 1.0]
     # neither scale nor shift of the codes matters
@@ -25,22 +25,22 @@ def test_perfect_codes_are_read_from_one_label_a_class() -> None:
     assert found.tolist() == [1.0, 1.0]
 
 
-def test_random_codes_are_worth_a_guess() -> None:
+def test_random_codes_are_at_chance() -> None:
     codes, test_codes = torch.randn(400, 16, generator=GENERATOR), torch.randn(200, 16, generator=GENERATOR)
     found = few_label_probe(codes, Y, test_codes, Y_TEST)
     assert len(found) == 20 and found.mean().item() == pytest.approx(0.1, abs=0.03)
 
 
-def test_more_labels_tell_more_and_the_seed_decides_the_draws() -> None:
+def test_more_labels_help_and_the_seed_determines_the_draws() -> None:
     train, test = coded(Y, 0.6), coded(Y_TEST, 0.6)
     few, many = (few_label_probe(train, Y, test, Y_TEST, n, n_draws=5) for n in (1, 20))
     assert many.mean() > few.mean() + 0.1
     assert torch.equal(few, few_label_probe(train, Y, test, Y_TEST, 1, n_draws=5))
     assert not torch.equal(few, few_label_probe(train, Y, test, Y_TEST, 1, n_draws=5, seed=1))
-    assert len(few.unique()) > 1  # draws take other rows
+    assert len(few.unique()) > 1  # draws take different rows
 
 
-def test_labelled_rows_are_of_every_class_and_scaled_on_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labelled_rows_have_every_class_and_codes_are_scaled_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     fit = LogisticRegression.fit
 
@@ -57,7 +57,7 @@ def test_labelled_rows_are_of_every_class_and_scaled_on_themselves(monkeypatch: 
         assert len(np.unique(x, axis=0)) == 30 and protocol == [10.0, 0.1, "saga"]
 
 
-def test_what_gives_no_number_says_why() -> None:
+def test_errors_give_the_reason() -> None:
     y = torch.tensor([3, 3, 3, 7])
     assert few_label_probe(coded(y), y, coded(y), y, labels_per_class=1, n_draws=1).tolist() == [1.0]
     broken = coded(Y)
@@ -75,7 +75,7 @@ def test_what_gives_no_number_says_why() -> None:
             few_label_probe(train, labels, test, test_labels, n)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     for wrong in ({"labels_per_class": 0}, {"n_draws": 0}):
         with pytest.raises(UserError, match=f"{next(iter(wrong))}=0"):
             few_label_probe(coded(Y), Y, coded(Y_TEST), Y_TEST, **wrong)

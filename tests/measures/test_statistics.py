@@ -1,4 +1,4 @@
-"""Measures against numbers worked out by hand."""
+"""Means, standard errors and intervals against numbers by hand."""
 
 import math
 
@@ -20,7 +20,7 @@ def test_one_value_has_no_standard_error() -> None:
     assert mean == 2 and math.isnan(error)
 
 
-def test_large_offsets_lose_no_digits() -> None:
+def test_large_offsets_keep_the_precision() -> None:
     mean, error = mean_and_standard_error(torch.tensor([1e6 + 1, 1e6 + 3]))
     assert mean == 1e6 + 2 and error == pytest.approx(1)
 
@@ -32,7 +32,7 @@ def test_accuracy() -> None:
     assert right == 0.75 and error == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
 
 
-def test_t_intervals_hold_the_mean_as_often_as_they_say() -> None:
+def test_t_intervals_contain_the_mean_as_often_as_their_level() -> None:
     draws = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0)) + 3
     held = [low < 3 < high for low, high in (t_interval(row, 0.9) for row in draws)]
     assert sum(held) / len(held) == pytest.approx(0.9, abs=0.02)

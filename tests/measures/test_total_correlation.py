@@ -15,7 +15,7 @@ def normals(n: int, n_dims: int, seed: int = 0) -> Tensor:
 
 
 def test_two_dimensions_by_their_correlation() -> None:
-    """TC = -1/2 log(1 - r^2), for the correlation r that these very codes have."""
+    """TC = -1/2 log(1 - r^2), for the correlation r of these codes."""
     z = normals(500, 2) @ torch.tensor([[1.0, 0.7], [0.0, 2.0]], dtype=torch.float64)
     r = float(torch.corrcoef(z.T)[0, 1])
     assert gaussian_total_correlation(z)[0] == pytest.approx(-0.5 * math.log(1 - r * r), rel=1e-12)
@@ -28,34 +28,34 @@ def test_it_is_the_formula_on_any_covariance() -> None:
     assert gaussian_total_correlation(z)[0] == pytest.approx(expected.item(), rel=1e-10)
 
 
-def test_independent_codes_have_next_to_none() -> None:
+def test_independent_codes_have_almost_none() -> None:
     """D (D - 1) / 4N on average: twice the sum of D (D - 1) / 2 squared correlations of variance 1/N, by 1/4."""
     found = [gaussian_total_correlation(normals(2000, 10, seed))[0] for seed in range(40)]
     assert sum(found) / 40 == pytest.approx(90 / 8000, rel=0.1) and min(found) > 0
 
 
-def test_the_error_is_what_samples_of_codes_differ_by() -> None:
+def test_the_error_is_the_spread_over_samples_of_codes() -> None:
     mix = torch.tensor([[1.0, 0.6, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]], dtype=torch.float64)
     found = [gaussian_total_correlation(normals(1000, 3, seed) @ mix) for seed in range(200)]
     values, errors = torch.tensor(found, dtype=torch.float64).T
     assert errors.mean().item() == pytest.approx(values.std().item(), rel=0.2)
 
 
-def test_scales_shifts_and_orders_do_not_matter_and_turns_do() -> None:
+def test_scales_shifts_and_orders_do_not_matter_and_rotations_do() -> None:
     z = normals(1000, 4) @ normals(4, 4, seed=1)
     tc, error = gaussian_total_correlation(z)
     moved = z * torch.tensor([1e-4, 3.0, -1e4, 1.0]) + torch.tensor([1e3, 0.0, -5.0, 2.0])
     assert gaussian_total_correlation(moved[:, [2, 0, 3, 1]])[0] == pytest.approx(tc, rel=1e-6)
-    # turned onto its principal axes, nothing is left of it
+    # rotated onto the principal axes, it is 0
     axes = torch.linalg.eigh(torch.cov(z.T)).eigenvectors
     assert gaussian_total_correlation(z @ axes)[0] == pytest.approx(0, abs=1e-9)
-    # turned by 45 degrees, independent codes of different spread depend on one another
+    # rotated by 45 degrees, independent codes of different variance are dependent
     spread = normals(1000, 2) * torch.tensor([1.0, 5.0])
     turn = torch.tensor([[1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64) / math.sqrt(2)
     assert gaussian_total_correlation(spread @ turn)[0] > 0.5 > 0.1 > gaussian_total_correlation(spread)[0]
 
 
-def test_float32_codes_keep_their_digits() -> None:
+def test_float32_codes_keep_their_precision() -> None:
     z = normals(2000, 3) @ normals(3, 3, seed=1) + 100
     tc = gaussian_total_correlation(z)[0]
     assert gaussian_total_correlation(z.float())[0] == pytest.approx(tc, rel=1e-4)

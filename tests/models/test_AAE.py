@@ -86,6 +86,6 @@ def test_codes_may_be_sampled_and_the_prior_a_mixture() -> None:
     assert mixture.sample(5).shape == (5, 1, 8, 8)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="weight=-1: it must be at least 0"):
         small(-1)

@@ -46,6 +46,6 @@ def test_capabilities() -> None:
     assert not isinstance(model, Samples) and not isinstance(model, BoundsLikelihood)  # it has no prior
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, decoder 4\)"):
         AE(digits.Encoder(3, [8]), digits.Decoder(4, [8]))

@@ -51,7 +51,7 @@ def test_a_schedule_drives_the_capacity() -> None:
         torch.testing.assert_close(losses["loss"], losses["distortion"] + 1000 * (losses["rate"] - nats).abs())
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="gamma=-1: it must be at least 0"):
         small(-1, 0.0)
     with pytest.raises(UserError, match="capacity=-2: it must be at least 0"):

@@ -134,7 +134,7 @@ def test_the_weighted_estimate_measures_nothing() -> None:
     assert 100 < (log_q_z - log_q_z_d).mean() < 160
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     for name in ("alpha", "beta", "gamma"):
         with pytest.raises(UserError, match=f"{name}=-1"):
             model(**{name: -1})  # type: ignore[arg-type]

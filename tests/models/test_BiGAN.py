@@ -92,7 +92,7 @@ def test_capabilities() -> None:
     assert not isinstance(model(), BoundsLikelihood)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     encoder = digits.Encoder(4, [8], deterministic=True)
     generator = digits.Generator(3, [8])
     with pytest.raises(UserError, match=r"z_dim differs \(encoder 4, generator 3, prior 3\)"):

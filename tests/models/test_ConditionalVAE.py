@@ -187,7 +187,7 @@ def test_a_label_that_the_model_is_given_is_not_predicted_from_its_code(evaluati
         evaluation.check(small(), Digits())
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="n_classes=0"):
         ConditionalVAE(Encoder((4,), 10, 3, []), Decoder((4,), 10, 3, []), DiagonalNormal(3), 1, 0)
     with pytest.raises(UserError, match=r"n_classes differs \(encoder 10, decoder 9, prior 10, model 10\)"):

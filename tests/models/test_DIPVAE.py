@@ -118,7 +118,7 @@ def test_loss_adds_both_with_their_weights_and_without_them_is_the_vae() -> None
         torch.testing.assert_close(losses["loss"], expected)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="no codes 'means': did you mean 'mean'"):
         model("means", [1.0])
     with pytest.raises(UserError, match="lambda_od=-1"):

@@ -97,7 +97,7 @@ def test_the_loss_is_the_distortion_alone() -> None:
     torch.testing.assert_close(model({"x": x})["loss"], by_hand)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     for levels in ([], [1, 5], [5, 0]):
         with pytest.raises(UserError, match="levels="):
             FSQ(Given(), Given(), levels)

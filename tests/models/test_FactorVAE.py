@@ -140,7 +140,7 @@ def test_the_best_discriminator_gives_the_total_correlation() -> None:
     assert best < 2 * math.log(2) < model.compute_adversarial_loss({"x": x})["loss"]
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="gamma=-1"):
         FactorVAE(*networks(), MLPCritic(3, [4]), -1)
     encoder, decoder, _ = networks()

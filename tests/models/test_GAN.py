@@ -91,7 +91,7 @@ def test_the_uniform_prior_fills_its_cube() -> None:
     torch.testing.assert_close(UniformCube(2)().log_prob(z[0]), torch.tensor(-2 * math.log(2)))
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match=r"z_dim differs \(generator 3, prior 4\)"):
         GAN(generator(), MLPCritic(64, [8]), DiagonalNormal(4))
     with pytest.raises(UserError, match="z_dim=0"):

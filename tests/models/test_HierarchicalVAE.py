@@ -186,7 +186,7 @@ def test_the_prior_is_of_the_layer_that_is_encoded() -> None:
     torch.testing.assert_close(pictures, model.decode(model.sample_prior(7)).mean)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     encoder, decoder = digits.Encoder(3, []), digits.Decoder(3, [])
     with pytest.raises(UserError, match=r"z_dim differs \(encoder 3, decoder_2 4, decoder 3\)"):
         HierarchicalVAE(encoder, GaussianMLP(3, 2, []), GaussianMLP(2, 4, []), decoder, DiagonalNormal(2), 1)

@@ -161,7 +161,7 @@ def test_capabilities() -> None:
             assert isinstance(model, capability)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="n_samples=0: it must be at least 1"):
         IWAE(*networks(), n_samples=0)
     for kind in (MIWAE, PIWAE):

@@ -126,7 +126,7 @@ def test_categories_and_their_pictures() -> None:
     assert pictures.shape == (10, 2, 1, 8, 8) and (pictures[3] - pictures[7]).abs().mean() > 1e-3
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match=r"z_dim=15 of the generator.*\[4, 10, 2\]"):
         model(15)
     with pytest.raises(UserError, match="n_categories=1"):

@@ -84,7 +84,7 @@ def test_a_prior_that_is_a_mixture_is_sampled() -> None:
     assert all(p.grad is not None and p.grad.any() for p in model.prior.parameters())  # by the rate
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="alpha=1.5: it must be at most 1"):
         small(1.5, 1.0)
     with pytest.raises(UserError, match="lambda_=0.5: it must be at least 1 - alpha = 1"):

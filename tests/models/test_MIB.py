@@ -141,7 +141,7 @@ def test_capabilities() -> None:
     assert models[0].needs == models[1].needs == ("views",) and models[2].needs == ("x",)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     encoder, estimator = networks()
     upper = CLUB(GaussianConditional(3, 3, [8]))
     makers = (lambda e: MIB(encoder, e, 1.0), lambda e: MVInfoMax(encoder, e), lambda e: InfoMax(encoder, e))

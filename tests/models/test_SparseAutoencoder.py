@@ -134,7 +134,7 @@ def test_fewer_dead_units_than_k_aux() -> None:
     assert torch.equal(gradient, alone)
 
 
-def test_capabilities_and_mistakes() -> None:
+def test_capabilities_and_errors() -> None:
     model = small()
     assert isinstance(model, Encodes) and isinstance(model, Reconstructs)
     assert model.reconstruct(X).shape == X.shape

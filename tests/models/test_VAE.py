@@ -122,7 +122,7 @@ def test_it_has_the_capabilities_of_a_generative_model() -> None:
     assert model.sample(5).min() >= 0 and model.sample(5).max() <= 1
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="beta=-0.1: it must be at least 0"):
         small_vae(-0.1)
     with pytest.raises(UserError, match="beta=nan"):

@@ -90,7 +90,7 @@ def test_capabilities() -> None:
         assert model.needs == ("x", "y")
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     encoder, predictor = networks()
     with pytest.raises(UserError, match="beta=-1"):
         VIB(encoder, predictor, DiagonalNormal(3), -1)

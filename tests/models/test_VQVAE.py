@@ -236,7 +236,7 @@ def test_capabilities() -> None:
         assert not torch.equal(model.reconstruct(x, sample_images=True), model.reconstruct(x))
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     for options, words in (
         ({"n_codes": 1}, "n_codes=1: it must be at least 2"),
         ({"commitment": -1.0}, "commitment=-1"),

@@ -105,6 +105,6 @@ def test_interpolates_lie_between() -> None:
         assert places[:, 0, 0, 0].quantile(part).item() == pytest.approx(part, abs=0.03)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="penalty_weight=-1"):
         model(MLPCritic(64, []), penalty_weight=-1)

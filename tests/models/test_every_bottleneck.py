@@ -155,7 +155,7 @@ def test_an_encoder_without_scales_is_refused() -> None:
 # both
 
 
-def test_capabilities_and_mistakes() -> None:
+def test_capabilities_and_errors() -> None:
     encoder, predictor = networks()
     for model in (CEB(encoder, predictor, ClassNormal(3), 1.0), NonlinearIB(encoder, predictor, 0.01)):
         assert isinstance(model, Encodes) and isinstance(model, Predicts)

@@ -1,4 +1,4 @@
-"""Backbones and a self-supervised method of a user's own: outputs of all the shapes that libraries have."""
+"""A user's backbones and self-supervised method, with outputs of all the kinds that libraries return."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Tokens(nn.Module):
 
 @dataclass
 class Output:
-    """Like the output objects of some libraries: a tensor, one that was not asked for, and a tuple of all layers."""
+    """Like the output objects of some libraries: a tensor, an optional one that is None, and a tuple of all layers."""
 
     last_hidden_state: Tensor
     pooler_output: Tensor | None = None
@@ -57,7 +57,7 @@ class ModelOutput(OrderedDict[str, Any]):
 
 
 class Wrapped(nn.Module):
-    """A backbone whose output is an object of the kind that is named."""
+    """A backbone whose output is an object of the named kind."""
 
     def __init__(self, backbone: nn.Module, kind: str) -> None:
         super().__init__()

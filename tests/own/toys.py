@@ -1,4 +1,4 @@
-"""What a user's own folder may hold: a two-player model, and callbacks that break a run on purpose."""
+"""Modules of a user's own folder: two-player models, and callbacks that break a run on purpose."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ from frame.models.VAE import VAE
 
 
 class Duel(AdversarialModel):
-    """A generator moves the mean of its noise to the data's; a linear critic tells the two apart."""
+    """A generator moves the mean of its noise to the data's; a linear critic distinguishes the two."""
 
     def __init__(self, n_in: int) -> None:
         super().__init__()
@@ -64,11 +64,11 @@ class Contest(AdversarialModel):
 
 
 class Breaker(Callback):
-    """Kills or signals its own process where the environment says; does nothing otherwise.
+    """Kills or signals its own process if the environment says so.
 
-    BREAK='SIGKILL 17' at iteration 17; 'save 3' kills in the middle of the third save; 'end' when training is over;
-    'end SIGTERM' signals then; 'folder status.json' puts a folder where a file of the run is, at iteration 12; 'gone .'
-    takes the run's folder away, or one in it.
+    BREAK='SIGKILL 17' kills at iteration 17; 'save 3' in the middle of the third save; 'end' when training is over.
+    'end SIGTERM' sends that signal when training is over. At iteration 12, 'folder status.json' replaces a file of the
+    run by a folder, and 'gone .' removes the run's folder, or one in it.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Breaker(Callback):
 
 
 class Witness(Callback):
-    """Writes a line a rank at the end: its rank, its rows, and a hash of its weights and buffers."""
+    """Writes a line per rank at the end: its rank, its rows, and a hash of its weights and buffers."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -167,7 +167,7 @@ class Collapsed(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         self.calls += 1
-        if self.calls == 3:  # a number that is none
+        if self.calls == 3:  # a NaN
             return LogEntry(self.evaluate_on, {"": Scalar(float("nan"))})
         if self.calls < self.until:
             raise NoNumber("all codes are equal")
@@ -175,7 +175,7 @@ class Collapsed(Evaluation):
 
 
 class Scripted(Evaluation):
-    """Returns the numbers that it was given, one a call, and the last of them from then on."""
+    """Returns the given numbers, one per call, and from then on the last."""
 
     def __init__(self, values: list[float], evaluate_on: str = "valid") -> None:
         super().__init__(evaluate_on)
@@ -201,7 +201,7 @@ class Slow(Evaluation):
 
 
 class Named(VAE):
-    """A VAE with another loss, of any name, that turns up after some batches."""
+    """A VAE with another loss, of any name, which appears after some batches."""
 
     def __init__(self, extra: str, after: int = 0, **networks: Any) -> None:
         super().__init__(**networks)

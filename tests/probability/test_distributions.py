@@ -74,7 +74,7 @@ def test_mean_and_samples_follow_the_probabilities(distribution: Distribution) -
         base.DiscretisedLogisticPicture(17),
     ],
 )
-def test_picture_distributions_have_the_shapes_they_promise(head: base.PictureDistribution) -> None:
+def test_picture_distributions_have_the_documented_shapes(head: base.PictureDistribution) -> None:
     numbers = torch.randn(4, head.n_parameters, 3, 2, 2)
     p = head(numbers)
     assert p.batch_shape == (4,) and p.event_shape == (3, 2, 2)

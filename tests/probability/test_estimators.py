@@ -1,4 +1,4 @@
-"""Estimators of information: scores against loops, gradients, and what they find after a little training."""
+"""Estimators of information: scores against loops, gradients, and estimates after a little training."""
 
 import copy
 import inspect
@@ -128,7 +128,7 @@ def test_infonce_takes_all_pairs() -> None:
 
 @pytest.mark.parametrize("nats", [2.0, 4.0, 6.0, 8.0, 10.0])
 def test_bounds_hold_with_the_best_critic(nats: float) -> None:
-    """Batches of 64, as in the papers. NWJ and JSD need more than 60 of them beyond 4 nats: they vary as e^I does."""
+    """Batches of 64, as in the papers. Beyond 4 nats, NWJ and JSD need more than 60 batches: they vary like e^I."""
     dim = 20
     rho = info.gaussian_correlation(nats, dim)
     generator = torch.Generator().manual_seed(0)
@@ -148,7 +148,7 @@ def test_bounds_hold_with_the_best_critic(nats: float) -> None:
             assert mean > nats - error, name
         if name == "InfoNCE":
             assert mean < math.log(64)
-    # the gap is rho^2 / (1 - rho^2) a number
+    # the gap is rho^2 / (1 - rho^2) per dimension
     assert torch.stack(found["CLUB"]).mean().item() == pytest.approx(dim * rho**2 / (1 - rho**2), rel=0.05)
 
 
@@ -189,7 +189,7 @@ def test_mine_divides_by_its_moving_average() -> None:
 
 @pytest.mark.parametrize("name", slow_but(["InfoNCE", "CLUB"], [*BOUNDS]))
 def test_a_little_training_finds_two_nats(name: str) -> None:
-    """Two dimensions, 2 nats, fresh pairs; CLUB's own value is 2 rho^2 / (1 - rho^2) = e^2 - 1 above."""
+    """Two dimensions, 2 nats, new pairs each time; CLUB is e^2 - 1 = 2 rho^2 / (1 - rho^2) above the truth."""
     torch.manual_seed(0)
     rho = info.gaussian_correlation(2, 2)
     f: nn.Module = critics.JointCritic(2, 2, [32, 32])
@@ -234,7 +234,7 @@ def test_a_population_can_be_stacked_and_keeps_its_averages_apart() -> None:
         torch.testing.assert_close(buffers["log_average"][i], estimator.log_average)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_are_named() -> None:
     with pytest.raises(UserError, match="no pairs 'rolls': did you mean 'rolled'"):
         parts.NWJ(critic(), pairs="rolls")
     with pytest.raises(UserError, match="batches of at least 2 rows: change params.batch_size"):

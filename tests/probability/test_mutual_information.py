@@ -24,7 +24,7 @@ def pairs(nats: float, n: int, seed: int = 0) -> tuple[Tensor, Tensor, float]:
 
 
 def best_scores(nats: float, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """log p(x, y) / (p(x) p(y)) of n pairs that belong together and of n that do not."""
+    """log p(x, y) / (p(x) p(y)) of n joint pairs and of n independent pairs."""
     x, y, rho = pairs(nats, n, seed)
     x_apart, _, _ = pairs(nats, n, seed + 1000)
     return info.gaussian_log_ratio(x, y, rho), info.gaussian_log_ratio(x_apart, y, rho)
@@ -83,7 +83,7 @@ def test_slow_loops() -> None:
 
 
 def test_on_a_table_of_probabilities_the_best_critic_finds_the_information() -> None:
-    """Each pair as often as its probability says: expectations are sums, and nothing is left to chance."""
+    """Each pair occurs in proportion to its probability, so that expectations are exact sums."""
     counts = torch.tensor([[4, 1, 3], [2, 6, 0], [1, 1, 6]], dtype=torch.float64)  # of 24
     p = counts / counts.sum()
     q = p.sum(1, keepdim=True) * p.sum(0, keepdim=True)
@@ -134,7 +134,7 @@ def test_unnormalised_bounds_are_unbiased_where_the_information_is_small(nats: i
 
 
 def test_few_samples_push_donsker_varadhan_above_the_truth_and_make_nwj_wild() -> None:
-    """-log of a mean is convex: so the estimate from small batches is no lower bound, and NWJ's varies as e^I does."""
+    """-log of a mean is convex, so the estimate from small batches is not a lower bound; NWJ's varies like e^I."""
     batches = [best_scores(6, 64, seed) for seed in range(200)]
     dv = torch.stack([info.donsker_varadhan(*scores) for scores in batches])
     nwj = torch.stack([info.nwj(1 + joint, 1 + marginal) for joint, marginal in batches])
@@ -145,7 +145,7 @@ def test_few_samples_push_donsker_varadhan_above_the_truth_and_make_nwj_wild() -
 
 @pytest.mark.parametrize("nats", CORRELATIONS)
 def test_club_with_the_true_conditional_is_an_upper_bound(nats: int) -> None:
-    """log p(y|x) in expectation: -1/2 a number with its own x, -(1 + rho^2) / (2 (1 - rho^2)) with another's."""
+    """E log p(y|x) per dimension: -1/2 with its own x, -(1 + rho^2) / (2 (1 - rho^2)) with another's."""
     x, y, rho = pairs(nats, 20_000)
     x_apart, _, _ = pairs(nats, 20_000, seed=1)
 
@@ -161,7 +161,7 @@ def test_club_with_the_true_conditional_is_an_upper_bound(nats: int) -> None:
 
 
 def bounds(nats: float, n: int, batch: int) -> dict[str, Tensor]:
-    """A row, or a batch, of each of four estimates of I(x; z)."""
+    """Values per row, or per batch, of four estimates of I(x; z)."""
     x, z, rho = pairs(nats, n)
     loc, scale = rho * x, torch.full_like(x, math.sqrt(1 - rho**2))
     log_q = info.gaussian_log_probs(z, loc, scale)
@@ -175,7 +175,7 @@ def bounds(nats: float, n: int, batch: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("nats", CORRELATIONS)
-def test_bounds_that_know_the_conditional_enclose_the_information(nats: int) -> None:
+def test_bounds_with_a_known_conditional_enclose_the_information(nats: int) -> None:
     found = bounds(nats, 2048, 256)
     value = {key: rows.mean().item() for key, rows in found.items()}
     error = {key: rows.std().item() / math.sqrt(len(rows)) for key, rows in found.items()}
@@ -184,9 +184,9 @@ def test_bounds_that_know_the_conditional_enclose_the_information(nats: int) -> 
     assert value["rate"] == pytest.approx(nats, abs=4 * error["rate"])  # p(z) is the aggregate posterior here
     assert value["infonce"] <= math.log(256) and value["mixture"] <= math.log(2048)
     assert info.is_saturated(value["infonce"], 256) == (nats >= 8)
-    if nats == 2:  # far from log N, all of them are right
+    if nats == 2:  # far from log N all of them are close
         assert list(value.values()) == pytest.approx([2] * 4, abs=0.15)
-    assert (value["leave_one_out"] > nats + 0.5) == (nats >= 6)  # where it is loose, the rate is not
+    assert (value["leave_one_out"] > nats + 0.5) == (nats >= 6)  # it is loose where the rate is not
 
 
 def test_pairs_of_gaussians_are_torchs_and_leave_one_out_is_its_loop() -> None:
@@ -223,7 +223,7 @@ def test_labels_of_a_known_mixture(gap: float) -> None:
     told = info.classifier_information(log_p, y)
     assert told.mean().item() == pytest.approx(truth, abs=4 * told.std().item() / math.sqrt(4000) + 0.002)
     worse = info.classifier_information((0.5 * log_p).log_softmax(1), y).mean().item()
-    assert worse <= told.mean().item() + 1e-9  # any other classifier says less
+    assert worse <= told.mean().item() + 1e-9  # any other classifier has less
     near = info.knn_information(codes, y)
     assert near.mean().item() == pytest.approx(truth, abs=0.05)
     assert truth <= info.label_entropy(y) + 1e-3
@@ -246,7 +246,7 @@ def test_nearest_neighbours_are_scikit_learns_and_a_slow_loop() -> None:
     assert info.knn_information(z, labels, k).mean().item() == pytest.approx(total / 60, abs=1e-9)
 
 
-def test_labels_of_discrete_codes_and_mistakes() -> None:
+def test_labels_of_discrete_codes_and_errors() -> None:
     y = torch.arange(400) % 4
     codes = (y % 2).double().unsqueeze(1)  # one bit of two, 200 rows at each value
     assert info.knn_information(codes, y).mean().item() == pytest.approx(math.log(2), abs=0.1)

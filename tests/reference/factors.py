@@ -1,4 +1,4 @@
-"""Measures of factors, slowly, in numpy alone, from the papers' definitions; what the fast ones are checked against."""
+"""Slow measures of factors in numpy alone, from the papers' definitions, to check the fast ones."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ Array = np.ndarray[Any, Any]
 
 
 def in_bins(code: Array, n_bins: int) -> list[int]:
-    """Which of `n_bins` equal parts of its range each value lies in; the largest belongs to the last."""
+    """The index of each value's bin among `n_bins` equal parts of the range; the maximum is in the last."""
     low, high = min(code), max(code)
     found = []
     for value in code:
@@ -81,7 +81,7 @@ def disentanglement_and_completeness(importance: Array) -> tuple[float, float]:
 
 
 def area_under_curve(scores: Array, positive: Array) -> float:
-    """The share of (positive, negative) pairs that are ranked rightly; ties count half."""
+    """The share of (positive, negative) pairs that are ranked correctly; ties count half."""
     right = 0.0
     for a in scores[positive]:
         for b in scores[~positive]:
@@ -104,7 +104,7 @@ def explicitness(fit: tuple[Array, Array], rank: tuple[Array, Array], c: float =
         truth = np.array([[1.0 if value == one else 0.0 for value in values] for one in v[:, k]])
         w = np.zeros((rows.shape[1], len(values)))
         keep = np.ones_like(w)
-        keep[-1] = 1e-6  # the intercepts have no penalty, or next to none
+        keep[-1] = 1e-6  # almost no penalty on the intercepts
         for _ in range(100):
             p = probabilities(rows @ w)
             slope = c * rows.T @ (p - truth) + keep * w
@@ -131,7 +131,7 @@ def probabilities(heights: Array) -> Array:
 
 
 def factor_vae_score(codes: Array, factors: Array, batches: list[tuple[int, list[int]]], n_fit: int) -> float:
-    """Majority vote on given batches: (factor, its rows); the first `n_fit` teach, the others are tested."""
+    """Majority vote on given batches (factor, rows); the first `n_fit` are fitted, the others tested."""
     everywhere = [np.var(codes[:, d], ddof=1) for d in range(codes.shape[1])]
     votes = []
     for factor, rows in batches:
@@ -145,7 +145,7 @@ def factor_vae_score(codes: Array, factors: Array, batches: list[tuple[int, list
 
 
 def linear_machine(z: Array, sign: Array, cost: Array) -> tuple[float, float]:
-    """w, b that minimise (w^2 + b^2) / 2 + sum_i cost_i max(0, 1 - sign_i (w z_i + b))^2, by Newton's steps halved."""
+    """w, b that minimise (w^2 + b^2) / 2 + sum_i cost_i max(0, 1 - sign_i (w z_i + b))^2, by damped Newton steps."""
 
     def objective(point: Array) -> float:
         gap = np.maximum(0, 1 - sign * (point[0] * z + point[1]))
@@ -167,9 +167,9 @@ def linear_machine(z: Array, sign: Array, cost: Array) -> tuple[float, float]:
 
 
 def sap(fit: tuple[Array, Array], test: tuple[Array, Array], c: float = 0.01) -> float:
-    """Kumar et al. 2018: one machine for each code, factor and value, which is told from the rest; the highest wins.
+    """Kumar et al. 2018: one machine per code, factor and value against the rest; the highest wins.
 
-    A value's rows cost C N / (number of values * rows of it), the rest C; of two values, both are weighed so.
+    A value's rows cost C N / (number of values * rows of it), the rest C; of two values, both are weighted this way.
     """
     (z, v), (z_test, v_test) = fit, test
     gaps = []
@@ -192,9 +192,9 @@ def sap(fit: tuple[Array, Array], test: tuple[Array, Array], c: float = 0.01) ->
 
 
 def beta_vae_score(codes: Array, points: list[tuple[int, list[tuple[int, int]]]], n_fit: int) -> float:
-    """Higgins et al. 2017 on given pairs: (factor, pairs of rows); the first `n_fit` teach, the others are tested.
+    """Higgins et al. 2017 on given points (factor, pairs of rows); the first `n_fit` are fitted, the others tested.
 
-    A linear softmax classifier with a penalty |W|^2 / 2, by steps down its slope.
+    A linear softmax classifier with a penalty |W|^2 / 2, by gradient descent.
     """
     x = np.array([np.mean([np.abs(codes[i] - codes[j]) for i, j in pairs], axis=0) for _, pairs in points])
     y = np.array([factor for factor, _ in points])

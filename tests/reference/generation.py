@@ -1,4 +1,4 @@
-"""FID by the matrix root of a product, KID by loops over pairs, and k-NN balls row by row: numpy alone."""
+"""FID by the matrix root of a product, KID by loops over pairs, and k-NN balls row by row, in numpy alone."""
 
 import math
 from typing import Any
@@ -35,7 +35,7 @@ def radius(rows: Array, i: int, k: int) -> float:
 
 
 def manifold(rows: Array, point: Array, radii: list[float]) -> int:
-    """1 where the point lies in one of the balls; Kynkaanniemi et al. 2019, eq. 1."""
+    """1 if the point lies in one of the balls; Kynkaanniemi et al. 2019, eq. 1."""
     return int(any(math.dist(point, row) <= r for row, r in zip(rows, radii, strict=True)))
 
 

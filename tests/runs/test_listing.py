@@ -115,7 +115,7 @@ def test_sorting_by_a_result_and_by_a_key(study: Path) -> None:
     assert values == sorted(values) and len(set(values)) == 3
 
 
-def test_mistakes_of_listing(study: Path) -> None:
+def test_errors_of_listing(study: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'params.beta'"):
         select(summaries(study), ["params.btea=1"])
     with pytest.raises(UserError, match="cannot read 'params.beta'"):
@@ -361,7 +361,7 @@ def test_a_run_beside_another(study: Path, tmp_path: Path) -> None:
     assert code == 2 and "similarity.other=runs/..." in output and "Traceback" not in output
 
 
-def test_mistakes_of_evaluating(study: Path) -> None:
+def test_errors_of_evaluating(study: Path) -> None:
     for words, answer in (
         (["runs", "evaluation=elbow"], "did you mean 'elbo'"),
         (["runs", "evaluation=elbo", "elbo.n_sample=3"], "did you mean 'n_samples'"),

@@ -310,8 +310,8 @@ from frame.common.errors import UserError
 x = torch.linspace(0, 1, 128).view(2, 1, 8, 8)
 try:
     print(frame.load({where!r}, {options}).features(x).tolist())
-except UserError as mistake:
-    print("mistake:", mistake)
+except UserError as error:
+    print("error:", error)
 """
 
 
@@ -324,7 +324,7 @@ def test_source_came_along_with_what_it_imports(theirs: Path) -> None:
 def test_source_runs_with_consent_and_not_without(folder: Path, theirs: Path) -> None:
     original = python(LOAD.format(where=str(only_run(folder)), options="packages=['gentle']"), folder)
     refused = python(LOAD.format(where="theirs", options=""), theirs.parent)
-    assert refused.stdout.startswith("mistake: model names gentle.Gentle, whose source came along and is not trusted")
+    assert refused.stdout.startswith("error: model names gentle.Gentle, whose source came along and is not trusted")
     assert "trust_source=True" in refused.stdout and len(refused.stdout.splitlines()) == 1
     loaded = python(LOAD.format(where="theirs", options="trust_source=True"), theirs.parent)
     assert loaded.stdout == original.stdout and loaded.stdout.startswith("[["), loaded.stderr
@@ -404,7 +404,7 @@ def test_another_module_of_the_same_name_is_said(folder: Path, theirs: Path, tmp
     (other / "gentle.py").write_text("class Gentle: ...\n")
     code = "import gentle\n" + LOAD.format(where=str(theirs), options="trust_source=True")
     loaded = python(code, other)
-    assert "mistake: another module 'gentle' is imported already" in loaded.stdout, loaded.stderr
+    assert "error: another module 'gentle' is imported already" in loaded.stdout, loaded.stderr
 
 
 def test_a_method_that_is_being_written_in_the_clone_comes_along(
@@ -463,7 +463,7 @@ def test_source_that_names_this_machine_is_refused(folder: Path, tmp_path: Path)
         (["{export}"], "is an export already"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(
+def test_an_error_is_one_line_and_writes_nothing(
     words: list[str], answer: str, run: Path, exported: Path, tmp_path: Path
 ) -> None:
     filled = [word.format(run=run, export=exported) for word in words]

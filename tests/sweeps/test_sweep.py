@@ -307,7 +307,7 @@ def test_what_has_changed_since_is_named_and_run_again_when_asked(tmp_path: Path
         ({}, ("retry=maybe",), "no retry 'maybe'"),
     ],
 )
-def test_mistakes_are_one_line_and_nothing_is_started(
+def test_errors_are_one_line_and_nothing_is_started(
     changes: dict[str, Any], words: tuple[str, ...], said: str, tmp_path: Path
 ) -> None:
     write(tmp_path, **changes)

@@ -47,7 +47,7 @@ def test_a_loggers_keys_can_be_set() -> None:
     assert (config.logging.wandb.project, config.logging.wandb.name) == ("mine", "a name")
 
 
-def test_an_unknown_logger_is_a_mistake_that_names_the_valid_ones() -> None:
+def test_an_unknown_logger_is_an_error_that_names_the_valid_ones() -> None:
     with pytest.raises(UserError, match="'tensorbord': did you mean 'tensorboard'.*csv, tensorboard, wandb"):
         compose(["experiment=digits_VAE", "logging=tensorbord"])
 
@@ -96,7 +96,7 @@ def test_the_local_device_needs_nothing_and_honours_the_data_root(monkeypatch: p
     assert device.data_root == device.big_data_root == "/elsewhere"
 
 
-def test_an_unknown_device_is_a_mistake_that_names_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_device_is_an_error_that_names_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVICE_NAME", "workstatoin")
     with pytest.raises(UserError, match="'workstatoin': did you mean 'workstation'.*local, workstation"):
         compose(["experiment=digits_VAE"])
