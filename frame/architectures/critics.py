@@ -131,6 +131,42 @@ class ConvCritic(nn.Module):
         return logits
 
 
+class JointConvCritic(nn.Module):
+    """f(x, z) of pictures x [B, *shape] in [0, 1], which enter as 2x - 1, and codes z [B, z_dim] -> [B], a logit.
+
+    Convolutions read x; an MLP reads their output and z.
+
+    Args:
+        shape: of one picture.
+        z_dim: length of z.
+        channels: of the convolutions, each of which halves the picture; None: see `default_channels`.
+        layers: widths of the hidden layers of the MLP.
+        activation: after each layer, ReLU by default.
+
+    Raises:
+        UserError: as `ConvCritic`.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        z_dim: int,
+        channels: Sequence[int] | None = None,
+        layers: Sequence[int] = (),
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim)
+        channels = default_channels(shape) if channels is None else channels
+        side = smallest(shape, channels)
+        self.convolutions = halving(shape[0], channels, activation)
+        self.critic = MLPCritic(channels[-1] * math.prod(side) + z_dim, layers, activation)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        logits: Tensor = self.critic(self.convolutions(2 * x - 1), z)
+        return logits
+
+
 class GaussianConditional(Conditional):
     """log q(y|x) of N(mu(x), diag(sigma(x)^2)), an MLP.
 

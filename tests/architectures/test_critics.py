@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from frame.architectures.critics import ConvCritic, GaussianConditional, JointCritic, MLPCritic, SeparableCritic
+from frame.architectures.critics import (
+    ConvCritic,
+    GaussianConditional,
+    JointConvCritic,
+    JointCritic,
+    MLPCritic,
+    SeparableCritic,
+)
 from frame.common.errors import UserError
 
 
@@ -64,6 +71,20 @@ def test_batch_norm_is_in_all_convolutions_but_the_first_and_the_last() -> None:
     torch.testing.assert_close(mapped.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0.0)
     critic.eval()
     torch.testing.assert_close(critic(x[:1]), critic(x)[:1])
+
+
+def test_a_joint_critic_of_pictures_is_an_mlp_of_convolutions_and_codes() -> None:
+    torch.manual_seed(0)
+    critic = JointConvCritic((2, 8, 12), 5, [3, 4], [6], nn.LeakyReLU(0.2))
+    x, z = torch.rand(4, 2, 8, 12), torch.randn(4, 5)
+    assert isinstance(critic.critic.linear, nn.Linear) and critic(x, z).shape == (4,)
+    both = torch.cat([critic.convolutions(2 * x - 1).flatten(1), z], dim=1)
+    torch.testing.assert_close(critic(x, z), critic.critic(both))
+    torch.testing.assert_close(torch.cat([critic(x[i : i + 1], z[i : i + 1]) for i in range(4)]), critic(x, z))
+    with pytest.raises(UserError, match="z_dim=0"):
+        JointConvCritic((1, 8, 8), 0)
+    with pytest.raises(UserError, match="take pictures"):
+        JointConvCritic((12,), 3)
 
 
 def test_too_many_halvings_are_named() -> None:

@@ -1,0 +1,251 @@
+"""Every file of config/architectures, found by folder: what it builds for data of each shape, and what it refuses."""
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+
+from frame.architectures.base import MLPEncoder
+from frame.common.errors import UserError
+from frame.composition.checks import check, targets
+from frame.composition.config_files import load
+from frame.composition.folders import config_folder
+from frame.composition.instantiate import instantiate, locate
+from frame.engine.opening import guard
+
+FOLDER = config_folder() / "architectures"
+FILES = {f"{file.parent.name}/{file.stem}": file for file in sorted(FOLDER.rglob("*.yaml"))}
+SHAPES: dict[tuple[int, ...], int | None] = {  # and the levels of their values
+    (1, 8, 8): 17,
+    (1, 28, 28): 256,
+    (3, 32, 32): 256,
+    (1, 64, 64): 2,
+    (12,): None,
+}
+PARAMS = {"z_dim": 6, "noise_dim": 6, "n_features": 6, "n_categories": 5, "n_continuous": 2}
+REFERENCES = {f"params.{key}" for key in PARAMS} | {"sizes.x", "sizes.n_classes", "sizes.levels"}
+ROWS = 4
+
+
+def comment(file: Path) -> str:
+    return file.read_text().partition("\n")[0]
+
+
+PICTURES = [name for name, file in FILES.items() if re.search(r"\bPictures\b[^:]*\.$", comment(file))]
+
+
+def filled(node: Any, values: dict[str, Any]) -> Any:
+    """The node with its references replaced, as `build` writes them into the config."""
+    if isinstance(node, dict):
+        return {key: filled(value, values) for key, value in node.items()}
+    if isinstance(node, list):
+        return [filled(value, values) for value in node]
+    if isinstance(node, str) and node.startswith("${"):
+        return values[node[2:-1]]
+    return node
+
+
+def config(name: str, shape: tuple[int, ...], *, small: bool = True) -> dict[str, Any]:
+    """The plain values of an option; `small`: of a backbone as small as it gets."""
+    values: dict[str, Any] = {f"params.{key}": value for key, value in PARAMS.items()}
+    values |= {"sizes.x": list(shape), "sizes.n_classes": 10, "sizes.levels": SHAPES[shape]}
+    found: dict[str, Any] = filled(load(FILES[name]), values)
+    for _, node in targets(found):
+        if small and node["_target_"].endswith("ResNet"):
+            node["width"] = 4
+        elif small and node["_target_"].endswith("ViT"):
+            node |= {"dim": 4 * node["n_heads"], "depth": 2}
+    return found
+
+
+def build(name: str, shape: tuple[int, ...], *, small: bool = True) -> Any:
+    node, place = config(name, shape, small=small), "architectures." + name.partition("/")[0]
+    check({place: node}, {place: node}, {})
+    return instantiate(node, place)
+
+
+class Data:
+    """A batch of each thing that a network may read."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.x = torch.rand(ROWS, *shape)
+        if levels := SHAPES[shape]:
+            self.x = (self.x * (levels - 1)).round() / (levels - 1)
+        self.y = torch.arange(ROWS)
+        self.z = torch.randn(ROWS, PARAMS["z_dim"])
+        self.features = torch.randn(ROWS, PARAMS["n_features"])
+        self.encoder = MLPEncoder(shape, PARAMS["z_dim"], [8])
+
+
+def spread(q: Distribution, *event: int) -> Tensor:
+    """What depends on all parameters of a distribution of these rows."""
+    assert q.batch_shape == (ROWS,) and q.event_shape == event
+    return q.mean.square().sum() + q.variance.sum()
+
+
+# For each network: what is taken of option `name` with this data
+
+
+def encoder(network: Any, name: str, data: Data) -> Tensor:
+    q = network(data.x, data.y) if "conditional" in name else network(data.x)
+    assert network.z_dim == PARAMS["z_dim"] and network.features(*_inputs(name, data)).dim() == 2
+    sides = data.x.shape[2:] if name == "residual" else ()
+    return spread(q, PARAMS["z_dim"], *[side // 4 for side in sides])
+
+
+def _inputs(name: str, data: Data) -> tuple[Tensor, ...]:
+    return (data.x, data.y) if "conditional" in name else (data.x,)
+
+
+def decoder(network: Any, name: str, data: Data) -> Tensor:
+    z = data.z
+    if name == "residual":
+        z = z[:, :, None, None].expand(-1, -1, *[side // 4 for side in data.x.shape[2:]])
+    p = network(z, data.y) if "conditional" in name else network(z)
+    assert isinstance(p, Independent) and p.batch_shape == (ROWS,) and p.event_shape == data.x.shape[1:]
+    kind = {2: "Bernoulli", None: "Normal"}.get(SHAPES[tuple(data.x.shape[1:])], "DiscretisedLogistic")
+    assert type(p.base_dist).__name__ == kind
+    return -p.log_prob(data.x).mean()
+
+
+def prior(network: Any, name: str, data: Data) -> Tensor:
+    p = network(data.y) if name == "class_normal" else network(encoder=data.encoder)
+    assert p.event_shape == (PARAMS["z_dim"],) and p.sample((3,)).isfinite().all()
+    return -p.log_prob(data.z / 10).mean()
+
+
+def generator(network: Any, name: str, data: Data) -> Tensor:
+    found = network(data.z).mean
+    assert found.shape == data.x.shape and 0 <= found.min() and found.max() <= 1
+    return (found - data.x).square().sum()
+
+
+CRITICS: dict[str, Callable[[Data], tuple[Tensor, ...]]] = {
+    "mlp": lambda data: (data.x,),
+    "conv": lambda data: (data.x,),
+    "codes": lambda data: (data.z,),
+    "features": lambda data: (data.features,),
+    "joint": lambda data: (data.x, data.z),
+    "joint_conv": lambda data: (data.x, data.z),
+    "bidirectional": lambda data: (data.x, data.z),
+}
+
+
+def critic(network: Any, name: str, data: Data) -> Tensor:
+    logits: Tensor = network(*CRITICS[name](data))
+    assert logits.shape == (ROWS,)
+    return logits.square().sum()
+
+
+def estimator(network: Any, name: str, data: Data) -> Tensor:
+    inputs = {"x_z": (data.x, data.z), "z1_z2": (data.z, data.z + 1), "v1_v2": (data.x, 1 - data.x)}
+    found: dict[str, Tensor] = network(*inputs[name.partition("_")[2]])
+    assert found["information"].isfinite()
+    return found["loss"]
+
+
+NETWORKS: dict[str, Callable[[Any, str, Data], Tensor]] = {
+    "encoder": encoder,
+    "decoder": decoder,
+    "encoder_2": lambda network, name, data: spread(network(data.z), PARAMS["z_dim"]),
+    "decoder_2": lambda network, name, data: spread(network(data.z), PARAMS["z_dim"]),
+    "prior": prior,
+    "backward_encoder": lambda network, name, data: spread(network(data.y), PARAMS["z_dim"]),
+    "predictor": lambda network, name, data: -network(data.z.expand(3, -1, -1)).log_prob(data.y).mean(),
+    "discriminator": critic,
+    "critic": critic,
+    "generator": generator,
+    "body": lambda network, name, data: (network(data.x) - data.features).square().sum(),
+    "categorical": lambda network, name, data: network(data.features).logits[:, : PARAMS["n_categories"]].sum(),
+    "continuous": lambda network, name, data: spread(network(data.features), PARAMS["n_continuous"]),
+    "estimator": estimator,
+}
+
+
+# An option that does not read x is tried with one shape
+CASES = [
+    pytest.param(name, shape, id=f"{name}-{'x'.join(map(str, shape))}")
+    for name, file in FILES.items()
+    for shape in [*SHAPES][: None if "sizes.x" in file.read_text() else 1]
+]
+
+
+@pytest.mark.parametrize("name, shape", CASES)
+def test_an_option_serves_data_of_each_shape_that_it_says(name: str, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    group, _, option = name.partition("/")
+    if name in PICTURES and len(shape) != 3:
+        with pytest.raises(UserError, match=r"^shape=\[12\]: .* take pictures \[channels, height, width\]") as error:
+            build(name, shape)
+        assert "\n" not in str(error.value)
+        return
+    network: nn.Module = build(name, shape)
+    loss = NETWORKS[group](network, option, Data(shape))
+    parameters = dict(network.named_parameters())
+    if parameters:
+        loss.backward()
+    else:
+        assert name in ("prior/normal", "prior/uniform", "prior/noise")
+    for key, parameter in parameters.items():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_that_cannot_be_halved_are_one_line(name: str) -> None:
+    """Only ResNets take odd sides; a ViT's patches must divide them."""
+    shape = (1, 27, 27)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SHAPES, shape, 2)
+        if "resnet" in name:
+            assert build(name, shape)(torch.rand(2, *shape)).event_shape == (6,)
+            return
+        with pytest.raises(
+            UserError, match="cannot be halved|patch_size=4 does not divide the 27 x 27 pixels"
+        ) as error:
+            build(name, shape)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "resnet" in name or "vit" in name])
+def test_backbones_at_their_own_size(name: str) -> None:
+    """By hand: the ResNets without their last layer, the ViTs at patches of 4 x 4, and a linear head."""
+    n = sum(p.numel() for p in build(name, (3, 32, 32), small=False).parameters())
+    stem = 3 * 64 * (9 - 49)  # 3 x 3 in the place of 7 x 7
+    trunk, n_out = {
+        "encoder/resnet18": (11_689_512 - 513_000 + stem, 512),
+        "encoder/resnet50": (25_557_032 - 2_049_000 + stem, 2048),
+        "encoder/vit_tiny": (5_717_416 - 193_000 + 192 * (48 - 768 + 65 - 197), 192),
+        "encoder/vit_small": (22_050_664 - 385_000 + 384 * (48 - 768 + 65 - 197), 384),
+    }[name]
+    assert n == trunk + (n_out + 1) * 2 * PARAMS["z_dim"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_holds_all_arguments_of_its_class_and_says_what_it_is(name: str) -> None:
+    node, text = load(FILES[name]), FILES[name].read_text()
+    assert comment(FILES[name]).startswith("# ") and "@package" not in text
+    for path, part in targets(node):
+        if not part["_target_"].startswith("frame."):
+            continue
+        arguments = list(inspect.signature(locate(part["_target_"], path)).parameters)
+        given = {"n_in"} if "_partial_" in part else {"field", "tokens"} - part.keys() if "backbone" in part else set()
+        assert {key for key in part if not key.startswith("_")} == {*arguments} - given, "YAML keys are its arguments"
+    assert {*re.findall(r"\$\{([^}]*)\}", text)} <= REFERENCES
+    assert guard(config(name, (1, 8, 8)))  # a run with it can be opened
+
+
+def test_each_folder_is_a_network_that_a_model_asks_for() -> None:
+    folders = {name.partition("/")[0] for name in FILES}
+    asked = {
+        network
+        for file in (config_folder() / "model").glob("*.yaml")
+        for network in re.findall(r"\$\{architectures\.(\w+)\}", file.read_text())
+    }
+    assert folders == asked == set(NETWORKS)
+    assert all(re.fullmatch(r"\w+/[a-z0-9_]+", name) for name in FILES)
