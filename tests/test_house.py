@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from frame.runs.names import PART
+
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
@@ -159,8 +161,9 @@ def test_evaluations_take_the_keys_of_their_config(file: Path) -> None:
     module, name = config["_target_"].rsplit(".", 1)
     assert module.startswith("frame.evaluation.")
     keys = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    assert PART.fullmatch(config.pop("name")), "callbacks log it under this name"
     assert list(config)[1:] == list(keys), "YAML keys are the constructor's arguments, in their order"
-    head = " ".join(line[2:] for line in file.read_text().split("_target_")[0].splitlines() if line.startswith("# "))
+    head = " ".join(line[2:] for line in file.read_text().split("name:")[0].splitlines() if line.startswith("# "))
     assert re.search(r"\d m?s\b|\d min", head), "the first line says what it measures, its unit, and what it costs"
 
 

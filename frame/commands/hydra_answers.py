@@ -4,7 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from frame.composition.compose import compose, normalise
+from omegaconf import OmegaConf
+
+from frame.composition.compose import MADE, compose, normalise, root
 from frame.composition.folders import config_folder, use_own_folder
 
 HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve")
@@ -24,14 +26,21 @@ def ask_hydra(overrides: Sequence[str]) -> int:
                 values.remove(overrides[after])
                 flags.insert(flags.index(flag) + 1, overrides[after])
     if not any(flag in flags for flag in ("-sc", "--shell-completion")):
-        compose(values)  # raises an error of one line
-    sys.argv = [sys.argv[0], *flags, *normalise(values)]
+        config = compose(values)  # raises an error of one line
+        if _asks_for_job(flags):  # ours, since Hydra knows neither evaluations nor what is laid over their callbacks
+            print(OmegaConf.to_yaml(config, resolve="--resolve" in flags))
+            return 0
+    sys.argv = [sys.argv[0], *flags, *(word for word in normalise(values) if root(word) not in MADE)]
 
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     def answer(config: object) -> None: ...
 
     answer()
     return 0
+
+
+def _asks_for_job(flags: Sequence[str]) -> bool:
+    return {"job", "--cfg=job"} & {*flags} != set() and {*flags} <= {"--cfg", "-c", "job", "--cfg=job", "--resolve"}
 
 
 def complete(words: Sequence[str], commands: Sequence[str]) -> int:

@@ -17,9 +17,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from frame.common.errors import UserError, choices
+from frame.composition import evaluations
 from frame.composition.config_files import StrictFiles, check_name
-from frame.composition.folders import OwnFolder, config_folder, config_folders, file_of, groups, options
+from frame.composition.evaluations import named_evaluation
+from frame.composition.folders import OwnFolder, config_folder, config_folders, groups, options
 from frame.composition.settings import PARTS, check_value, keys, unread
+
+MADE = (evaluations.KEY, "callbacks")  # what Hydra does not compose: evaluations become callbacks behind it
 
 
 def ready() -> None:
@@ -59,23 +63,33 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     values = [o for o in parsed if not _is_group(o)]
     for override in values:
         group = override.key_or_group
+        if override.is_sweep_override():
+            raise UserError(f"{group}: a run has one value of it: write a file for `frame sweep` to try several")
         if group in groups() and not override.is_delete() and not _is_value(override):
             raise UserError(
                 f"{group}={str(override.value())[:60]}: name a file of config/{group}/: {', '.join(options(group))}"
             )
     # Without the values that were typed, the config tells which keys exist, and their types.
-    before = _compose([o.input_line or "" for o in parsed if _is_group(o)])
+    chosen = _compose([o.input_line or "" for o in parsed if _is_group(o)])
+    named = [o for o in values if root(o.key_or_group) == evaluations.KEY]
+    values = [o for o in values if o not in named]
+    before = evaluations.to_callbacks(chosen, named)
     for override in values:
         check_value(override, before)
     config = _with_values(before, values, normal) if values else before
     exchanged = any(o.key_or_group == "experiment" for o in parsed) and any(o.key_or_group in PARTS for o in parsed)
-    if exchanged or values:
-        _drop(config, parsed, before)
+    if exchanged or values or named:
+        _drop(config, parsed, chosen)
     with open_dict(config):
         experiments = [str(o.value()) for o in parsed if o.key_or_group == "experiment"]
         if config.get("experiment_name") is None:
             config.experiment_name = experiments[-1] if experiments else "run"
     return config
+
+
+def root(word: str) -> str:
+    """'callbacks' of `+callbacks.a.b=c`."""
+    return word.lstrip("+~").split("=")[0].split(".")[0]
 
 
 def _drop(config: DictConfig, parsed: Sequence[Override], before: DictConfig) -> None:
@@ -185,9 +199,13 @@ def _with_values(before: DictConfig, values: Sequence[Override], overrides: list
         values: the values, parsed.
         overrides: all that was typed, for Hydra where a value decides which files are read.
     """
-    if any(o.is_sweep_override() or o.key_or_group.split(".")[0] in ("hydra", *groups()) for o in values):
-        return _compose(overrides)
     config = deepcopy(before)
+    if any(root(o.key_or_group) in ("hydra", *groups()) for o in values):
+        config = _compose([word for word in overrides if root(word) not in MADE])
+        values = [o for o in values if root(o.key_or_group) in MADE]
+        with open_dict(config):
+            config.pop(evaluations.KEY)
+            config.update({key: before[key] for key in MADE if key in before})
     try:
         ConfigLoaderImpl._apply_overrides_to_config(list(values), config)
     except (ConfigCompositionException, OmegaConfBaseException, ValueError) as error:
@@ -211,17 +229,13 @@ def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]
     Raises:
         UserError: there is no such file or argument.
     """
-    file = file_of("evaluation", name)
-    if file is None:
-        raise UserError(choices(name, options("evaluation"), kind="evaluation"))
-    found: Any = OmegaConf.to_container(OmegaConf.load(file))
+    _, found = named_evaluation(name)
     for key, text in arguments.items():
         owner, _, argument = key.partition(".")
         if owner == name:
             if argument not in found:
                 raise UserError(choices(argument, set(found) - {"_target_"}, kind=f"argument of {name}"))
             found[argument] = _parse([f"value={text}"])[0].value()
-    assert isinstance(found, dict)
     return found
 
 

@@ -17,12 +17,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frame.common.errors import UserError
+from frame.composition.plain import parse_yaml
 
 BYTES = 300_000  # of a file
 NODES = 100_000  # of its content, once every alias is filled in
 PACKAGE = re.compile(r"\s*#\s*@?\s*package\b[:=\s]*(\S*)", re.IGNORECASE)
 TAGS = ("str", "int", "float", "bool", "null", "seq", "map", "merge", "timestamp", "value")
 GLOBAL = "# @package _global_"
+ON = "on"  # a key of evaluations, which YAML 1.1 reads as true; no other key is read as true
 WHOLE = ("experiment", "debug")  # groups whose files hold keys of the whole config
 
 
@@ -39,15 +41,28 @@ class StrictFiles(FileConfigSource):
             _check_defaults(node, path)
             if package == "_global_":
                 _check_top(node, path, group)
-        try:
-            config = OmegaConf.create(text)
-        except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-            raise UserError(f"{shown(path)}: {_first(error)}") from None
+        config = _config(text, path)
         where = f"{self.scheme()}://{self.path}"
         return ConfigResult(config=config, path=where, provider=self.provider, header={"package": package})
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         return [name for name in super().list(config_path, results_filter) if not name.startswith(".")]
+
+
+def values(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, its numbers as Hydra reads them. References stay as they are written.
+
+    Raises:
+        UserError: as `load`; or it has an alias.
+    """
+    text = read(path)
+    if checked(text, path) is None:
+        raise UserError(f"{shown(path)} is empty")
+    try:
+        found = _with_on(parse_yaml(text))
+    except ValueError as error:
+        raise UserError(f"{shown(path)}: {error}") from None
+    return dict(found)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -156,7 +171,7 @@ def _check_keys(node: yaml.MappingNode, path: Path) -> None:
             if not all(isinstance(one, yaml.MappingNode) for one in merged):
                 raise UserError(f"{shown(path)}{_line(key)}: << takes the alias of a mapping, such as <<: *base")
             continue
-        if key.tag in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"):
+        if key.tag in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null") and key.value != ON:
             raise UserError(
                 f"{shown(path)}{_line(key)}: YAML reads the key {key.value} as no text: write '{key.value}'"
             )
@@ -260,13 +275,33 @@ def check_name(folders: Sequence[Path], group: str, name: str) -> None:
                 raise UserError(f"{shown(file)} is not read: rename it to {name}.yaml")
 
 
+def _config(text: str, path: Path) -> Any:
+    try:
+        config = OmegaConf.create(text)
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{shown(path)}: {_first(error)}") from None
+    if not re.search(rf"\b{ON}\s*:", text):
+        return config
+    return OmegaConf.create(_with_on(OmegaConf.to_container(config, resolve=False)))
+
+
+def _with_on(node: Any) -> Any:
+    """The values with the key `on` as a text."""
+    if isinstance(node, list):
+        return [_with_on(inner) for inner in node]
+    if not isinstance(node, dict):
+        return node
+    return {ON if key is True else key: _with_on(inner) for key, inner in node.items()}
+
+
 def _plain(text: str, path: Path) -> dict[str, Any]:
     try:
         plain = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{shown(path)}: {_first(error)}") from None
-    assert isinstance(plain, dict)
-    return plain
+    found = _with_on(plain)
+    assert isinstance(found, dict)
+    return found
 
 
 def _said(error: yaml.YAMLError, text: str, path: Path) -> str:

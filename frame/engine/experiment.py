@@ -25,7 +25,7 @@ from frame.common.confidential import refuse_secrets
 from frame.common.durations import Duration, limits_of, save_interval
 from frame.common.errors import UserError
 from frame.common.output import UNWRITABLE, say
-from frame.composition import checks
+from frame.composition import checks, evaluations
 from frame.composition.compose import changed_by
 from frame.composition.instantiate import instantiate, locate
 from frame.composition.plain import as_config
@@ -199,6 +199,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     else:
         written = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
         plain = resolved(config)
+        plain.pop(evaluations.KEY, None)  # its callbacks are there
     config = as_config(plain)
     check_parts(config)
     checks.check(plain, written, GIVEN)

@@ -13,6 +13,7 @@ from frame.common import selection
 from frame.common.errors import UserError
 from frame.common.interrupts import Interrupted, Interrupts
 from frame.common.output import say
+from frame.composition.evaluations import TITLES
 from frame.composition.stored import literal
 from frame.data.base import DataSet
 from frame.data.identity import DataChanged
@@ -27,7 +28,6 @@ from frame.evaluation.similarity import Other, opening
 from frame.runs.notes import Busy, Notes, evaluating_alone, key_of
 
 WAIT_SECONDS = 600.0  # for another process that evaluates the same run, since it recorded something last
-TITLES = {"train": "Train", "valid": "Validation", "test": "Test"}
 
 
 class Outcome(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from frame.common.errors import Damaged, UserError
+from frame.composition import evaluations
 from frame.composition.compose import compose
 from frame.composition.settings import keys
 from frame.composition.stored import literal, resolved, stored
@@ -53,7 +54,9 @@ def _apart(overrides: Sequence[str]) -> list[str]:
 def _composed(overrides: Sequence[str]) -> Any:
     try:
         config = compose(overrides)
-        return literal(stored(config, resolved(config)))
+        plain = resolved(config)
+        plain.pop(evaluations.KEY, None)  # a run stores their callbacks
+        return literal(stored(config, plain))
     except UserError:
         return {}
 

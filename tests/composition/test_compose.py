@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from frame.common import durations
 from frame.common.errors import UserError
 from frame.composition import checks
 from frame.composition import compose as module
 from frame.composition.compose import changed_by, compose, normalise
+from frame.composition.evaluations import to_callbacks
 from frame.composition.folders import OwnFolder, config_folder, use_own_folder
 from frame.composition.stored import resolved
 from frame.engine.experiment import GIVEN
@@ -33,7 +34,7 @@ def test_both_spellings_of_an_experiment_are_one_and_it_can_be_built(name: str) 
     [
         ["params.beta=2", "seed=3", "train_for='2 epochs'"],
         ["+params.more=[1,{a: 2}]", "++params.more=[3]", "params.beta=null"],
-        ["callbacks.elbo_valid={name: x}", "~callbacks.samples", "~params.beta=1.0"],
+        ["callbacks.elbo_valid={name: x}", "~callbacks.breaker", "~params.beta=1.0"],
         ["+trainer.max_epochs=2", "++trainer.max_steps=3", "model.beta=${params.lr}"],
         ["logging.wandb.project=a b", "logging=[csv,tensorboard]", "logging.tensorboard.x=1"],
         ["debug=fast", "train_for=3 iterations", "checkpoint={every: 3 iterations}"],
@@ -52,10 +53,15 @@ def test_both_spellings_of_an_experiment_are_one_and_it_can_be_built(name: str) 
     ids=" ".join,
 )
 def test_values_override_a_config_as_in_hydra(typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Composing with them at once gives the same config or the same message."""
-    overrides = ["experiment=digits_VAE", *typed]
+    """Composing with them at once gives the same config or the same message. `tiny` names no evaluations."""
+    monkeypatch.setattr(OwnFolder, "folder", OWN / "config")
+    overrides = ["experiment=tiny", *typed]
     found = []
-    for step in (module._with_values, lambda before, values, overrides: module._compose(overrides)):
+
+    def at_once(before: DictConfig, values: object, overrides: list[str]) -> DictConfig:
+        return to_callbacks(module._compose(overrides))
+
+    for step in (module._with_values, at_once):
         monkeypatch.setattr(module, "_with_values", step)
         monkeypatch.setattr(module, "check_value", lambda override, before: None)  # it would refuse the wrong ones
         try:

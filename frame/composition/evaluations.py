@@ -1,0 +1,198 @@
+"""Evaluations by name: `evaluations: {elbo: {every: 10 seconds, on: [train, valid]}}` becomes callbacks.
+
+Each entry takes everything else from config/evaluation/<name>.yaml. References stay as they are written, and nothing
+here imports torch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from frame.common.durations import parse
+from frame.common.errors import UserError, choices
+from frame.composition import config_files
+from frame.composition.folders import config_folders, file_of, options
+from frame.composition.settings import SPLITS
+
+KEY = "evaluations"
+AUTO = "auto"  # the word for the evaluations of config/evaluations.yaml that the model and the data can serve
+CALLBACK = "frame.callbacks.EvaluationCallback"
+TITLES = {"train": "Train", "valid": "Validation", "test": "Test"}
+SETTINGS = ("every", "on", "name", "evaluation")  # of an entry; its other keys are arguments of the evaluation
+EXAMPLE = "{elbo: {every: 1 epoch, on: valid}}"
+
+
+def to_callbacks(config: DictConfig, typed: Sequence[Override] = (), *, by_default: bool = False) -> DictConfig:
+    """A composed config with callbacks in the place of `evaluations`. `evaluations: auto` stays beside its callbacks.
+
+    A mapping of callbacks is laid over those made here; a list is continued by them.
+
+    Args:
+        config: stays as it is.
+        typed: what was typed for `evaluations` and the keys below it.
+        by_default: takes AUTO if the config and what was typed name no evaluations and no callbacks.
+
+    Raises:
+        UserError: an unknown evaluation, argument or split, a duration that is none, or two callbacks with one key.
+    """
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    named, callbacks, auto = raw.get(KEY), raw.get("callbacks"), False
+    if by_default and named is callbacks is None and not any(o.key_or_group == KEY or _adds(o) for o in typed):
+        named = AUTO
+    for override in typed:
+        whole = override.key_or_group == KEY
+        auto = not whole and (auto or named == AUTO)
+        named = _with(candidates() if named == AUTO and not whole else named, override)
+    if named == AUTO:
+        named, auto = candidates(), True
+    made = expand(named)
+    changed = config.copy()
+    with open_dict(changed):
+        changed.pop(KEY, None)
+        if auto:
+            changed[KEY] = AUTO
+        if made:
+            changed["callbacks"] = _joined(made, callbacks)
+    return changed
+
+
+def candidates() -> dict[str, Any]:
+    """What AUTO stands for: config/evaluations.yaml, the user's own before ours."""
+    files = [root / f"{KEY}.yaml" for root in config_folders()[::-1]]
+    return config_files.values(next(file for file in files if file.is_file()))
+
+
+def named_evaluation(name: str) -> tuple[str, dict[str, Any]]:
+    """What config/evaluation/<name>.yaml holds: the name under which callbacks log it, and `_target_` with arguments.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    file = file_of("evaluation", name) if name in options("evaluation") else None
+    if file is None:
+        raise UserError(choices(name, options("evaluation"), kind="evaluation"))
+    found = config_files.values(file)
+    if not isinstance(found.get("_target_"), str):
+        raise UserError(f"{config_files.shown(file)} has no _target_, which says of what class the evaluation is")
+    return str(found.pop("name", name)), found
+
+
+def expand(named: Any) -> dict[str, dict[str, Any]]:
+    """The callbacks of a mapping of evaluations, by key, such as `elbo_valid`.
+
+    Raises:
+        UserError: as `to_callbacks`.
+    """
+    if named is not None and not isinstance(named, dict):
+        raise UserError(f"{KEY}={str(named)[:60]}: write {KEY}={EXAMPLE}, or {KEY}={AUTO} for those that fit")
+    found: dict[str, dict[str, Any]] = {}
+    owners: dict[str, str] = {}
+    for key, entry in (named or {}).items():
+        if entry is None:
+            continue
+        path = f"{KEY}.{key}"
+        for callback, node in _callbacks(str(key), entry, path).items():
+            for what in (f"callback '{callback}'", f"measurement '{node['name']}'"):
+                if owners.setdefault(what, path) != path:
+                    raise UserError(f"{owners[what]} and {path} both make the {what}: give one another key and name")
+            found[callback] = node
+    return found
+
+
+def _callbacks(key: str, entry: Any, path: str) -> dict[str, dict[str, Any]]:
+    """The callbacks of one entry."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}={str(entry)[:60]}: write what to change below it, {KEY}={EXAMPLE}; null removes it")
+    file = str(entry.get("evaluation") or key)
+    try:
+        title, evaluator = named_evaluation(file)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    arguments = {word: value for word, value in entry.items() if word not in SETTINGS}
+    free = set(evaluator) - {"_target_", "evaluate_on"}
+    for word, value in arguments.items():
+        if word == "evaluate_on":
+            raise UserError(f"{path}.evaluate_on: write {path}.on={value}")
+        if word not in free:
+            raise UserError(f"{path}.{word}: {choices(str(word), {*free, *SETTINGS}, kind=f'argument of {file}')}")
+    every = _every(entry.get("every", "end"), f"{path}.every")
+    name = str(entry.get("name") or title)
+    evaluator = laid_over(evaluator, arguments)
+    if "evaluate_on" not in evaluator:
+        if entry.get("on") is not None:
+            raise UserError(f"{path}.on={entry['on']}: {file} is measured on no split: leave it out")
+        return {key: _node(name, every, evaluator)}
+    return {
+        f"{key}_{split}": _node(f"{name}/{TITLES[split]}", every, {**evaluator, "evaluate_on": split})
+        for split in _splits(entry.get("on", "valid"), f"{path}.on")
+    }
+
+
+def _node(name: str, every: str, evaluator: dict[str, Any]) -> dict[str, Any]:
+    return {"_target_": CALLBACK, "name": name, "evaluate_every": every, "evaluator": evaluator}
+
+
+def _every(value: Any, path: str) -> str:
+    if value != "end" and "${" not in str(value):
+        try:
+            parse(value, key=path)
+        except UserError as error:
+            raise UserError(f"{error}, or end for the end alone") from None
+    return str(value)
+
+
+def _splits(on: Any, path: str) -> list[str]:
+    splits = on if isinstance(on, list) else [on]
+    for split in splits:
+        if split not in SPLITS:
+            raise UserError(f"{path}: {choices(str(split), SPLITS, kind='split')}")
+    if not splits or len({*splits}) < len(splits):
+        raise UserError(f"{path}={on}: name each split once: {', '.join(SPLITS)}")
+    return splits
+
+
+def laid_over(lower: Any, upper: Any) -> Any:
+    """`upper` over `lower`: mappings are merged, all else is replaced, and so is a node of another `_target_`."""
+    if not isinstance(lower, dict) or not isinstance(upper, dict):
+        return upper
+    if "_target_" in lower and upper.get("_target_", lower["_target_"]) != lower["_target_"]:
+        return upper
+    return {**lower, **{key: laid_over(lower.get(key), value) for key, value in upper.items()}}
+
+
+def _joined(made: dict[str, dict[str, Any]], callbacks: Any) -> Any:
+    if isinstance(callbacks, list):
+        return [*callbacks, *made.values()]
+    return laid_over(made, callbacks) if callbacks is not None else made
+
+
+def _with(named: Any, override: Override) -> Any:
+    """`named` with one value that was typed."""
+    key, value = override.key_or_group, override.value()
+    _, *path = key.split(".")
+    top = {KEY: named}
+    node: Any = top
+    at = KEY
+    for number, part in enumerate(path):
+        inner = node[at]
+        if inner is None and (number > 0 or _adds(override)):
+            inner = node[at] = {}
+        here = ".".join([KEY, *path[:number]])
+        if inner is not None and not isinstance(inner, dict):
+            raise UserError(f"{key}: {here}={inner} has no keys below it")
+        if part not in (inner or {}) and (override.is_delete() or number == 0 and not _adds(override)):
+            there = choices(part, inner or (), kind=f"key of {here}")
+            raise UserError(f"{there} (+{KEY}.{part}={{}} adds one)" if number == 0 else there)
+        node, at = inner, part
+        node.setdefault(at, {} if number < len(path) - 1 else None)
+    if override.is_delete():
+        del node[at]
+    else:
+        node[at] = laid_over(node[at], value)
+    return top.get(KEY)
+
+
+def _adds(override: Override) -> bool:
+    return bool(override.is_add() or override.is_force_add())
