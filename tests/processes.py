@@ -19,7 +19,7 @@ context.set_forkserver_preload(
 )
 
 
-def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) -> None:
+def _main(words: list[str], cwd: str, output: str, environment: dict[str, str], first: str) -> None:
     with open(output, "w") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
@@ -34,20 +34,24 @@ def _main(words: list[str], cwd: str, output: str, environment: dict[str, str]) 
     from frame.commands.main import main
 
     torch.set_num_threads(1)  # networks this small are slower with two threads
+    exec(first)
     code = main(words)
     sys.stdout.flush()
     sys.exit(code)
 
 
 class Process:
-    """A running `frame` command in `cwd`; its output goes to a file, or to `into`."""
+    """A running `frame` command in `cwd`; its output goes to a file, or to `into`.
+
+    `first` is Python code that runs in the process before the command.
+    """
 
     count = 0
 
-    def __init__(self, words: Sequence[str], cwd: Path, into: str = "", **environment: str) -> None:
+    def __init__(self, words: Sequence[str], cwd: Path, into: str = "", first: str = "", **environment: str) -> None:
         Process.count += 1
         self.output_file = Path(into) if into else cwd / f"output-{os.getpid()}-{Process.count}.txt"
-        arguments: Any = (list(words), str(cwd), str(self.output_file), environment)
+        arguments: Any = (list(words), str(cwd), str(self.output_file), environment, first)
         self.process = context.Process(target=_main, args=arguments)
         self.process.start()
 

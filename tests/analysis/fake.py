@@ -1,7 +1,7 @@
 """A user's own program in a sweep: makes a run's folder as training does, within milliseconds and by its own means.
 
 Its measurements approach -(beta - 1)^2. Each start is a line in FAKE_STARTS; FAKE_SLEEP: seconds of a measurement,
-FAKE_IMPORTS: seconds before there is a folder.
+FAKE_IMPORTS: seconds before there is a folder, FAKE_RECORD: what a record says beside its value, as JSON.
 """
 
 import fcntl
@@ -51,6 +51,7 @@ def main() -> int:
     found = re.search(r"beta: (\S+?)}", (run / "config.yaml").read_text())
     assert found is not None
     beta = float(found[1])
+    said = json.loads(os.environ.get("FAKE_RECORD", '{"name": "ELBO/Validation"}'))
     if beta == 13:
         print("frame: the loss is NaN: an unlucky number")
         status(run, "failed", "the loss is NaN")
@@ -62,7 +63,7 @@ def main() -> int:
             time.sleep(float(os.environ.get("FAKE_SLEEP", "0")))
             value = -((beta - 1) ** 2) - 1 / (1 + number)
             with (run / "records.jsonl").open("a") as records:
-                records.write(json.dumps({"name": "ELBO/Validation", "value": value, "iteration": number}) + "\n")
+                records.write(json.dumps({**said, "value": value, "iteration": number}) + "\n")
             (run / "checkpoints" / "last.ckpt").touch()
     except Stop:
         status(run, "stopped", "SIGTERM")

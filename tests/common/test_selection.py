@@ -21,6 +21,7 @@ ELBO = "_target_: frame.evaluation.elbo.ELBOEvaluation, n_samples: 20"
 WRITTEN = f"++callbacks.final={{{CALLBACK}, evaluator: {{{ELBO}, evaluate_on: test}}}}"
 # a class whose default split is test
 BY_DEFAULT = f"++callbacks.final={{{CALLBACK}, evaluator: {{_target_: tests.common.test_selection.Final}}}}"
+FAKE = Path(__file__).parents[1] / "analysis/fake.py"
 TINY = ["experiment=tiny", "train_for=4 iterations", "logging=csv"]
 
 
@@ -87,14 +88,16 @@ def test_a_name_that_says_test_on_valid_may_choose(tmp_path: Path) -> None:
 
 def sweep(cwd: Path, words: Sequence[str], **more: Any) -> tuple[int, str]:
     plain = {
-        "program": "train.py",
+        "program": str(FAKE),
         "command": ["${env}", "${interpreter}", "${program}", *TINY, *words[:1], "${args_no_hyphens}"],
         "metric": {"name": "Final", "goal": "maximize"},
         "parameters": {"params.beta": {"values": [0.5]}},
         **more,
     }
     (cwd / "s.yml").write_text(yaml.safe_dump(plain))
-    process = Process(["sweep", "s.yml", "folder=study", "--config-dir", str(OWN / "config"), *words[1:]], cwd)
+    environment = {"FAKE_STARTS": str(cwd / "starts"), "FAKE_RECORD": '{"name": "Final", "split": "test"}'}
+    command = ["sweep", "s.yml", "folder=study", "--config-dir", str(OWN / "config"), *words[1:]]
+    process = Process(command, cwd, **environment)
     return process.wait(), process.output
 
 
@@ -112,11 +115,11 @@ def test_a_sweep_searches_on_test_only_with_the_word(tmp_path: Path, search: dic
     assert "metric=Final: it is measured on test" in output
 
 
-def test_a_sweep_with_the_word_says_so_and_its_runs_keep_it(tmp_path: Path) -> None:
+def test_a_sweep_with_the_word_says_so_and_hands_it_to_its_runs(tmp_path: Path) -> None:
     code, output = sweep(tmp_path, [WRITTEN, "allow_test=true"], method="grid")
     assert code == 0 and "chosen on test: metric=Final" in output and ", chosen on test: beta=0.5" in output
-    (config,) = (tmp_path / "study" / "runs").glob("*/*/config.yaml")
-    assert RunFolder(config.parent).config.allow_test is True
+    (started,) = (tmp_path / "starts").read_text().splitlines()
+    assert "allow_test=true" in started.split()
 
 
 @pytest.mark.parametrize("allowed", [False, True])

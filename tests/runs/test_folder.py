@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -59,27 +58,26 @@ def test_the_uncommitted_difference_is_kept(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_and_the_former_checkpoint_stays(tmp_path: Path) -> None:
     # a limit on the size of files breaks the write as a full disk does
-    code = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "from frame.callbacks import checkpoints as c; whole = c.torch.save; n = [0]\n"
-        "def save(state, stream):\n"
+    breaks = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from frame.callbacks import checkpoints as c\n"
+        "def save(state, stream, c=c, resource=resource, whole=c.torch.save, n=[0]):\n"
         "    n[0] += 1\n"
         "    soft = 3000 if 3 <= n[0] <= 4 else resource.RLIM_INFINITY\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))\n"
         "    try: whole(state, stream)\n"
         "    finally: n[0] != 4 or resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))\n"
-        "c.torch.save = save\n"
-        "from frame.commands.main import main; sys.exit(main(sys.argv[1:]))"
+        "c.torch.save = save"
     )
     words = ["train", "--config-dir", str(OWN / "config"), "experiment=tiny", "train_for=17 iterations"]
     words += ["checkpoint.every=5 iterations", "callbacks=null"]
     assert resource.RLIM_INFINITY == -1 and signal.SIGXFSZ
-    done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
-    assert "could not be written" in done.stderr and "training goes on" in done.stderr, done.stderr
-    run = only_run(tmp_path)
+    process = Process(words, tmp_path, first=breaks)
     # saves at 5, 10, (15 and 17 fail): the status says what is on disk, and the run goes on when asked
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "not finished" in done.stderr and "its checkpoint is of iteration 10" in done.stderr
+    assert process.wait() == 1 and "Traceback" not in process.output
+    assert "could not be written" in process.output and "training goes on" in process.output, process.output
+    assert "not finished" in process.output and "its checkpoint is of iteration 10" in process.output
+    run = only_run(tmp_path)
     assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 10
     status = RunFolder(run).status
     assert status["state"] == "stopped" and "could not be written" in status["reason"]

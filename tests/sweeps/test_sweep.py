@@ -1,9 +1,9 @@
 """Sweeps as commands: cells are run once each, by one worker or several, killed or not; then they are skipped."""
 
-import contextlib
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -41,9 +41,10 @@ def write(cwd: Path, **changes: Any) -> Path:
     return file
 
 
-def start(cwd: Path, *words: str, **environment: str) -> Process:
+def start(cwd: Path, *words: str, first: str = "", **environment: str) -> Process:
     given = {"FAKE_STARTS": str(cwd / "starts"), "PYTHONPATH": str(CLONE), **environment}
-    return Process(["sweep", "sweep.yml", "folder=study", "--config-dir", str(OWN / "config"), *words], cwd, **given)
+    command = ["sweep", "sweep.yml", "folder=study", "--config-dir", str(OWN / "config"), *words]
+    return Process(command, cwd, first=first, **given)
 
 
 def sweep(cwd: Path, *words: str, **environment: str) -> tuple[int, str]:
@@ -70,6 +71,15 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def group_lives(process: Process) -> bool:
+    assert process.process.pid is not None
+    try:
+        os.killpg(process.process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_every_point_with_every_seed_once_then_never_again(tmp_path: Path) -> None:
@@ -185,23 +195,29 @@ def test_a_job_that_is_cancelled_lets_its_run_save(tmp_path: Path, number: int) 
     worker.close()
 
 
-@pytest.mark.parametrize("seconds", slow_but((1.5,), [0.2, 1.5]))
-def test_ctrl_c_in_a_terminal_while_the_first_run_loads_is_one_line(tmp_path: Path, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "loaded"),
+    slow_but([(0.5, "asleep")], [(0.5, "asleep"), (0.2, "frame.engine.experiment"), (1.5, "frame.engine.experiment")]),
+)
+def test_ctrl_c_in_a_terminal_while_the_first_run_loads_is_one_line(
+    tmp_path: Path, seconds: float, loaded: str
+) -> None:
     """The terminal sends it to all that we have started."""
     write(tmp_path, program="train.py")
-    words = ["sweep", "sweep.yml", "folder=study", f"--config-dir={OWN / 'config'}"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-         f"from frame.__main__ import main; raise SystemExit(main({words}))"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(CLONE)}, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None and process.stdout.readline().startswith("study ")
+    (tmp_path / "asleep.py").write_text("import time; time.sleep(1.5)\n")
+    loads = (
+        f"from frame.sweeps import launchers; launchers.PRELOADED = [{loaded!r}]; sys.path.append({str(tmp_path)!r})"
+    )
+    process = start(tmp_path, first=f"import os, sys; os.setpgrp(); {loads}")
+    wait_for(lambda: process.output.startswith("study "))
     time.sleep(seconds)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)  # until the last process has closed it
-    assert process.returncode == 130
-    assert errors == "frame: stopped; the same command goes on from here\n"
+    assert process.process.pid is not None
+    os.killpg(process.process.pid, signal.SIGINT)
+    assert process.wait() == 130
+    wait_for(lambda: not group_lives(process))
+    *head, last = process.output.splitlines()
+    assert last == "frame: stopped; the same command goes on from here"
+    assert all(line.startswith(("study ", "  stopping ", "  beta=")) for line in head), process.output
     assert not list((tmp_path / "study").glob("runs/*"))
 
 
@@ -351,20 +367,13 @@ def test_real_training_here_and_on_clusters_of_this_machine(tmp_path: Path, word
 def test_a_terminal_shows_how_far_the_study_is(tmp_path: Path) -> None:
     write(tmp_path)
     main, terminal = pty.openpty()
-    words = ["sweep", "sweep.yml", "folder=study", "jobs=2", f"--config-dir={OWN / 'config'}"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"from frame.commands.main import main; raise SystemExit(main({words}))"],
-        cwd=tmp_path,
-        stdout=terminal,
-        stderr=terminal,
-        env={**os.environ, "FAKE_STARTS": str(tmp_path / "starts"), "FAKE_SLEEP": "0.4", "PYTHONPATH": str(CLONE)},
-    )
-    os.close(terminal)
+    process = start(tmp_path, "jobs=2", into=os.ttyname(terminal), FAKE_SLEEP="0.4")
     shown = b""
-    with contextlib.suppress(OSError):  # the terminal is gone when the command is
-        while part := os.read(main, 4096):
-            shown += part
+    while process.process.is_alive() or select.select([main], [], [], 0)[0]:
+        if select.select([main], [], [], 0.1)[0]:
+            shown += os.read(main, 4096)
     os.close(main)
+    os.close(terminal)
     assert process.wait() == 0, shown.decode()
     lines = [line.strip() for line in re.split(r"[\r\n]+", shown.decode()) if line.strip()]
     assert any(re.match(r"0/3 · 2 running · .*beta=0.5 starts", line) for line in lines), lines

@@ -1,8 +1,6 @@
 """What users were promised: the commands and the example of the document that the project was asked for with."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +9,7 @@ import wandb
 
 from frame.callbacks.checkpoints import read
 from tests import wandb_tools
-from tests.processes import Process, only_run
+from tests.processes import Process, only_run, python
 
 needs_mnist = pytest.mark.skipif(
     not list(Path(os.environ.get("DATA_ROOT", "nowhere"), "MNIST", "raw").glob("train-images*")),
@@ -108,14 +106,9 @@ def test_train_py_runs_from_elsewhere_with_tensorboard_and_a_named_device(tmp_pa
         "data_root: ${oc.env:DATA_ROOT}\nbig_data_root: /hddstore/data\nexperiments_root: ./elsewhere\n"
         "download_files: true\nnum_workers: 32\ngpus: 0\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), "+experiment=MNIST_VAE", "logging=tensorboard"]
-        + ["+trainer.max_steps=3", "~callbacks.traversals"],
-        cwd=tmp_path,
-        env={**os.environ, "DEVICE_NAME": "mine"},
-        capture_output=True,
-        text=True,
-    )
+    words = ["+experiment=MNIST_VAE", "logging=tensorboard", "+trainer.max_steps=3", "~callbacks.traversals"]
+    code = f"import runpy, sys; sys.argv[1:] = {words}; runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"
+    done = python(code, tmp_path, DEVICE_NAME="mine")
     assert done.returncode == 0, done.stderr
     (events,) = (tmp_path / "elsewhere").glob("MNIST_VAE/*/tensorboard/events*")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
