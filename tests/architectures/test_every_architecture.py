@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from frame.architectures.base import MLPEncoder
+from frame.architectures.base import DiagonalNormal, MLPEncoder, UniformCube
 from frame.common.errors import UserError
 from frame.composition.checks import check, targets
 from frame.composition.config_files import load
@@ -28,7 +28,7 @@ SHAPES: dict[tuple[int, ...], int | None] = {  # and the levels of their values
     (1, 64, 64): 2,
     (12,): None,
 }
-PARAMS = {"z_dim": 6, "noise_dim": 6, "n_features": 6, "n_categories": 5, "n_continuous": 2}
+PARAMS = {"z_dim": 6, "z2_dim": 6, "noise_dim": 6, "n_features": 6, "n_categories": 5, "n_continuous": 2}
 REFERENCES = {f"params.{key}" for key in PARAMS} | {"sizes.x", "sizes.n_classes", "sizes.levels"}
 ROWS = 4
 
@@ -89,23 +89,19 @@ def spread(q: Distribution, *event: int) -> Tensor:
     return q.mean.square().sum() + q.variance.sum()
 
 
-# For each network: what is taken of option `name` with this data
+# What is taken of a network: its name, or its option's, says what it reads
 
 
 def encoder(network: Any, name: str, data: Data) -> Tensor:
-    q = network(data.x, data.y) if "conditional" in name else network(data.x)
-    assert network.z_dim == PARAMS["z_dim"] and network.features(*_inputs(name, data)).dim() == 2
-    sides = data.x.shape[2:] if name == "residual" else ()
-    return spread(q, PARAMS["z_dim"], *[side // 4 for side in sides])
-
-
-def _inputs(name: str, data: Data) -> tuple[Tensor, ...]:
-    return (data.x, data.y) if "conditional" in name else (data.x,)
+    inputs = (data.x, data.y) if "conditional" in name else (data.x,)
+    assert network.z_dim == PARAMS["z_dim"] and network.features(*inputs).dim() == 2
+    sides = data.x.shape[2:] if "residual" in name else ()
+    return spread(network(*inputs), PARAMS["z_dim"], *[side // 4 for side in sides])
 
 
 def decoder(network: Any, name: str, data: Data) -> Tensor:
     z = data.z
-    if name == "residual":
+    if "residual" in name:
         z = z[:, :, None, None].expand(-1, -1, *[side // 4 for side in data.x.shape[2:]])
     p = network(z, data.y) if "conditional" in name else network(z)
     assert isinstance(p, Independent) and p.batch_shape == (ROWS,) and p.event_shape == data.x.shape[1:]
@@ -115,8 +111,8 @@ def decoder(network: Any, name: str, data: Data) -> Tensor:
 
 
 def prior(network: Any, name: str, data: Data) -> Tensor:
-    p = network(data.y) if name == "class_normal" else network(encoder=data.encoder)
-    assert p.event_shape == (PARAMS["z_dim"],) and p.sample((3,)).isfinite().all()
+    p = network(encoder=data.encoder)
+    assert p.batch_shape == () and p.event_shape == (PARAMS["z_dim"],) and p.sample((3,)).isfinite().all()
     return -p.log_prob(data.z / 10).mean()
 
 
@@ -126,46 +122,49 @@ def generator(network: Any, name: str, data: Data) -> Tensor:
     return (found - data.x).square().sum()
 
 
-CRITICS: dict[str, Callable[[Data], tuple[Tensor, ...]]] = {
-    "mlp": lambda data: (data.x,),
-    "conv": lambda data: (data.x,),
-    "codes": lambda data: (data.z,),
-    "features": lambda data: (data.features,),
-    "joint": lambda data: (data.x, data.z),
-    "joint_conv": lambda data: (data.x, data.z),
-    "bidirectional": lambda data: (data.x, data.z),
-}
-
-
 def critic(network: Any, name: str, data: Data) -> Tensor:
-    logits: Tensor = network(*CRITICS[name](data))
+    inputs: tuple[Tensor, ...] = (data.x,)
+    if "feature" in name:
+        inputs = (data.features,)
+    elif "code" in name:
+        inputs = (data.z,)
+    elif "joint" in name or "bidirectional" in name:
+        inputs = (data.x, data.z)
+    logits: Tensor = network(*inputs)
     assert logits.shape == (ROWS,)
     return logits.square().sum()
 
 
 def estimator(network: Any, name: str, data: Data) -> Tensor:
     inputs = {"x_z": (data.x, data.z), "z1_z2": (data.z, data.z + 1), "v1_v2": (data.x, 1 - data.x)}
-    found: dict[str, Tensor] = network(*inputs[name.partition("_")[2]])
+    (pair,) = [pair for pair in inputs if pair in name]
+    found: dict[str, Tensor] = network(*inputs[pair])
     assert found["information"].isfinite()
     return found["loss"]
 
 
-NETWORKS: dict[str, Callable[[Any, str, Data], Tensor]] = {
+# The first pattern that is found in 'network/option'
+TAKEN: dict[str, Callable[[Any, str, Data], Tensor]] = {
+    "^(encoder|decoder)_2/": lambda network, name, data: spread(network(data.z), PARAMS["z_dim"]),
+    "class_normal|conditional_prior|backward_encoder": lambda network, name, data: spread(
+        network(data.y), PARAMS["z_dim"]
+    ),
     "encoder": encoder,
     "decoder": decoder,
-    "encoder_2": lambda network, name, data: spread(network(data.z), PARAMS["z_dim"]),
-    "decoder_2": lambda network, name, data: spread(network(data.z), PARAMS["z_dim"]),
     "prior": prior,
-    "backward_encoder": lambda network, name, data: spread(network(data.y), PARAMS["z_dim"]),
     "predictor": lambda network, name, data: -network(data.z.expand(3, -1, -1)).log_prob(data.y).mean(),
-    "discriminator": critic,
-    "critic": critic,
+    "discriminator|critic": critic,
     "generator": generator,
     "body": lambda network, name, data: (network(data.x) - data.features).square().sum(),
     "categorical": lambda network, name, data: network(data.features).logits[:, : PARAMS["n_categories"]].sum(),
     "continuous": lambda network, name, data: spread(network(data.features), PARAMS["n_continuous"]),
     "estimator": estimator,
 }
+
+
+def taken(network: Any, name: str, data: Data) -> Tensor:
+    """A loss of this network on the data."""
+    return next(take for pattern, take in TAKEN.items() if re.search(pattern, name))(network, name, data)
 
 
 # An option that does not read x is tried with one shape
@@ -179,19 +178,18 @@ CASES = [
 @pytest.mark.parametrize("name, shape", CASES)
 def test_an_option_serves_data_of_each_shape_that_it_says(name: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    group, _, option = name.partition("/")
     if name in PICTURES and len(shape) != 3:
         with pytest.raises(UserError, match=r"^shape=\[12\]: .* take pictures \[channels, height, width\]") as error:
             build(name, shape)
         assert "\n" not in str(error.value)
         return
     network: nn.Module = build(name, shape)
-    loss = NETWORKS[group](network, option, Data(shape))
+    loss = taken(network, name, Data(shape))
     parameters = dict(network.named_parameters())
     if parameters:
         loss.backward()
     else:
-        assert name in ("prior/normal", "prior/uniform", "prior/noise")
+        assert isinstance(network, DiagonalNormal | UniformCube)
     for key, parameter in parameters.items():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), key
 
@@ -240,12 +238,11 @@ def test_a_file_holds_all_arguments_of_its_class_and_says_what_it_is(name: str) 
     assert guard(config(name, (1, 8, 8)))  # a run with it can be opened
 
 
-def test_each_folder_is_a_network_that_a_model_asks_for() -> None:
-    folders = {name.partition("/")[0] for name in FILES}
+def test_each_network_that_a_model_asks_for_has_a_folder() -> None:
     asked = {
         network
         for file in (config_folder() / "model").glob("*.yaml")
         for network in re.findall(r"\$\{architectures\.(\w+)\}", file.read_text())
     }
-    assert folders == asked == set(NETWORKS)
+    assert {name.partition("/")[0] for name in FILES} == asked
     assert all(re.fullmatch(r"\w+/[a-z0-9_]+", name) for name in FILES)
