@@ -1,4 +1,4 @@
-"""Runs that nobody trained: folders with a config, a status and records, written within milliseconds."""
+"""Artificial runs: folders with a config, a status and records, written within milliseconds."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ def run(
 
 
 def study(folder: Path, values: Mapping[float, Sequence[float]], name: str = "ELBO/Test") -> Path:
-    """A swept study: for each beta its values, seed after seed; on valid they are 1 higher."""
+    """A swept study: the values of each beta, one per seed; on valid they are 1 higher."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sweep.yaml").write_text("method: grid\n")
     on_valid = name.replace("/Test", "/Validation")

@@ -1,4 +1,4 @@
-"""A user's own program in a sweep: makes a run's folder as training does, within milliseconds and by its own means.
+"""A user's own program in a sweep, which makes a run's folder like training does, but within milliseconds.
 
 Its measurements approach -(beta - 1)^2. Each start is a line in FAKE_STARTS; FAKE_SLEEP: seconds of a measurement,
 FAKE_IMPORTS: seconds before there is a folder, FAKE_RECORD: what a record says beside its value, as JSON.

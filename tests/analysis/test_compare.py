@@ -1,4 +1,4 @@
-"""Comparisons: their statistics against scipy and numbers worked out by hand, and the tables as files."""
+"""Comparisons: their statistics against scipy and numbers by hand, and the tables as files."""
 
 import csv
 import itertools
@@ -48,7 +48,7 @@ def run(folder: Path, beta: float, seed: int, state: str = "finished", **values:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """Two rows whose seeds move together: the difference is far clearer than the means."""
+    """Two rows with correlated seeds: the difference is far clearer than the means."""
     for seed, shift in enumerate([0.0, 5.0, -4.0, 2.0], 1):
         run(tmp_path, 0.5, seed, ELBO__Test=-90 + shift, ELBO__Validation=-91 + shift)
         run(tmp_path, 2.0, seed, ELBO__Test=-91.5 + shift + 0.1 * seed, ELBO__Validation=-89 + shift)
@@ -78,7 +78,7 @@ def test_many_differences_are_scipys(scale: float) -> None:
             assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high), rel=1e-7)
 
 
-def test_the_paired_difference_is_scipys_and_takes_the_shared_seeds_alone() -> None:
+def test_the_paired_difference_is_scipys_over_the_shared_seeds() -> None:
     a = {1: 1.0, 2: 2.0, 3: 4.5, 9: 100.0}
     b = {3: 4.0, 2: 1.7, 1: 0.4, 7: -50.0}
     found = difference(a, b)
@@ -93,7 +93,7 @@ def test_the_paired_difference_is_scipys_and_takes_the_shared_seeds_alone() -> N
 @pytest.mark.parametrize(
     ("p", "adjusted"),
     [
-        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 * 0.01; 2 * 0.03; then no less than that
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 * 0.01; 2 * 0.03; then at least that
         ([0.5, 0.6], [1.0, 1.0]),
         ([0.02], [0.02]),
         ([math.nan, 0.01, 0.04], [math.nan, 0.02, 0.04]),
@@ -103,7 +103,7 @@ def test_holm_by_hand(p: Sequence[float], adjusted: Sequence[float]) -> None:
     assert holm(p) == pytest.approx(adjusted, nan_ok=True)
 
 
-def test_pairs_tell_apart_what_means_do_not(study: Path) -> None:
+def test_pairs_show_a_difference_that_means_do_not(study: Path) -> None:
     comparison = compare(find([study]), ["params.beta"], [TEST])
     half, two = comparison.rows
     assert [row.label for row in comparison.rows] == [("0.5",), ("2.0",)]
@@ -130,7 +130,7 @@ def test_it_chooses_on_valid_and_reports_test(study: Path) -> None:
             compare(find([study]), ["params.beta"], [TEST], select=select)
 
 
-def test_less_is_better_where_that_is_said(study: Path) -> None:
+def test_less_is_better_if_told_so(study: Path) -> None:
     comparison = compare(find([study]), ["params.beta"], [TEST], minimize=[TEST], sort=TEST, allow_test=True)
     assert comparison.rows[0].label == ("2.0",) and TEST in comparison.rows[0].bold
 
@@ -147,7 +147,7 @@ def test_the_record_says_what_is_better(study: Path, better: str, winner: str | 
     assert any("there is no winner" in note for note in comparison.notes) is (better == "")
 
 
-def test_what_is_missing_is_counted(study: Path) -> None:
+def test_missing_runs_and_numbers_are_counted(study: Path) -> None:
     run(study, 2.0, 5, state="failed")
     run(study, 0.5, 5, ELBO__Test=-90.0)
     run(study, 8.0, 1, state="stopped")
@@ -170,7 +170,7 @@ def test_mixed_protocols_are_named_and_not_averaged(study: Path) -> None:
     with pytest.raises(UserError, match=r"n_samples 100 \(8 runs\) and n_samples 50 \(1 runs\)") as caught:
         compare(find([study]), ["params.beta"], [TEST])
     assert "\n" not in str(caught.value)
-    run(study, 4.0, 2, ELBO__Test=-90.0)  # two ways within one row: all runs are counted
+    run(study, 4.0, 2, ELBO__Test=-90.0)  # two protocols within one row: all runs are counted
     with pytest.raises(UserError, match=r"n_samples 100 \(9 runs\) and n_samples 50 \(1 runs\)"):
         compare(find([study]), ["params.beta"], [TEST])
 
@@ -215,7 +215,7 @@ def test_errors(study: Path, words: list[str], said: str, capsys: pytest.Capture
     assert said in error and error.count("\n") == 1
 
 
-def test_an_empty_study_and_one_without_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_study_and_one_without_finished_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(tmp_path), "metrics=[a]"]) == 2
     run(tmp_path, 1.0, 1, state="failed")
     assert main(["compare", str(tmp_path), "metrics=[a]"]) == 2
@@ -223,26 +223,26 @@ def test_an_empty_study_and_one_without_an_end(tmp_path: Path, capsys: pytest.Ca
     assert "no run in" in error and "none of 1 runs is finished" in error
 
 
-def test_what_a_row_mixes_is_said(tmp_path: Path) -> None:
+def test_mixed_parameters_of_a_row_are_named(tmp_path: Path) -> None:
     run(tmp_path, 0.5, 1, ELBO__Test=-90.0)
     run(tmp_path, 2.0, 2, ELBO__Test=-80.0)
     notes = compare(find([tmp_path]), ["model"], [TEST]).notes
     assert "VAE: its runs differ in params.beta and are averaged; rows=... separates them" in notes
 
 
-def test_the_last_of_training_and_the_last_checkpoint_are_one_protocol(study: Path) -> None:
+def test_the_end_of_training_and_the_last_checkpoint_are_one_protocol(study: Path) -> None:
     for number, file in enumerate(sorted(study.glob("*/*/records.jsonl"))):
         of_callback = json.dumps({"checkpoint": "iteration 9" if number % 2 else "last"})[1:-1]
         file.write_text(file.read_text().replace('"iteration": 9', f'"iteration": 9, {of_callback}'))
     assert compare(find([study]), ["params.beta"], [TEST]).rows[0].samples[TEST].mean == pytest.approx(-89.25)
 
 
-def test_the_dust_of_a_sum_is_no_interval() -> None:
+def test_rounding_errors_are_not_an_interval() -> None:
     assert spread(98.66666666666669, 3e-15) == "98.667" and spread(-90.123, 0.0456) == "-90.123 ± 0.046"
     assert spread(12345.6, 789.0) == "12346 ± 789" and spread(1.5, math.nan) == "1.5"
 
 
-def test_rows_are_experiments_where_there_are_several_and_what_varies_within_one(tmp_path: Path) -> None:
+def test_rows_are_experiments_and_the_parameters_that_vary_within_one(tmp_path: Path) -> None:
     for experiment, beta in (("digits_VAE", 0.5), ("digits_VAE", 2.0), ("digits_AE", 7.0)):
         for seed in (1, 2):
             path = run(tmp_path / experiment, beta, seed, ELBO__Test=-90.0)
@@ -252,7 +252,7 @@ def test_rows_are_experiments_where_there_are_several_and_what_varies_within_one
     assert settings([s for s in summaries if s.experiment == "digits_VAE"]) == ["params.beta"]
     assert settings([s for s in summaries if s.get("params.beta") != 2.0]) == ["experiment"]
     for summary in summaries:
-        (summary.run.path / "overrides.yaml").unlink()  # a cell's name is no experiment
+        (summary.run.path / "overrides.yaml").unlink()  # a cell's name is not an experiment
     assert settings(counted(find([tmp_path]))[0]) == ["params.beta"]
 
 
@@ -268,11 +268,11 @@ def method(folder: Path, name: str, lr: float, seed: int, valid: float, test: fl
     (path / "costs.json").write_text('{"parameters": 28048, "flops_per_sample": 1e6, "batch_size": 64}')
 
 
-def test_of_each_method_the_best_setting_on_valid_and_what_it_cost(
+def test_the_best_setting_of_each_method_on_valid_and_its_costs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (1, 2):
-        method(tmp_path, "VAE", 0.1, seed, valid=80.0 + seed, test=99.0)  # the best on test is not what is chosen
+        method(tmp_path, "VAE", 0.1, seed, valid=80.0 + seed, test=99.0)  # the best on test is not chosen
         method(tmp_path, "VAE", 0.2, seed, valid=90.0 + seed, test=70.0 + seed)
         method(tmp_path, "MIB", 0.1, seed, valid=85.0 + seed, test=75.0 + 2 * seed)
     words = ["compare", str(tmp_path), "rows=experiment,params.lr", "metrics=[Probe/Test]"]
@@ -294,7 +294,7 @@ def test_of_each_method_the_best_setting_on_valid_and_what_it_cost(
     assert main([*words, "columns=[]"]) == 0 and "trials" not in capsys.readouterr().out.split("\n")[0]
 
 
-def test_methods_may_be_measured_at_their_own_layers_and_runs_of_one_may_not(tmp_path: Path) -> None:
+def test_methods_may_differ_in_layer_and_runs_of_one_method_may_not(tmp_path: Path) -> None:
     method(tmp_path, "VAE", 0.1, 1, valid=80.0, test=70.0)
     method(tmp_path, "GAN", 0.1, 1, valid=80.0, test=75.0, layer="features")
     comparison = compare(find([tmp_path]), ["model"], ["Probe/Test"], columns=["layer"])
@@ -321,7 +321,7 @@ def test_a_metric_at_an_iteration_or_after_so_many_seconds(tmp_path: Path) -> No
             compare(find([tmp_path]), ["model"], [f"ELBO/Test{wrong}"])
 
 
-def test_a_cells_folder_has_equal_signs_and_is_no_option() -> None:
+def test_a_cells_folder_with_equal_signs_is_not_an_option() -> None:
     assert is_place("runs/beta=1,seed=2") and is_place("'runs/beta=*/*'") and is_place("study")
     assert not is_place("metrics=[ELBO/Test]") and not is_place("out=runs/table.md") and not is_place("a.n_samples=1")
 
@@ -331,7 +331,7 @@ B = {1: 2.0, 2: 2.11, 3: 2.2}
 
 
 def rows(folder: Path, values: dict[str, dict[int, float]], name: str = "ELBO/Test", **more: Any) -> Path:
-    """A study by hand: a row for each name, a run for each seed."""
+    """An artificial study: a row for each name, a run for each seed."""
     for row, by_seed in values.items():
         for seed, value in by_seed.items():
             records = [by_hand.record(name, value, **more)]
@@ -352,12 +352,12 @@ def test_a_row_that_loses_each_pair_has_no_star_however_good_its_mean(tmp_path: 
     assert any("means are over all runs of a row" in note and "3 seeds are in all rows" in note for note in made.notes)
 
 
-def test_a_clear_loser_is_no_winner_where_less_is_better(tmp_path: Path) -> None:
+def test_the_worst_row_does_not_win_if_less_is_better(tmp_path: Path) -> None:
     made = compared(tmp_path, {"a": {s: -v for s, v in A.items()}, "b": {s: -v for s, v in B.items()}}, better="less")
     assert [row.name for row in made.rows if row.bold] == ["b"]
 
 
-def test_rows_without_common_seeds_are_told_apart_by_welch_and_that_is_said(tmp_path: Path) -> None:
+def test_rows_without_common_seeds_are_compared_by_welch_with_a_note(tmp_path: Path) -> None:
     x, y = {1: 1.0, 2: 1.1, 3: 1.2}, {4: 2.0, 5: 2.2, 6: 2.1}
     made = compared(tmp_path, {"x": x, "y": y})
     reference = stats.ttest_ind([*x.values()], [*y.values()], equal_var=False)
@@ -378,7 +378,7 @@ def test_rows_without_common_seeds_are_told_apart_by_welch_and_that_is_said(tmp_
         ({"x": {1: 1.0, 2: math.inf, 3: 1.1}, "y": {1: 0.5, 2: 0.1, 3: 0.2}}, "1 runs have a ELBO/Test that is NaN"),
     ],
 )
-def test_what_cannot_be_tested_is_said_and_has_no_star(
+def test_rows_that_cannot_be_tested_have_a_note_and_no_star(
     tmp_path: Path, values: dict[str, dict[int, float]], said: str
 ) -> None:
     made = compared(tmp_path, values)
@@ -386,7 +386,7 @@ def test_what_cannot_be_tested_is_said_and_has_no_star(
     assert not any(row.bold for row in made.rows) and all(math.isfinite(row.samples[TEST].mean) for row in made.rows)
 
 
-def test_an_interval_of_accuracies_ends_at_a_hundred(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interval_of_accuracies_is_cut_at_100(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = rows(tmp_path / "study", {"x": {1: 99.0, 2: 99.9, 3: 98.0}}, unit="%")
     out = tmp_path / "t.csv"
     assert main(["compare", str(study), "rows=model", "metrics=[ELBO/Test]", f"out={out}"]) == 0
@@ -395,7 +395,7 @@ def test_an_interval_of_accuracies_ends_at_a_hundred(tmp_path: Path, capsys: pyt
     assert float(line["high"]) == 100 and float(line["low"]) < 97
 
 
-def test_of_several_runs_of_a_seed_the_newest_counts_and_that_is_said(tmp_path: Path) -> None:
+def test_the_newest_of_several_runs_of_a_seed_counts_with_a_note(tmp_path: Path) -> None:
     for day, beta, value in ((1, 9.0, 1.0), (3, 0.5, 3.0), (2, 2.0, 2.0)):
         records = [by_hand.record(TEST, value)]
         by_hand.run(tmp_path / f"beta={beta}" / f"2026-01-0{day}", {"beta": beta}, 1, records)
@@ -421,14 +421,12 @@ def families(kind: str, n_rows: int, n_seeds: int, random: np.random.Generator) 
 
 @pytest.mark.parametrize("kind", ["shared", "apart", "lost", "ties", "spread"])
 @pytest.mark.parametrize(("n_rows", "n_seeds"), slow_but([(2, 2), (3, 3)], [(2, 2), (3, 3), (6, 5), (10, 10)]))
-def test_where_nothing_differs_few_studies_show_a_difference_from_the_best(
-    kind: str, n_rows: int, n_seeds: int
-) -> None:
+def test_without_differences_few_studies_show_one_from_the_best(kind: str, n_rows: int, n_seeds: int) -> None:
     random = np.random.default_rng(0)
     n_studies = 1000 if n_rows < 6 else 200
     studies = [families(kind, n_rows, n_seeds, random) for _ in range(n_studies)]
     pairs = [*itertools.combinations(range(n_rows), 2)]
-    # many at once, for speed; that `compare` shows just these is tested below
+    # many at once, for speed; another test shows that `compare` prints the same numbers
     found = differences([(study[i], study[j]) for study in studies for i, j in pairs])
     shown_in = 0
     for number, study in enumerate(studies):
@@ -439,7 +437,7 @@ def test_where_nothing_differs_few_studies_show_a_difference_from_the_best(
     assert shown_in <= limit * n_studies
 
 
-def test_the_p_values_that_are_shown_are_those_of_all_pairs_of_rows(tmp_path: Path) -> None:
+def test_p_values_are_corrected_over_all_pairs_of_rows(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     study = families("lost", 4, 5, random)
     study[2] = {seed: value + 6 for seed, value in study[2].items()}
@@ -479,7 +477,7 @@ def test_a_row_named_beforehand_is_tested_with_fewer_corrections(tmp_path: Path)
 
 
 def test_a_row_chosen_among_many_is_tested_as_one_of_many(tmp_path: Path) -> None:
-    """within= leaves out rows that chance could have chosen, too."""
+    """within= leaves out rows that could have been chosen by chance."""
     for seed in (1, 2, 3):
         for lr in (0.1, 0.2, 0.3):
             method(tmp_path, "VAE", lr, seed, valid=80 + lr + seed, test=80 + lr + seed + 0.01 * seed * lr)
@@ -496,13 +494,13 @@ def test_a_row_chosen_among_many_is_tested_as_one_of_many(tmp_path: Path) -> Non
         ("Final", ["select=valid"]),  # it has no other on valid
         ("A/Test", ["select=A/Test@9"]),
         ("A/Test", ["select=test"]),
-        ("A/Validation", ["select=valid"]),  # its name says so, its split does not
+        ("A/Validation", ["select=valid"]),  # only its name says valid, not its split
         ("Final", ["sort=Final"]),
         ("A/Test", ["sort=A/Test@9"]),
         ("Final", ["select=Final", "within=model"]),
     ],
 )
-def test_a_split_and_no_name_decides_what_is_chosen_on_test(
+def test_the_split_and_not_the_name_decides_what_is_chosen_on_test(
     tmp_path: Path, name: str, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for beta in (0.5, 2.0):
@@ -517,7 +515,7 @@ def test_a_split_and_no_name_decides_what_is_chosen_on_test(
     assert main([*words, "allow_test=yes"]) == 2 and "no allow_test 'yes'" in capsys.readouterr().err
 
 
-def test_runs_that_were_trained_with_the_word_are_named(tmp_path: Path) -> None:
+def test_runs_that_were_trained_with_allow_test_are_counted(tmp_path: Path) -> None:
     by_hand.run(tmp_path / "1", {"beta": 1.0}, 1, [by_hand.record(TEST, 1.0)], allow_test=True)
     made = compare(find([tmp_path]), ["model"], [TEST])
     assert any("1 runs were trained with allow_test=true" in note for note in made.notes)

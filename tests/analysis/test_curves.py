@@ -1,4 +1,4 @@
-"""Curves over runs: what is drawn is what was measured, and nothing is mixed."""
+"""Curves over runs show the measured numbers, and protocols are not mixed."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ ALIKE = {"split": "test", "n_samples": 300, "unit": "nats per series", "standard
 
 
 def records(values: dict[str, list[float]], **more: Any) -> pandas.DataFrame:
-    """A row a name and run; runs are named a, b, c ... and have betas 1, 2, 3 ..."""
+    """A row for each name and run; runs are named a, b, c ... and have betas 1, 2, 3 ..."""
     rows = [
         {
             **ALIKE,
@@ -46,7 +46,7 @@ def points(figure: Any) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize("hue", [None, "params.beta"])
-def test_a_point_a_run(hue: str | None) -> None:
+def test_one_point_per_run(hue: str | None) -> None:
     figure: Any = rate_distortion(records(ELBO), hue)
     assert {(5, 85), (15, 70), (25, 55)} <= set(points(figure))
     axes = figure.axes[0]
@@ -58,7 +58,7 @@ def test_a_point_a_run(hue: str | None) -> None:
     assert (len(figure.legends) == 1) == (hue is not None)
 
 
-def test_the_plane_says_bounds_limits_and_saturation() -> None:
+def test_the_plane_shows_bounds_limits_and_saturation() -> None:
     results = records(PLANE)
     results.loc[results["name"].str.endswith("mixture") & (results["run"] == "b"), "saturated"] = True
     figure: Any = information_plane(results)
@@ -75,7 +75,7 @@ def test_the_plane_says_bounds_limits_and_saturation() -> None:
     "column, value, said",
     [("split", "valid", "split: test | valid"), ("estimator", "upper", "upper"), ("n_samples", 10, "10 | 300")],
 )
-def test_what_was_measured_in_several_ways_is_not_mixed(column: str, value: Any, said: str) -> None:
+def test_numbers_measured_in_several_ways_are_not_mixed(column: str, value: Any, said: str) -> None:
     results = records(ELBO)
     results.loc[results["run"] == "b", column] = value
     with pytest.raises(UserError, match=column) as refused:

@@ -1,4 +1,4 @@
-"""What a run was made of, in a few words."""
+"""Short descriptions of a run's parts."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Figures of many runs: the numbers beside them are the right ones, and what cannot be drawn is said in a line."""
+"""Figures of many runs: their CSV has the correct numbers, and errors are one line."""
 
 import csv
 import io
@@ -45,7 +45,7 @@ def test_values_have_means_and_t_intervals(three: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [[0.5, 1.0], ["VAE", "MIB"]])
-def test_a_long_name_stands_beside_its_axis_whole(tmp_path: Path, settings: list[Any]) -> None:
+def test_a_long_name_fits_beside_its_axis(tmp_path: Path, settings: list[Any]) -> None:
     name = "FewLabels/Validation/accuracy_of_10_per_class"
     for setting in settings:
         run(tmp_path / str(setting), {"beta": setting}, 1, [record(name, 1.0)])
@@ -86,7 +86,7 @@ def test_lines_differ_in_more_than_colour(tmp_path: Path) -> None:
     assert [tick.get_text() for tick in words.figure.axes[0].get_yticklabels()] == ["BetaTCVAE", "VAE", "VIB"]
 
 
-def test_names_stand_below_one_another_by_their_means_and_nothing_joins_them(tmp_path: Path) -> None:
+def test_names_are_sorted_by_means_and_not_joined_by_lines(tmp_path: Path) -> None:
     for i, model in enumerate(["b", "c", "a"]):
         for seed in range(3):
             run(tmp_path / f"{model}{seed}", {"beta": 1.0}, seed, [record("ELBO/Test", i + 0.1 * seed)], model=model)
@@ -103,7 +103,7 @@ def test_names_stand_below_one_another_by_their_means_and_nothing_joins_them(tmp
     assert [row[0:2] for row in made.numbers] == [["ELBO/Test", name] for name in ("a", "b", "c")]
 
 
-def test_curves_of_runs_that_measured_elsewhere_are_interpolated(tmp_path: Path) -> None:
+def test_curves_measured_at_other_iterations_are_interpolated(tmp_path: Path) -> None:
     """By hand: 0, 10 at 0, 100 and 2, 7, 12 at 0, 50, 100 give means 1, 6, 11 at 0, 50, 100."""
     for seed, points in ((1, {0: 0.0, 100: 10.0}), (2, {0: 2.0, 50: 7.0, 100: 12.0})):
         run(tmp_path / f"{seed}", {"beta": 1.0}, seed, [record("ELBO/Test", v, iteration=i) for i, v in points.items()])
@@ -122,7 +122,7 @@ def test_curves_count_samples_and_flops(tmp_path: Path) -> None:
     assert [float(row["flops"]) for row in read(figures.plot([tmp_path], "flops", "ELBO/Test").csv())] == [0, 6.4e6]
 
 
-def test_curves_of_what_was_logged_and_not_of_later_evaluations(tmp_path: Path) -> None:
+def test_curves_show_logged_numbers_and_not_later_evaluations(tmp_path: Path) -> None:
     records = [record("ELBO/Test", 5.0), record("ELBO/Test", 99.0, checkpoint="last")]
     path = run(tmp_path / "1", {"beta": 1.0}, 1, records)
     (path / "metrics.csv").write_text("iteration,seconds,loss\n0,0.0,9\n10,1.0,\n20,2.0,7\n")

@@ -1,4 +1,4 @@
-"""A study as one HTML file: what is in it, that it needs nothing else, and that a browser shows it."""
+"""A study as one HTML file: its content, that it is self-contained, and that a browser shows it."""
 
 import base64
 import html
@@ -24,7 +24,7 @@ EMPTY = ("meta", "img", "br", "path", "use", "rect", "link", "image", "line")
 
 
 class Balanced(HTMLParser):
-    """Every element that is opened is closed, in order."""
+    """Checks that all elements are closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def three(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_holds_all_of_a_study_and_needs_nothing_else(three: Path) -> None:
+def test_it_contains_the_whole_study_and_is_self_contained(three: Path) -> None:
     text = report([three])
     page = Balanced()
     page.feed(text)
@@ -71,12 +71,12 @@ def test_it_holds_all_of_a_study_and_needs_nothing_else(three: Path) -> None:
     assert "frame train +experiment=byhand seed=1" in text and str(three) not in text
     pictures = re.findall(r"base64,([^\"]+)\"", text)
     shades = [Image.open(io.BytesIO(base64.b64decode(found))) for found in pictures]
-    assert [image.size for image in shades] == [(512, 5)] * 3  # one of each setting, made small
+    assert [image.size for image in shades] == [(512, 5)] * 3  # one per setting, scaled down
     assert text.index("beta=4<") < text.index("beta=16.00<")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
-def test_a_small_picture_keeps_its_pixels_and_nothing_else(tmp_path: Path, mode: str) -> None:
+def test_a_small_picture_keeps_its_pixels_without_metadata(tmp_path: Path, mode: str) -> None:
     path = run(tmp_path / "s" / "1", {"beta": 1.0}, 1, [record("ELBO/Test", 1.0)])
     file = path / "images" / "Samples" / "0001.png"
     file.parent.mkdir(parents=True)
@@ -113,7 +113,7 @@ def test_a_damaged_picture_is_named_and_left_out(
     assert (tmp_path / "r.html").read_text().count("base64,") == 2
 
 
-def test_each_setting_shows_its_whole_config_but_for_the_machine(tmp_path: Path) -> None:
+def test_each_setting_shows_its_config_without_the_device(tmp_path: Path) -> None:
     for beta in (1.0, 2.0, True):
         path = run(tmp_path / "s" / str(beta), {"beta": beta}, 1, [record("ELBO/Test", 1.0)])
         with (path / "config.yaml").open("a") as file:
@@ -127,7 +127,7 @@ def test_each_setting_shows_its_whole_config_but_for_the_machine(tmp_path: Path)
         assert as_yaml(config) in shown.values()
 
 
-def test_what_cannot_be_averaged_is_said_and_the_rest_stands(tmp_path: Path) -> None:
+def test_a_metric_that_cannot_be_averaged_has_a_warning_and_others_a_table(tmp_path: Path) -> None:
     for beta in (1.0, 2.0):
         for seed in (1, 2):
             mixed = record("Other/Test", 1.0, n_samples=seed)
@@ -136,7 +136,7 @@ def test_what_cannot_be_averaged_is_said_and_the_rest_stands(tmp_path: Path) -> 
     assert "Other/Test was measured in several ways" in text and text.count("<svg") == 1
 
 
-def test_methods_stand_by_rank(tmp_path: Path) -> None:
+def test_methods_are_sorted_by_rank(tmp_path: Path) -> None:
     for i, model in enumerate(["b", "c", "a"]):
         run(tmp_path / model, {"beta": 1.0}, 1, [record("ELBO/Test", i)], model=model)
     text = report([tmp_path], rows=["model"])
@@ -144,7 +144,7 @@ def test_methods_stand_by_rank(tmp_path: Path) -> None:
     assert "<th>trials</th>" in text
 
 
-def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
+def test_a_failed_run_has_its_reason(tmp_path: Path) -> None:
     run(tmp_path / "s" / "1", {"beta": 1.0}, 1, [record("ELBO/Test", 1.0)])
     failed = run(tmp_path / "s" / "3", {"beta": 1.0}, 3, [], "failed")
     (failed / "status.json").write_text('{"state": "failed", "reason": "Traceback\\nValueError: loss <NaN>\\n"}')

@@ -20,21 +20,21 @@ def test_metrics_are_read_with_one_read_csv(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "metrics.csv")
     assert list(table.columns) == ["iteration", "seconds", "epochs", "loss", "ELBO/Validation", "a, quoted"]
     assert table["iteration"].tolist() == [10, 20, 30]
-    assert table["seconds"].tolist()[:2] == [0.5, 0.75]  # the first clock of an iteration stays
+    assert table["seconds"].tolist()[:2] == [0.5, 0.75]  # the first time of an iteration is kept
     assert table["loss"].tolist()[:2] == [3.0, 1e-30]
     assert table["ELBO/Validation"].tolist()[1:] == [-100.5, float("-inf")]
     assert np.isnan(table["loss"][2]) and np.isnan(table["seconds"][2])
     assert all(dtype.kind == "f" for dtype in table.dtypes[1:])
 
 
-def test_a_name_with_two_values_takes_two_rows_and_a_repetition_none(tmp_path: Path) -> None:
+def test_a_name_with_two_values_has_two_rows_and_a_repetition_none(tmp_path: Path) -> None:
     logger = FilesLogger(tmp_path)
     for loss in (1.0, 1.0, 2.0):
         logger.log_metrics({"loss": loss}, step=5)
     assert pd.read_csv(tmp_path / "metrics.csv")["loss"].tolist() == [1.0, 2.0]
 
 
-def test_every_row_is_there_before_the_next_call(tmp_path: Path) -> None:
+def test_every_row_is_on_disk_before_the_next_call(tmp_path: Path) -> None:
     logger = FilesLogger(tmp_path)
     for step in range(5):
         logger.log_metrics({"loss": step / 7}, step=step)
@@ -44,7 +44,7 @@ def test_every_row_is_there_before_the_next_call(tmp_path: Path) -> None:
         assert table["accuracy"].tolist() == [k / 3 for k in range(step + 1)]
 
 
-def test_reopened_it_goes_on_in_the_same_columns(tmp_path: Path) -> None:
+def test_reopened_it_continues_in_the_same_columns(tmp_path: Path) -> None:
     FilesLogger(tmp_path).log_metrics({"seconds": 1.0, "loss": 1.0}, step=1)
     again = FilesLogger(tmp_path)
     again.log_metrics({"accuracy": 0.5}, step=1)
@@ -55,7 +55,7 @@ def test_reopened_it_goes_on_in_the_same_columns(tmp_path: Path) -> None:
     assert table["accuracy"][0] == 0.5
 
 
-def test_a_row_that_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
+def test_a_row_that_was_half_written_by_a_killed_run_is_dropped(tmp_path: Path) -> None:
     FilesLogger(tmp_path).log_metrics({"loss": 1.0}, step=1)
     with open(tmp_path / "metrics.csv", "a") as file:
         file.write("2,,,0.12")
@@ -64,7 +64,7 @@ def test_a_row_that_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
     assert table["iteration"].tolist() == [1, 3] and table["loss"].tolist() == [1.0, 0.25]
 
 
-def test_cut_takes_back_what_is_later(tmp_path: Path) -> None:
+def test_cut_removes_later_rows(tmp_path: Path) -> None:
     logger = FilesLogger(tmp_path)
     picture = np.zeros((2, 3, 3), dtype=np.uint8)
     for step in (10, 20, 30):
@@ -88,7 +88,7 @@ def test_cut_to_nothing_leaves_a_table_without_rows(tmp_path: Path) -> None:
     logger.log_metrics({"loss": 1.0}, step=1)
     logger.cut(0)
     assert pd.read_csv(tmp_path / "metrics.csv").empty
-    FilesLogger(tmp_path / "new").cut(7)  # a run that was killed before it had logged anything
+    FilesLogger(tmp_path / "new").cut(7)  # a run that was killed before it logged anything
 
 
 def test_pictures_and_tables_are_read_back(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_figure_becomes_a_picture_and_a_pdf(tmp_path: Path) -> None:
     assert (tmp_path / "images" / "traversal" / "00000003.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_a_full_disk_is_said_once_and_no_row_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_reported_once_and_no_row_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = FilesLogger(tmp_path)
     logger.log_metrics({"loss": 0.1}, step=0)
     with files_no_larger_than((tmp_path / "metrics.csv").stat().st_size + 12):
@@ -129,7 +129,7 @@ def test_a_full_disk_is_said_once_and_no_row_is_lost(tmp_path: Path, capsys: pyt
     assert error.count("\n") == 1 and str(tmp_path) in error
 
 
-def test_a_merge_that_fails_half_way_leaves_the_row_as_it_was(tmp_path: Path) -> None:
+def test_a_merge_that_fails_does_not_change_the_row(tmp_path: Path) -> None:
     logger = FilesLogger(tmp_path)
     logger.log_metrics({"loss": 0.1, "accuracy": 0.5}, step=1)
     logger.log_metrics({"loss": 0.2}, step=2)
@@ -142,7 +142,7 @@ def test_a_merge_that_fails_half_way_leaves_the_row_as_it_was(tmp_path: Path) ->
     assert table["accuracy"].tolist() == [0.5, 1 / 3] and table["loss"].tolist() == [0.1, 0.2]
 
 
-def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unwritable_folder_does_not_stop_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     logger = FilesLogger(tmp_path / "file" / "below")
     logger.log_metrics({"loss": 1.0}, step=1)
@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: p
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_long_run_costs_no_more_a_row_than_a_short_one(tmp_path: Path) -> None:
+def test_the_cost_of_a_row_does_not_grow_with_the_run(tmp_path: Path) -> None:
     logger = FilesLogger(tmp_path)
 
     def fastest(start: int) -> float:

@@ -1,4 +1,4 @@
-"""A week of pictures leaves a bounded number, evenly spread, and the same after a kill."""
+"""A long run keeps a bounded number of pictures, evenly spread, and the same after a kill."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ def iterations(folder: Path, pattern: str = "images/a_b/*.png") -> list[int]:
 
 
 def expected(n: int, keep: int) -> list[int]:
-    """Written anew: every second one goes as often as there are too many."""
+    """Another implementation: as long as there are too many, every second one is removed."""
     step = 1
     while len({*range(0, n, step), n - 1}) > keep:
         step *= 2
@@ -30,7 +30,7 @@ def expected(n: int, keep: int) -> list[int]:
 
 
 @pytest.mark.parametrize("keep", [2, 3, 5, 8, 100])
-def test_the_first_the_last_and_some_evenly_between(keep: int, tmp_path: Path) -> None:
+def test_the_first_the_last_and_some_evenly_in_between(keep: int, tmp_path: Path) -> None:
     logger = FilesLogger(tmp_path, keep=keep)
     for n in range(1, 260):
         logger.log_image("a/b", DOT, (n - 1) * 10)
@@ -49,7 +49,7 @@ def test_a_week_is_bounded() -> None:
     assert taken[0] == 0 and 60_480 - taken[-1] < 60_480 / 45
 
 
-def test_tables_and_figures_go_likewise_and_null_keeps_all(tmp_path: Path) -> None:
+def test_tables_and_figures_are_bounded_too_and_null_keeps_all(tmp_path: Path) -> None:
     logger, every = FilesLogger(tmp_path, keep=4), FilesLogger(tmp_path / "all", keep=None)
     for n in range(20):
         for one in (logger, every):
@@ -64,7 +64,7 @@ def test_tables_and_figures_go_likewise_and_null_keeps_all(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("killed_at", [0, 3, 7, 8, 9, 16, 31])
 @pytest.mark.parametrize("back", [0, 1, 5, 20])
-def test_killed_and_gone_on_it_ends_with_the_same_pictures(killed_at: int, back: int, tmp_path: Path) -> None:
+def test_killed_and_resumed_it_ends_with_the_same_pictures(killed_at: int, back: int, tmp_path: Path) -> None:
     first = FilesLogger(tmp_path, keep=5)
     for n in range(killed_at + 1):
         first.log_image("a/b", DOT, n)

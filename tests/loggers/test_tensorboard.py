@@ -71,7 +71,7 @@ def test_the_hyper_parameters_are_named_as_on_the_command_line(tmp_path: Path) -
         "params.none": "None",
         "seed": 42,
     }
-    # an experiment tag would fix the list of metrics, here to none
+    # an experiment tag would fix the list of metrics, here as empty
     with pytest.raises(KeyError):
         events.SummaryMetadata(metadata.EXPERIMENT_TAG)
 
@@ -81,7 +81,7 @@ def test_cut_discards_what_a_killed_run_wrote_after_its_checkpoint(tmp_path: Pat
     for step in (10, 20, 30):
         killed.log_metrics({"loss": float(step)}, step=step)
         killed.log_image("picture", np.full((2, 2, 3), step, np.uint8), step)
-    killed.save()  # and no more: a kill closes nothing
+    killed.save()  # a killed run does not close its files
     resumed = TensorBoardLogger(tmp_path, CONFIG)
     resumed.cut(20)
     resumed.log_metrics({"loss": 25.0}, step=25)
@@ -103,7 +103,7 @@ def test_cut_in_the_same_process(tmp_path: Path) -> None:
     assert scalars(read(tmp_path), "loss") == [(0, 0.0), (1, 10.0)]
 
 
-def test_an_error_is_said_once_and_not_raised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_reported_once_and_not_raised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tensorboard").touch()  # a file where the folder should be
     logger = TensorBoardLogger(tmp_path, CONFIG)
     for step in range(3):

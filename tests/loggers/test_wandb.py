@@ -20,7 +20,7 @@ CONFIG = {"params": {"lr": 1e-3, "layers": [32, 64]}, "seed": 42, "logging": {"w
 
 @pytest.fixture(autouse=True)
 def own_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No account, no settings and no sweep of the person who runs the tests; nothing may leave the machine."""
+    """Ignores the account, settings and sweep of the person who runs the tests, and sends nothing."""
     for name in [name for name in os.environ if name.startswith("WANDB_")] + ["HTTP_PROXY", "HTTPS_PROXY"]:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -45,7 +45,7 @@ def closed_port() -> int:
 
 @pytest.fixture
 def silent_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A server that takes connections and never says a word."""
+    """A server that accepts connections and never answers."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(64)
@@ -83,7 +83,7 @@ def test_offline_everything_is_read_back(
     exits = [r.exit.exit_code for r in wandb_tools.records(tmp_path) if r.WhichOneof("record_type") == "exit"]
     assert exits == [0]
     shown = capfd.readouterr()
-    assert shown.out + shown.err == ""  # chosen by hand, so that there is nothing to say
+    assert shown.out + shown.err == ""  # offline was asked for, so nothing is printed
 
 
 def test_metrics_are_defined_by_their_exact_names(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_proxy_is_asked_instead_of_the_server(monkeypatch: pytest.MonkeyPatch)
         assert module.why_offline("https://wandb.invalid") == ""
 
 
-def test_a_slow_look_up_of_the_host_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_host_lookup_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     wandb.setup(settings=wandb.Settings(silent=True))
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
@@ -198,7 +198,7 @@ def init_arguments(folder: Path, monkeypatch: pytest.MonkeyPatch, **arguments: A
     return seen
 
 
-def test_the_project_is_the_one_that_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_project_is_the_named_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert init_arguments(tmp_path, monkeypatch, mode="offline")["project"] == "frame"
     assert init_arguments(tmp_path, monkeypatch, mode="offline", project="mine")["project"] == "mine"
     wandb.teardown()
@@ -216,7 +216,7 @@ def test_under_an_agent_the_run_is_the_sweeps(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file .*sweep.yaml:ResourceWarning")  # wandb leaves it open
-def test_under_an_agent_the_composed_config_stands_beside_the_sweeps_values(
+def test_under_an_agent_the_config_is_logged_with_the_sweeps_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # what `wandb agent` sets before it starts the program
@@ -239,7 +239,7 @@ def test_under_an_agent_the_composed_config_stands_beside_the_sweeps_values(
     assert shown.out + shown.err == ""
 
 
-def test_errors_while_logging_are_said_once_and_not_raised(
+def test_errors_while_logging_are_reported_once_and_not_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     logger = WandbLogger(tmp_path, CONFIG, mode="offline")
@@ -250,7 +250,7 @@ def test_errors_while_logging_are_said_once_and_not_raised(
     monkeypatch.setattr(logger.experiment, "log", fails)
     for step in range(3):
         logger.log_metrics({"loss": 1.0}, step=step)
-    logger.log_image("picture", np.zeros((2, 2), dtype=complex), 3)  # not even a picture
+    logger.log_image("picture", np.zeros((2, 2), dtype=complex), 3)  # an invalid picture
     with monkeypatch.context() as context:
         context.setattr(logger.experiment, "finish", fails)
         logger.finalize("success")
@@ -267,7 +267,7 @@ def test_disabled_writes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert shown.out + shown.err == ""
 
 
-def test_where_wandb_cannot_start_at_all_the_run_goes_on(
+def test_the_run_goes_on_if_wandb_cannot_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*args: Any, **kwargs: Any) -> None:
@@ -281,7 +281,7 @@ def test_where_wandb_cannot_start_at_all_the_run_goes_on(
     assert logger.experiment is None and capfd.readouterr().err.count("\n") == 1
 
 
-def test_an_empty_mode_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_mode_counts_as_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     seen = init_arguments(tmp_path, monkeypatch)

@@ -1,4 +1,4 @@
-"""AAE: both players' losses by hand, and what each of them moves."""
+"""AAE: both players' losses by hand, and their gradients."""
 
 import math
 from typing import Any
@@ -31,7 +31,7 @@ def small(weight: Any = 2.0, discriminator: nn.Module | None = None, determinist
     return AAE(encoder, digits.Decoder(3, [8]), DiagonalNormal(3), discriminator or MLPCritic(3, [5]), weight)
 
 
-def test_the_adversary_descends_the_cross_entropy_of_which_is_which() -> None:
+def test_the_adversary_minimizes_the_cross_entropy_of_codes_and_samples() -> None:
     """Samples of the prior are labelled 1, codes 0; -label log D - (1 - label) log(1 - D), one row at a time."""
     model = small()
     torch.manual_seed(1)
@@ -45,7 +45,7 @@ def test_the_adversary_descends_the_cross_entropy_of_which_is_which() -> None:
     assert losses["loss"].item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_where_nobody_can_tell_the_losses_are_2_log_2_and_log_2() -> None:
+def test_at_chance_the_losses_are_2_log_2_and_log_2() -> None:
     model = small(discriminator=Half())
     assert model.compute_adversarial_loss(BATCH)["loss"].item() == pytest.approx(2 * math.log(2))
     assert model(BATCH)["generator"].item() == pytest.approx(math.log(2))
@@ -67,7 +67,7 @@ def test_the_generator_moves_codes_to_where_the_adversary_sees_the_prior() -> No
     critic = MLPCritic(3, [])
     with torch.no_grad():
         critic.linear.weight.copy_(torch.tensor([[5.0, 0.0, 0.0]]))
-    model = small(1e6, critic)  # nothing but the generator
+    model = small(1e6, critic)  # only the generator's loss
     parameters = list(model.encoder.parameters())
     before = model.encoder(X).mean[:, 0].mean().item()
     for parameter, gradient in zip(

@@ -1,4 +1,4 @@
-"""AE: the loss by hand, and that the code has no noise."""
+"""AE: the loss by hand, and a code without noise."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""AnnealedVAE: the limit in which it is the VAE, and the schedule that drives its capacity."""
+"""AnnealedVAE: the limit in which it is the VAE, and the schedule of its capacity."""
 
 import pytest
 import torch

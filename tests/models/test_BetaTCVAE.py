@@ -1,4 +1,4 @@
-"""The decomposition of the KL: exact where it has to be, its estimators against loops written from the paper."""
+"""The decomposition of the KL: exact cases, and its estimators against loops written from the paper."""
 
 import math
 from typing import Any
@@ -50,7 +50,7 @@ def test_with_all_weights_1_it_is_the_elbo_with_a_sampled_kl_on_the_same_z(estim
 
 
 def weight(estimator: str, i: int, j: int, n: int, n_data: int) -> float:
-    """Of component j in q(z_i). Weighted: 1 / (N B). Stratified, with M = B - 1: 1/N, (N - M)/(N M), or 1/M."""
+    """The weight of component j in q(z_i). Weighted: 1 / (N B). Stratified, M = B - 1: 1/N, (N - M)/(N M), or 1/M."""
     if estimator == "weighted":
         return 1 / (n_data * n)
     if j == i:
@@ -118,8 +118,8 @@ def test_a_batch_of_one_row_has_a_loss() -> None:
         assert all(value.isfinite() for value in losses.values())
 
 
-def test_the_weighted_estimate_measures_nothing() -> None:
-    """Independent latents, whose total correlation is 0: with N = 737,280 and a batch of 64 it says over 100 nats."""
+def test_the_weighted_estimate_is_no_measurement() -> None:
+    """For independent latents, whose total correlation is 0, it exceeds 100 nats (N = 737,280, batches of 64)."""
 
     class Independently(ConditionalDistribution):
         z_dim = 10

@@ -1,4 +1,4 @@
-"""BiGAN: losses by hand, the two pairs exchanged, and its encoder."""
+"""BiGAN: losses by hand, the two pairs swapped, and its encoder."""
 
 import math
 
@@ -50,8 +50,8 @@ class Negative(nn.Module):
         return -self.critic(*pair)
 
 
-def test_the_pairs_exchanged_exchange_the_losses() -> None:
-    """-d calls the other pair the real one: each player's loss becomes the other's."""
+def test_swapping_the_pairs_swaps_the_losses() -> None:
+    """-d labels the other pair as real, so each player's loss becomes the other's."""
     bigan = model()
     turned = BiGAN(bigan.encoder, bigan.generator, Negative(bigan.adversary), bigan.prior)
     losses = []
@@ -65,7 +65,7 @@ def test_the_pairs_exchanged_exchange_the_losses() -> None:
     assert not torch.allclose(losses[0][0], losses[1][0])
 
 
-def test_where_nobody_can_tell() -> None:
+def test_losses_at_chance() -> None:
     discriminator = MLPCritic(67, [])
     for parameter in discriminator.parameters():
         nn.init.zeros_(parameter)
@@ -74,7 +74,7 @@ def test_where_nobody_can_tell() -> None:
     assert bigan.compute_adversarial_loss(BATCH)["loss"].item() == pytest.approx(2 * math.log(2))
 
 
-def test_the_code_is_deterministic_and_goes_back_through_the_generator() -> None:
+def test_the_code_is_deterministic_and_the_generator_decodes_it() -> None:
     bigan, x = model(), BATCH["x"]
     q = bigan.encode(x)
     assert q.batch_shape == (6,) and q.event_shape == (3,)

@@ -1,4 +1,4 @@
-"""A VAE given the class: its limits, what is drawn for which class, and the evaluations that serve or refuse it."""
+"""A VAE given the class: its limits, samples of each class, and evaluations that serve or refuse it."""
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_weights_are_the_likelihood_given_y_at_the_true_posterior() -> None:
     """p(z|y) = N(m_y, s_y^2), p(x|z, y) = N(z + c_y, 1): x|y ~ N(m_y + c_y, s_y^2 + 1)."""
     m, s, c = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0]), torch.tensor([0.3, 0.0])
     variance = 1 / (1 / s**2 + 1)
-    # the posterior's mean is variance * (m / s^2 + x - c); its weight of x differs between classes, so one at a time
+    # the posterior's mean is variance * (m / s^2 + x - c); the weight of x depends on the class, so one class at a time
     for k in range(2):
         mean, weight = (variance * (m / s**2 - c)).tolist(), float(variance[k])
         model = ConditionalVAE(
@@ -169,7 +169,7 @@ EVALUATIONS: list[Evaluation] = [
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS, ids=lambda e: type(e).__name__)
-def test_evaluations_serve_it_where_there_are_labels_and_refuse_it_elsewhere(evaluation: Evaluation) -> None:
+def test_evaluations_serve_it_with_labels_and_refuse_it_without(evaluation: Evaluation) -> None:
     model, data = small(), Take(Digits(), 12)
     evaluation.check(model, data)
     with evaluating(model):

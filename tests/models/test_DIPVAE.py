@@ -1,4 +1,4 @@
-"""DIP-VAE: both regularisers on codes whose covariance is known."""
+"""DIP-VAE: both regularisers on codes with a known covariance."""
 
 from typing import Any
 
@@ -99,7 +99,7 @@ def test_covariance_of_sampled_codes_is_that_of_samples() -> None:
     assert losses["diagonal"].item() == pytest.approx(on.item(), rel=0.05)
 
 
-def test_independent_codes_pay_for_a_small_batch() -> None:
+def test_independent_codes_have_a_penalty_in_a_small_batch() -> None:
     """Off the diagonal, S of B independent rows has squares of 1/B on average: D (D - 1) / B in all."""
     torch.manual_seed(0)
     found = torch.stack([squares(torch.randn(8, 64).cov(correction=0))[0] for _ in range(500)])

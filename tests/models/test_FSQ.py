@@ -1,4 +1,4 @@
-"""FSQ: the grid, its indices, and the gradient that goes through the rounding."""
+"""FSQ: the grid, its indices, and the gradient through the rounding."""
 
 import itertools
 
@@ -55,7 +55,7 @@ def test_codes_and_their_indices_are_one_to_one(levels: list[int]) -> None:
     codes = model.codes(torch.arange(model.n_codes))
     grid = itertools.product(*[[i / (L // 2) for i in range(-(L // 2), (L + 1) // 2)] for L in levels])
     assert {tuple(code) for code in codes.tolist()} == {tuple(torch.tensor(point).tolist()) for point in grid}
-    # any z_e that lands on a code has its index
+    # any z_e that is rounded to a code has its index
     half_width = (torch.tensor(levels) - 1) * (1 + 1e-3) / 2
     offset = 0.5 * (torch.tensor(levels) % 2 == 0)
     z = torch.atanh((codes * (torch.tensor(levels) // 2) + offset) / half_width) - torch.tan(offset / half_width)

@@ -1,4 +1,4 @@
-"""FactorVAE: both players' losses by hand, and the permutation that makes independent latents."""
+"""FactorVAE: both players' losses by hand, and the permutation that makes latents independent."""
 
 import math
 from typing import Any
@@ -31,7 +31,7 @@ def test_permuting_keeps_each_column_s_values_and_breaks_its_rows() -> None:
     apart = permuted(z)
     assert torch.equal(apart.sort(0).values, z)
     rows = apart - 1000 * torch.arange(4.0)
-    # a random order leaves 1 of 100 in its place; rows agree with one another no more often
+    # a random order keeps 1 of 100 in place, and columns agree no more often than that
     for d in range(4):
         assert (apart[:, d] == z[:, d]).sum() < 8
         assert (rows[:, d] == rows[:, (d + 1) % 4]).sum() < 8
@@ -98,7 +98,7 @@ def test_the_discriminator_s_loss_by_hand() -> None:
     assert loss.item() == pytest.approx(total, rel=1e-5)
 
 
-def test_a_discriminator_that_cannot_tell_loses_2_log_2_and_sees_no_correlation() -> None:
+def test_a_discriminator_at_chance_has_the_loss_2_log_2_and_no_total_correlation() -> None:
     class Blind(nn.Module):
         def forward(self, z: Tensor) -> Tensor:
             return torch.zeros(len(z))
@@ -118,7 +118,7 @@ def test_the_best_discriminator_gives_the_total_correlation() -> None:
             return q_z.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(1)
 
     class Codes(ConditionalDistribution):
-        """Takes codes as pictures, and has next to no noise."""
+        """Takes pictures as codes, with almost no noise."""
 
         z_dim = 2
 
@@ -134,7 +134,7 @@ def test_the_best_discriminator_gives_the_total_correlation() -> None:
     x = q_z.sample((100_000,))
     tc = model({"x": x})["total_correlation"].item()
     assert tc == pytest.approx(-0.5 * math.log(1 - 0.64), abs=0.02)
-    # and it beats a discriminator that is off
+    # and its loss is below that of a wrong discriminator
     best = model.compute_adversarial_loss({"x": x})["loss"]
     model.adversary = FirstLatent()
     assert best < 2 * math.log(2) < model.compute_adversarial_loss({"x": x})["loss"]

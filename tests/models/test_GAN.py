@@ -1,4 +1,4 @@
-"""GAN's two losses by hand, and what they are where nobody can tell."""
+"""GAN's two losses by hand, and their values at chance."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_losses_are_those_of_the_paper() -> None:
     """Row after row: -log D(x) - log(1 - D(G(z))) for one player, -log D(G(z)) for the other."""
     gan = model()
     torch.manual_seed(1)
-    z = torch.randn(6, 3)  # what the model draws, too
+    z = torch.randn(6, 3)  # the model draws the same
     pictures = gan.generator(z).mean  # together: its layers are normalised over the batch
     adversary, mine = 0.0, 0.0
     for x, picture in zip(BATCH["x"], pictures, strict=True):
@@ -54,7 +54,7 @@ def test_losses_are_those_of_the_paper() -> None:
     assert gan(BATCH)["loss"].item() == pytest.approx(mine, rel=1e-5)
 
 
-def test_where_nobody_can_tell() -> None:
+def test_losses_at_chance() -> None:
     gan = GAN(generator(), Constant(0.0), DiagonalNormal(3))
     found = gan.compute_adversarial_loss(BATCH)
     assert found["loss"].item() == pytest.approx(2 * math.log(2))
@@ -62,7 +62,7 @@ def test_where_nobody_can_tell() -> None:
     assert gan(BATCH)["loss"].item() == pytest.approx(math.log(2))
 
 
-def test_a_discriminator_that_is_sure_leaves_the_generator_a_gradient() -> None:
+def test_the_generator_has_a_gradient_against_a_confident_discriminator() -> None:
     """d = -50: log(1 - D) is flat there, -log D = 50 has slope 1."""
     gan = GAN(generator(), Constant(-50.0), DiagonalNormal(3))
     assert gan(BATCH)["loss"].item() == pytest.approx(50)

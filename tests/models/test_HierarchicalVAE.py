@@ -1,4 +1,4 @@
-"""Two layers of latents: the bound in a loop, its limits, and a linear-Gaussian chain whose likelihood is known."""
+"""Two layers of latents: the bound in a loop, its limits, and a linear-Gaussian chain with a known likelihood."""
 
 import math
 
@@ -133,7 +133,7 @@ class Standard(ConditionalDistribution):
         return diagonal_normal(zeros, torch.ones_like(zeros))
 
 
-def test_a_second_layer_that_says_nothing_is_the_plain_vae() -> None:
+def test_an_uninformative_second_layer_is_the_plain_vae() -> None:
     torch.manual_seed(0)
     encoder, decoder, x = digits.Encoder(3, [8]), digits.Decoder(3, [8]), torch.rand(6, 1, 8, 8)
     both = HierarchicalVAE(encoder, Standard(2), Standard(3), decoder, DiagonalNormal(2), 1.0)
@@ -167,8 +167,8 @@ def test_samples_come_from_the_chain() -> None:
     torch.testing.assert_close(means.var(0), W**2 * (A**2 + S1**2), rtol=0.05, atol=0)
 
 
-def test_the_prior_is_of_the_layer_that_is_encoded() -> None:
-    """2 latents next to the picture, 1 above: q(z1|x) is compared with p(z1) and not with p(z2)."""
+def test_the_prior_is_that_of_the_encoded_layer() -> None:
+    """With 2 latents in the first layer and 1 in the second, q(z1|x) is compared with p(z1) and not with p(z2)."""
     torch.manual_seed(0)
     model = HierarchicalVAE(
         digits.Encoder(2, [4]),

@@ -1,4 +1,4 @@
-"""IWAE and its relatives: limits, slow loops written from the papers, and a model whose likelihood is known."""
+"""IWAE and its relatives: limits, slow loops written from the papers, and a model with a known likelihood."""
 
 import math
 
@@ -86,7 +86,7 @@ def test_loss_and_gradient_are_those_of_a_slow_loop() -> None:
 def test_bound_grows_with_samples_and_stays_below_the_likelihood() -> None:
     """q(z|x) is the posterior shifted by d: log w = log p(x) - r^2/2 - r e, r^2 = sum of d^2 / variance, e ~ N(0, 1).
 
-    So the ELBO's gap is r^2/2, and that of k samples the expectation of log 1/k sum_k exp(-r^2/2 - r e_k).
+    So the ELBO's gap is r^2/2, and with k samples it is -E log 1/k sum_k exp(-r^2/2 - r e_k).
     """
     torch.manual_seed(0)
     x = torch.randn(4000, 4)

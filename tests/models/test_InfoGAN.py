@@ -1,4 +1,4 @@
-"""InfoGAN's codes: drawn as they should, recognised by cross-entropies, bounded by their entropy."""
+"""InfoGAN's codes: their distribution, their cross-entropies, and the bound by their entropy."""
 
 import math
 from typing import Any
@@ -32,7 +32,7 @@ def model(z_dim: int = 4 + 10 + 2, categorical: nn.Module | None = None, **optio
     )
 
 
-def test_latents_are_noise_a_category_and_a_place() -> None:
+def test_latents_are_noise_a_category_and_continuous_codes() -> None:
     torch.manual_seed(0)
     noise, one_hot, u = model().latents(20000).split([4, 10, 2], dim=1)
     torch.testing.assert_close(torch.cov(noise.T), torch.eye(4), atol=0.05, rtol=0)
@@ -72,7 +72,7 @@ def test_the_codes_term_is_the_cross_entropy() -> None:
 
 
 class Oracle(nn.Module):
-    """Is as sure as it is told, and right always: it sees what was drawn."""
+    """Always right, with the given confidence: it sees what was drawn."""
 
     def __init__(self, sure: float) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def test_the_information_is_at_most_the_codes_entropy(sure: float) -> None:
     oracle.drawn = info.latents(6)[:, 4:14]
     torch.manual_seed(1)
     found = info(BATCH)["information"].item()
-    # sure = 0 knows nothing: 0 nats; a large one everything: H(c)
+    # sure = 0 gives 0 nats; a large value gives H(c)
     assert found == pytest.approx(math.log(10) + sure - math.log(9 + math.exp(sure)), abs=1e-5)
     assert found <= math.log(10) + 1e-6
 

@@ -34,7 +34,7 @@ def test_alpha_0_and_lambda_1_is_the_vae() -> None:
 
 
 def test_alpha_1_is_the_wasserstein_autoencoder() -> None:
-    """Written out: -log p(x|z) + lambda MMD(z, prior), and nothing of the KL."""
+    """Written out: -log p(x|z) + lambda MMD(z, prior), without the KL."""
     model = small(1.0, 10.0)
     torch.manual_seed(1)
     losses = model(BATCH)
@@ -45,7 +45,7 @@ def test_alpha_1_is_the_wasserstein_autoencoder() -> None:
     distortion = -model.decoder(z).log_prob(BATCH["x"]).mean()
     torch.testing.assert_close(losses["mmd"], divergence)
     torch.testing.assert_close(losses["loss"], distortion + 10 * divergence)
-    without = small(1.0, 0.0)  # no divergence either
+    without = small(1.0, 0.0)  # also without the divergence
     torch.manual_seed(1)
     torch.testing.assert_close(without(BATCH)["loss"], distortion)
 

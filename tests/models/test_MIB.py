@@ -1,4 +1,4 @@
-"""MIB, multi-view InfoMax and InfoMax: closed forms, limits in which one is the other, and what they refuse."""
+"""MIB, multi-view InfoMax and InfoMax: closed forms, limits in which they agree, and errors."""
 
 import math
 from typing import Any
@@ -57,7 +57,7 @@ def test_without_a_bottleneck_mib_is_multi_view_infomax() -> None:
 
 
 def test_skl_is_half_the_sum_of_both_divergences() -> None:
-    """KL between Gaussians: log(s2 / s1) + (s1^2 + (m1 - m2)^2) / (2 s2^2) - 1/2 for each number of z."""
+    """KL between Gaussians: log(s2 / s1) + (s1^2 + (m1 - m2)^2) / (2 s2^2) - 1/2 for each dimension of z."""
     encoder, estimator = Fixed(0.5), networks()[1]
     q1, q2 = encoder(V1), encoder(V2)
     expected = 0.0
@@ -75,7 +75,7 @@ def test_skl_is_half_the_sum_of_both_divergences() -> None:
     assert losses["loss"].item() == pytest.approx(alone.item() + 0.3 * expected, rel=1e-5)
 
 
-def test_two_views_that_are_one_have_no_divergence_but_noise_of_their_own() -> None:
+def test_two_equal_views_have_no_divergence_but_their_own_noise() -> None:
     encoder, estimator = networks()
     seen: list[Tensor] = []
 
@@ -108,7 +108,7 @@ def test_infomax_pairs_each_picture_with_its_own_code() -> None:
     assert losses["loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_estimator_alone_is_what_the_model_trains() -> None:
+def test_the_loss_is_that_of_the_estimator() -> None:
     estimator = InfoNCE(JointCritic(64, 64, [8]))
     model = InformationEstimation(estimator)
     losses = model(BATCH)
@@ -117,7 +117,7 @@ def test_an_estimator_alone_is_what_the_model_trains() -> None:
 
 
 @pytest.mark.parametrize("name, unit, end", [("MNIST_MIB", 15000, 1.0), ("digits_MIB", 1000, 0.03)])
-def test_beta_rises_from_a_thousandth_by_equal_factors(name: str, unit: int, end: float) -> None:
+def test_beta_rises_exponentially_from_a_thousandth(name: str, unit: int, end: float) -> None:
     config = compose([f"experiment={name}"])
     beta = instantiate(resolved(config.params.beta))
     assert isinstance(beta, Exponential)

@@ -1,4 +1,4 @@
-"""Sparse autoencoder: how many units work, what learns, and when a unit counts as dead."""
+"""Sparse autoencoder: the active units, gradients, and when a unit counts as dead."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ def small(
 ) -> SparseAutoencoder:
     torch.manual_seed(0)
     model = SparseAutoencoder(16, n_units, k, k_aux, aux_weight, dead_after)
-    with torch.no_grad():  # off the point where it starts
+    with torch.no_grad():  # away from the initial values
         model.centre.uniform_(0, 0.1)
         model.atoms.mul_(torch.rand(n_units) + 0.5)
         model.encoder.bias.normal_()
     return model
 
 
-def test_k_units_work_for_each_row_and_they_are_the_largest() -> None:
+def test_the_k_largest_units_of_each_row_are_active() -> None:
     for k in (1, 3, 24):
         model = small(k=k)
         units = model.encoder(X.flatten(1) - model.centre)
@@ -53,7 +53,7 @@ def test_loss_against_sums_over_atoms() -> None:
     torch.testing.assert_close((X - model.reconstruct(X)).square().flatten(1).sum(1).mean(), losses["distortion"])
 
 
-def test_only_units_at_work_get_gradients() -> None:
+def test_only_active_units_get_gradients() -> None:
     model = small()
     model({"x": X})["loss"].backward()
     at_work = (model.encode(X).mean != 0).any(0)
@@ -79,7 +79,7 @@ def fed(model: SparseAutoencoder, x: Tensor, updates: int) -> None:
         model.after_update(iteration + 1)
 
 
-def test_units_without_work_are_dead_after_as_many_updates() -> None:
+def test_inactive_units_are_dead_after_the_given_updates() -> None:
     model = small(dead_after=2)
     idle = ~(model.encode(X).mean != 0).any(0)
     for updates, dead in ((0, 0.0), (1, 0.0), (2, idle.float().mean().item()), (3, idle.float().mean().item())):
@@ -90,10 +90,10 @@ def test_units_without_work_are_dead_after_as_many_updates() -> None:
     others = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     fed(model, others, 1)
     awake = (model.encode(others).mean != 0).any(0)
-    assert (idle & awake).any() and not model.idle[awake].any()  # work ends it
+    assert (idle & awake).any() and not model.idle[awake].any()  # activity resets the count
 
 
-def test_an_evaluation_counts_no_work() -> None:
+def test_an_evaluation_does_not_count_activity() -> None:
     model = small()
     model.eval()
     fed(model, X, 1)
@@ -128,7 +128,7 @@ def test_fewer_dead_units_than_k_aux() -> None:
     assert losses["loss"].isfinite() and 0 < losses["dead"] < 1
     model.idle.zero_()
     losses = model({"x": X})
-    torch.testing.assert_close(losses["revival"], losses["distortion"])  # nothing is made of the error
+    torch.testing.assert_close(losses["revival"], losses["distortion"])  # the error is not reconstructed at all
     (gradient,) = torch.autograd.grad(losses["loss"], [model.atoms])
     (alone,) = torch.autograd.grad(model({"x": X})["distortion"], [model.atoms])
     assert torch.equal(gradient, alone)

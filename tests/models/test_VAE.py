@@ -25,7 +25,7 @@ class LinearDecoder(ConditionalDistribution):
 
 
 class TruePosterior(ConditionalDistribution):
-    """p(z|x) of LinearDecoder: precision I + W'W / 0.25, mean = covariance W'x / 0.25. `shift` makes it a wrong one."""
+    """p(z|x) of LinearDecoder: precision I + W'W / 0.25, mean = covariance W'x / 0.25. `shift` makes it wrong."""
 
     def __init__(self, shift: float = 0.0) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def test_kl_is_the_closed_form() -> None:
 
 
 def test_sampled_kl_agrees_with_the_analytic_one() -> None:
-    """The same q as a Gaussian (analytic) and in a class that is not known for one (sampled)."""
+    """The same q as a Gaussian (analytic) and as a class that is not recognized as one (sampled)."""
 
     torch.manual_seed(0)
     mu, s = torch.tensor([0.5, -1.0]), torch.tensor([0.3, 2.0])
@@ -73,7 +73,7 @@ def test_sampled_kl_agrees_with_the_analytic_one() -> None:
     assert analytic.shape == () and sampled.shape == (200000,)
     standard_error = sampled.std() / 200000**0.5
     assert (sampled.mean() - analytic).abs() < 4 * standard_error
-    assert sampled.std() > 0.1  # it was sampled
+    assert sampled.std() > 0.1  # it is sampled
 
 
 def test_elbo_is_tight_at_the_true_posterior() -> None:

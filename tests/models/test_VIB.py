@@ -1,4 +1,4 @@
-"""VIB and the plain classifier: limits in which one is the other."""
+"""VIB and the plain classifier: limits in which they agree."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 class Noiseless(ConditionalDistribution):
-    """The encoder's means with next to no noise."""
+    """The encoder's means with almost no noise."""
 
     def __init__(self, encoder: ConditionalDistribution) -> None:
         super().__init__()

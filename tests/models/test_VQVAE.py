@@ -182,7 +182,7 @@ def test_evaluations_collect_nothing_and_the_gradient_moves_no_code() -> None:
 
 
 def test_without_decay_the_codebook_follows_the_gradient() -> None:
-    """Of a code: the mean over the batch of 2 (e - z_e) over its vectors."""
+    """A code's gradient is the mean over the batch of 2 (e - z_e) over its vectors."""
     model, batch = model_of(decay=None), x_of((2, 3))
     model(batch)["loss"].backward()
     expected = torch.zeros(K, D)
@@ -194,7 +194,7 @@ def test_without_decay_the_codebook_follows_the_gradient() -> None:
     assert torch.equal(model.codebook, before)
 
 
-def test_a_code_that_is_never_used_stays_where_it_is() -> None:
+def test_a_code_that_is_never_used_does_not_change() -> None:
     model = model_of(decay=0.5)
     model.codebook[3] = model.m[3] = 1000.0
     for i in range(300):  # 0.5^300 is 0 in float32
@@ -251,7 +251,7 @@ def test_errors_are_named() -> None:
         VQVAE(Doubled(), decoder, n_codes=K, z_dim=D, commitment=0.25)
 
 
-def test_what_an_update_takes_is_in_the_checkpoint() -> None:
+def test_the_state_of_an_update_is_in_the_checkpoint() -> None:
     model, again = model_of(revive_below=0.2, decay=0.5), model_of(revive_below=0.2, decay=0.5)
     for i in range(3):
         model(x_of((), seed=i))

@@ -1,4 +1,4 @@
-"""The gradient penalty where it has a closed form, and its own gradient against differences."""
+"""The gradient penalty against closed forms, and its gradient against finite differences."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_losses_add_up() -> None:
 
 
 def test_the_slope_of_each_row_is_its_own() -> None:
-    """||df/dx|| against differences, for f(x) = sum of sin(x_i)^2 scaled by row."""
+    """||df/dx|| against finite differences, for f(x) = sum of sin(x_i)^2 scaled by row."""
     x = torch.rand(4, 2, 3, dtype=torch.float64)
 
     def f(x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def test_the_slope_of_each_row_is_its_own() -> None:
 
 
 def test_the_penaltys_gradient_reaches_the_critics_weights() -> None:
-    """d/dw of (||df/dx|| - 1)^2 against differences, through a hidden layer."""
+    """d/dw of (||df/dx|| - 1)^2 against finite differences, through a hidden layer."""
     torch.manual_seed(0)
     critic = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
     x = torch.rand(5, 3, dtype=torch.float64)
@@ -71,7 +71,7 @@ def test_the_penaltys_gradient_reaches_the_critics_weights() -> None:
 
     penalty().backward()
     for name, weight in critic.named_parameters():
-        if name == "2.bias":  # no slope knows of it
+        if name == "2.bias":  # the slope does not depend on it
             continue
         assert weight.grad is not None
         flat, gradient = weight.data.view(-1), weight.grad.view(-1)
@@ -84,7 +84,7 @@ def test_the_penaltys_gradient_reaches_the_critics_weights() -> None:
             assert gradient[i].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-8)
 
 
-def test_a_flat_critic_has_no_broken_gradient() -> None:
+def test_a_flat_critic_has_finite_gradients() -> None:
     """The norm has no derivative at 0; a critic that starts at 0 must not become NaN."""
     critic = MLPCritic(64, [])
     nn.init.zeros_(critic.linear.weight)
@@ -95,7 +95,7 @@ def test_a_flat_critic_has_no_broken_gradient() -> None:
 
 
 def test_interpolates_lie_between() -> None:
-    """One place for all pixels of a row, another for each row, evenly spread."""
+    """All pixels of a row share a position, which is uniform over rows."""
     torch.manual_seed(0)
     x, fake = torch.zeros(5000, 1, 2, 2), torch.ones(5000, 1, 2, 2)
     places = between(x, fake)

@@ -1,4 +1,4 @@
-"""Every adversarial model that an experiment uses, under the real procedure: each step moves one player only."""
+"""Every adversarial model of an experiment, under the real procedure: each step changes only one player."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.optimization.fitting import fit
 ADVERSARIAL = [name for name in CASES if issubclass(model_class(USED[name]), AdversarialModel)]
 
 
-def test_they_are_found() -> None:
+def test_there_are_adversarial_models() -> None:
     assert {"GAN", "WGAN_GP", "BiGAN", "InfoGAN"} <= {USED[name] for name in ADVERSARIAL}
 
 

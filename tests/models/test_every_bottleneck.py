@@ -1,4 +1,4 @@
-"""CEB and NonlinearIB beside VIB: where one is the other, a slow double loop, and limits in closed form."""
+"""CEB and NonlinearIB compared with VIB: limits in which they agree, a slow double loop, and closed forms."""
 
 import math
 
@@ -59,9 +59,9 @@ def test_residual_is_the_kl_to_the_class_of_each_row() -> None:
     torch.testing.assert_close(found["loss"], found["cross_entropy"] + 2 * found["residual"])
 
 
-def test_an_encoder_that_says_no_more_than_the_class_has_no_residual() -> None:
+def test_an_encoder_of_the_class_alone_has_no_residual() -> None:
     class Labels(ConditionalDistribution):
-        """Knows the class of each row of BATCH, and nothing else."""
+        """Encodes only the class of each row of BATCH."""
 
         def __init__(self, backward: ClassNormal) -> None:
             super().__init__()
@@ -78,13 +78,13 @@ def test_an_encoder_that_says_no_more_than_the_class_has_no_residual() -> None:
     assert abs(float(losses(CEB(Labels(backward), predictor, backward, beta=1.0))["residual"])) < 1e-6
 
 
-def test_class_normal_starts_near_the_standard_normal_and_has_one_gaussian_a_class() -> None:
+def test_class_normal_starts_near_the_standard_normal_with_one_gaussian_per_class() -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         p = ClassNormal(400, n_classes=4)(torch.tensor([0, 1, 1]))
     assert p.batch_shape == (3,) and p.event_shape == (400,)
     assert torch.equal(p.mean[1], p.mean[2]) and not torch.equal(p.mean[0], p.mean[1])
-    # torch's first weights lie within +- 1 / sqrt(n_classes) = 0.5, weight and bias each
+    # torch's initial weights lie within +- 1 / sqrt(n_classes) = 0.5, for weight and bias each
     assert p.mean.abs().max() < 1 and p.stddev.mean().item() == pytest.approx(1, abs=0.05)
 
 
@@ -114,7 +114,7 @@ def test_rate_equals_a_slow_double_loop(squared: bool) -> None:
     assert float(found["loss"]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_rows_that_are_alike_carry_nothing_and_rows_far_apart_their_number() -> None:
+def test_equal_rows_have_no_information_and_distant_rows_the_log_of_their_number() -> None:
     """All codes equal: 0. None near another: log N. Two far groups of equal ones: log 2."""
     torch.manual_seed(0)
     scale = torch.rand(1, 4) + 0.1
@@ -136,7 +136,7 @@ def test_the_bound_is_not_below_the_information() -> None:
     assert information + 0.02 < bound < math.log(8)
 
 
-def test_kl_of_pairs_has_the_direction_that_it_says() -> None:
+def test_kl_of_pairs_has_the_documented_direction() -> None:
     """N(0, 1) and N(1, 2^2): KL(0 || 1) = log 2 + 2/8 - 1/2, KL(1 || 0) = -log 2 + 5/2 - 1/2."""
     q = diagonal_normal(torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [2.0]]))
     log_2 = math.log(2)

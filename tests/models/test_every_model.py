@@ -1,4 +1,4 @@
-"""What holds for every model: they are found by folder and built from the experiments, so a new one is tested too."""
+"""Properties of every model. They are found by folder and built from the experiments, so new ones are tested too."""
 
 import inspect
 import re
@@ -50,7 +50,7 @@ def model_class(name: str) -> type[Model]:
 
 
 def fake(shape: tuple[int, ...]) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Takes the place of reading files: pictures of blobs, so that no two pixels or rows are alike."""
+    """Replaces the reading of files by pictures of blobs, in which no two pixels or rows are alike."""
 
     def read(self: DataSet, train: bool) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(int(train))
@@ -85,7 +85,7 @@ def composed(experiment: str) -> DictConfig:
 
 
 def rows(config: DictConfig, n_rows: int) -> Source:
-    """The first rows that the experiment trains on."""
+    """The first training rows of the experiment."""
     with no_files():
         data: DataSet = instantiate(resolved(config.data))
         return TakenRows(data.split("train"), n_rows)
@@ -98,7 +98,7 @@ def build(experiment: str) -> tuple[Model, Batch]:
 
 
 def model_of(experiment: str) -> str:
-    """The model in an experiment's defaults, or in its parent's: read as text, since composing all takes seconds."""
+    """The model in an experiment's defaults, or its parent's. It is read as text, because composing takes seconds."""
     text = (config_folder() / "experiment" / f"{experiment}.yaml").read_text()
     if named := re.search(r"^ *- (?:override )?/model: (\w+)", text, re.MULTILINE):
         return named[1]
@@ -110,12 +110,12 @@ def model_of(experiment: str) -> str:
 USED = {name: model_of(name) for name in EXPERIMENTS}
 CASES = [name for name, model in USED.items() if name != "VAE_MNIST"]  # the other name of MNIST_VAE
 FIRST = {USED[name]: name for name in reversed(CASES)} | {USED[n]: n for n in reversed(CASES) if n.startswith("digits")}
-# one experiment of every model, on the smallest pictures; the others where there is time
+# one experiment of every model, on the smallest pictures; the others are slow
 ONE_OF_EACH = slow_but(FIRST.values(), CASES)
 
 
 class Adversary(nn.Module):
-    """The adversary's loss where a model's own loss is expected."""
+    """The adversary's loss in the place of a model's own loss."""
 
     def __init__(self, model: AdversarialModel) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class Adversary(nn.Module):
 
 
 def losses_of(model: Model) -> dict[str, tuple[nn.Module, list[str]]]:
-    """What is called for each player's losses, and the names of that player's parameters in the model."""
+    """By player: the module that computes its losses, and the names of its parameters in the model."""
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not isinstance(model, AdversarialModel):
         return {"model": (model, names)}
@@ -145,7 +145,7 @@ def test_every_model_has_a_config_whose_keys_are_its_arguments() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_experiment_says_what_it_is(name: str) -> None:
+def test_an_experiment_has_a_description(name: str) -> None:
     header = (config_folder() / "experiment" / f"{name}.yaml").read_text().partition("\ndefaults:")[0]
     for word in ("# Paper: ", "# Loss: ", "# Deviations: ", "# Command: "):
         assert word in header, word
@@ -214,7 +214,7 @@ def test_stacked_models_equal_a_loop(experiment: str) -> None:
     models = [build(experiment)[0] for _ in range(3)]
     batch = build(experiment)[1]
     if not models[0].vectorisable:
-        pytest.skip(f"{USED[experiment]} says that it cannot be stacked")
+        pytest.skip(f"{USED[experiment]} cannot be stacked")
     for player in losses_of(models[0]):
         objectives = [losses_of(model)[player][0] for model in models]
         parameters, buffers = stack_module_state(objectives)
@@ -247,7 +247,7 @@ def test_stacked_models_can_draw_different_noise(experiment: str) -> None:
     torch.manual_seed(0)
     model, batch = build(experiment)
     if not model.vectorisable:
-        pytest.skip(f"{USED[experiment]} says that it cannot be stacked")
+        pytest.skip(f"{USED[experiment]} cannot be stacked")
     losses = set()
     for seed in range(4):  # two losses may agree in all digits that float32 has
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Fitting a procedure without a run: no folder, no logger."""
+"""Fits a procedure without a run, a folder or a logger."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from frame.optimization.base import Optimization
 
 
 class Restore(Callback):
-    """Puts a procedure's state back, once its optimizers are there."""
+    """Restores a procedure's state once its optimizers exist."""
 
     def __init__(self, state: dict[str, Any]) -> None:
         self.state = state
@@ -32,7 +32,7 @@ def fit(
     state: dict[str, Any] | None = None,
     **options: Any,
 ) -> Trainer:
-    """Trains up to `iterations` of a run that has `length` of them (None: as many), from `state` on."""
+    """Trains up to `iterations` of a run of `length` iterations (None: the same), starting at `state`."""
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=-1,

@@ -25,7 +25,7 @@ from tests.optimization.fitting import fit
 
 
 class Line(Model):
-    """y = w x by least squares: its gradient is known."""
+    """y = w x by least squares, with a known gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,11 +80,11 @@ def test_accumulated_batches_step_like_one(tmp_path: Path) -> None:
         (24, 4, 3, 1),  # the run ends inside an accumulation
         (24, 4, 3, 2),
         (10, 4, 3, 3),  # 4, 4 and 2 rows
-        (6, 4, 4, 2),  # both: 4 and 2 rows of the 16 that four batches have
+        (6, 4, 4, 2),  # both: 4 and 2 of the 16 rows of four batches
         (3, 4, 2, 1),  # fewer rows than a batch has
     ],
 )
-def test_an_accumulation_steps_as_one_batch_of_the_rows_that_it_has(
+def test_an_accumulation_steps_like_one_batch_of_its_rows(
     n_rows: int, batch_size: int, accumulate: int, iterations: int, tmp_path: Path
 ) -> None:
     small = BatchOptimization(Line(), sgd, batch_size, accumulate=accumulate)
@@ -134,7 +134,7 @@ def test_the_average_is_exponential(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_rate_of_a_step_is_that_of_its_first_batch(accumulate: int, tmp_path: Path) -> None:
-    """So that batches that are accumulated have the rates of one large batch."""
+    """So accumulated batches have the learning rate of one large batch."""
     rates = []
 
     class Watched(torch.optim.SGD):
@@ -160,7 +160,7 @@ def test_every_option_may_follow_a_schedule(tmp_path: Path) -> None:
     )
     optimization = BatchOptimization(Line(), optimizer, 4)
     fit(optimization, rows(), 8, tmp_path)
-    # after the eighth step, of which seven lay behind it
+    # the eighth step, after seven others
     assert optimization.options() == pytest.approx({"lr": 1e-3, "betas.1": 0.99, "weight_decay": 0.35})
 
 
@@ -173,7 +173,7 @@ def test_a_rate_that_turns_negative_is_refused() -> None:
             BatchOptimization(Line(), partial(torch.optim.SGD, **wrong), 4).grouped_players()
 
 
-def test_noise_depends_on_seed_iteration_and_rank_alone() -> None:
+def test_noise_depends_only_on_seed_iteration_and_rank() -> None:
     def draw(*key: int) -> float:
         seed_noise(*key)
         return torch.rand(()).item()

@@ -1,4 +1,4 @@
-"""The adversarial and the joint procedure, and coefficients: who moves when, and by what gradient."""
+"""The adversarial and the joint procedure, and coefficients: which player steps when, with which gradient."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ def copies(players: dict[str, Player]) -> dict[str, list[Tensor]]:
 def watching_updates(
     monkeypatch: pytest.MonkeyPatch, optimization: Optimization
 ) -> Iterator[list[tuple[str, set[str]]]]:
-    """Each update: (who stepped, whose weights changed in a bit)."""
+    """Each update: (the player that stepped, the players whose weights changed)."""
     seen: list[tuple[str, set[str]]] = []
     whole = Player.update
 
@@ -71,7 +71,7 @@ def test_each_player_moves_alone(n_adversary_steps: int, tmp_path: Path, monkeyp
     assert optimization.counters["iterations"] == 6
 
 
-def test_every_batch_of_an_accumulation_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_batches_of_an_accumulation_go_to_one_player(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     optimization = AdversarialOptimization(Duel(4), adam, adam, 8, n_adversary_steps=2, accumulate=2)
     with watching_updates(monkeypatch, optimization) as seen:
         fit(optimization, pictures(), 8, tmp_path)
@@ -82,12 +82,12 @@ def test_every_batch_of_an_accumulation_goes_the_same_way(tmp_path: Path, monkey
 def test_no_gradient_leaks_into_the_other_player(tmp_path: Path) -> None:
     still = partial(torch.optim.SGD, lr=0.0)
     optimization = AdversarialOptimization(Duel(4), still, still, 16, accumulate=2)
-    fit(optimization, pictures(), 1, tmp_path)  # half an accumulation, stepped at the end
+    fit(optimization, pictures(), 1, tmp_path)  # half of an accumulation, with a step at the end
     assert all(p.grad is None for p in optimization.model.parameters())
 
 
 class Saddle(AdversarialModel):
-    """min over x, max over y of x * y: simultaneous and alternating descent are known by hand."""
+    """min over x, max over y of x * y: simultaneous and alternating descent have known steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class Flat(Model):
         return {"loss": (self.layer.weight - self.target).square().sum()}
 
 
-def test_apart_or_summed_is_the_same_where_nothing_is_shared(tmp_path: Path) -> None:
+def test_separate_and_summed_steps_agree_if_nothing_is_shared(tmp_path: Path) -> None:
     ends = []
     for summed in (False, True):
         torch.manual_seed(0)
@@ -157,7 +157,7 @@ def test_apart_or_summed_is_the_same_where_nothing_is_shared(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("summed", "target"), [(True, 3.0), (False, 0.0)])
 def test_a_shared_network_follows_the_sum_or_its_first_model(summed: bool, target: float, tmp_path: Path) -> None:
-    """Summed: the minimum of w^2 + 3 (w - 4)^2 is 3. Apart: the second model cannot move it from 0."""
+    """Summed: the minimum of w^2 + 3 (w - 4)^2 is at 3. Separate: the second model cannot move it from 0."""
     layer = nn.Linear(1, 1, bias=False)
     joint = Joint({"a": Flat(0.0, layer), "b": Flat(4.0, layer)}, weights={"b": 3.0})
     optimization = JointOptimization(joint, partial(torch.optim.SGD, lr=0.1), 8, summed=summed)
@@ -202,8 +202,8 @@ class Weighted(Model):
         return {"loss": self.weight() * self.w}
 
 
-def test_the_weight_of_a_step_belongs_to_what_is_behind_it(tmp_path: Path) -> None:
-    """64 rows in batches of 16: 4 iterations are an epoch, so that half an epoch is two of them."""
+def test_the_weight_of_a_step_depends_on_the_iterations_before_it(tmp_path: Path) -> None:
+    """64 rows in batches of 16: an epoch is 4 iterations, and half an epoch is 2."""
     for over in ("4 iterations", "1 epoch", "64 samples"):
         model = Weighted(Linear(0.0, 1.0, over))
         optimization = BatchOptimization(model, sgd, 16, average=0.5)
@@ -214,6 +214,6 @@ def test_the_weight_of_a_step_belongs_to_what_is_behind_it(tmp_path: Path) -> No
         assert isinstance(averaged, Weighted) and averaged is not model and averaged.weight().item() == 1.0
 
 
-def test_a_number_leaves_no_trace_in_a_checkpoint_and_a_schedule_does() -> None:
+def test_a_checkpoint_contains_schedules_and_no_constant_coefficients() -> None:
     assert list(Weighted(1.0).state_dict()) == ["w"]
     assert list(Weighted(Linear(0.0, 1.0, "5 epochs")).state_dict()) == ["w", "weight.value"]

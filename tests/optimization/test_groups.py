@@ -1,4 +1,4 @@
-"""Rules: which parameters they match, what they set, and how a freeze ends."""
+"""Rules: the parameters that they match, the options that they set, and the end of a freeze."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -24,7 +24,7 @@ from frame.optimization.joint import JointOptimization
 from tests.optimization.fitting import fit
 from tests.own.toys import Duel
 
-AdamW: Any = torch.optim.AdamW  # whose type knows of no schedule
+AdamW: Any = torch.optim.AdamW  # Any, because its type allows no schedule
 adam = partial(AdamW, lr=0.1, weight_decay=0.5)
 
 
@@ -38,7 +38,7 @@ class Block(nn.Module):
 
 
 class Tower(Model):
-    """An embedding, blocks and a norm, as a ViT has them, and a head."""
+    """An embedding, blocks and a norm, as in a ViT, and a head."""
 
     def __init__(self, depth: int = 3) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def test_without_rules_an_optimizer_has_its_parameters_as_a_list() -> None:
     assert names_of(ours) == {"rest": [name for name, _ in theirs.named_parameters()]}
 
 
-def test_the_first_rule_that_matches_holds_alone() -> None:
+def test_only_the_first_matching_rule_applies() -> None:
     optimization = made(
         {
             "still": {"kind": "norms_and_biases", "weight_decay": 0.0},
@@ -109,7 +109,7 @@ def test_patterns(pattern: str, found: int) -> None:
 
 
 def test_a_layer_below_the_last_has_a_smaller_rate() -> None:
-    """As in BEiT's fine-tuning: embedding 0.5^4, blocks 0.5^3 ... 0.5^1, the norm and the head the whole rate."""
+    """As in BEiT's fine-tuning: embedding 0.5^4, blocks 0.5^3 ... 0.5^1, norm and head the full rate."""
     layers = ["encoder.embed.*", "encoder.blocks.#.*", "encoder.norm.*"]
     plain = {"encoder": {"match": layers, "layer_decay": 0.5}}
     optimization = made(plain)
@@ -117,7 +117,7 @@ def test_a_layer_below_the_last_has_a_smaller_rate() -> None:
     expected = {f"encoder.{i}": 0.1 * 0.5 ** (4 - i) for i in range(5)} | {"rest": 0.1}
     assert rates == pytest.approx(expected)
     assert optimization.options() == pytest.approx({"lr/model/encoder": 0.1, "lr/model/rest": 0.1})
-    # apart by their dimensions, the depths stay what they are
+    # if rules separate them by dimensions, the depths do not change
     both = {"no_decay": {**plain["encoder"], "kind": "norms_and_biases", "weight_decay": 0.0}, **plain}
     split = {(g["group"]): g for g in made(both).groups()}
     assert split["no_decay.2"]["lr"] == split["encoder.2"]["lr"] == pytest.approx(0.1 * 0.25)
@@ -136,13 +136,13 @@ def test_a_scheduled_rate_keeps_the_factor(tmp_path: Path) -> None:
         "embed": {"match": "encoder.embed.*", "weight_decay": Linear(0.0, 0.8, "100%")},
     }
     optimization = made(rules, partial(AdamW, lr=Linear(0.4, 0.0, "100%"), weight_decay=0.1))
-    fit(optimization, pictures(), 4, tmp_path)  # the last of four steps has three behind it
+    fit(optimization, pictures(), 4, tmp_path)  # the last of four steps, after three others
     assert optimization.options() == pytest.approx(
         {"lr/model/head": 0.05, "lr/model/embed": 0.1, "lr/model/rest": 0.1, "weight_decay/model/embed": 0.6}
     )
 
 
-def test_what_is_frozen_for_good_stays_and_has_no_gradient(tmp_path: Path) -> None:
+def test_frozen_parameters_do_not_change_and_have_no_gradient(tmp_path: Path) -> None:
     optimization = made({"still": {"match": "encoder.*", "freeze": True}})
     before = weights(optimization)
     fit(optimization, pictures(), 5, tmp_path)
@@ -153,8 +153,8 @@ def test_what_is_frozen_for_good_stays_and_has_no_gradient(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_what_is_frozen_for_a_time_starts_like_new(accumulate: int, tmp_path: Path) -> None:
-    """After it, the optimizer steps as one that has seen no gradient yet; weight decay has not touched the weights."""
+def test_parameters_frozen_for_a_time_start_like_new(accumulate: int, tmp_path: Path) -> None:
+    """After the freeze the optimizer steps like a new one, and weight decay has not changed the weights."""
     seen: list[dict[str, bool]] = []
 
     class Watching(Tower):
@@ -168,7 +168,7 @@ def test_what_is_frozen_for_a_time_starts_like_new(accumulate: int, tmp_path: Pa
     torch.manual_seed(0)
     model = Watching()
     model.last = {name: p.detach().clone() for name, p in model.named_parameters()}
-    rules = {"encoder": {"match": "encoder.*", "freeze": "1 epoch"}}  # of four batches
+    rules = {"encoder": {"match": "encoder.*", "freeze": "1 epoch"}}  # an epoch has four batches
     optimization = BatchOptimization(model, adam, 16, accumulate=accumulate, rules=rules)
     fit(optimization, pictures(), 8, tmp_path)
     for update, stays in enumerate(seen):
@@ -180,7 +180,7 @@ def test_what_is_frozen_for_a_time_starts_like_new(accumulate: int, tmp_path: Pa
 
 
 def test_a_resumed_freeze_ends_where_it_would_have(tmp_path: Path) -> None:
-    """Broken off at every iteration, in the freeze, in the warm-up and behind them: the same bits."""
+    """Interrupted at every iteration, in the freeze, in the warm-up and after them: the same bits."""
     rules = {"encoder": {"match": "encoder.*", "freeze": "50%", "lr_scale": 0.3}}
     optimizer = partial(AdamW, lr=Linear(0.1, 0.0, warmup="4 iterations"), weight_decay=0.1, fused=True)
 
@@ -220,7 +220,7 @@ def test_rules_reach_both_players(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("summed", [True, False])
-def test_a_model_of_several_may_be_frozen_whole(summed: bool, tmp_path: Path) -> None:
+def test_a_whole_model_of_several_may_be_frozen(summed: bool, tmp_path: Path) -> None:
     for freeze, moves in ((True, False), ("2 iterations", True)):
         torch.manual_seed(0)
         joint = Joint({"a": Tower(1), "b": Tower(1)})
@@ -279,7 +279,7 @@ WRONG: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("rules", "says"), WRONG, ids=lambda value: str(value)[:50])
-def test_what_is_wrong_is_one_line(rules: Any, says: str) -> None:
+def test_errors_are_one_line(rules: Any, says: str) -> None:
     class Loader(list):
         world = 1
 

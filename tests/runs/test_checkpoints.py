@@ -1,4 +1,4 @@
-"""Checkpoints as files: found whole or refused, and never a moment without one."""
+"""Checkpoints as files: they are read intact or refused, and one exists at any moment."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_torch_reads_it_as_it_is(folder: Path) -> None:
+def test_torch_reads_it_directly(folder: Path) -> None:
     for name, iteration in (("last", 20), ("previous", 10), ("best", 10)):
         path = folder / f"checkpoints/{name}.ckpt"
         assert torch.load(path, weights_only=True)["counters"] == {"iterations": iteration}
@@ -74,7 +74,7 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_damaged_file_gives_way_to_the_one_before_with_a_line(
+def test_a_damaged_file_is_replaced_by_the_one_before_with_a_line(
     folder: Path, change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last, previous = (folder / f"checkpoints/{name}.ckpt" for name in ("last", "previous"))
@@ -94,7 +94,7 @@ def test_a_damaged_file_gives_way_to_the_one_before_with_a_line(
         assert "\n" not in str(error.value)
 
 
-def test_a_missing_one_is_said_and_where_there_is_none_there_is_none(
+def test_a_missing_one_is_reported_and_without_any_none_is_returned(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "checkpoints/last.ckpt").unlink()
@@ -111,7 +111,7 @@ def test_a_missing_one_is_said_and_where_there_is_none_there_is_none(
 
 
 @pytest.mark.parametrize("found", [99, 1, 0, -1, "two", None, 2.0, True, [2]])
-def test_another_format_is_one_line_that_says_what_to_do(folder: Path, found: Any) -> None:
+def test_another_format_is_one_line_with_advice(folder: Path, found: Any) -> None:
     path = folder / "checkpoints/last.ckpt"
     other = {**state(30), "format": found}
     for without in (False, True):
@@ -125,14 +125,14 @@ def test_another_format_is_one_line_that_says_what_to_do(folder: Path, found: An
                 assert not isinstance(error.value, Damaged) and "\n" not in str(error.value)
 
 
-def test_a_later_format_is_known_by_its_line_alone(folder: Path) -> None:
+def test_a_later_format_is_recognized_by_its_line(folder: Path) -> None:
     path = folder / "checkpoints/last.ckpt"
     path.write_bytes(path.read_bytes().replace(b"format 0002", b"format 0099"))
     with pytest.raises(UserError, match="has format 99"):
         newest(folder)
 
 
-def test_something_else_of_torch_is_no_checkpoint(folder: Path) -> None:
+def test_another_file_of_torch_is_not_a_checkpoint(folder: Path) -> None:
     path = folder / "checkpoints/last.ckpt"
     for other in ([1, 2], {"format": FORMAT}, {**state(1), "counters": 3}, torch.zeros(3)):
         write(path, other) if isinstance(other, dict) else torch.save(other, path)
@@ -140,7 +140,7 @@ def test_something_else_of_torch_is_no_checkpoint(folder: Path) -> None:
             read(path)
 
 
-def test_there_is_no_moment_without_a_whole_last_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_intact_last_checkpoint_exists_at_any_moment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[int, int]] = []
 
     def watched(name: str) -> None:
@@ -179,7 +179,7 @@ def test_file_systems_without_links_have_copies(folder: Path, number: int, monke
     last, previous = (folder / f"checkpoints/{name}.ckpt" for name in ("last", "previous"))
     write(last, state(30), keep=previous)
     assert [read(path)["counters"]["iterations"] for path in (last, previous)] == [30, 20]
-    monkeypatch.setattr("shutil.copyfile", refused)  # no room for a copy: the new one matters more
+    monkeypatch.setattr("shutil.copyfile", refused)  # without room for a copy the new one is still written
     write(last, state(40), keep=previous)
     assert [read(path)["counters"]["iterations"] for path in (last, previous)] == [40, 20]
     assert len(list((folder / "checkpoints").iterdir())) == 3
@@ -194,7 +194,7 @@ def test_a_save_after_one_that_was_killed_in_between_leaves_nothing_behind(folde
     assert len(list((folder / "checkpoints").iterdir())) == 3
 
 
-def test_what_a_killed_save_left_is_cleared_and_nothing_else(folder: Path) -> None:
+def test_only_files_of_a_killed_save_are_removed(folder: Path) -> None:
     inside = folder / "checkpoints"
     for name in (".last.ckpt.ab12_xyz", ".previous.ckpt.abcdefgh", ".best.ckpt.abcdefgh"):
         (inside / name).write_bytes(b"half")
@@ -207,14 +207,14 @@ def test_what_a_killed_save_left_is_cleared_and_nothing_else(folder: Path) -> No
     assert left == {"checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt", *(file.name for file in kept)}
 
 
-def test_an_error_that_is_no_full_disk_is_not_hidden(folder: Path) -> None:
+def test_other_errors_than_a_full_disk_are_raised(folder: Path) -> None:
     with pytest.raises(Exception, match="pickle|lambda|local"):
         write(folder / "checkpoints/last.ckpt", {**state(1), "more": lambda: 0})
     assert read(folder / "checkpoints/last.ckpt")["counters"]["iterations"] == 20
 
 
 @pytest.mark.slow
-def test_what_the_sum_costs(tmp_path: Path) -> None:
+def test_the_cost_of_the_checksum(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     path = tmp_path / "checkpoints/last.ckpt"
     write(path, {**state(1), "model": {"w": torch.zeros(25_000_000)}})

@@ -1,4 +1,4 @@
-"""`git apply code.diff` in a fresh clone gives the work tree byte for byte, or it is said what it does not give."""
+"""`git apply code.diff` in a fresh clone restores the work tree byte for byte, except for files that are named."""
 
 import os
 import shutil
@@ -144,7 +144,7 @@ SETTINGS = [
 
 
 def each_slowly(cases: Sequence[Any], ids: Sequence[str]) -> list[Any]:
-    """None of the cases and all at once; each alone where there is time."""
+    """None of the cases, all at once, and each alone (slow)."""
     slow = [pytest.param([case], id=name, marks=pytest.mark.slow) for case, name in zip(cases, ids, strict=True)]
     return [pytest.param([], id="none"), pytest.param(cases, id="all at once"), *slow]
 
@@ -163,7 +163,7 @@ def test_every_change_comes_back_under_the_settings_of_a_user(tree: Path, settin
 
 
 @pytest.mark.parametrize("option", ["apply.whitespace=fix", "apply.whitespace=error", "diff.noprefix=true"])
-def test_the_settings_of_whoever_applies_it_change_nothing(tree: Path, option: str) -> None:
+def test_settings_of_the_user_who_applies_it_change_nothing(tree: Path, option: str) -> None:
     change_everything(tree)
     assert put_back(tree, difference(tree), "-c", option) == files_of(tree)
 
@@ -260,14 +260,14 @@ def ignored_but_tracked(tree: Path) -> None:
         ignored_but_tracked,
     ],
 )
-def test_what_else_a_repository_may_be(tree: Path, change: Callable[[Path], None]) -> None:
+def test_unusual_repositories(tree: Path, change: Callable[[Path], None]) -> None:
     change(tree)
     found = difference(tree)
     assert (found.left_out, found.trouble) == ({}, "")
     assert put_back(tree, found) == files_of(tree)
 
 
-def test_line_endings_that_a_checkout_changes_are_said(tree: Path) -> None:
+def test_line_endings_that_a_checkout_changes_are_named(tree: Path) -> None:
     (tree / ".gitattributes").write_text("*.txt text eol=crlf\n")
     commit(tree)
     (tree / "windows.txt").write_bytes(b"one\nfour\n")  # a checkout would write \r\n
@@ -277,7 +277,7 @@ def test_line_endings_that_a_checkout_changes_are_said(tree: Path) -> None:
     assert put_back(tree, found)["code.py"] == files_of(tree)["code.py"]
 
 
-def test_a_file_that_no_patch_gives_is_named_even_where_it_is_the_only_one(tree: Path) -> None:
+def test_a_file_that_no_patch_restores_is_named_even_if_it_is_the_only_one(tree: Path) -> None:
     (tree / ".gitattributes").write_text("*.py ident\n")
     (tree / "code.py").write_text("# $Id$\n")
     commit(tree)
@@ -295,18 +295,18 @@ def test_before_the_first_commit_the_patch_starts_from_nothing(tmp_path: Path) -
     subprocess.run(
         ["git", "apply", "-"], cwd=tmp_path / "elsewhere", input=found.patch, check=True, capture_output=True
     )
-    # `git apply` in a folder of another repository leaves out what lies above it, so one that is in none
+    # `git apply` inside another repository ignores files above the folder, so this folder is in none
     assert (tmp_path / "code.py").read_bytes() in found.patch or b"GIT binary" in found.patch
 
 
-def test_outside_of_a_repository_there_is_nothing_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_of_a_repository_there_is_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert difference(tmp_path) == code_diff.Difference()
     monkeypatch.setenv("PATH", str(tmp_path))  # no git
     assert difference(tmp_path) == code_diff.Difference()
 
 
 def test_a_clean_tree_has_no_difference(tree: Path) -> None:
-    os.utime(tree / "code.py")  # git has to read it again
+    os.utime(tree / "code.py")  # git must read it again
     (tree / "beside.py").write_text("untracked\n")
     (tree / ".git" / "info" / "exclude").write_text("own.py\n")
     (tree / "own.py").write_text("ignored, but a source of the run\n")
@@ -346,7 +346,7 @@ def test_secrets_large_files_filters_and_submodules_are_left_out_and_named(tree:
     assert put_back(tree, found)["code.py"] == (b"hunter2\n", False)
 
 
-def test_git_that_takes_too_long_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_git_is_reported(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_diff, "SECONDS", -1e9)
     real = subprocess.run
 

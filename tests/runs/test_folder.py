@@ -25,7 +25,7 @@ def test_two_starts_in_one_second_have_two_folders(tmp_path: Path) -> None:
         run.unlock()
 
 
-def test_what_is_in_a_folder(tmp_path: Path) -> None:
+def test_the_files_of_a_folder(tmp_path: Path) -> None:
     code, output = train(["experiment=tiny", "train_for=10 iterations", "params.beta=0.5"], tmp_path)
     assert code == 0, output
     run = only_run(tmp_path)
@@ -56,8 +56,8 @@ def test_the_uncommitted_difference_is_kept(tmp_path: Path) -> None:
     assert "+one = 2" in (run / "code.diff").read_text()
 
 
-def test_a_full_disk_is_said_and_the_former_checkpoint_stays(tmp_path: Path) -> None:
-    # a limit on the size of files breaks the write as a full disk does
+def test_a_full_disk_is_reported_and_the_former_checkpoint_stays(tmp_path: Path) -> None:
+    # a limit on the size of files fails the write like a full disk
     breaks = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from frame.callbacks import checkpoints as c\n"
@@ -73,7 +73,7 @@ def test_a_full_disk_is_said_and_the_former_checkpoint_stays(tmp_path: Path) -> 
     words += ["checkpoint.every=5 iterations", "callbacks=null"]
     assert resource.RLIM_INFINITY == -1 and signal.SIGXFSZ
     process = Process(words, tmp_path, first=breaks)
-    # saves at 5, 10, (15 and 17 fail): the status says what is on disk, and the run goes on when asked
+    # saves at 5, 10, (15 and 17 fail): the status describes what is on disk, and the run can be resumed
     assert process.wait() == 1 and "Traceback" not in process.output
     assert "could not be written" in process.output and "training goes on" in process.output, process.output
     assert "not finished" in process.output and "its checkpoint is of iteration 10" in process.output
@@ -88,8 +88,8 @@ def test_a_full_disk_is_said_and_the_former_checkpoint_stays(tmp_path: Path) -> 
     assert RunFolder(run).status["state"] == "finished"
 
 
-@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="/dev/shm is no file system of its own here")
-def test_no_partial_checkpoint_is_seen_though_the_temporary_folder_is_elsewhere(tmp_path: Path) -> None:
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="/dev/shm is not a file system of its own here")
+def test_no_partial_checkpoint_is_visible_with_a_temporary_folder_elsewhere(tmp_path: Path) -> None:
     target = tmp_path / "last.ckpt"
     target.write_bytes(b"old" * 1000)
     seen: set[bytes] = set()
@@ -123,7 +123,7 @@ def test_no_partial_checkpoint_is_seen_though_the_temporary_folder_is_elsewhere(
 
 def test_ctrl_c_twice_kills(tmp_path: Path) -> None:
     words = ["train", "--config-dir", str(OWN / "config"), "experiment=tiny", "train_for=1 hour", "callbacks=null"]
-    # accumulation holds the stop back for an hour; the second signal does not wait
+    # accumulation delays the stop for an hour, but the second signal does not wait
     process = Process([*words, "optimization.accumulate=100000000"], tmp_path)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list(tmp_path.glob("runs/tiny/*/metrics.csv")):  # it trains
@@ -137,7 +137,7 @@ def test_ctrl_c_twice_kills(tmp_path: Path) -> None:
     assert "once more kills" in process.output
 
 
-def test_killed_before_its_first_checkpoint_a_run_starts_again(tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     words = ["experiment=tiny", "checkpoint.every=40 iterations"]
     code, output = train(words, tmp_path, BREAK="SIGKILL 30")
     assert code == -9, output

@@ -1,4 +1,4 @@
-"""The index of runs changes no answer: whatever happens to the runs, or to the index itself."""
+"""The index of runs never changes a result, whatever happens to the runs or to the index."""
 
 import json
 import os
@@ -20,7 +20,7 @@ WORDS = ["columns=[run,state,seed,params.beta,iteration,ELBO/Test,ELBO/Test@10,f
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three runs whose files are old enough to be trusted, and an index of the test's own."""
+    """Three runs whose files are old enough to be indexed, and an index for this test."""
     monkeypatch.setattr(index, "SETTLED", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -57,7 +57,7 @@ def edit(run: Path) -> None:
 
 
 def same_size(run: Path) -> None:
-    """In place, with the size and the time of before."""
+    """Changes it in place, and keeps its size and time."""
     file = run / "status.json"
     before = file.stat()
     file.write_text(file.read_text().replace("finished", "stopped "))
@@ -100,7 +100,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changes_is_seen(
+def test_changes_are_seen(
     runs: Path, change: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = listed(capsys)
@@ -110,7 +110,7 @@ def test_what_changes_is_seen(
     assert (after == before) == (change == "touched")
 
 
-def test_what_changed_a_moment_ago_is_read_again(
+def test_recently_changed_runs_are_read_again(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "SETTLED", 3_600_000_000_000)
@@ -141,7 +141,7 @@ BREAKS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("break_", BREAKS)
-def test_a_broken_index_changes_nothing_and_is_made_anew(
+def test_a_broken_index_changes_nothing_and_is_rebuilt(
     runs: Path, break_: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = listed(capsys)
@@ -152,14 +152,14 @@ def test_a_broken_index_changes_nothing_and_is_made_anew(
     assert listed(capsys) == first
 
 
-def test_flipped_bytes_in_the_index_are_not_believed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flipped_bytes_in_the_index_are_detected(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = listed(capsys)
     file = index.place()
     file.write_bytes(file.read_bytes().replace(b'"seed": 1', b'"seed": 8'))
     assert listed(capsys) == first
 
 
-def test_runs_that_are_gone_are_dropped_and_the_size_is_bounded(
+def test_removed_runs_are_dropped_and_the_size_is_bounded(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def rows() -> int:

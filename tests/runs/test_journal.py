@@ -1,4 +1,4 @@
-"""Files of JSON lines: each line whole or absent, whatever ends a writer, and whoever writes beside it."""
+"""Files of JSON lines: each line is whole or absent, however writers end and however many there are."""
 
 import fcntl
 import json
@@ -21,15 +21,15 @@ fork = multiprocessing.get_context("forkserver")
 
 
 def strictly(path: Path) -> list[Any]:
-    """As a JSON reader of another language sees it."""
+    """Reads it like a strict JSON parser of another language."""
 
     def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no JSON")
+        raise AssertionError(f"{word} is not JSON")
 
     return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
 
 
-def test_what_is_appended_is_read(tmp_path: Path) -> None:
+def test_appended_lines_are_read(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.jsonl")
     assert journal.read() == []
     lines: list[dict[str, Any]] = [{"a": 1, "text": "two\nlines, \u2028 and ü\ud800"}, {"b": [1.5, None, {"c": True}]}]
@@ -53,7 +53,7 @@ def test_numbers_that_are_not_finite_are_strict_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "torn", ['{"n": 2, "text": "ha', "{", '{"n": 2}garbage', "\0" * 5000, '{"n": 1', "x" * 300_000]
 )
-def test_a_torn_last_line_swallows_nothing(torn: str, tmp_path: Path) -> None:
+def test_a_torn_last_line_does_not_damage_the_next(torn: str, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.jsonl")
     for whole in ([], [{"n": 0}, {"n": 1}]):
         journal.path.write_text("".join(json.dumps(line) + "\n" for line in whole) + torn)
@@ -81,7 +81,7 @@ def test_broken_lines_are_left_out_and_named_once(tmp_path: Path, capsys: pytest
     assert said.count("\n") == 1 and "lines 2, 3, 4, 5, 6 and 2 more" in said and str(journal.path) in said
 
 
-def test_what_a_full_disk_takes_half_of_is_taken_back(tmp_path: Path) -> None:
+def test_a_line_that_is_half_written_on_a_full_disk_is_removed(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.jsonl")
     journal.append({"n": 0})
     before = journal.path.read_bytes()
@@ -97,7 +97,7 @@ def test_what_a_full_disk_takes_half_of_is_taken_back(tmp_path: Path) -> None:
     assert journal.read() == [{"n": 0}, {"n": 2}, {"n": 3}, {"n": 4}] and not journal.waiting
 
 
-def test_a_cut_drops_what_is_not_wanted_and_nothing_else(tmp_path: Path) -> None:
+def test_a_cut_drops_only_unwanted_lines(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.jsonl")
     journal.cut(lambda line: True)
     assert not journal.path.exists()
@@ -109,7 +109,7 @@ def test_a_cut_drops_what_is_not_wanted_and_nothing_else(tmp_path: Path) -> None
     assert strictly(journal.path) == [{"n": 0}, {"n": 2}, {"n": 4}] and not journal.waiting
     node = journal.path.stat().st_ino
     journal.cut(lambda line: True)
-    assert journal.path.stat().st_ino == node, "nothing to drop, nothing to write"
+    assert journal.path.stat().st_ino == node, "there is nothing to drop, so nothing must be written"
     assert [path.name for path in tmp_path.iterdir()] == ["j.jsonl"]
 
 
@@ -163,7 +163,7 @@ def cut_often(path: str, seconds: float) -> None:
         journal.append({"writer": "dropped", "n": 0})
 
 
-def test_writers_and_a_cutter_lose_nothing_and_mix_nothing(tmp_path: Path) -> None:
+def test_concurrent_writers_and_a_cutter_lose_and_mix_no_line(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     n_lines = 300
     processes = [fork.Process(target=append_many, args=(str(path), writer, n_lines)) for writer in range(3)]
@@ -222,7 +222,7 @@ PIECES = [
 ENDS = ["\n", "\r\n", "", "\n\n"]
 
 
-def test_lines_that_are_parsed_together_are_what_they_are_one_by_one(tmp_path: Path) -> None:
+def test_parsing_lines_together_equals_parsing_each(tmp_path: Path) -> None:
     chance = random.Random(0)
     path = tmp_path / "x.jsonl"
     for _ in range(1000):

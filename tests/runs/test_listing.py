@@ -1,4 +1,4 @@
-"""Runs beside one another: what is found, chosen, sorted and shown; and evaluated again, once."""
+"""Many runs: finding, filtering, sorting and showing them, and evaluating each again once."""
 
 import contextlib
 import json
@@ -57,7 +57,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked only on Linux")
 def test_several_processes_read_what_one_reads(tmp_path: Path) -> None:
     for seed in range(9):
         by_hand.run(tmp_path / "runs" / str(seed), {"beta": seed / 2}, seed, [by_hand.record("ELBO/Test", seed)] * 3)

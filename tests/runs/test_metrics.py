@@ -1,4 +1,4 @@
-"""metrics.csv is what pandas reads, and metrics.jsonl what it is made of, whoever writes and whatever breaks."""
+"""metrics.csv, which pandas reads, is made from metrics.jsonl, also with several writers and broken files."""
 
 import json
 import math
@@ -56,26 +56,26 @@ def test_a_table_that_is_missing_or_broken_is_made_again(harm: str, tmp_path: Pa
     assert path.read_bytes().startswith(whole) and table(tmp_path)["loss"].tolist()[-1] == 5.0
 
 
-def test_a_later_evaluation_takes_no_part_in_the_rows_of_a_training_that_goes_on(tmp_path: Path) -> None:
+def test_a_later_evaluation_does_not_change_rows_of_a_resumed_training(tmp_path: Path) -> None:
     training = FilesLogger(tmp_path)
     training.log_metrics({"loss": 1.0}, step=10)
     training.log_metrics({"loss": 0.5}, step=20)
     beside = FilesLogger(tmp_path, checkpoint="last", table=False)
     for name in ("elbo/Test", "mig/Test"):
         beside.log_metrics({"seconds": 1.0, name: -3.0}, step=10)
-    training.log_metrics({"ELBO/Validation": -2.0}, step=20)  # joins its row, though another came between
+    training.log_metrics({"ELBO/Validation": -2.0}, step=20)  # joins its row, though another was written in between
     training.log_metrics({"loss": 0.25}, step=30)
     found = table(tmp_path)
     assert found["iteration"].tolist() == [10, 20, 10, 30]
     assert found["ELBO/Validation"].tolist()[1] == -2.0 and found["mig/Test"].tolist()[2] == -3.0
-    training.cut(10)  # what was measured of a checkpoint stays
+    training.cut(10)  # measurements of a checkpoint stay
     assert table(tmp_path)["iteration"].tolist() == [10] and table(tmp_path)["elbo/Test"].tolist() == [-3.0]
     beside.log_metrics({"elbo/Test": -1.0}, step=20)
     training.cut(5)
     assert table(tmp_path)["iteration"].tolist() == [10, 20] and "loss" not in table(tmp_path)
 
 
-def test_only_a_table_as_in_an_export_becomes_lines_before_more_is_written(tmp_path: Path) -> None:
+def test_a_table_without_lines_as_in_an_export_becomes_lines_before_more_is_written(tmp_path: Path) -> None:
     logged(tmp_path)
     (tmp_path / FILE).unlink()
     before = table(tmp_path)
@@ -85,7 +85,7 @@ def test_only_a_table_as_in_an_export_becomes_lines_before_more_is_written(tmp_p
     assert table(tmp_path)["elbo/Test"].dropna().tolist() == [1.0]
 
 
-def test_in_steps_it_becomes_what_it_is_when_made_at_once(tmp_path: Path) -> None:
+def test_making_it_in_steps_equals_making_it_at_once(tmp_path: Path) -> None:
     random.seed(0)
     for trial in range(30):
         folder = tmp_path / str(trial)
@@ -106,7 +106,7 @@ def test_in_steps_it_becomes_what_it_is_when_made_at_once(tmp_path: Path) -> Non
         assert found == (folder / TABLE).read_bytes(), (names_in_steps, names_at_once)
 
 
-def test_names_of_columns_are_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_of_every_run_are_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = FilesLogger(tmp_path)
     for step in (3, 4):
         logger.log_metrics({"iteration": 99.0, "loss": 1.0, "values": 2.0, "checkpoint": 3.0}, step=step)

@@ -1,4 +1,4 @@
-"""Names of measurements are columns and folders: none is another's, and none is a column that each run has."""
+"""Names of measurements are columns and folders, so they must be unique and differ from the columns of every run."""
 
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_names_that_some_system_does_not_tell_apart_are_refused(one: str, other: str) -> None:
+def test_names_that_some_systems_do_not_distinguish_are_refused(one: str, other: str) -> None:
     nodes = [{"evaluator": {}, "name": name} for name in (one, "between", other)]
     with pytest.raises(UserError, match=r"callbacks.2 and callbacks.0 both log"):
         check_config({"callbacks": nodes})
@@ -129,7 +129,7 @@ def test_a_models_losses_cannot_take_a_column(name: str, tmp_path: Path) -> None
     assert code == 2 and f"'{name}'" in output and len(output.strip().splitlines()) == 1, output
 
 
-def test_a_loss_that_turns_up_late_takes_no_column_either(tmp_path: Path) -> None:
+def test_a_loss_that_appears_late_cannot_take_a_column(tmp_path: Path) -> None:
     words = ["+model.extra=iteration", "+model.after=3", "model._target_=toys.Named", "trainer.log_every_n_steps=1"]
     code, output = train([*TINY, *words], tmp_path)
     assert code == 0, output

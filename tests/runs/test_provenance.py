@@ -1,4 +1,4 @@
-"""What a run's folder says of the code that made it."""
+"""The code that made a run, in its folder."""
 
 import json
 import stat
@@ -17,7 +17,7 @@ def commit(folder: Path, *files: str) -> None:
         subprocess.run([*git, *words], cwd=folder, check=True, capture_output=True)
 
 
-def test_what_cannot_be_put_back_is_said_in_one_line_and_in_code_json(
+def test_files_that_cannot_be_restored_are_named_in_one_line_and_in_code_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
@@ -30,7 +30,7 @@ def test_what_cannot_be_put_back_is_said_in_one_line_and_in_code_json(
     assert describe_code(run, {}) == ""
     code = json.loads((run / "code.json").read_text())
     assert code["restores"] is True and code["dirty"] is False and code["untracked"] == [".gitignore"]
-    assert code["sources"] == own_sources()  # a config that names nothing of the user's
+    assert code["sources"] == own_sources()  # a config without modules of the user
     (tmp_path / ".env").write_text("WANDB_API_KEY=hunter2\n")
     (tmp_path / "mine.py").write_text("one = 2\n\n")
     said = describe_code(run, {})
@@ -41,14 +41,14 @@ def test_what_cannot_be_put_back_is_said_in_one_line_and_in_code_json(
     assert stat.S_IMODE((run / "code.diff").stat().st_mode) == 0o600
 
 
-def test_without_git_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert describe_code(tmp_path, {}) == ""
     code = json.loads((tmp_path / "code.json").read_text())
     assert code["commit"] is None and code["restores"] is None and (tmp_path / "code.diff").read_bytes() == b""
 
 
-def test_all_that_is_installed_is_listed_with_its_version() -> None:
+def test_all_installed_packages_are_listed_with_their_versions() -> None:
     found = environment()["packages"]
     assert found == {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
     assert found["torch"] == metadata.version("torch")

@@ -1,4 +1,4 @@
-"""Records are judged quickly, and as a plain reading of the rules judges them."""
+"""The fast check of records agrees with a simple implementation of the rules."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ VALUES: list[Any] = [
 
 
 def judged(line: dict[str, Any]) -> dict[str, Any] | None:
-    """The record with its numbers as numbers; None if it is none. Key by key."""
+    """The record with its numbers as floats, or None if it is invalid. Checked key by key."""
     found = dict(line)
     for key, value in line.items():
         if key not in RECORD:
@@ -41,7 +41,7 @@ def judged(line: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize("key", [*RECORD, "unknown"])
-def test_a_record_is_judged_by_each_of_its_values(key: str) -> None:
+def test_each_value_of_a_record_is_checked(key: str) -> None:
     for value in VALUES:
         line: dict[str, Any] = {**record("ELBO/Test", 1.5), key: value}
         expected = judged(line)
@@ -51,7 +51,7 @@ def test_a_record_is_judged_by_each_of_its_values(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", list(RECORD))
-def test_a_record_may_lack_all_but_its_name_its_value_and_its_iteration(key: str) -> None:
+def test_a_record_needs_only_its_name_value_and_iteration(key: str) -> None:
     line = record("ELBO/Test", 1.5)
     line.pop(key, None)
     assert is_record(line) == (key not in ("name", "value", "iteration"))

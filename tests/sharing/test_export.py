@@ -1,4 +1,4 @@
-"""`frame export`: the same model elsewhere, nothing of this machine, and nothing that runs without consent."""
+"""`frame export`: the same model elsewhere, without data of this machine, and no code that runs without consent."""
 
 import json
 import py_compile
@@ -42,7 +42,7 @@ def run(averaged_run: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(averaged_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export by the command, of somebody whose name and home are known."""
+    """An export by the command, for a user with a known name and home."""
     home = tmp_path_factory.mktemp(USER)
     words = ["--config-dir", str(OWN / "config"), "format=onnx", "out=shared"]
     code, output = command(home, "export", str(averaged_run), *words, HOME=str(home), USER=USER, LOGNAME=USER)
@@ -133,7 +133,7 @@ def test_names_of_this_machine_are_found(monkeypatch: pytest.MonkeyPatch) -> Non
         assert private.found(private.without(text)) is None
     for text in ("janedoe", "orchard77", "/data/of", "latent", ""):
         assert private.found(text) is None, text
-    for name in ("root", "data"):  # everybody has them
+    for name in ("root", "data"):  # they are common names
         monkeypatch.setenv("LOGNAME", name)
         assert Private().found("the root of all data") is None
     private = Private(["/data"])
@@ -161,7 +161,7 @@ def test_the_card_has_every_number_with_its_protocol(exported: Path, run: Path) 
     assert f"**Parameters**: {parameters:,}" in card
 
 
-def test_numbers_of_other_weights_are_set_apart(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_of_other_weights_are_listed_apart(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(OWN))
     raw = export(run, out=tmp_path / "raw", weights="raw")  # training measured the average
     card = (raw / "README.md").read_text()
@@ -262,7 +262,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 # The user's own source
 
 MINE = '''
-"""A model that nobody but its user has."""
+"""A user's own model."""
 
 from frame.models.VAE import VAE
 from lab import sums
@@ -300,7 +300,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def theirs(folder: Path, tmp_path: Path) -> Path:
-    """The export in a place where its package is not."""
+    """The export in a folder without the user's package."""
     return Path(shutil.copytree(folder / "shared", tmp_path / "theirs"))
 
 
@@ -315,7 +315,7 @@ except UserError as error:
 """
 
 
-def test_source_came_along_with_what_it_imports(theirs: Path) -> None:
+def test_the_source_is_exported_with_its_imports(theirs: Path) -> None:
     found = {file.relative_to(theirs / "source").as_posix() for file in (theirs / "source").rglob("*.py")}
     assert found == {"gentle.py", "lab/sums.py", "lab/deeper.py"}
     assert (theirs / "source" / "gentle.py").read_text() == MINE
@@ -336,7 +336,7 @@ EVIL = "open('executed', 'w')\n"
 
 
 def rehash(export: Path, *names: str) -> None:
-    """What somebody would have to do, too."""
+    """Updates the hashes, as an attacker would."""
     from hashlib import sha256
 
     manifest = json.loads((export / "export.json").read_text())
@@ -376,7 +376,7 @@ def test_a_compiled_file_beside_the_source_is_not_run(theirs: Path) -> None:
     assert not (theirs.parent / "executed").exists()
 
 
-def test_a_manifest_leads_nowhere_else(theirs: Path) -> None:
+def test_a_manifest_cannot_name_files_elsewhere(theirs: Path) -> None:
     (theirs.parent / "gentle.py").write_text(EVIL)
     manifest = json.loads((theirs / "export.json").read_text())
     manifest["modules"]["gentle"] = "../gentle.py"
@@ -388,7 +388,7 @@ def test_a_manifest_leads_nowhere_else(theirs: Path) -> None:
         frame.load(theirs)
 
 
-def test_consent_to_source_is_no_consent_to_the_rest(theirs: Path) -> None:
+def test_trusting_the_source_does_not_trust_the_config(theirs: Path) -> None:
     config = yaml.safe_load((theirs / "config.yaml").read_text())
     config["model"]["encoder"] = {"_target_": "os.system", "command": "touch executed"}
     (theirs / "config.yaml").write_text(yaml.safe_dump(config))
@@ -398,7 +398,7 @@ def test_consent_to_source_is_no_consent_to_the_rest(theirs: Path) -> None:
     assert not (theirs.parent / "executed").exists()
 
 
-def test_another_module_of_the_same_name_is_said(folder: Path, theirs: Path, tmp_path: Path) -> None:
+def test_another_module_of_the_same_name_is_refused(folder: Path, theirs: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "gentle.py").write_text("class Gentle: ...\n")
@@ -407,9 +407,7 @@ def test_another_module_of_the_same_name_is_said(folder: Path, theirs: Path, tmp
     assert "error: another module 'gentle' is imported already" in loaded.stdout, loaded.stderr
 
 
-def test_a_method_that_is_being_written_in_the_clone_comes_along(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_method_in_the_clone_is_exported(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(OWN))
     file = Path(frame.__file__).parent / "models" / "VAE.py"
     monkeypatch.setattr("frame.sharing.source._untracked", lambda: frozenset({file.resolve()}))
@@ -430,7 +428,7 @@ def test_a_run_has_no_source_to_trust(run: Path) -> None:
 # Refusals
 
 
-def test_a_folder_that_is_there_is_not_overwritten(run: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_overwritten(run: Path, tmp_path: Path) -> None:
     for kept in (None, "mine.txt"):
         (tmp_path / "out").mkdir(exist_ok=True)
         if kept:

@@ -1,4 +1,4 @@
-"""Hyperband: its rungs, and who goes on, on numbers worked out by hand."""
+"""Hyperband: its rungs, and which runs continue, on numbers by hand."""
 
 import pytest
 
@@ -12,9 +12,9 @@ def test_rungs() -> None:
     assert Hyperband.parse({"type": "hyperband", "max_iter": 27, "s": 2}).rungs == (3, 9)
 
 
-def test_the_best_third_goes_on() -> None:
+def test_the_best_third_continues() -> None:
     rule = Hyperband((2,), 3)
-    others = [[0.0, v] for v in (1.0, 2.0, 3.0, 4.0, 5.0)]  # with the run itself six: two go on
+    others = [[0.0, v] for v in (1.0, 2.0, 3.0, 4.0, 5.0)]  # six with the run itself: two continue
     assert rule.ends([0.0, 6.0], others, maximize=True) is None
     assert rule.ends([0.0, 4.5], others, maximize=True) is None  # one is better
     assert rule.ends([0.0, 3.5], others, maximize=True) == 2  # two are
@@ -22,15 +22,15 @@ def test_the_best_third_goes_on() -> None:
     assert rule.ends([9.0, 1.5], [[9.0, v] for v in (1.0, 2.0)], maximize=False) == 2
 
 
-def test_the_first_to_come_goes_on_and_nobody_is_judged_before_a_rung() -> None:
+def test_the_first_run_at_a_rung_continues_and_none_ends_before_a_rung() -> None:
     rule = Hyperband((2, 4), 2)
     assert rule.ends([0.0, 0.0], [], maximize=True) is None
     assert rule.ends([0.0], [[1.0, 1.0]], maximize=True) is None
-    assert rule.ends([0.0, 0.0], [[1.0]], maximize=True) is None  # the other has not come so far
+    assert rule.ends([0.0, 0.0], [[1.0]], maximize=True) is None  # the other has not reached it
     assert rule.ends([0.0] * 5, [[1.0] * 4], maximize=True) == 4
 
 
-def test_a_run_is_as_good_as_its_best_value_up_to_the_rung() -> None:
+def test_a_run_counts_by_its_best_value_up_to_the_rung() -> None:
     assert Hyperband((3,), 2).ends([5.0, 0.0, 0.0], [[1.0, 2.0, 4.0, 9.0]], maximize=True) is None
 
 

@@ -1,4 +1,4 @@
-"""What a sweep says is best: of points with the same seeds, and never by numbers of test in silence."""
+"""The best point of a sweep, among points with the same seeds, and not by numbers on test unless allowed."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tests.analysis import by_hand
 
 
 def study(folder: Path, values: dict[float, list[float]], split: str = "valid", goal: str = "maximize") -> Study:
-    """A sweep's folder with runs that nobody trained: for each beta a value a seed."""
+    """A sweep's folder with artificial runs: for each beta one value per seed."""
     plain: dict[str, Any] = {"method": "grid", "metric": {"name": "Final", "goal": goal}}
     swept = parse({**plain, "parameters": {"params.beta": {"values": [*values]}}})
     made = Study(folder, swept, seeds=(1, 2, 3))
@@ -44,7 +44,7 @@ def test_the_best_of_points_with_the_most_seeds(
         made.worker.close()
 
 
-def test_numbers_of_test_are_refused_whatever_they_are_called(tmp_path: Path) -> None:
+def test_numbers_on_test_are_refused_under_any_name(tmp_path: Path) -> None:
     made = study(tmp_path, {0.5: [1.0], 2.0: [2.0]}, split="test")
     try:
         with pytest.raises(UserError, match="metric=Final: it is measured on test"):

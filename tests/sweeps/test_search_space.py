@@ -1,4 +1,4 @@
-"""The distributions of sweep files: against scipy's, at their ends, and what is refused."""
+"""The distributions of sweep files: against scipy's, at their ends, and errors."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ U = np.linspace(0.001, 0.999, 999)
     [
         ({"distribution": "uniform", "min": -1, "max": 3}, stats.uniform(-1, 4)),
         ({"min": 0.5, "max": 1.5}, stats.uniform(0.5, 1)),
-        # the exponents are of e, as in the sweep of the first document
+        # exponents of e, as in the first document's sweep
         ({"distribution": "log_uniform", "min": -20, "max": 2}, stats.loguniform(math.exp(-20), math.exp(2))),
         ({"distribution": "log_uniform_values", "min": 1e-4, "max": 10}, stats.loguniform(1e-4, 10)),
         ({"distribution": "normal"}, stats.norm()),
@@ -96,7 +96,7 @@ def test_yamls_exponents_without_a_point_are_numbers() -> None:
         ({"distribution": "int_uniform", "min": 5, "max": 1}, "min 5 must be at most max 1"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_line(spec: dict[str, Any], said: str) -> None:
+def test_impossible_settings_are_refused_in_one_line(spec: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match="(?s)^lr: ") as caught:
         distribution("lr", spec)
     assert said in str(caught.value) and "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Sweeps as commands: cells are run once each, by one worker or several, killed or not; then they are skipped."""
+"""Sweeps as commands: each cell runs once, with one worker or several, killed or not, and is skipped afterwards."""
 
 import os
 import pty
@@ -53,7 +53,7 @@ def sweep(cwd: Path, *words: str, **environment: str) -> tuple[int, str]:
 
 
 def starts(cwd: Path) -> list[tuple[str, str]]:
-    """What was started: the cell's name where it was anew, the second one where a run was resumed."""
+    """The starts: the name of a new cell, or of a resumed run."""
     found = []
     for line in (cwd / "starts").read_text().splitlines():
         match = re.search(r"experiment_name='?([^' ]+)|resume=\S+/runs/([^/]+)/", line)
@@ -122,7 +122,7 @@ def test_a_run_that_is_killed_is_resumed_by_the_next_command(tmp_path: Path) -> 
     assert len(find([tmp_path / "study/runs/beta=9"])) == 1
 
 
-def test_several_workers_share_the_cells_and_the_work_of_one_that_is_killed_is_taken_over(tmp_path: Path) -> None:
+def test_several_workers_share_the_cells_and_take_over_those_of_a_killed_one(tmp_path: Path) -> None:
     write(tmp_path, parameters={"params.beta": {"values": [round(0.1 * n, 1) for n in range(1, 9)]}})
     first = start(tmp_path, FAKE_SLEEP="0.3")
     wait_for(lambda: (tmp_path / "starts").exists())
@@ -133,11 +133,11 @@ def test_several_workers_share_the_cells_and_the_work_of_one_that_is_killed_is_t
     assert "8 of 8 runs finished" in others[-1].output
     finished = [run for run in find([tmp_path / "study"]) if run.status["state"] == "finished"]
     assert len(finished) == 8
-    # the run outlived its worker: nobody started it again
+    # the run outlived its worker and was not started again
     assert set(names(tmp_path).values()) == {1} and len(names(tmp_path)) == 8
 
 
-def test_a_cell_whose_worker_was_killed_before_it_has_a_folder_is_not_started_again(tmp_path: Path) -> None:
+def test_a_cell_whose_worker_was_killed_before_it_had_a_folder_is_not_started_twice(tmp_path: Path) -> None:
     write(tmp_path)
     first = start(tmp_path, FAKE_IMPORTS="2")
     wait_for(lambda: (tmp_path / "starts").exists())
@@ -148,10 +148,10 @@ def test_a_cell_whose_worker_was_killed_before_it_has_a_folder_is_not_started_ag
     assert set(names(tmp_path).values()) == {1} and len(names(tmp_path)) == 3
 
 
-def test_a_lock_of_a_worker_that_was_killed_is_taken_and_that_of_one_that_lives_is_not(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_worker_is_taken_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
     worker, other = Worker(tmp_path / "workers"), Worker(tmp_path / "workers")
     file = tmp_path / "claims.lock"
-    file.symlink_to(f"{other.name}x")  # nobody's
+    file.symlink_to(f"{other.name}x")  # of an unknown worker
     Lock(file, worker).acquire()
     assert os.readlink(file) == worker.name
     waits = threading.Thread(target=Lock(file, other).acquire)
@@ -161,7 +161,7 @@ def test_a_lock_of_a_worker_that_was_killed_is_taken_and_that_of_one_that_lives_
     Lock(file, worker).release()
     waits.join(10)
     assert os.readlink(file) == other.name
-    other.close()  # as a death does
+    other.close()  # as when it dies
     Lock(file, worker).acquire()
     worker.close()
 
@@ -202,7 +202,7 @@ def test_a_job_that_is_cancelled_lets_its_run_save(tmp_path: Path, number: int) 
 def test_ctrl_c_in_a_terminal_while_the_first_run_loads_is_one_line(
     tmp_path: Path, seconds: float, loaded: str
 ) -> None:
-    """The terminal sends it to all that we have started."""
+    """The terminal sends it to all started processes."""
     write(tmp_path, program="train.py")
     (tmp_path / "asleep.py").write_text("import time; time.sleep(1.5)\n")
     loads = (
@@ -237,7 +237,7 @@ def test_ctrl_c_saves_the_runs_and_the_same_command_resumes_them(tmp_path: Path,
     assert sum(bool(resumed) for _, resumed in starts(tmp_path)) == 2 and len(find([tmp_path / "study"])) == 3
 
 
-def test_runs_that_fall_behind_are_ended_early_and_not_run_again(tmp_path: Path) -> None:
+def test_bad_runs_are_ended_early_and_not_run_again(tmp_path: Path) -> None:
     ends = {"type": "hyperband", "min_iter": 2, "eta": 2}
     write(tmp_path, early_terminate=ends, parameters={"params.beta": {"values": [1.0, 4.0]}})
     code, output = sweep(tmp_path, FAKE_SLEEP="0.4")
@@ -249,7 +249,7 @@ def test_runs_that_fall_behind_are_ended_early_and_not_run_again(tmp_path: Path)
     assert len(starts(tmp_path)) == 2
 
 
-def test_random_search_ends_at_its_cap_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_random_search_ends_at_its_cap_and_can_continue(tmp_path: Path) -> None:
     write(tmp_path, method="random", parameters={"params.beta": {"min": 0.1, "max": 2.0}})
     sweep(tmp_path, "run_cap=2", "seeds=2")
     drawn = list(names(tmp_path))
@@ -270,7 +270,7 @@ def test_bayes_ends_at_its_cap(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bayes_comes_closer_than_random_search(tmp_path: Path) -> None:
+def test_bayes_finds_better_values_than_random_search(tmp_path: Path) -> None:
     wide = {"params.beta": {"distribution": "log_uniform_values", "min": 1e-3, "max": 1e3}}
     found = {}
     for method in ("random", "bayes"):
@@ -279,11 +279,11 @@ def test_bayes_comes_closer_than_random_search(tmp_path: Path) -> None:
         code, output = sweep(tmp_path / method, "run_cap=30", "jobs=2")
         assert code == 0 and "30 of 30 runs finished" in output, output
         values = [run.records[-1]["value"] for run in find([tmp_path / method / "study"])]
-        found[method] = sorted(values)[-10:][0]  # the tenth best: a lucky draw is no search
+        found[method] = sorted(values)[-10:][0]  # the tenth best, so that one lucky draw does not count
     assert found["bayes"] > found["random"]
 
 
-def test_what_has_changed_since_is_named_and_run_again_when_asked(tmp_path: Path) -> None:
+def test_changed_runs_are_named_and_run_again_if_asked(tmp_path: Path) -> None:
     write(tmp_path, parameters={"params.beta": {"values": [1.0]}})
     sweep(tmp_path)
     run = find([tmp_path / "study"])[0]
@@ -333,7 +333,7 @@ def test_errors_are_one_line_and_nothing_is_started(
     assert not (tmp_path / "starts").exists()
 
 
-def test_a_study_folder_goes_on_by_itself_and_its_goal_stays(tmp_path: Path) -> None:
+def test_a_study_folder_continues_without_its_file_and_keeps_its_goal(tmp_path: Path) -> None:
     write(tmp_path)
     sweep(tmp_path)
     process = Process(
@@ -364,7 +364,7 @@ def test_real_training_here_and_on_clusters_of_this_machine(tmp_path: Path, word
     assert all(isinstance(run, RunFolder) and run.records[-1]["iteration"] == 20 for run in runs)
 
 
-def test_a_terminal_shows_how_far_the_study_is(tmp_path: Path) -> None:
+def test_a_terminal_shows_the_progress_of_the_study(tmp_path: Path) -> None:
     write(tmp_path)
     main, terminal = pty.openpty()
     process = start(tmp_path, "jobs=2", into=os.ttyname(terminal), FAKE_SLEEP="0.4")

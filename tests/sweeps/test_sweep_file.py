@@ -1,4 +1,4 @@
-"""What a sweep file says: the promised one as it stands, grids, commands, and what is refused."""
+"""Sweep files: the promised one unchanged, grids, commands, and errors."""
 
 import itertools
 import math
@@ -28,13 +28,13 @@ def test_the_promised_file(name: str) -> None:
     assert sweep.parameters["params.beta"].at(0) == pytest.approx(math.exp(-20))
 
 
-def test_a_grid_is_every_combination_and_grows_at_its_end_only_where_values_do() -> None:
+def test_a_grid_is_every_combination_and_new_values_are_appended() -> None:
     parameters = {"a": {"values": [1, 2]}, "b": {"min": 1, "max": 3}, "c": {"value": "x"}}
     points = list(parse({"method": "grid", "parameters": parameters}).points())
     assert points == [{"a": a, "b": b, "c": "x"} for a, b in itertools.product([1, 2], [1, 2, 3])]
 
 
-def test_random_points_depend_on_their_number_alone() -> None:
+def test_random_points_depend_only_on_their_number() -> None:
     sweep = parse({"method": "random", "parameters": {"a": {"min": 0.0, "max": 1.0}, "b": {"distribution": "normal"}}})
     first = list(itertools.islice(sweep.points(), 5))
     assert list(itertools.islice(sweep.points(), 3)) == first[:3]
@@ -74,7 +74,7 @@ def test_the_command_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     "value",
     [None, True, 3, 1e-5, -2.5, "a", "two words", "it's", [1, [2, "b c"]], {"a": 1}, "${params.lr}", "a=b,c", ""],
 )
-def test_hydra_reads_what_is_typed(value: Any) -> None:
+def test_hydra_reads_the_same_values(value: Any) -> None:
     (override,) = OverridesParser.create().parse_overrides([f"key={typed(value)}"])
     assert override.value() == value
 
@@ -95,14 +95,14 @@ def test_hydra_reads_what_is_typed(value: Any) -> None:
         ({"metric": {"name": "a", "goal": "max"}}, "metric: no goal 'max': did you mean 'maximize'?"),
         ({"run_cap": 0}, "run_cap=0: it must be at least 1"),
         ({"run_cap": "many"}, "run_cap=many must be a number of runs"),
-        ({"command": ["${arguments}"]}, ""),  # no macro of W&B's: a word like any other
+        ({"command": ["${arguments}"]}, ""),  # not a macro of W&B's, but a plain word
         ({"command": ["${args_dict}"]}, "no macro 'args_dict'"),
         ({"metric": {"name": "a"}, "early_terminate": {"type": "median"}}, "early_terminate: no type 'median'"),
         ({"metric": {"name": "a"}, "early_terminate": {"type": "hyperband"}}, "it needs min_iter, or max_iter and s"),
         ({"early_terminate": {"type": "hyperband", "min_iter": 3}}, "early_terminate needs metric"),
     ],
 )
-def test_what_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_errors(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     file = tmp_path / "s.yml"
     file.write_text(yaml.safe_dump({**GRID, **change}))
     if not said:
@@ -113,7 +113,7 @@ def test_what_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> N
     assert said in str(caught.value) and str(file) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_files_that_are_not_there_or_no_yaml(tmp_path: Path) -> None:
+def test_missing_files_and_files_that_are_not_yaml(tmp_path: Path) -> None:
     (tmp_path / "beta.yml").write_text("a: [")
     with pytest.raises(UserError, match="did you mean 'beta.yml'"):
         load(tmp_path / "betta.yml")

@@ -1,4 +1,4 @@
-"""One bad run among many: each file of a run damaged in each way; every command names the run and reads the others."""
+"""One bad run among many: for each damage of each file, every command names the run and reads the others."""
 
 import json
 import os
@@ -120,7 +120,7 @@ def typed(wrong: dict[str, list[Any]], file: str) -> dict[str, Callable[[Path], 
 
 
 CASES = [(file, name, damage) for file in FILES for name, damage in DAMAGES.items()]
-# the fast ones: two damages of every file, and all damages of one file that is YAML and of one that is JSON lines
+# the fast cases: two damages of every file, and all damages of one YAML file and one file of JSON lines
 OFTEN = {(file, name) for file in FILES for name in ("binary", "folder")}
 OFTEN |= {(file, name) for file in ("config.yaml", "records.jsonl") for name in DAMAGES}
 TYPED = {
@@ -141,7 +141,7 @@ MARKED = [
 
 
 def by_hand(folder: Path, seed: int) -> Path:
-    """A run with every file that a run may have."""
+    """A run with all files that a run can have."""
     records = [record("ELBO/Test", seed + i / 10, iteration=10 * i) for i in range(4)]
     path = run(folder, {"beta": float(1 + seed % 2)}, seed, records)
     costs = {"parameters": 10, "encoder_parameters": 5, "flops_per_sample": 3.0, "batch_size": 64}
@@ -168,7 +168,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bad(good: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A fifth run beside four good ones, damaged; taken away afterwards."""
+    """A damaged fifth run beside four good ones; it is removed afterwards."""
     file, _, damage = request.param
     path = by_hand(good / "runs" / "run_4", 4)
     damage(path / file)
@@ -220,7 +220,7 @@ def test_tables_and_reports_name_a_bad_run_and_go_on(
         ["report", "runs", "out=report.html"],
     ):
         code, out, error = answered(words, capsys)
-        # the runs by hand have pictures that are none, which the report names too
+        # artificial runs have invalid pictures, which the report names too
         lines = [line for line in error.splitlines() if "it is no PNG" not in line]
         whole = code == 0 and out and all("runs/run_4" in line for line in lines)
         assert (whole or code == 2) and len(lines) <= 1, (words, error)  # 2: the run differs, and may not be averaged
@@ -250,10 +250,10 @@ def test_with_bad_runs_alone_it_is_one_line(
 @pytest.mark.parametrize(
     "name", ["old [1]", "a*b", "what?", "a=b", "-dash", 'it\'s "so"', "größe", "two\nlines", "~tilde", "[abc]"]
 )
-def test_what_is_there_is_taken_as_it_is_called(
+def test_existing_paths_are_taken_literally(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not as a pattern, which would lead to `a` or to `axb` beside it."""
+    """They are not patterns, which would match `a` or `axb` beside them."""
     monkeypatch.chdir(tmp_path)
     by_hand(tmp_path / name / "here", 1)
     by_hand(tmp_path / "a" / "there", 2)
@@ -285,7 +285,7 @@ WEIGHED = [
 
 @pytest.mark.slow
 def test_evaluate_and_export_name_a_bad_run_and_go_on(trained: Path, tmp_path: Path) -> None:
-    """As processes, in which a torch is loaded: all damages at once, and each alone by its own folder."""
+    """In processes that import torch: all damages at once, and each alone by its own folder."""
     shutil.copytree(trained, tmp_path / "runs" / "good")
     for number, (file, name) in enumerate(WEIGHED):
         bad = tmp_path / "runs" / f"bad_{number:02}"

@@ -71,7 +71,7 @@ def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
     stop = "+callbacks.stop={_target_: frame.callbacks.EarlyStopping, monitor: Score, patience: 500}"
     plateau = "+callbacks.plateau={_target_: frame.callbacks.ReduceOnPlateau, monitor: Score, patience: 1, factor: 0.9}"
     words = [f"experiment={experiment}", *TWO, witness, score, stop, "checkpoint.best=Score"]
-    words += [plateau] if experiment != "pair" else []  # it has a schedule, which would contradict
+    words += [plateau] if experiment != "pair" else []  # it has a schedule, which a plateau would contradict
     words += ["train_for=3 epochs", "optimization.average=0.9", "cut_schedules=true"]
     code, output = (forked if experiment == "tiny" else launch)(words, tmp_path)
     assert code == 0, output
@@ -106,7 +106,7 @@ NOISELESS = {
 
 
 def of_two_and_of_one(plain: list[str], lr: str, tmp_path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights that two ranks with 32 rows each end with, and those of one process with 64."""
+    """The final weights of two ranks with 32 rows each, and of one process with 64."""
     two, one = tmp_path / "two", tmp_path / "one"
     two.mkdir()
     one.mkdir()

@@ -1,7 +1,7 @@
-"""A grammar of command lines, right and wrong, each in a process forked from one that has the imports behind it.
+"""A grammar of correct and wrong command lines, each in a process forked from one that has imported everything.
 
-Each is answered in at most four lines with exit code 2, no traceback and no folder; or does what was typed. FUZZ_LINES
-and FUZZ_SEED say how many and which; a line that fails is printed so that it can be pasted.
+Each line does what was typed, or ends with at most four lines of output, exit code 2, no traceback and no folder.
+FUZZ_LINES is their number, FUZZ_SEED their seed. A line that fails is printed so that it can be pasted.
 """
 
 import os
@@ -120,7 +120,7 @@ CONTENTS = (
 
 @dataclass
 class Line:
-    """One command, and what lies in its folder."""
+    """One command, and the files in its folder."""
 
     words: list[str]
     files: dict[str, str]
@@ -130,7 +130,7 @@ class Line:
 
 
 def generate(random: random.Random) -> Line:
-    """One line: most have a single thing wrong, or nothing."""
+    """Generates a line; most have one error or none."""
     kind = random.choice(["train"] * 8 + ["config"] * 2 + ["sweep", "sweep", *OPTIONS])
     if kind in ("train", "config"):
         words = ["train", "experiment=tiny", "train_for=2 iterations"]
@@ -177,7 +177,7 @@ def prepare(line: Line, cwd: Path) -> None:
 
 
 def run(line: Line, cwd: Path) -> tuple[int, str]:
-    """The exit code and the output of a fork; -9 where it did not end."""
+    """The exit code and the output of a fork; -9 if it did not end."""
     output = cwd / ".output"
     child = os.fork()
     if child == 0:
@@ -217,7 +217,7 @@ def run(line: Line, cwd: Path) -> tuple[int, str]:
 
 
 def fault(line: Line, code: int, output: str, cwd: Path) -> str:
-    """What is wrong with an answer; '' where nothing is."""
+    """The fault of an answer, or ''."""
     lines = output.strip().splitlines()
     made = [path for path in (cwd / "runs", cwd / "exports", cwd / "report.html") if path.exists()]
     if "Traceback" in output:
@@ -242,7 +242,7 @@ def fault(line: Line, code: int, output: str, cwd: Path) -> str:
 
 
 def missing(line: Line, config: dict[str, object]) -> str:
-    """What was typed and is not in the run's config."""
+    """A typed value that is not in the run's config."""
     for word in line.words[1:]:
         key, _, value = word.partition("=")
         node: object = config

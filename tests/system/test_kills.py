@@ -1,4 +1,4 @@
-"""Killed at any moment, by anything: it goes on and ends in the same bits. Real processes, moments by chance."""
+"""A run killed at a random moment by any signal can be resumed and ends in the same bits. Uses real processes."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from frame.runs.folder import RunFolder
 from tests.processes import OWN, Process, only_run, train
 from tests.system.test_resume import same
 
-# saves at every second iteration, so that most moments fall into or beside one
+# saves at every second iteration, so that most kills hit a save
 WORDS = ["--config-dir", str(OWN / "config"), "experiment=tiny", "checkpoint.every=2 iterations"]
 WORDS += ["checkpoint.best=ELBO/Validation", "callbacks.elbo_valid.evaluate_every=5 iterations"]
 BY = [
@@ -27,7 +27,7 @@ BY = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(5))
-def test_killed_fifty_times_by_chance(part: int, tmp_path: Path) -> None:
+def test_killed_fifty_times_at_random(part: int, tmp_path: Path) -> None:
     straight = tmp_path / "straight"
     straight.mkdir()
     code, output = train(WORDS[2:], straight)
@@ -65,7 +65,7 @@ def test_killed_fifty_times_by_chance(part: int, tmp_path: Path) -> None:
 
 
 def hit(process: Process, cwd: Path, chance: random.Random) -> int:
-    """Sends one of BY at a moment of the run, once it has a folder; 1 where it was still there."""
+    """Sends a signal of BY at a random moment after the run has a folder; 1 if the run had not ended."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.process.is_alive() and not trains(cwd):
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""config/logging, config/device and config/debug, as they are typed."""
+"""config/logging, config/device and config/debug on the command line."""
 
 import importlib
 import inspect

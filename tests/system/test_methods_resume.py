@@ -1,6 +1,6 @@
 """A shipped method for each procedure and each kind of state: killed and resumed to the same bits, equal on two ranks.
 
-`test_resume.py` and `test_ddp.py` ask the same of toys, at every point where a run can break.
+`test_resume.py` and `test_ddp.py` test the same with toys, at every point where a run can break.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ BREAKER = "+callbacks.breaker={_target_: toys.Breaker}"
 SHORT = ["callbacks=null", "logging=csv", "train_for=50 iterations", "checkpoint.every=5 iterations"]
 WARM = "params.lr={_target_: frame.common.schedules.Cosine, start: 1e-3, end: 0.0, warmup: 70%}"  # killed within it
 STILL = "optimization.rules={decoder: {match: decoder.*, freeze: 80%, lr_scale: 0.5}}"
-# what each of them is here for, and how its state gets something to do within 50 iterations
+# the state that each of them tests, and settings that change it within 50 iterations
 # (the last three write buffers, the very last within its loss)
 METHODS = {
     "digits_VAE": ["optimization.average=0.9", "params.encoder_layers=[32]", WARM, STILL],
@@ -63,7 +63,7 @@ def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
     assert not set(rows[0][:640]) & set(rows[1][:640])  # the first epoch: shards that do not overlap
 
 
-# they draw no noise, and what they count is summed over ranks: a gradient is the mean over all rows
+# they draw no noise and sum counts over ranks, so a gradient is the mean over all rows
 NOISELESS = ["digits_AE", "digits_SparseAutoencoder"]
 
 

@@ -1,4 +1,4 @@
-"""What is installed, and where: versions, the conda environment, the wheel in a folder of somebody else."""
+"""Packaging: versions, the conda environment, and the wheel in another folder."""
 
 import ast
 import subprocess
@@ -30,22 +30,22 @@ def pins() -> dict[str, Version]:
     return {canonicalize_name(name): Version(version) for name, version in pairs}
 
 
-def test_pins_lie_in_the_ranges_that_we_state() -> None:
+def test_pins_are_in_the_declared_ranges() -> None:
     for requirement in requirements():
         pin = pins()[canonicalize_name(requirement.name)]
         assert pin in requirement.specifier, f"{requirement} and the pin {pin}"
 
 
-def test_all_that_is_installed_is_pinned() -> None:
-    """A package left out of constraints.txt would change under our feet."""
+def test_all_installed_packages_are_pinned() -> None:
+    """The version of a package that is not in constraints.txt could change at any time."""
     waiting = [(canonicalize_name(r.name), frozenset(r.extras)) for r in requirements()]
     seen = set(waiting)
     while waiting:
         name, extras = waiting.pop()
-        assert name in pins(), f"{name} is needed and not in constraints.txt"
+        assert name in pins(), f"{name} is required but not in constraints.txt"
         try:
             needed = metadata.requires(name) or []
-        except metadata.PackageNotFoundError:  # the extra `bench` is not always there
+        except metadata.PackageNotFoundError:  # the extra `bench` is not always installed
             continue
         for requirement in map(Requirement, needed):
             environments = [{"extra": extra} for extra in extras] or [{"extra": ""}]
@@ -132,7 +132,7 @@ def test_wheel_composes_in_an_empty_folder(installed: Path, tmp_path: Path) -> N
 
 
 MINE = '''
-"""A model that nobody but its user has."""
+"""A user's own model."""
 
 from frame.models.VAE import VAE
 
@@ -144,11 +144,11 @@ class Gentle(VAE):
 '''
 
 
-def test_wheel_trains_the_model_of_somebody_else(installed: Path, tmp_path: Path) -> None:
+def test_wheel_trains_a_users_model(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "config" / "model").mkdir(parents=True)
     (tmp_path / "config" / "model" / "gentle.yaml").write_text(
-        "defaults: [VAE, _self_]\n_target_: mine.Gentle\n"  # all the rest is VAE's
+        "defaults: [VAE, _self_]\n_target_: mine.Gentle\n"  # the rest is VAE's
     )
     (tmp_path / "config" / "experiment").mkdir()
     (tmp_path / "config" / "experiment" / "my_digits.yaml").write_text(

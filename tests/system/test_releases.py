@@ -1,6 +1,6 @@
 """A run of this format still opens, and its weights still give the number that was recorded.
 
-`python -m tests.make_release` trains it anew, after a file of a run's folder has changed.
+`python -m tests.make_release` trains it again, after the files of a run have changed.
 """
 
 import shutil
@@ -33,7 +33,7 @@ def test_a_released_run_opens(folder: Path, checkpoint: str) -> None:
     assert "ELBO/Validation" in run.metrics.columns
 
 
-def test_a_run_of_another_format_is_answered_in_a_line_that_names_the_version(tmp_path: Path) -> None:
+def test_a_run_of_another_format_is_one_line_with_its_version(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^.*/1 was written by frame 0\.1\.0 \(format 1\): open it with that version$"):
         frame.open(FORMATS / "1")
     for written in ("99", "3", "null", "2.5", "0", "-1"):

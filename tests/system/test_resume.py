@@ -1,4 +1,4 @@
-"""Kill it anywhere, go on, and end in the same weights: real processes, real kills."""
+"""A run that is killed anywhere and resumed ends in the same weights. Uses real processes and kills."""
 
 import math
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_killed_anywhere(experiment: str, point: str, tmp_path: Path, uninterrup
     kill_and_resume(experiment, point, tmp_path, uninterrupted[experiment])
 
 
-def test_killed_between_its_last_step_and_its_end_a_run_only_ends(tmp_path: Path, tiny_run: Path) -> None:
+def test_a_run_killed_after_its_last_step_only_ends(tmp_path: Path, tiny_run: Path) -> None:
     code, output = train(["experiment=tiny"], tmp_path, BREAK="end")
     assert code == -9
     run = only_run(tmp_path)
@@ -140,8 +140,8 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
         RunFolder.existing(tmp_path)
 
 
-def test_a_longer_run_stretches_what_is_a_share_of_it(tmp_path: Path) -> None:
-    """A cosine to 0 over 20 iterations is halfway down where 20 of 40 are done. `show` prints the groups."""
+def test_a_longer_run_stretches_schedules_that_are_shares_of_it(tmp_path: Path) -> None:
+    """A cosine to 0 over 20 iterations is halfway at 20 of 40 iterations. `show` prints the groups."""
     rate = "params.lr={_target_: frame.common.schedules.Cosine, start: 1e-3, end: 0.0}"
     rules = "optimization.rules={decoder: {match: decoder.*, freeze: 10 iterations}}"
     words = ["experiment=tiny", rate, rules, "train_for=20 iterations", "trainer.log_every_n_steps=1", "callbacks=null"]

@@ -1,4 +1,4 @@
-"""What users were promised: the commands and the example of the document that the project was asked for with."""
+"""The promised interface: the commands and the example of the document that specified the project."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ needs_mnist = pytest.mark.skipif(
 )
 ROOT = Path(__file__).parents[2]
 
-# The document's example as it stands there; the only change is that of the two prefixes `code.` and `utils.`.
+# The document's example; only the two prefixes `code.` and `utils.` are changed.
 EXAMPLE = """\
 # @package _global_
 defaults:
@@ -78,7 +78,7 @@ def run(words: list[str], cwd: Path, **environment: str) -> str:
 
 
 @needs_mnist
-def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
+def test_the_example_runs_unchanged(tmp_path: Path) -> None:
     folder = tmp_path / "config" / "experiment"
     folder.mkdir(parents=True)
     text = EXAMPLE.replace(" code.", " frame.").replace(" utils.", " frame.")
@@ -118,7 +118,7 @@ def test_train_py_runs_from_elsewhere_with_tensorboard_and_a_named_device(tmp_pa
     assert accumulator.Images("ImageReconstruction/Validation")
 
 
-def test_what_an_agent_runs_is_logged_under_the_sweeps_metric(tmp_path: Path) -> None:
+def test_the_run_of_an_agent_logs_the_sweeps_metric(tmp_path: Path) -> None:
     values = {
         "params.beta": 1e-05,
         "params.encoder_layers": [32, 64],

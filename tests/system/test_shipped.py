@@ -1,4 +1,4 @@
-"""The sweep files that ship: each point composes; the leaderboard's commands at small size."""
+"""Shipped sweep files: each point composes, and the leaderboard's commands work at small size."""
 
 import runpy
 from pathlib import Path

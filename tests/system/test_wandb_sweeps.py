@@ -17,7 +17,7 @@ def test_both_endings_are_one_sweep() -> None:
     assert SWEEP.read_text() == (SWEEPS / "VAE_MNIST.yml").read_text()
 
 
-def test_the_sweep_maximizes_what_its_experiment_logs() -> None:
+def test_the_sweep_maximizes_a_number_that_its_experiment_logs() -> None:
     sweep = yaml.safe_load(SWEEP.read_text())
     assert sweep["method"] == "bayes" and sweep["metric"] == {"goal": "maximize", "name": "ELBO/Validation"}
     # W&B's log_uniform takes exponents of e, and numbers, not text
@@ -58,7 +58,7 @@ def test_the_agents_command_composes() -> None:
         ("experiment_name", "a b"),
     ],
 )
-def test_values_of_all_kinds_arrive_as_they_were_chosen(key: str, value: Any) -> None:
+def test_values_of_all_kinds_arrive_unchanged(key: str, value: Any) -> None:
     config = compose(wandb_tools.hydra_overrides(wandb_tools.agent_command(SWEEP, {key: value})))
     group, _, name = key.rpartition(".")
     found = (config[group] if group else config)[name]

@@ -1,4 +1,4 @@
-"""Watching changes nothing; measurements are events, consumed once, by count and not by epoch."""
+"""Evaluations do not change training; measurements are events that are consumed once, by count and not by epoch."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -54,7 +54,7 @@ def test_a_late_failure_is_reported_and_does_not_end_the_run(tmp_path: Path) -> 
     assert status["state"] == "finished" and "iteration" in status["troubles"]["Rude"]
 
 
-def test_codes_without_a_number_are_said_once_and_do_not_end_the_run(tmp_path: Path) -> None:
+def test_evaluations_without_a_number_are_reported_once_and_do_not_end_the_run(tmp_path: Path) -> None:
     collapsed = (
         "+callbacks.flat={_target_: frame.callbacks.EvaluationCallback, name: Flat, evaluate_every: 10 iterations,"
         " evaluator: {_target_: toys.Collapsed, until: 4}}"
@@ -68,7 +68,7 @@ def test_codes_without_a_number_are_said_once_and_do_not_end_the_run(tmp_path: P
     assert status["state"] == "finished" and "iteration 0: all codes are equal" in status["troubles"]["Flat"]
     records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
     found = [record["iteration"] for record in records if record["name"] == "Flat"]
-    assert min(found) == 20, "there are numbers as soon as codes have one, and none before"
+    assert min(found) == 20, "there must be numbers once the codes have one, and none before"
 
 
 def test_patience_counts_measurements(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_early_stopping_goes_on_counting_after_a_resume(tmp_path: Path) -> None:
     run = only_run(tmp_path)
     code, output = train([f"resume={run}"], tmp_path)
     assert code == 0, output
-    # the script starts anew with 5 (no improvement), 1: the third and the fourth in a row
+    # the script restarts with 5 (no improvement), 1: the third and fourth in a row
     assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 20
 
 
@@ -169,7 +169,7 @@ def test_a_monitor_counts_each_measurement_once() -> None:
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("null", min), ("max", max)])
-def test_the_best_of_an_error_is_the_least_unless_asked_otherwise(
+def test_the_best_error_is_the_smallest_unless_told_otherwise(
     mode: str, kept: Callable[[Iterable[float]], float], tmp_path: Path
 ) -> None:
     error = (
@@ -201,7 +201,7 @@ def test_debug_wins_wherever_it_is_typed(words: list[str], iterations: int, tmp_
     counters = read(run / "checkpoints" / "last.ckpt")["counters"]
     assert counters["iterations"] == iterations
     if "overfit" in words[0]:
-        assert counters["epochs"] == 200  # the same batch again and again
+        assert counters["epochs"] == 200  # the same batch each time
     if "profile" in words[0]:
         assert "run_training_batch" in output
 
