@@ -1,7 +1,7 @@
 """A user's own program in a sweep, which makes a run's folder like training does, but within milliseconds.
 
-Its measurements approach -(beta - 1)^2. Each start is a line in FAKE_STARTS; FAKE_SLEEP: seconds of a measurement,
-FAKE_IMPORTS: seconds before there is a folder, FAKE_RECORD: what a record says beside its value, as JSON.
+Its measurements approach -(beta - 1)^2. Each start is a line in FAKE_STARTS. FAKE_SLEEP is the seconds of a
+measurement, FAKE_IMPORTS the seconds before there is a folder, FAKE_RECORD further entries of a record, as JSON.
 """
 
 import fcntl
