@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from frame.architectures import CIFAR10, MNIST, bidirectional, conditional, digits, residual, sprites
+from frame.architectures import MNIST, bidirectional, conditional, convolutional, residual
 from frame.architectures.base import (
     BernoulliPicture,
     DiagonalNormal,
@@ -34,6 +34,7 @@ from frame.engine.experiment import build, train
 from frame.engine.opening import guard
 from frame.evaluation.codes import LAYERS
 from frame.models.VAE import VAE
+from tests import digits
 from tests.own.backbones import Contrast, Map, Tokens, Wrapped
 from tests.processes import OWN
 
@@ -89,8 +90,8 @@ def test_every_encoder_of_ours_is_a_backbone_and_a_head() -> None:
         (MNIST.Encoder(3, [8, 5]), (torch.rand(2, 1, 28, 28),), 5),
         (digits.Encoder(3, [], deterministic=True), (torch.rand(2, 1, 8, 8),), 64),
         (digits.ConvEncoder(3, [4, 6], []), (torch.rand(2, 1, 8, 8),), 24),
-        (sprites.Encoder(3, [4, 6], [7]), (torch.rand(2, 1, 64, 64),), 7),
-        (CIFAR10.Encoder(3, [4] * 5), (torch.rand(2, 3, 32, 32),), 4),
+        (convolutional.ConvEncoder((1, 64, 64), 3, [4, 6], [7]), (torch.rand(2, 1, 64, 64),), 7),
+        (convolutional.ConvEncoder((3, 32, 32), 3, [4] * 5), (torch.rand(2, 3, 32, 32),), 4),
         (residual.Encoder((3, 8, 12), 3, [4, 6], [2]), (torch.rand(2, 3, 8, 12),), 6),
         (bidirectional.Encoder((1, 4, 5), 3, [8, 6]), (torch.rand(2, 1, 4, 5),), 6),
         (conditional.Encoder((1, 8, 8), 10, 3, [9]), (torch.rand(2, 1, 8, 8), y), 9),

@@ -1,25 +1,32 @@
 """Each data set family: shapes, output distributions, and errors."""
 
-from types import ModuleType
-
 import pytest
 import torch
 from torch import nn
 
-from frame.architectures import CIFAR10, MNIST, digits, sprites
-from frame.architectures.base import MLPBackbone
+from frame.architectures import MNIST
+from frame.architectures.base import MLPBackbone, MLPDecoder, MLPEncoder, Predictor
+from frame.architectures.convolutional import ConvDecoder, ConvEncoder
+from frame.architectures.critics import ConvCritic
+from frame.architectures.generators import ConvGenerator
 from frame.architectures.layers import BatchNorm, mlp, one_hot, start
 from frame.common.errors import UserError
+from tests import digits
 
 FAMILIES = [
     (MNIST.Encoder(3, [8, 5]), MNIST.Decoder(3, [5, 8]), MNIST.Predictor(3), (1, 28, 28)),
     (digits.Encoder(3, [8]), digits.Decoder(3, [8]), digits.Predictor(3, [4]), (1, 8, 8)),
     (MNIST.ConvEncoder(3, [4, 6], [8]), MNIST.ConvDecoder(3, [8], [6, 4]), MNIST.Predictor(3), (1, 28, 28)),
     (digits.ConvEncoder(3, [4, 6], []), digits.ConvDecoder(3, [], [6, 4]), digits.Predictor(3), (1, 8, 8)),
-    (sprites.MLPEncoder(3, [8], nn.Tanh()), sprites.MLPDecoder(3, [8], nn.Tanh()), MNIST.Predictor(3), (1, 64, 64)),
-    (CIFAR10.Encoder(3, [4, 6]), CIFAR10.Decoder(3, [6, 4]), CIFAR10.Predictor(3), (3, 32, 32)),
+    (
+        MLPEncoder((1, 64, 64), 3, [8], nn.Tanh()),
+        MLPDecoder((1, 64, 64), 3, [8], nn.Tanh()),
+        Predictor(3),
+        (1, 64, 64),
+    ),
+    (ConvEncoder((3, 32, 32), 3, [4, 6]), ConvDecoder((3, 32, 32), 3, [], [6, 4]), Predictor(3), (3, 32, 32)),
 ]
-NAMES = ["MNIST", "digits", "MNIST convolutional", "digits convolutional", "sprites MLP", "CIFAR10"]
+NAMES = ["MNIST", "digits", "MNIST convolutional", "digits convolutional", "64 x 64, MLP", "colours"]
 
 
 @pytest.mark.parametrize("encoder, decoder, predictor, shape", FAMILIES, ids=NAMES)
@@ -32,13 +39,14 @@ def test_shapes(encoder: nn.Module, decoder: nn.Module, predictor: nn.Module, sh
     assert p_y_given_z.batch_shape == (7, 5) and p_y_given_z.logits.shape == (7, 5, 10)
 
 
-@pytest.mark.parametrize("module, side", [(digits, 8), (MNIST, 28), (sprites, 64)])
-def test_generators_and_critics_of_each_kind_of_picture(module: ModuleType, side: int) -> None:
-    pictures = module.ConvGenerator(3, [8], [6, 4])(torch.randn(5, 3)).mean
-    assert pictures.shape == (5, 1, side, side) and 0 <= pictures.min() and pictures.max() <= 1
-    assert module.ConvCritic([4, 6], [8])(pictures).shape == (5,)
+@pytest.mark.parametrize("side", [8, 28, 64])
+def test_generators_and_critics_of_each_kind_of_picture(side: int) -> None:
+    shape = (1, side, side)
+    pictures = ConvGenerator(shape, 3, [8], [6, 4])(torch.randn(5, 3)).mean
+    assert pictures.shape == (5, *shape) and 0 <= pictures.min() and pictures.max() <= 1
+    assert ConvCritic(shape, [4, 6], [8])(pictures).shape == (5,)
     with pytest.raises(UserError, match="give 1 to"):
-        module.ConvCritic([4] * 7)
+        ConvCritic(shape, [4] * 7)
 
 
 def test_no_hidden_layer_is_a_linear_network() -> None:
@@ -95,9 +103,9 @@ def test_invalid_widths_are_refused(layers: list[int]) -> None:
 
 def test_too_many_halvings_are_named() -> None:
     with pytest.raises(UserError, match="give 1 to 5"):
-        CIFAR10.Encoder(2, [4] * 6)
+        ConvEncoder((3, 32, 32), 2, [4] * 6)
     with pytest.raises(UserError, match="give 1 to 5"):
-        CIFAR10.Decoder(2, [])
+        ConvDecoder((3, 32, 32), 2, [], [])
 
 
 def test_zero_latents_are_refused() -> None:
@@ -105,13 +113,16 @@ def test_zero_latents_are_refused() -> None:
         with pytest.raises(UserError, match="z_dim=0"):
             decoder(0, [4])
     with pytest.raises(UserError, match="z_dim=-1"):
-        CIFAR10.Decoder(-1, [4])
+        ConvDecoder((3, 32, 32), -1)
 
 
-def test_the_pair_for_sprites_is_the_published_one() -> None:
-    """1 x 64 x 64 -> 32 x 32^2 -> 32 x 16^2 -> 64 x 8^2 -> 64 x 4^2 -> 256 -> 2 x 10, and back."""
-    encoder = sprites.Encoder(10, [32, 32, 64, 64], [256])
-    decoder = sprites.Decoder(10, [256], [64, 64, 32, 32])
+def test_the_pair_of_studies_of_disentanglement_is_the_published_one() -> None:
+    """Kim & Mnih 2018 (1802.05983), table 1, with 256 in the place of 128 as in Locatello et al. 2019 (1811.12359).
+
+    1 x 64 x 64 -> 32 x 32^2 -> 32 x 16^2 -> 64 x 8^2 -> 64 x 4^2 -> 256 -> 2 x 10, and back."""
+    shape = (1, 64, 64)
+    encoder = ConvEncoder(shape, 10, [32, 32, 64, 64], [256])
+    decoder = ConvDecoder(shape, 10, [256], [64, 64, 32, 32])
     x = torch.rand(3, 1, 64, 64)
     q_z_given_x = encoder(x)
     assert q_z_given_x.batch_shape == (3,) and q_z_given_x.event_shape == (10,)
@@ -124,9 +135,9 @@ def test_the_pair_for_sprites_is_the_published_one() -> None:
     back = (10 * 256 + 256) + (256 * 1024 + 1024) + sum(a * b * 16 + a for a, b in kernels)
     assert n_parameters == {"q": there, "p": back}
     with pytest.raises(UserError, match="give 1 to 6"):
-        sprites.Encoder(2, [4] * 7, [])
+        ConvEncoder(shape, 2, [4] * 7, [])
     with pytest.raises(UserError, match="z_dim=0"):
-        sprites.Decoder(0, [4], [4])
+        ConvDecoder(shape, 0, [4], [4])
 
 
 def test_first_weights_keep_a_signals_size() -> None:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import MNIST, digits
+from frame.architectures import MNIST
 from frame.architectures.layers import he
 from frame.probability.distributions import Delta
+from tests import digits
 
 GENERATORS = [
     (digits.Generator(3, [16, 16]), (1, 8, 8)),

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 from torch.func import functional_call, stack_module_state, vmap
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.priors import Coupling, FlowPrior, MixturePrior, VampPrior
 from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution
 from frame.models.VAE import VAE
 from frame.probability.distributions import diagonal_normal
+from tests import digits
 
 
 def stirred(module: nn.Module, by: float = 0.5) -> nn.Module:

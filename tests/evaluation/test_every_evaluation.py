@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import NoNumber, UserError
 from frame.data.base import Batch, DataSet, Source
@@ -23,6 +22,7 @@ from frame.evaluation.samples import ImageSampleEvaluation
 from frame.evaluation.traversals import LatentTraversalEvaluation
 from frame.models.Classifier import Classifier
 from frame.models.VAE import VAE
+from tests import digits
 
 
 class ToySource:

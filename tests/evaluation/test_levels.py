@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from frame.architectures import digits
 from frame.architectures.base import (
     BernoulliPicture,
     CategoricalPicture,
@@ -25,6 +24,7 @@ from frame.evaluation.levels import levels_of, on_levels
 from frame.evaluation.likelihood import IWAEBoundEvaluation
 from frame.measures.likelihood import bits_per_dimension
 from frame.models.VAE import VAE
+from tests import digits
 
 
 class Binary(DataSet):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import bidirectional, digits
+from frame.architectures import bidirectional
 from frame.architectures.MNIST import Encoder, Predictor
 from frame.common.errors import NoNumber, UserError
 from frame.data.base import Batch, DataSet, Source
@@ -23,6 +23,7 @@ from frame.measures.pca import PCA
 from frame.models.AE import AE
 from frame.models.Classifier import Classifier
 from frame.probability.distributions import Delta
+from tests import digits
 from tests.models.test_every_model import USED, build
 
 DIGITS = Digits()

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.critics import MLPCritic
 from frame.architectures.priors import MixturePrior
 from frame.common.errors import UserError
 from frame.models.AAE import AAE
+from tests import digits
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 BATCH = {"x": X}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from frame.architectures import digits
 from frame.architectures.base import NormalPicture
 from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, HasFeatures, Reconstructs, Samples
 from frame.models.AE import AE
+from tests import digits
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 

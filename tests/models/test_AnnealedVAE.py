@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.common.schedules import Coefficient, Linear
 from frame.models.AnnealedVAE import AnnealedVAE
 from frame.models.VAE import VAE
+from tests import digits
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution
 from frame.models.BetaTCVAE import BetaTCVAE
 from frame.probability.distributions import Delta, diagonal_normal
+from tests import digits
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 

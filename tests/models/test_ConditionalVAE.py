@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.conditional import Decoder, Encoder
 from frame.architectures.priors import ClassNormal, FlowPrior, MixturePrior, VampPrior
@@ -29,6 +28,7 @@ from frame.models.base import ConditionalDistribution
 from frame.models.ConditionalVAE import ConditionalVAE
 from frame.models.VAE import VAE
 from frame.probability.distributions import diagonal_normal
+from tests import digits
 
 
 def small(prior: ConditionalDistribution | None = None, beta: float = 1.0) -> ConditionalVAE:

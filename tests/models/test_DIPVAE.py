@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.models.base import ConditionalDistribution
 from frame.models.DIPVAE import DIPVAE, squares
 from frame.models.VAE import VAE
 from frame.probability.distributions import diagonal_normal
+from tests import digits
 
 
 class Given(ConditionalDistribution):

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.critics import MLPCritic
 from frame.common.errors import UserError
@@ -16,6 +15,7 @@ from frame.models.base import AdversarialModel, ConditionalDistribution
 from frame.models.FactorVAE import FactorVAE, permuted
 from frame.models.VAE import VAE
 from frame.probability.distributions import diagonal_normal
+from tests import digits
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 

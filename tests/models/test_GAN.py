@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal, UniformCube
 from frame.architectures.critics import MLPCritic
 from frame.common.errors import UserError
 from frame.evaluation.base import Decodes, Encodes, Samples
 from frame.models.GAN import GAN
+from tests import digits
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 

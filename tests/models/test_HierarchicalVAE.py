@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.latents import GaussianMLP
 from frame.common.errors import UserError
@@ -16,6 +15,7 @@ from frame.models.base import ConditionalDistribution
 from frame.models.HierarchicalVAE import HierarchicalVAE
 from frame.models.VAE import VAE
 from frame.probability.distributions import diagonal_normal
+from tests import digits
 
 S1, S = 0.6, 0.5  # scales of p(z1|z2) and p(x|z1)
 A, W = torch.tensor([1.5, -0.5]), torch.tensor([2.0, 1.0])  # their weights, one for each latent

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, Reconstructs, Samples, WeighsSamples
@@ -17,6 +16,7 @@ from frame.models.IWAE import IWAE
 from frame.models.MIWAE import MIWAE
 from frame.models.PIWAE import PIWAE
 from frame.probability.importance import iwae_bound
+from tests import digits
 from tests.models.test_VAE import LinearDecoder, TruePosterior, linear_vae, log_p
 
 X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.critics import MLPCritic
 from frame.architectures.heads import DiagonalNormalHead
@@ -15,6 +14,7 @@ from frame.common.errors import UserError
 from frame.evaluation.base import HasFeatures, Samples
 from frame.evaluation.categories import HasCategories
 from frame.models.InfoGAN import InfoGAN
+from tests import digits
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.priors import MixturePrior
 from frame.common.errors import UserError
@@ -15,6 +14,7 @@ from frame.models.InfoVAE import InfoVAE
 from frame.models.VAE import VAE
 from frame.probability.distributions import rsample
 from frame.probability.divergences import imq, mmd, rbf
+from tests import digits
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 

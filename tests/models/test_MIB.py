@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from frame.architectures import digits
 from frame.architectures.critics import GaussianConditional, JointCritic
 from frame.common.durations import RunLength, limits_of
 from frame.common.errors import UserError
@@ -24,6 +23,7 @@ from frame.models.MIB import MIB
 from frame.models.MVInfoMax import MVInfoMax
 from frame.probability.distributions import diagonal_normal
 from frame.probability.estimators import CLUB, JSD, InfoNCE, InformationEstimator
+from tests import digits
 
 X, V1, V2 = torch.rand(3, 6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 BATCH = {"x": X, "views": [V1, V2]}

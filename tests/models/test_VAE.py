@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Laplace, LowRankMultivariateNormal, Normal
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Decodes, Encodes, Reconstructs, Samples
@@ -13,6 +12,7 @@ from frame.models.base import ConditionalDistribution
 from frame.models.VAE import VAE
 from frame.probability.distributions import diagonal_normal, rsample
 from frame.probability.divergences import kl_divergence
+from tests import digits
 
 
 class LinearDecoder(ConditionalDistribution):

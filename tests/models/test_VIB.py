@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.evaluation.base import BoundsLikelihood, Encodes, Predicts
@@ -13,6 +12,7 @@ from frame.models.base import ConditionalDistribution
 from frame.models.Classifier import Classifier
 from frame.models.VIB import VIB
 from frame.probability.distributions import diagonal_normal
+from tests import digits
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), "y": torch.arange(6)}
 

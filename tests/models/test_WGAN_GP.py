@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.critics import MLPCritic
 from frame.common.errors import UserError
 from frame.models.WGAN_GP import WGAN_GP, between, slopes
+from tests import digits
 
 BATCH = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.architectures.priors import ClassNormal
 from frame.common.errors import UserError
@@ -19,6 +18,7 @@ from frame.models.NonlinearIB import NonlinearIB, pairwise_kl
 from frame.models.VIB import VIB
 from frame.probability.distributions import Delta, diagonal_normal
 from frame.probability.mutual_information import mixture_information
+from tests import digits
 
 BATCH: Batch = {"x": torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), "y": torch.arange(6) % 3}
 

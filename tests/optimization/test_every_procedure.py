@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import digits
 from frame.architectures.base import DiagonalNormal
 from frame.common.errors import UserError
 from frame.common.schedules import Coefficient, Linear, coefficient
@@ -24,6 +23,7 @@ from frame.optimization.adversarial import AdversarialOptimization
 from frame.optimization.base import Optimization, OptimizerPartial, Player
 from frame.optimization.batch import BatchOptimization
 from frame.optimization.joint import JointOptimization
+from tests import digits
 from tests.optimization.fitting import fit
 from tests.own.toys import Duel
 

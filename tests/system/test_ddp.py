@@ -88,16 +88,17 @@ def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
     assert counters["iterations"] == 33 and counters["epochs"] == 3 and counters["samples"] == 3 * 1296
 
 
+ENCODER = "{{_target_: frame.architectures.base.MLPEncoder, shape: [1, 8, 8], z_dim: 8, layers: [{}]}}"
 CLASSIFIER = (
     "{{_target_: frame.models.Classifier.Classifier,"
-    " predictor: {{_target_: frame.architectures.digits.Predictor, z_dim: 8}},"
-    " encoder: {{_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [{}]}}}}"
+    " predictor: {{_target_: frame.architectures.base.Predictor, z_dim: 8}},"
+    f" encoder: {ENCODER}}}}}"
 )
 SGD = "{{_target_: torch.optim.SGD, _partial_: true, lr: '${{params.{}}}'}}"
 # models without noise of their own (no sampling of z, no dropout): a gradient is the mean over all rows
 NOISELESS = {
-    "batch": ["+architectures.encoder={_target_: frame.architectures.digits.Encoder, z_dim: 8, layers: [32]}"]
-    + ["+architectures.predictor={_target_: frame.architectures.digits.Predictor, z_dim: 8}", "model=Classifier"],
+    "batch": [f"+architectures.encoder={ENCODER.format(32)}"]
+    + ["+architectures.predictor={_target_: frame.architectures.base.Predictor, z_dim: 8}", "model=Classifier"],
     "joint": ["model=Joint", f"model.models={{a: {CLASSIFIER.format(8)}, b: {CLASSIFIER.format(32)}}}"],
     "adversarial": ["model=Contest", "+params.adversary_lr=0.1", "+params.n_adversary_steps=2"]
     + ["~optimization.optimizer", f"+optimization.optimizer={SGD.format('lr')}"]
