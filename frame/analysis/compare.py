@@ -32,7 +32,7 @@ class Comparison:
 
 
 def counted(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> tuple[list[RunSummary], list[RunSummary]]:
-    """The finished runs and the others; of a sweep's cell only the newest run. See `frame.runs.listing`.
+    """The finished runs and the others, with only the newest run of a sweep's cell. See `frame.runs.listing`.
 
     Raises:
         UserError: no run can be read.
@@ -42,7 +42,7 @@ def counted(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> tuple[list[RunS
 
 
 def _newest(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> Sequence[RunFolder] | Sequence[RunSummary]:
-    """The runs, and of a sweep's cell only the newest, so that the others are not read."""
+    """The runs, with only the newest of a sweep's cell, so that the others are not read."""
     folders = [run for run in runs if isinstance(run, RunFolder)]
     if not folders:
         return runs
@@ -58,7 +58,7 @@ def _newest(runs: Sequence[RunFolder] | Sequence[RunSummary]) -> Sequence[RunFol
 
 
 class How(TypedDict, total=False):
-    """What `compare` may be told besides rows and metrics.
+    """Options of `compare` besides rows and metrics.
 
     Args:
         select: 'valid', or a metric. One row is chosen by it, and reported with its other metrics.
@@ -84,7 +84,7 @@ class How(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of `compare`; see there and `How`."""
+    """The arguments of `compare`; see there and `How`."""
 
     rows: Sequence[str]
     metrics: Sequence[str]
@@ -132,7 +132,7 @@ def compare(
     asked = Question(rows, metrics, **how)
     finished, others = counted(runs)
     if not finished:
-        raise UserError(f"none of {len(runs)} runs is finished: `frame list` shows where they stand")
+        raise UserError(f"none of {len(runs)} runs is finished: `frame list` shows their states")
     columns = _telling_apart(finished) if asked.columns is None else asked.columns
     _check_keys(finished, asked, columns)
     _check_metrics(finished, asked)
@@ -144,7 +144,7 @@ def compare(
         row.facts = {key: shared(row.runs, key, tried) for key in columns if key != "layer"}
         row.facts |= {"layer": _layer(row, metrics[0])}
     notes += _missing(found, others, rows, metrics)
-    chosen_from = found  # chance could choose from all of them
+    chosen_from = found  # the best could be any of them by chance
     found = _chosen(found, asked, units, better, notes) if asked.by else found
     for metric in metrics:
         notes += left_out(found, metric)
@@ -157,7 +157,7 @@ def compare(
 
 
 def _telling_apart(finished: Sequence[RunSummary]) -> list[str]:
-    """The columns that tell families of models apart; none if there is one model."""
+    """The columns that distinguish families of models; none if there is one model."""
     if len({summary.get("model") for summary in finished}) == 1:
         return []
     return [key for key in COLUMNS if key == "trials" or known_of(finished, key)]
@@ -274,7 +274,7 @@ def _order(label: tuple[str, ...]) -> list[tuple[bool, float, str]]:
 def _missing(
     found: Sequence[Row], others: Sequence[RunSummary], keys: Sequence[str], metrics: Sequence[str]
 ) -> list[str]:
-    """Notes on what is not in the table, one per row."""
+    """Notes on runs and numbers that are not in the table, one per row."""
     notes = []
     waiting: dict[tuple[str, ...], list[RunSummary]] = {}
     for summary in others:

@@ -79,7 +79,7 @@ def information_plane(
         limit = float(entropy["value"].iloc[-1])
         axes.axhline(limit, color="0.6", linestyle="--", linewidth=0.8, zorder=0)
         axes.annotate("H(y)", (axes.get_xlim()[1], limit), fontsize=6.5, color="0.4", ha="right", va="bottom")
-    hollow = "; hollow: saturated, there is more" if saturated.any() else ""
+    hollow = "; hollow: saturated, may be larger" if saturated.any() else ""
     axes.set_title(f"{len(across)} runs, {across['split'].iloc[0]}{hollow}", fontsize=8)
     return figure
 

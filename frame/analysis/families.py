@@ -1,4 +1,4 @@
-"""Columns that compare methods of several families: what each consists of, and what it cost."""
+"""Columns that compare methods of several families by their parts and costs."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean

@@ -42,7 +42,7 @@ class Plot:
     notes: list[str]
 
     def __post_init__(self) -> None:
-        """Escapes each `$` of a run's name, which starts no formula; those of a logarithmic axis are matplotlib's."""
+        """Escapes each `$` of a run's name, so that it starts no formula. A logarithmic axis has `$` of its own."""
         for text in self.figure.findobj(Text):
             text.set_parse_math(False)
         for axes in self.figure.axes:
@@ -164,7 +164,7 @@ def _lines(lines: Sequence[Series], x: str, y: str, *, band: str, log: str, titl
 
 
 def _dots(lines: Sequence[Series], names: Sequence[Any], x: str, y: str, *, band: str, log: str, title: str) -> Figure:
-    """A row for each name, sorted by their means, so that names are horizontal. No line joins them."""
+    """A row for each name, sorted by means, so that names are horizontal. Points are not joined."""
     means = {name: np.mean([np.mean(v) for s in lines for at, v in zip(s.x, s.values, strict=True) if at == name])
              for name in names}  # fmt: skip
     rows = {name: i for i, name in enumerate(sorted(names, key=lambda name: float(means[name])))}

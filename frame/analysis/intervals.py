@@ -20,7 +20,7 @@ class Sample:
     """A metric over the seeds of one row.
 
     Args:
-        values: by what paired runs share: the seed, and the seed of the data's order.
+        values: by the seeds that paired runs share: the seed, and the seed of the data's order.
         mean: of the values.
         half: half of the t interval; NaN for one value.
         low, high: its ends, cut at the bounds of the unit (100 % for an accuracy); NaN for one value.
@@ -110,8 +110,8 @@ def differences(pairs: Sequence[tuple[Mapping[Any, float], Mapping[Any, float]]]
             found[at] = Difference(mean, math.nan, math.nan, len(common))
     for (n, m), many in together.items():
         columns = _tested(np.array([a for _, a, _ in many]), np.array([b for _, _, b in many]), paired=m == 0)
-        for (at, _, _), mean, half, p, dust in zip(many, *(column.tolist() for column in columns), strict=True):
-            found[at] = Difference(mean, half, p, n if m == 0 else 0, untold=dust)
+        for (at, _, _), mean, half, p, equal in zip(many, *(column.tolist() for column in columns), strict=True):
+            found[at] = Difference(mean, half, p, n if m == 0 else 0, untold=equal)
     return [found[at] for at in range(len(pairs))]
 
 
@@ -144,8 +144,8 @@ def pairwise(samples: Sequence[Mapping[Any, float]]) -> tuple[np.ndarray, np.nda
         i, j, a, b = (np.concatenate(columns) for columns in zip(*many, strict=True))
         for start in range(0, len(i), TOGETHER):
             some = slice(start, start + TOGETHER)
-            _, _, p, dust = _tested(a[some], b[some], paired=m == 0)
-            parts.append(np.stack([np.minimum(i, j)[some], np.maximum(i, j)[some], np.where(dust, 1.0, p)]))
+            _, _, p, equal = _tested(a[some], b[some], paired=m == 0)
+            parts.append(np.stack([np.minimum(i, j)[some], np.maximum(i, j)[some], np.where(equal, 1.0, p)]))
     first, second, p = np.concatenate(parts, axis=1)
     return first.astype(int), second.astype(int), p
 
@@ -163,18 +163,18 @@ def _tested(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[np.ndarray, ...
     mean = (a - b).mean(1) if paired else a.mean(1) - b.mean(1)
     spread = (a - b).std(1) if paired else np.maximum(a.std(1), b.std(1))
     size = np.maximum(np.abs(a).max(1), np.abs(b).max(1))
-    dust = spread <= 1e-9 * np.maximum(1e-300, size)  # equal up to rounding
+    equal = spread <= 1e-9 * np.maximum(1e-300, size)  # equal up to rounding
     half, p = np.zeros(len(a)), np.full(len(a), math.nan)
-    if not dust.all():
+    if not equal.all():
         from scipy.stats import ttest_ind, ttest_rel
 
-        a, b = a[~dust], b[~dust]
+        a, b = a[~equal], b[~equal]
         with warnings.catch_warnings():  # the values of one sample may be nearly equal
             warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
             test = ttest_rel(a, b, axis=1) if paired else ttest_ind(a, b, axis=1, equal_var=False)
         ends = test.confidence_interval(LEVEL)
-        half[~dust], p[~dust] = (ends.high - ends.low) / 2, test.pvalue
-    return mean, half, p, dust
+        half[~equal], p[~equal] = (ends.high - ends.low) / 2, test.pvalue
+    return mean, half, p, equal
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
@@ -187,7 +187,7 @@ def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
 
 
 def adjusted(found: Sequence[Difference]) -> list[float]:
-    """P values after Holm. Differences that do not vary count as tests, because chance decides which ones they are."""
+    """P values after Holm. Differences that do not vary count as tests, because that they do not is chance."""
     after = holm([1.0 if one.untold else one.p for one in found])
     return [math.nan if one.untold else p for one, p in zip(found, after, strict=True)]
 

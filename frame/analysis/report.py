@@ -23,7 +23,7 @@ from frame.common.templates import pieces, safe
 from frame.composition.plain import as_yaml
 from frame.runs.listing import RunSummary, find, shown
 
-MOST_METRICS, MOST_PICTURES, WIDEST = 8, 60, 512  # of what is shown; pixels of a picture
+MOST_METRICS, MOST_PICTURES, WIDEST = 8, 60, 512  # limits of what is shown; WIDEST in pixels
 PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # chunks of a PNG
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
@@ -48,7 +48,7 @@ def report_pieces(places: Sequence[str | Path], metrics: Sequence[str] = (), row
     done, others = counted(find(places))
     everything = [*done, *others]
     if not done:
-        raise UserError(f"none of {len(others)} runs is finished: `frame list` shows where they stand")
+        raise UserError(f"none of {len(others)} runs is finished: `frame list` shows their states")
     keys = list(rows) or settings(done) or ["experiment"]
     for key in keys:
         if all(summary.get(key) is None for summary in done):
@@ -166,10 +166,10 @@ def _pictures(first: Mapping[str, RunSummary]) -> Iterator[tuple[str, list[tuple
 
 
 def _data(picture: Path, image: Image.Image) -> str:
-    """A picture in base64: a small one as it was written, without what else its file says; any other drawn anew."""
+    """A picture in base64: a small one with its own pixels and no metadata, any other scaled down."""
     is_plain = image.mode in ("1", "L", "P", "RGB") and max(image.size) <= WIDEST
     found = picture.read_bytes() if is_plain and picture.stat().st_size <= 4 * WIDEST**2 else b""
-    if not found:  # encoding it anew takes fifty times as long
+    if not found:  # encoding it again takes fifty times as long
         small = image.convert("RGB")
         small.thumbnail((WIDEST, WIDEST))
         stream = io.BytesIO()
@@ -195,7 +195,7 @@ def _runs(summaries: Sequence[RunSummary], keys: Sequence[str], place: Path) -> 
 
 
 def _relative(path: Path, place: Path) -> str:
-    """Within the study, so that the report names no other folder of this machine."""
+    """The path within the study, so that the report names no other folder of this machine."""
     try:
         return str(path.resolve().relative_to(place.resolve()))
     except ValueError:

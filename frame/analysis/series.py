@@ -27,7 +27,7 @@ PROGRESS = {
 }
 
 
-MOST_POINTS = 20_000  # of a line; a figure is some thousand pixels wide
+MOST_POINTS = 20_000  # per line; a figure is some thousand pixels wide
 
 
 @dataclass
@@ -63,7 +63,7 @@ def finished(places: Sequence[str | Path] | Sequence[RunSummary]) -> tuple[list[
     read = [place for place in places if isinstance(place, RunSummary)]
     done, others = counted(read or find([place for place in places if not isinstance(place, RunSummary)]))
     if not done:
-        raise UserError(f"none of {len(others)} runs is finished: `frame list` shows where they stand")
+        raise UserError(f"none of {len(others)} runs is finished: `frame list` shows their states")
     return done, [f"{len(others)} of {len(done) + len(others)} runs are not finished and left out"] if others else []
 
 
@@ -189,7 +189,7 @@ def _course(summary: RunSummary, x: str, y: str) -> np.ndarray:
         none = np.full(len(logged["iteration"]), math.nan)
         points = np.array([logged["iteration"], logged["seconds"], logged.get(y, none)], dtype=float).T
         points = points[~np.isnan(points[:, 2])]
-    # of two rows of one iteration, the later counts
+    # the later of two rows of one iteration counts
     _, there = np.unique(points[::-1, 0], return_index=True)
     points = points[::-1][there]
     counters = summary.status.get("counters") or {}

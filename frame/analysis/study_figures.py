@@ -84,7 +84,7 @@ def read_picture(file: Path) -> Image.Image:
     """Reads a picture of a run completely.
 
     Raises:
-        Damaged: it is no whole PNG, or far too large.
+        Damaged: it is not a complete PNG, or far too large.
     """
     try:
         with Image.open(file, formats=["PNG"]) as image:  # readers of other formats start programs
