@@ -25,13 +25,13 @@ class CIFAR10(OfficialSplits):
 
     Args:
         data_root: the folder of all data sets.
-        download_files: fetch what is missing, into data_root.
+        download_files: download missing files into data_root.
         binarize: 'none', 'dynamic' or 'static', each channel by itself, see `InMemory`.
         n_valid: rows of 'valid'; 0 trains on all 50,000.
-        big_data_root: another folder of data sets, in which files are looked for that data_root lacks.
+        big_data_root: another folder of data sets, searched for files that data_root lacks.
 
     Raises:
-        UserError: a value out of range; from `load`, a file that is missing or broken.
+        UserError: a value is out of range; from `load`, a file is missing or broken.
     """
 
     shape = (3, 32, 32)
@@ -63,7 +63,7 @@ class CIFAR10(OfficialSplits):
         return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
     def _folder(self, names: tuple[str, ...]) -> Path:
-        """The first folder that has the files; else an archive is unpacked, or fetched before that."""
+        """The first folder that has the files; else an archive is unpacked, and downloaded before if it is missing."""
         folders = [root / self.folder for root in self.roots]
         for folder in folders:
             if all((folder / name).is_file() for name in names):
@@ -94,7 +94,7 @@ class CIFAR10(OfficialSplits):
         return torch.from_numpy(x.copy()).view(-1, *self.shape), torch.tensor(y)
 
     def _unpack(self, archive: Path) -> None:
-        # by name, file by file, so that the archive cannot choose where a file goes
+        # by name, file by file, so that the archive cannot choose paths
         target = archive.parent / self.folder
         try:
             target.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from frame.data.MNIST import MNIST
 
 
 class FashionMNIST(MNIST):
-    """As MNIST in everything but the pictures; files in `<data_root>/FashionMNIST/raw/`."""
+    """Like MNIST, except for the pictures; files are in `<data_root>/FashionMNIST/raw/`."""
 
     folder = "FashionMNIST/raw"
     mirrors = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)

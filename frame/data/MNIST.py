@@ -16,13 +16,13 @@ class MNIST(OfficialSplits):
 
     Args:
         data_root: the folder of all data sets.
-        download_files: fetch what is missing, into data_root.
+        download_files: download missing files into data_root.
         binarize: 'none', 'dynamic' or 'static', see `InMemory`.
         n_valid: rows of 'valid'; 0 trains on all 60,000.
-        big_data_root: another folder of data sets, in which files are looked for that data_root lacks.
+        big_data_root: another folder of data sets, searched for files that data_root lacks.
 
     Raises:
-        UserError: a value out of range; from `load`, a file that is missing or broken.
+        UserError: a value is out of range; from `load`, a file is missing or broken.
     """
 
     shape = (1, 28, 28)
@@ -54,7 +54,7 @@ class MNIST(OfficialSplits):
 
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
         part, n = ("train", self.n_train) if train else ("t10k", self.n_test)
-        # both are looked for before either is read
+        # both must be found before either is read
         images, labels = self._file(f"{part}-images-idx3-ubyte"), self._file(f"{part}-labels-idx1-ubyte")
         x = read_idx(images, (n, *self.shape[1:])).unsqueeze(1)
         y = read_idx(labels, (n,)).long()
@@ -63,7 +63,7 @@ class MNIST(OfficialSplits):
         return x, y
 
     def _file(self, name: str) -> Path:
-        dotted = name.replace("-idx", ".idx")  # as some archives name it
+        dotted = name.replace("-idx", ".idx")  # the name in some archives
         for folder in self.folders:
             found = find(folder, (name, f"{name}.gz", dotted, f"{dotted}.gz"))
             if found:

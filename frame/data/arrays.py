@@ -21,7 +21,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
     Takes any byte order and strides, memory-mapped arrays, and masked arrays in which nothing is masked.
 
     Raises:
-        UserError: it holds objects, words, complex numbers, masked values, or is none of these.
+        UserError: it holds objects, strings, complex numbers or masked values, or is none of these.
     """
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.count_masked(value):
@@ -33,7 +33,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
             raise UserError(f"{what} holds {KINDS[array.dtype.kind]} (numpy's {array.dtype}): give numbers")
         if array.dtype == np.longdouble and array.dtype.itemsize > 8:
             array = array.astype(np.float64)
-        # in one piece, writable, in the machine's order of bytes
+        # contiguous, writable, in the machine's byte order
         return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     try:
         tensor = torch.as_tensor(value)
@@ -51,8 +51,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
 def stored_rows(x: Any, what: str) -> Tensor:
     """Rows [N, *shape] as they are kept: pictures uint8, everything else float32 or whole numbers.
 
-    Truth values [N, H, W] and [N, C, H, W] become black and white pictures, others 0 and 1. uint8 pictures
-    [N, H, W, C] become [N, C, H, W].
+    Booleans [N, H, W] and [N, C, H, W] become black and white pictures, others 0 and 1. uint8 pictures [N, H, W, C]
+    become [N, C, H, W].
 
     Raises:
         UserError: there is a NaN or an infinite number, or whole numbers or floats that look like pictures of 0 to 255.
@@ -66,7 +66,7 @@ def stored_rows(x: Any, what: str) -> Tensor:
 
 
 def plain(x: Tensor, what: str, n_dims: int) -> Tensor:
-    """A model's types: truth values of pictures to uint8, others and floats to float32; `n_dims` are a row's.
+    """A model's types: boolean pictures become uint8, other booleans and floats float32. `n_dims` is that of a row.
 
     Raises:
         UserError: whole numbers, or floats from 0 to 255, that look like pictures.
@@ -75,7 +75,7 @@ def plain(x: Tensor, what: str, n_dims: int) -> Tensor:
         return x.to(torch.uint8).mul_(255) if n_dims > 1 else x.float()
     looks = n_dims == 3 and x.numel() > 0 and x.shape[-3] in CHANNELS
     if x.is_floating_point():
-        # floats are used as they are: these would be 255 times too bright
+        # floats are not scaled: these would be 255 times too bright
         if looks and 1 < x.max() <= 255 and x.min() >= 0 and bool((x == x.round()).all()) and x.max() > 15:
             raise UserError(f"{what} has pictures of whole numbers up to {x.max():g} as {_name(x)}: {_AS_BYTES}")
         return x.float()
@@ -88,10 +88,10 @@ _AS_BYTES = "give 0 to 255 as uint8, or floats of 0 to 1"
 
 
 def seen(x: Tensor) -> Tensor:
-    """Stored rows [B, *shape] as a model sees them.
+    """Converts stored rows [B, *shape] to what a model sees.
 
     uint8 [B, H, W] and [B, C, H, W] are pictures, and become x / 255. Other whole numbers, such as counts and tokens,
-    stay whole: int32 as it is, the rest as int64. Floats stay as they are.
+    stay whole: int32 as it is, the rest as int64. Floats do not change.
     """
     if x.dtype == torch.uint8 and x.dim() > 2:
         return x.float().mul_(1 / 255)
@@ -122,9 +122,10 @@ def _first(shape: Sequence[int]) -> bool:
 
 
 def upright(x: Tensor, is_array: bool) -> Tensor:
-    """A uint8 row as a picture [C, H, W], if it can be one: [H, W] of an array, and channels that come last.
+    """Converts a uint8 row to a picture [C, H, W] if it can be one: [H, W] of an array, or with the channels last.
 
-    An array's are taken to come last unless they can only come first: there are fewer of them than of rows and columns.
+    An array's channels are assumed to come last unless they can only come first: if there are fewer channels than rows
+    and columns.
     """
     if x.dim() == 2 and is_array:
         return x[None]
@@ -134,7 +135,7 @@ def upright(x: Tensor, is_array: bool) -> Tensor:
 
 
 def picture(value: Any, what: str) -> np.ndarray:
-    """A PIL picture as bytes [H, W] or [H, W, C]: palettes and other colours as RGB, black and white as grey.
+    """Converts a PIL picture to bytes [H, W] or [H, W, C]: palettes and other colours to RGB, black and white to grey.
 
     Raises:
         UserError: it has more than 8 bits a channel.
@@ -147,7 +148,7 @@ def picture(value: Any, what: str) -> np.ndarray:
 
 
 def depth(mode: str) -> str:
-    """What a PIL mode with more than 8 bits a channel holds."""
+    """The values of a PIL mode with more than 8 bits per channel."""
     return {"F": "floating-point numbers", "I": "32-bit whole numbers"}.get(mode, "16 bits a channel")
 
 

@@ -1,6 +1,6 @@
 """Random changes of whole batches of pictures: [B, C, H, W] and a generator in, [B, C, H, W] out.
 
-Each picture draws its own noise, all of it from the generator, which lies on the pictures' device.
+Each picture has its own noise, all from the generator, which is on the pictures' device.
 """
 
 import math
@@ -25,17 +25,17 @@ class Affine(nn.Module):
     a ~ U[-rotation, rotation], K(k) = [[1, -tan k], [0, 1]] shears along x only, k ~ U[-shear, shear],
     s ~ U[scale[0], scale[1]], and t moves along each axis by U[-shift, shift] of that side.
 
-    It differs from torchvision's `RandomAffine(rotation, (shift, shift), scale, shear)` in two things: shifts are not
+    It differs from torchvision's `RandomAffine(rotation, (shift, shift), scale, shear)` in two ways: shifts are not
     rounded to whole pixels, and values are interpolated, while its default takes the nearest pixel.
 
     Args:
         rotation: largest angle, degrees.
-        shift: largest shift, parts of the side.
+        shift: largest shift, as a share of the side.
         scale: smallest and largest factor.
         shear: largest angle, degrees, below 90.
 
     Raises:
-        UserError: a value out of range; from `forward`, rows that are no pictures.
+        UserError: a value is out of range; from `forward`, rows are not pictures.
     """
 
     def __init__(self, rotation: float, shift: float, scale: Sequence[float], shear: float) -> None:
@@ -56,9 +56,9 @@ class Affine(nn.Module):
         k = uniform(n, -self.shear, self.shear, x, generator).tan()
         s = uniform(n, *self.scale, x, generator)
         t = uniform(2 * n, -self.shift, self.shift, x, generator).view(n, 2, 1) * 2  # a side is 2 long in a grid
-        # The point from which a point of the result comes: p = K(-k) R(-a) (p' - t) / s
+        # The source of a point p' of the result: p = K(-k) R(-a) (p' - t) / s
         cos, sin = a.cos() / s, a.sin() / s
-        # A grid's units are half sides, which differ between the axes of a picture that is not square
+        # A grid's units are half sides, which differ between the axes if a picture is not square
         above = torch.stack([cos - k * sin, (sin + k * cos) * (height / width)], dim=-1)
         below = torch.stack([-sin * (width / height), cos], dim=-1)
         inverse = torch.stack([above, below], dim=1)  # [B, 2, 2]
@@ -88,7 +88,7 @@ class Rotation(Affine):
     """Each picture rotated about its centre by U[-degrees, degrees]. Pixels from outside are black.
 
     Raises:
-        UserError: degrees < 0; from `forward`, rows that are no pictures.
+        UserError: degrees < 0; from `forward`, rows are not pictures.
     """
 
     def __init__(self, degrees: float) -> None:
@@ -96,7 +96,7 @@ class Rotation(Affine):
 
 
 class Noise(nn.Module):
-    """x + N(0, std^2) in every number, cut to [0, 1].
+    """Adds N(0, std^2) to every value, and clips to [0, 1].
 
     Raises:
         UserError: std < 0.
@@ -113,14 +113,14 @@ class Noise(nn.Module):
 
 
 class Uniform(nn.Module):
-    """U[0, 1) in every number, whatever x is."""
+    """Replaces every value by U[0, 1)."""
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
         return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
 class Shuffle(nn.Module):
-    """The pixels of each picture in an order of its own, all channels of a pixel together."""
+    """Permutes the pixels of each picture, in an order of its own; the channels of a pixel stay together."""
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
         flat = x.unsqueeze(1) if x.dim() == 2 else x.flatten(2)  # [B, C, pixels]

@@ -1,4 +1,4 @@
-"""What a data set is: named splits, each a `Source` of whole batches."""
+"""The interface of data sets: named splits, each a `Source` of whole batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ from frame.data.labels import check_range, class_numbers
 # 'x': [B, *shape] · 'y': [B] · 'factors': [B, K] · 'views': V x [B, *shape] · 'env': [B] · 'mask': [B, T], bool ·
 # 'index': [B], the rows' positions in their split · any other name: a Batch of another source, with rows of its own
 Batch = dict[str, Any]  # Tensor | list[Tensor] | Batch; Any spares every method a cast
-Indices = Tensor | dict[str, Tensor]  # rows of the only stream, or of each stream by its path, see `Stream`
+Indices = Tensor | dict[str, Tensor]  # rows of the only stream, or of each stream by its path; see `Stream`
 Epoch = int | dict[str, int]
 
 
 class Source(Protocol):
-    """One split. `batch` fetches rows as they are stored; `transform` makes of them what a model sees."""
+    """One split. `batch` fetches rows as they are stored, and `transform` converts them to what a model sees."""
 
     def __len__(self) -> int: ...
 
     def batch(self, indices: Any) -> Batch:
-        """Rows `indices` [B] (int64, on the CPU or where the rows lie), as stored (pictures are uint8), and 'index'.
+        """The stored rows `indices` [B] (int64, on the CPU or the rows' device) and 'index'; pictures are uint8.
 
         Noise belongs to `transform`. If it cannot be separated from the rows, see `Seeded`.
         """
         ...
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The whole batch on the device it lies on: to float, binarized, augmented; all noise is `generator`'s."""
+        """Converts the whole batch to floats, binarizes and augments it, on its device, with noise from `generator`."""
         ...
 
 
@@ -41,7 +41,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class Resident(Protocol):
-    """A source whose rows lie in memory, and can lie in an accelerator's memory instead; ask `is_resident`."""
+    """A source whose rows are in memory and can move to an accelerator; see `is_resident`."""
 
     def to(self, device: torch.device) -> Source: ...
 
@@ -51,20 +51,20 @@ class Seeded(Protocol):
     """A source that draws noise while it fetches rows, such as a per-sample augmentation."""
 
     def at(self, seed: int, epoch: Any) -> Source:
-        """The same rows, with the noise of that epoch: an int, or one for each stream."""
+        """The same rows with the noise of an epoch: an int, or one for each stream."""
         ...
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Rows that a loader goes through in an order of their own; a source has one stream unless it zips others.
+    """Rows that a loader reads in their own order; a source has one stream unless it zips others.
 
     Streams are named by the path of their rows in a batch: '' for the batch's own, 'unlabelled', 'unlabelled.other'.
     """
 
     rows: int
     batch_size: int | None = None  # None: the loader's
-    leads: bool = False  # an epoch goes once through this stream; if none leads, through the longest
+    leads: bool = False  # an epoch is one pass over this stream; if none leads, over the longest
 
 
 def streams(source: Source) -> dict[str, Stream]:
@@ -74,19 +74,19 @@ def streams(source: Source) -> dict[str, Stream]:
 
 
 def is_resident(source: Source) -> bool:
-    """Whether the rows lie in memory and `to(device)` moves them as a whole."""
+    """Whether the rows are in memory and `to(device)` moves them as a whole."""
     return bool(getattr(source, "resident", isinstance(source, Resident)))
 
 
 def at_epoch(source: Source, seed: int, epoch: Epoch) -> Source:
-    """The source with the noise of (seed, epoch), if it draws any while it fetches rows."""
+    """The source with the noise of (seed, epoch), if it draws noise while it fetches rows."""
     return source.at(seed, epoch) if isinstance(source, Seeded) else source
 
 
 def labels_in(source: Source) -> Tensor | np.ndarray | None:
     """'y' of all rows [N], if it is known without reading them; else None.
 
-    An array instead of a tensor stands beside the rows (`targets`): what the rows give may differ from it.
+    An array instead of a tensor is stored beside the rows (`targets`); the labels of the rows may differ from it.
     """
     known = getattr(source, "labels", None)
     y = known() if callable(known) else getattr(source, "y", None)
@@ -94,7 +94,7 @@ def labels_in(source: Source) -> Tensor | np.ndarray | None:
 
 
 def limit_labels(source: Source, n_classes: int) -> None:
-    """Rows that are read one by one are refused from now on if their label is none of 0 .. n_classes - 1."""
+    """From now on, rows that are read one by one are refused if their label is not in 0 .. n_classes - 1."""
     limit = getattr(source, "limit_labels", None)
     if callable(limit):
         limit(n_classes)
@@ -134,23 +134,23 @@ class DataSet:
 
     @property
     def vocabulary(self) -> int | None:
-        """How many tokens there are, if 'x' holds their numbers (from 0); else None."""
+        """The number of tokens, if 'x' holds token ids (from 0); else None."""
         return None
 
     @property
     def n_classes(self) -> int | None:
-        """How many values 'y' has; None if there is no 'y' or the number is unknown."""
+        """The number of values of 'y'; None if there is no 'y' or the number is unknown."""
         names = class_names(self)
         return None if names is None else len(names)
 
     @property
     def classes(self) -> Sequence[str] | None:
-        """The classes' names, in the order of 'y'; None if they have none."""
+        """The names of the classes, in the order of 'y'; None if they have none."""
         return None
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What a batch has beside 'index'. Data sets that know it without reading override this."""
+        """The keys of a batch except 'index'. Data sets that know them without reading override this."""
         row = whole_batch(self.split(self.splits[0]), torch.arange(1))
         return tuple(key for key in row if key != "index")
 
@@ -182,7 +182,7 @@ class DataSet:
         return self._loaded[name]
 
     def identity(self, split: str) -> dict[str, Any]:
-        """What identifies a split: 'rows', and hashes of what is cheap to read.
+        """The identity of a split: 'rows', and hashes of values that are cheap to read.
 
         Data sets that know it without reading override this.
         """
@@ -204,7 +204,7 @@ class DataSet:
             self._compare(name)
 
     def limit_labels(self, n_classes: int) -> None:
-        """From now on labels must be 0 .. n_classes - 1, as a model takes them.
+        """From now on labels must be in 0 .. n_classes - 1, as a model takes them.
 
         Raises:
             UserError: a label of a split that was read already is not; later from `split`, or when a row is read.
@@ -290,14 +290,14 @@ def check_batch(batch: Batch, where: str) -> None:
 
 
 def check_labels(source: Source, n_classes: int, where: str) -> None:
-    """Raises UserError if a label is none of 0 .. n_classes - 1: now if labels are known, else when a row is read."""
+    """Raises UserError if a label is not in 0 .. n_classes - 1: now if labels are known, else when a row is read."""
     limit_labels(source, n_classes)
     y = labels_in(source)
     if isinstance(y, Tensor):
         check_range(class_numbers(y, where), n_classes, where)
     elif y is not None and y.dtype.kind in "iu":
         wrong = np.flatnonzero((y < 0) | (y >= n_classes))
-        if len(wrong):  # a target_transform may put it right: the row itself is asked
+        if len(wrong):  # a target_transform may correct it: check the row itself
             row = int(wrong[0])
             read = whole_batch(source, torch.tensor([row])).get("y")
             if isinstance(read, Tensor) and read.shape == (1,):
@@ -316,7 +316,7 @@ def check_mask(mask: Tensor, x: Tensor, where: str) -> None:
 
 
 def check_tokens(x: Tensor, vocabulary: int, where: str) -> None:
-    """Raises UserError if 'x' holds whole numbers that are none of 0 .. vocabulary - 1."""
+    """Raises UserError if 'x' holds whole numbers that are not in 0 .. vocabulary - 1."""
     if x.is_floating_point() or x.numel() == 0:
         return
     low, high = int(x.min()), int(x.max())

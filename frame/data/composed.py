@@ -1,4 +1,4 @@
-"""Sources and data sets made of others: what they have in common."""
+"""Base classes of sources and data sets that are made of others."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -23,13 +23,13 @@ from frame.data.base import (
 
 
 class Composed:
-    """A source made of others, which keeps what they are able to do; as it stands, of one, which it leaves unchanged.
+    """A source made of others, which keeps their abilities. This base class wraps one source and leaves it unchanged.
 
-    A subclass changes `batch` (which rows), `transform` (what a model sees of them) or both. It lies in memory if all
-    of its sources do, and passes on the epoch whose noise they draw, the streams that a loader orders, and labels.
+    A subclass changes `batch` (which rows), `transform` (what a model sees) or both. It is in memory if all of its
+    sources are, and passes on the epoch of their noise, the streams that a loader orders, and labels.
     """
 
-    keeps_labels = True  # False: 'y' may be another after `transform`
+    keeps_labels = True  # False: `transform` may change 'y'
 
     def __init__(self, *sources: Source) -> None:
         self.sources = sources
@@ -44,7 +44,7 @@ class Composed:
         return self.sources[0].transform(batch, generator)
 
     def over(self, sources: Iterable[Source]) -> Self:
-        """The same of other sources."""
+        """The same made of other sources."""
         there = copy.copy(self)
         there.sources = tuple(sources)
         return there
@@ -71,7 +71,7 @@ class Composed:
 
 
 class Wrapped(DataSet):
-    """A data set made of others. A subclass defines `made`, which makes a source of theirs.
+    """A data set made of others. A subclass defines `made`, which makes a source of their sources.
 
     Shape, classes, identity and any attribute of its own, such as `factor_sizes`, are those of the first of them.
     """
@@ -82,7 +82,7 @@ class Wrapped(DataSet):
         self.splits, self.absent = data.splits, data.absent
 
     def __getattr__(self, name: str) -> Any:
-        # only names that are not found otherwise come here; without 'data', a copy is being made
+        # called only for names that are not found otherwise; without 'data', a copy is being made
         if name.startswith("_") or "data" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no {name}")
         return getattr(self.data, name)
@@ -115,7 +115,7 @@ class Wrapped(DataSet):
         return self.data.identity(split)
 
     def made(self, split: str, *sources: Source) -> Source:
-        """The source of a split, of the same split of each of the parts that have it."""
+        """The source of a split, from the same split of each part that has it."""
         raise NotImplementedError
 
     def load(self, split: str) -> Source:

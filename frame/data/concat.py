@@ -1,4 +1,4 @@
-"""The rows of several data sets one after the other."""
+"""Concatenates the rows of several data sets."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,16 +17,16 @@ SPLITS = ("train", "valid", "test")
 
 
 class Concat(Wrapped):
-    """The rows of several data sets one after the other; each keeps its own transformation and noise.
+    """The concatenated rows of several data sets, each with its own transformation and noise.
 
     A split has the rows of those data sets that have the split. Their rows must be alike: the same entries of the same
     shapes and types.
 
     Args:
-        data: data sets, or what `as_data_set` makes them of: a list, or a mapping by any names.
+        data: data sets, or values that `as_data_set` takes: a list, or a mapping by any names.
 
     Raises:
-        UserError: there is none, or their classes are not the same; from `split`, their rows are not alike.
+        UserError: there is no data set, or their classes differ; from `split`, their rows are not alike.
     """
 
     def __init__(self, data: Any) -> None:
@@ -67,7 +67,7 @@ class Concat(Wrapped):
 
 
 class ConcatRows(Composed):
-    """Sources one after the other. A stored batch keeps the parts apart, since each has its own `transform`."""
+    """Concatenated sources. A stored batch keeps their parts separate, because each has its own `transform`."""
 
     def __init__(self, *sources: Source) -> None:
         if any(len(streams(source)) > 1 for source in sources):
@@ -97,7 +97,7 @@ class ConcatRows(Composed):
         return {**joined, "index": batch["index"]}
 
     def at(self, seed: int, epoch: Epoch) -> "ConcatRows":
-        # rows of the same place in two sources must not draw the same noise
+        # rows with the same index in two sources must not draw the same noise
         return self.over(at_epoch(s, seed if i == 0 else mix(seed, i), epoch) for i, s in enumerate(self.sources))
 
     def labels(self) -> Tensor | np.ndarray | None:
@@ -110,7 +110,7 @@ class ConcatRows(Composed):
 
 
 def _joined(parts: list[Any], batch: Batch) -> Any:
-    """Tensors, or lists of them, of the parts' rows, in the batch's order."""
+    """Joins tensors, or lists of them, of the parts' rows, in the batch's order."""
     if isinstance(parts[0], list):
         return [_joined(list(views), batch) for views in zip(*parts, strict=True)]
     return torch.cat(parts).index_select(0, batch["order"])

@@ -1,4 +1,4 @@
-"""Handwritten digits, 8 x 8, that come inside scikit-learn (Alpaydin and Kaynak 1998, UCI): no file, no network."""
+"""Handwritten digits, 8 x 8, from scikit-learn (Alpaydin and Kaynak 1998, UCI): needs no file and no network."""
 
 from functools import cache
 
@@ -11,8 +11,8 @@ from frame.data.memory import InMemory, check_binarize
 
 @cache
 def _pictures() -> tuple[np.ndarray, np.ndarray]:
-    """All of them, [1797, 64] in 0..16, and their labels: read once, not once a split."""
-    from sklearn.datasets import load_digits  # here and not above: a second that other data sets need not wait
+    """All digits, [1797, 64] in 0..16, and their labels; read once for all splits."""
+    from sklearn.datasets import load_digits  # imported here because it takes a second
 
     pixels, labels = load_digits(return_X_y=True)
     return pixels, labels
@@ -21,7 +21,7 @@ def _pictures() -> tuple[np.ndarray, np.ndarray]:
 class Digits(DataSet):
     """1,797 pictures, 1 x 8 x 8, 10 classes: 1,297 train, 200 valid, 300 test, by one fixed permutation.
 
-    The writers are not kept apart: the same hands wrote all three splits.
+    The splits are not separated by writer: the same people wrote all three.
 
     Args:
         binarize: 'none', 'dynamic' or 'static', see `InMemory`.
@@ -42,7 +42,7 @@ class Digits(DataSet):
 
     def load(self, split: str) -> Source:
         pixels, labels = _pictures()
-        # RandomState's stream never changes between versions of numpy
+        # RandomState's stream does not change between versions of numpy
         rows = np.random.RandomState(0).permutation(len(pixels))[self.rows[split]]
         x = torch.from_numpy((pixels[rows] * (255 / 16)).round().astype(np.uint8)).view(-1, *self.shape)
         return InMemory(x, torch.from_numpy(labels[rows]), binarize=self.binarize, seed=self.splits.index(split))

@@ -1,4 +1,4 @@
-"""Finding a data set's files below data_root or big_data_root, and fetching the ones that are missing."""
+"""Finds a data set's files below data_root or big_data_root, and downloads missing ones."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ def find(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def roots(data_root: str | Path, big_data_root: str | Path | None) -> tuple[Path, ...]:
-    """The folders in which files are looked for, in this order. Files are fetched into the first."""
+    """The folders that are searched for files, in this order. Files are downloaded into the first."""
     given = [data_root] if big_data_root is None else [data_root, big_data_root]
     return tuple(dict.fromkeys(Path(root).expanduser() for root in given))
 
@@ -27,7 +27,7 @@ def missing(data_set: str, name: str, folders: Sequence[Path]) -> UserError:
 
 
 def download(data_set: str, path: Path, mirrors: Sequence[str], known_hash: str) -> Path:
-    """Fetches the file `path.name` from the first mirror that has it, with a progress bar.
+    """Downloads the file `path.name` from the first mirror that has it, with a progress bar.
 
     It is written beside its place, checked and then moved there: a file at `path` is always whole.
 
@@ -40,7 +40,7 @@ def download(data_set: str, path: Path, mirrors: Sequence[str], known_hash: str)
     Raises:
         UserError: no mirror gave a file with that hash, or it cannot be written.
     """
-    import pooch  # here and not above: it costs 0.2 s, and most runs fetch nothing
+    import pooch  # imported here because it takes 0.2 s, and most runs download nothing
 
     pooch.get_logger().setLevel(logging.WARNING)
     reasons = []
@@ -48,7 +48,7 @@ def download(data_set: str, path: Path, mirrors: Sequence[str], known_hash: str)
         try:
             fetcher = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 18)
             pooch.retrieve(mirror + path.name, known_hash, path.name, path.parent, downloader=fetcher)
-            path.chmod(0o644)  # a temporary file's 0600 would shut out others who share the folder
+            path.chmod(0o644)  # a temporary file's 0600 would exclude others who share the folder
             return path
         except (OSError, ValueError) as error:  # all of requests' errors are OSErrors; a wrong hash is a ValueError
             reasons.append(_reason(error, path.parent))

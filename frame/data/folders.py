@@ -117,12 +117,12 @@ def _begins_as_picture(file: os.DirEntry[str]) -> bool:
 
 
 def split_of(name: str) -> str | None:
-    """The split that a folder's name stands for."""
+    """The split that a folder's name means."""
     return next((split for split, names in SPLITS.items() if folder_name(name).lower() in names), None)
 
 
 def split_folders(root: Path, found: Found) -> dict[str, str]:
-    """For each split the name of its folder directly below `root`; empty if the folder has no split folders.
+    """The name of each split's folder directly below `root`; empty if there are no split folders.
 
     Raises:
         UserError: two folders for one split, splits beside other folders or pictures, no 'train', or splits in classes.
@@ -167,7 +167,7 @@ def _refuse_splits_in_classes(root: Path, paths: Sequence[Path]) -> None:
 
 
 def class_names(parts: Mapping[str, tuple[Path, Sequence[Path]]], root: Path) -> list[str]:
-    """The names of the folders that the pictures of each split lie in; none if they lie in no folders.
+    """The names of the folders with the pictures of each split; none if pictures are not in folders.
 
     They are sorted alphabetically, or as numbers if all of them are numbers.
 
@@ -218,9 +218,9 @@ def _refuse_one_folder_of_folders(parts: Mapping[str, tuple[Path, Sequence[Path]
 
 
 def held_out(paths: Sequence[Path], part: float) -> tuple[list[Path], list[Path]]:
-    """The pictures held out, the same part of every class folder, and the others.
+    """The held-out pictures, the same share of every class folder, and the others.
 
-    A hash of the relative path decides: a picture stays in its split on every machine, and mostly if others are added.
+    A hash of the relative path decides, so a picture has the same split on every machine, and mostly if more are added.
     """
     classes: dict[str, list[Path]] = {}
     for path in paths:

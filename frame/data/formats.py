@@ -1,4 +1,4 @@
-"""Readers that read a whole file or name what is wrong with it: IDX (MNIST), and pickles of arrays (CIFAR-10)."""
+"""Readers that read a whole file or say what is wrong with it: IDX (MNIST), and pickles of arrays (CIFAR-10)."""
 
 import gzip
 import io
@@ -29,7 +29,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     (http://yann.lecun.com/exdb/mnist/).
 
     Raises:
-        UserError: the file is truncated, has bytes left over, is no IDX file of bytes, or holds another shape.
+        UserError: the file is truncated, has trailing bytes, is not an IDX file of bytes, or has another shape.
     """
     content = _read(path)
     if path.suffix == ".gz":
@@ -63,7 +63,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    # protocol 2 of Python 3 writes bytes so; data files need no other codec
+    # protocol 2 of Python 3 writes bytes this way; data files need no other codec
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the codec {encoding}")
     return text.encode("latin1")
@@ -87,17 +87,17 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which data has no use for")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which data do not need")
         return _ADMITTED[module, name]
 
 
 def read_pickle(path: Path) -> Any:
     """Reads a pickle of arrays, numbers, strings and plain containers, of Python 2 or 3. Executes nothing in it.
 
-    Strings that Python 2 wrote come out as bytes.
+    Strings of Python 2 are returned as bytes.
 
     Raises:
-        UserError: the file is truncated, is no pickle, or asks for anything else.
+        UserError: the file is truncated, is not a pickle, or contains anything else.
     """
     file = io.BytesIO(_read(path))
     try:

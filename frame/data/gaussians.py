@@ -9,20 +9,20 @@ from frame.probability.mutual_information import gaussian_correlation, gaussian_
 
 
 class Gaussians(DataSet):
-    """'views' are two vectors of `dim` standard normal numbers, correlated number by number; 'x' is the first of them.
+    """'views' are two vectors of `dim` standard normal numbers, correlated element by element; 'x' is the first.
 
     I = -(dim / 2) log(1 - rho^2) nats. No invertible map of either vector changes it, so `cubic` does not. Belghazi
     et al. 2018 (1801.04062), Poole et al. 2019 (1905.06922) and Song & Ermon 2020 (1910.06222) use these pairs.
 
-    In 'train' the pairs are drawn afresh at each use, so that a model cannot memorize them; those of 'valid' and
+    In 'train' pairs are drawn anew at each use, so that a model cannot memorize them; those of 'valid' and
     'test' are drawn once.
 
     Args:
-        information: in nats, or null if `rho` is given.
+        information: nats, or null if `rho` is given.
         rho: correlation, or null.
-        dim: of each vector.
-        cubic: the second vector is cubed, number by number.
-        n_rows: of 'train'; the length of an epoch.
+        dim: dimensions of each vector.
+        cubic: whether the second vector is cubed, element by element.
+        n_rows: rows of 'train'; the length of an epoch.
         n_held_out: rows of 'valid', and of 'test'.
 
     Raises:
@@ -77,7 +77,7 @@ class Gaussians(DataSet):
 
 
 class Pairs:
-    """Pairs [N, 2, dim] that lie in memory."""
+    """Pairs [N, 2, dim] in memory."""
 
     def __init__(self, pairs: Tensor) -> None:
         self.pairs = pairs
@@ -94,7 +94,7 @@ class Pairs:
 
 
 class FreshPairs:
-    """Draws pairs when they are asked for; a stored row is only its number."""
+    """Draws pairs on demand; a stored row is only its index."""
 
     def __init__(self, data: Gaussians, n_rows: int) -> None:
         self.data, self.n_rows = data, n_rows

@@ -1,4 +1,4 @@
-"""Checks that data are still those that a run was trained on: the names of classes, and the rows of each split."""
+"""Checks that data are those that a run was trained on: the names of classes, and the rows of each split."""
 
 import hashlib
 import math
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from frame.common.errors import UserError
 
-SAMPLED = 64  # rows whose values are looked at
-FLOATS = 16  # of them, of floats
+SAMPLED = 64  # rows whose values are compared
+FLOATS = 16  # the same for rows of floats
 KINDS = {"labels": "labels", "x": "pictures", "values": "values", "files": "files (by name and size)"}
 
 
@@ -20,7 +20,7 @@ class DataChanged(UserError):
 
 
 def identity_of(source: Any) -> dict[str, Any]:
-    """'rows', and of what lies in memory hashes of all labels and of some rows' values, which cost no time."""
+    """'rows', and cheap hashes of all labels and of some rows' values if they are in memory."""
     found: dict[str, Any] = {"rows": len(source)}
     x, y = getattr(source, "x", None), getattr(source, "y", None)
     if isinstance(y, Tensor) and y.dtype == torch.int64:
@@ -29,10 +29,10 @@ def identity_of(source: Any) -> dict[str, Any]:
 
 
 def pixels(x: Tensor, rows: Sequence[int]) -> dict[str, Any]:
-    """Of some of the rows: a hash of whole numbers, as 'x'; of floats one number each, as 'values'.
+    """For some of the rows: a hash of whole numbers ('x'), or one number for each row of floats ('values').
 
-    Floats may differ in their last bits between machines that compute them: a weighed mean of each row is compared with
-    a tolerance.
+    Floats may differ in their last bits between machines that compute them, so a weighted mean of each row is compared
+    with a tolerance.
     """
     if len(rows) == 0 or x.dim() == 0:
         return {}
@@ -41,7 +41,7 @@ def pixels(x: Tensor, rows: Sequence[int]) -> dict[str, Any]:
     if not some.is_floating_point():
         return {"x": digest(str(list(some.shape[1:])).encode(), some.numpy().tobytes())}
     flat = some.reshape(len(some), -1)[:FLOATS].double().nan_to_num()
-    weights = torch.cos(torch.arange(flat.shape[1], dtype=torch.float64))  # no two places weigh the same
+    weights = torch.cos(torch.arange(flat.shape[1], dtype=torch.float64))  # no two elements have the same weight
     return {"values": [float(f"{value:.6g}") for value in ((flat * weights).sum(1) / max(1, flat.shape[1])).tolist()]}
 
 
@@ -72,7 +72,7 @@ def compare_classes(kept: Mapping[str, Any], classes: Sequence[str] | None, n_cl
 
 
 def compare_split(kept: Mapping[str, Any], split: str, found: Mapping[str, Any], owner: str) -> None:
-    """Raises DataChanged if a split has other rows than it had; Entries that only one side has are not compared."""
+    """Raises DataChanged if a split has other rows than it had; entries that only one side has are not compared."""
     rows, now = kept.get("rows"), found["rows"]
     if rows is not None and rows != now:
         raise DataChanged(
@@ -88,7 +88,7 @@ def compare_split(kept: Mapping[str, Any], split: str, found: Mapping[str, Any],
 
 
 def _same(kept: Any, found: Any) -> bool:
-    """Equal, floats to 1e-4 of the largest; of mappings only what both have."""
+    """Whether values are equal, floats within 1e-4 of the largest; of mappings only common keys count."""
     if isinstance(kept, Mapping) and isinstance(found, Mapping):
         return all(_same(kept[key], found[key]) for key in kept.keys() & found.keys())
     if not (isinstance(kept, list) and isinstance(found, list)):
@@ -102,6 +102,6 @@ def _same(kept: Any, found: Any) -> bool:
 
 
 def listed(names: Sequence[str], n: int = 6) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of further ones."""
     shown = ", ".join(str(name)[:40] for name in names[:n])
     return shown + (f" and {len(names) - n} more" if len(names) > n else "") if names else "none"

@@ -36,26 +36,26 @@ class Images(DataSet):
     """Pictures below `root`, decoded once into memory.
 
     Folders directly below `root` are classes, sorted alphabetically (as numbers if all are numbers), if all pictures
-    lie in such folders, at any depth; without them there is no 'y'. Folders called train, valid (or val,
-    validation, dev) and test below `root`, in any case, are the splits, with class folders in them or without; else
-    parts of all pictures are held out, in equal parts of every class, by a hash of their relative paths, so that a
-    picture stays in its split on every machine, and mostly when others are added.
+    are in such folders, at any depth; without them there is no 'y'. Folders called train, valid (or val, validation,
+    dev) and test below `root`, in any case, are the splits, with class folders in them or without. Otherwise the same
+    share of every class is held out by a hash of relative paths, so that a picture has the same split on every machine,
+    and mostly if others are added.
 
-    Links are followed. Hidden files, other files, archives and folders without pictures are left out, with a line.
+    Links are followed. Hidden files, other files, archives and folders without pictures are left out and listed.
     Pictures are turned upright by their EXIF data. Transparent ones are laid on white. Palettes, CMYK, black and white
     and other colours are converted. More than 8 bits a channel or more than one frame is refused.
 
     Args:
         root: the folder; None takes `images/` in data_root, or in big_data_root if it is not there.
-        size: pixels of a side: the shorter side is resized to it, the centre is kept.
+        size: pixels of a side: the shorter side is resized to this, and the centre is cropped.
         channels: 3 for colour, 1 for grey.
         binarize: 'none', 'dynamic' or 'static', each channel by itself, see `InMemory`.
-        n_valid, n_test: parts to hold out, each in [0, 1).
-        data_root, big_data_root: folders in which `images/` is looked for.
+        n_valid, n_test: shares to hold out, each in [0, 1).
+        data_root, big_data_root: folders that are searched for `images/`.
 
     Raises:
-        UserError: a value out of range; from `split`, a folder that is missing or empty or can be read in two ways, or
-            pictures that are broken, with what is wrong with them.
+        UserError: a value is out of range; from `split`, a folder is missing, empty or ambiguous, or
+            pictures are broken, with the reasons.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Images(DataSet):
 
     @cached_property
     def _paths(self) -> dict[str, tuple[Path, list[Path]]]:
-        """For each split the folder and its pictures' paths below it."""
+        """The folder of each split and its pictures' paths below it."""
         if self.root.is_file():
             raise UserError(f"Images: {self.root} is a file: unpack an archive, and set data.root to the folder")
         if not self.root.is_dir():
@@ -146,7 +146,7 @@ class Images(DataSet):
         return super().split(name)
 
     def identity(self, split: str) -> dict[str, Any]:
-        """Rows, and a hash of the files' relative paths, classes included, and sizes: no picture is read for it."""
+        """Rows, and a hash of the files' relative paths (with classes) and sizes, without reading a picture."""
         base, paths = self._paths.get(split, (self.root, []))
         told = [f"{folder_name(path)} {(base / path).stat().st_size}" for path in paths]
         return {"rows": len(paths), "files": digest(os.fsencode("\n".join(told)))}

@@ -1,4 +1,4 @@
-"""Labels: whole numbers that count classes from 0, and rows held out in equal parts of every class."""
+"""Checks labels, which count classes from 0, and holds out rows stratified by class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def class_numbers(y: Tensor, where: str) -> Tensor:
     """Labels [N] or [N, 1] of any type that holds whole numbers, as int64 [N].
 
     Raises:
-        UserError: they have another shape, such as one-hot rows; or a value is no whole number, is NaN or infinite.
+        UserError: they have another shape, such as one-hot rows; or a value is not a whole number, or not finite.
     """
     if y.dim() == 2 and y.shape[1] == 1:
         y = y.squeeze(1)
@@ -37,7 +37,7 @@ def class_numbers(y: Tensor, where: str) -> Tensor:
 
 
 def check_range(y: Tensor, n_classes: int, where: str) -> None:
-    """Raises UserError if a label [N] is none of 0 .. n_classes - 1, and names the range."""
+    """Raises UserError if a label [N] is not in 0 .. n_classes - 1, and names the range."""
     if len(y) == 0:
         return
     low, high = int(y.min()), int(y.max())
@@ -58,7 +58,7 @@ def check_range(y: Tensor, n_classes: int, where: str) -> None:
 def labels_of(data: Any) -> np.ndarray | None:
     """The labels of a data set of single rows, without reading the rows; None if they are not stored beside them.
 
-    `targets` or `labels` as torchvision's data sets have them, the last tensor of a `TensorDataset`, the column 'label'
+    `targets` or `labels` as in torchvision's data sets, the last tensor of a `TensorDataset`, the column 'label'
     of a table of Hugging Face's, and those of the rows of a `Subset`.
     """
     inner, indices = getattr(data, "dataset", None), getattr(data, "indices", None)
@@ -78,7 +78,7 @@ def labels_of(data: Any) -> np.ndarray | None:
 
 
 def _numbers(values: Any, n: int) -> np.ndarray | None:
-    """Values [n] as an array if they can be classes: whole numbers, truth values or words."""
+    """Values [n] as an array if they can be classes: whole numbers, booleans or strings."""
     if values is None or callable(values):
         return None
     try:
@@ -91,10 +91,10 @@ def _numbers(values: Any, n: int) -> np.ndarray | None:
 
 
 def share(sizes: Sequence[int], part: float) -> list[int]:
-    """How many rows to hold out of classes of these sizes, so that `part` of all are.
+    """The number of rows to hold out of classes of these sizes, so that the share `part` of all rows is held out.
 
-    Each class gives its part, rounded so that the sum is right. Classes of two rows or more give at least one and keep
-    at least one, as long as not more than twice the part is held out.
+    Each class gives its share, rounded so that the sum is right. Classes of two rows or more give at least one and keep
+    at least one, unless more than twice the share would be held out.
     """
     total = round(sum(sizes) * part)
     exact = [size * part for size in sizes]
@@ -110,11 +110,11 @@ def share(sizes: Sequence[int], part: float) -> list[int]:
 
 
 def held_out(n: int, part: float, labels: np.ndarray | None) -> list[int]:
-    """Rows of n to hold out, in order, by one fixed permutation; the same part of each class if there are labels.
+    """Rows of n to hold out, in order, by one fixed permutation; the same share of each class if there are labels.
 
-    At least one if n > 1. If there are fewer than two rows a class, `labels` are no classes and are ignored.
+    At least one if n > 1. With fewer than two rows per class on average, `labels` are not classes and are ignored.
     """
-    order = np.random.RandomState(0).permutation(n)  # whose stream never changes between versions of numpy
+    order = np.random.RandomState(0).permutation(n)  # its stream does not change between versions of numpy
     if labels is not None:
         classes, number = np.unique(labels, return_inverse=True)
         if 2 * len(classes) <= n:

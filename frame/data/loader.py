@@ -27,12 +27,12 @@ def mix(*numbers: int) -> int:
 
 @runtime_checkable
 class Loads(Protocol):
-    """What training asks of a loader, the user's own included.
+    """The interface of loaders, including users' own.
 
-    Beside the arguments of its YAML file it is given `source`, `batch_size`, `seed`, `rank`, `world`, `limit` and
-    `device`, as far as its constructor takes them. `epoch` counts the whole epochs behind us; `epochs` adds the part of
-    this one. With the numbers of `state_dict`, another loader goes on with the very next batch. A loader may have
-    `rows`, those of a full batch (else `params.batch_size`), and `world`, the number of ranks (else 1).
+    In addition to the arguments of its YAML file, a loader is given `source`, `batch_size`, `seed`, `rank`, `world`,
+    `limit` and `device`, as far as its constructor takes them. `epoch` counts complete epochs; `epochs` adds the share
+    of the current one. With the numbers of `state_dict`, another loader continues with the next batch. A loader may
+    have `rows`, those of a full batch (else `params.batch_size`), and `world`, the number of ranks (else 1).
     """
 
     epoch: int
@@ -52,30 +52,30 @@ class Loads(Protocol):
 class Loader:
     """Sized, sharded, resumable batches of one split.
 
-    With W ranks, global batch i is rows [i*B*W, (i+1)*B*W) of the epoch's permutation and each rank takes every W-th
-    of them: together they see what one process with batch size B*W sees. The last, ragged batch is kept; so that
-    ranks have equal batches, up to W - 1 rows (others each epoch) are left out of an epoch.
+    With W ranks, global batch i is rows [i*B*W, (i+1)*B*W) of the epoch's permutation, and each rank takes every W-th
+    of them. Together they see what one process with batch size B*W sees. The last, shorter batch is kept. So that ranks
+    have equal batches, up to W - 1 rows (others each epoch) are left out of an epoch.
 
-    A source that zips others has several streams of rows. One leads: an epoch goes through it as above. Of another, of
-    n rows and batch size b, global batch g since the start is batch j of pass k, where k, j = divmod(g, n // (b*W)):
-    each pass is a permutation of its own, of which the rows that fill no batch are left out. A stream of fewer than b*W
-    rows gives all of them in each batch, as far as the ranks can share them.
+    A source that zips others has several streams of rows. One leads: an epoch is a pass over it as above. For another
+    stream of n rows and batch size b, global batch g since the start is batch j of pass k with k, j = divmod(g, n //
+    (b*W)). Each pass is a new permutation, without the rows that do not fill a batch. A stream of fewer than b*W rows
+    gives all of them in each batch, as far as the ranks can share them.
 
     Args:
         source: what to read.
-        batch_size: B, rows a batch and rank.
+        batch_size: B, rows per batch and rank.
         seed: fixes the order of the rows and the noise of `source.transform`, whatever else draws random numbers.
-        rank, world: this process and how many there are.
-        shuffle: a new permutation each epoch; else the rows' own order.
+        rank, world: this process and the number of processes.
+        shuffle: whether each epoch has a new permutation; else rows keep their order.
         num_workers: processes that read ahead; unused if the source moves to the device as a whole.
-        in_flight: batches that each of them reads ahead.
-        resident: whether the source moves to the device as a whole, once: null if it lies in memory, true if it must
-            (else UserError), false never: then workers read sources in memory, too.
-        limit: at most so many batches an epoch (int), or this part of them (float in (0, 1]).
-        device: on which batches come out.
+        in_flight: batches that each worker reads ahead.
+        resident: whether the source moves to the device as a whole, once. null: if it is in memory; true: it must (else
+            UserError); false: never, so that workers read sources in memory, too.
+        limit: largest number of batches per epoch (int), or a share of them (float in (0, 1]).
+        device: the device of batches.
 
     Raises:
-        UserError: a value out of range, or fewer rows than ranks.
+        UserError: a value is out of range, or there are fewer rows than ranks.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class Loader:
         self._leader = self._lead()
         self._length = _limited(self._batches(self._leader), limit)
         self._pass: dict[str, tuple[int, Tensor]] = {}  # the newest permutation of each stream that does not lead
-        self.epoch, self.position = 0, 0  # whole epochs behind us, batches consumed of this one
-        self._underway = False  # an iterator of ours has begun since the state was last set
+        self.epoch, self.position = 0, 0  # complete epochs, and consumed batches of the current one
+        self._underway = False  # an iterator has started since the state was last set
         self._workers: _Workers | None = None
         self.to(device)
 
     def __len__(self) -> int:
-        """Batches an epoch, on each rank."""
+        """Batches per epoch, on each rank."""
         return self._length
 
     @property
@@ -132,11 +132,11 @@ class Loader:
 
     @property
     def rows(self) -> int:
-        """Rows of a full batch on each rank, those of nested batches included."""
+        """Rows of a full batch on each rank, including those of nested batches."""
         return self.batch_size if list(self._streams) == [""] else sum(map(self._size, self._streams))
 
     def to(self, device: torch.device | str) -> "Loader":
-        """Batches come out on `device` from now on."""
+        """From now on, batches are on `device`."""
         self.device = torch.device(device)
         self._resident, self._here = False, self.source
         if self._in_memory and self.device.type != "cpu":
@@ -145,26 +145,26 @@ class Loader:
         return self
 
     def state_dict(self) -> dict[str, int]:
-        """Batches consumed, the one in training included; an epoch's end is the next one's start."""
+        """Consumed batches, including the one in training; an epoch's end is the next one's start."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next iterator goes on with the very next batch.
+        """The next iterator continues with the next batch.
 
         Raises:
-            UserError: an epoch has no such position.
+            UserError: an epoch does not have this position.
         """
         if not 0 <= state["position"] < len(self):
             raise UserError(
-                f"the checkpoint stands at batch {state['position']} of an epoch that has {len(self)} now: "
+                f"the checkpoint is at batch {state['position']} of an epoch that now has {len(self)}: "
                 "resume with the same data, batch_size, limits and number of processes"
             )
         self.epoch, self.position = state["epoch"], state["position"]
         self._underway = False
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator: nothing happens before the first next(), since Lightning calls iter() more than once.
-        if self._underway and self.position > 0:  # the former iterator was left midway: that epoch is over
+        # A generator: nothing happens before the first next(), because Lightning calls iter() more than once.
+        if self._underway and self.position > 0:  # the former iterator was not exhausted: its epoch is over
             self.epoch, self.position = self.epoch + 1, 0
         self._underway = True
         epoch, start = self.epoch, self.position
@@ -176,9 +176,9 @@ class Loader:
             yield self._here.transform(rows, self._generator)
 
     def kinds(self) -> list[tuple[int, Indices]]:
-        """The kinds of batches of an epoch on one process: how many there are, and rows of as many as one of them has.
+        """The kinds of batches of an epoch on one process: their number, and as many rows as one of them has.
 
-        Full ones, and the last one if it is shorter.
+        There are full batches, and the last one if it is shorter.
         """
         n, size = self._streams[self._leader].rows // self.world, self._size(self._leader)
         n_full = min(n // size, len(self))
@@ -191,12 +191,12 @@ class Loader:
         return {path: torch.arange(rows if path == self._leader else self._size(path)) for path in self._streams}
 
     def _lead(self) -> str:
-        """The stream that an epoch goes through: the named one, or the longest in batches, the first of equals."""
+        """The stream of which an epoch is one pass: the named one, or the longest in batches (the first of equals)."""
         named = [path for path, stream in self._streams.items() if stream.leads]
         return named[0] if named else max(self._streams, key=self._batches)
 
     def _size(self, path: str) -> int:
-        """Rows a batch of a stream."""
+        """Rows per batch of a stream."""
         stream = self._streams[path]
         return min(stream.batch_size or self.batch_size, stream.rows // self.world)
 
@@ -204,7 +204,7 @@ class Loader:
         return -(-(self._streams[path].rows // self.world) // self._size(path))
 
     def _order(self, epoch: int, path: str = "") -> Tensor:
-        """This rank's rows of a stream in an epoch, int64 [n // world], on the device if the rows lie there."""
+        """This rank's rows of a stream in an epoch, int64 [n // world], on the rows' device."""
         n = self._streams[path].rows
         order = self._permutation(epoch, path)
         mine = order[: n - n % self.world][self.rank :: self.world].contiguous()
@@ -218,7 +218,7 @@ class Loader:
         return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
     def _shares(self, epoch: int, start: int) -> list["Share"]:
-        """What this rank reads in the rest of an epoch, batch by batch."""
+        """The rows that this rank reads in the rest of an epoch, batch by batch."""
         leading = self._order(epoch, self._leader).split(self._size(self._leader))[start : len(self)]
         if list(self._streams) == [""]:
             return [(epoch, rows) for rows in leading]
@@ -231,7 +231,7 @@ class Loader:
         return shares
 
     def _cycled(self, path: str, g: int) -> tuple[int, Tensor]:
-        """The pass, and this rank's rows [b], of a stream that does not lead in global batch g since the start."""
+        """The pass and this rank's rows [b] of a stream that does not lead, in global batch g since the start."""
         together = self._size(path) * self.world
         number, j = divmod(g, self._streams[path].rows // together)
         if self._pass.get(path, (-1,))[0] != number:
@@ -259,11 +259,11 @@ class Loader:
             yield here.batch(indices)
 
 
-Share = tuple[Epoch, Indices]  # the epoch whose noise rows draw while they are read, and which rows
+Share = tuple[Epoch, Indices]  # the epoch of the noise that rows draw while they are read, and the rows
 
 
 class _Workers:
-    """Processes that read ahead. They live as long as this does; each share carries its epoch with it."""
+    """Processes that read ahead. They live as long as this object; each share names its epoch."""
 
     def __init__(self, source: Source, seed: int, num_workers: int, in_flight: int, pin_memory: bool) -> None:
         self._plan: list[Share] = []
@@ -275,7 +275,7 @@ class _Workers:
             prefetch_factor=in_flight,
             persistent_workers=True,
             pin_memory=pin_memory,
-            generator=torch.Generator(),  # its own, so that starting workers takes nothing from the run's noise
+            generator=torch.Generator(),  # its own, so that starting workers does not change the run's noise
         )
 
     def fetch(self, shares: Sequence["Share"]) -> Iterator[Batch]:

@@ -14,17 +14,17 @@ Change = Callable[[Batch, torch.Generator], Batch]
 
 
 class Map(Wrapped):
-    """Batches of another data set, changed by a function of the batch as a model sees it, on the device it lies on.
+    """Batches of another data set, changed by a function of the transformed batch, on its device.
 
     Args:
-        data: a data set, or what `as_data_set` makes one of.
-        function: takes (batch, generator) and returns a batch; all noise must be the generator's. It may add, change
-            and drop entries, but keeps 'index' and the number of rows. If its `keeps_labels` is true, 'y' stays what
-            it was, and labels are checked and compared as those of `data`.
-        n_classes: how many values 'y' has, if the function changes it.
+        data: a data set, or a value that `as_data_set` takes.
+        function: takes (batch, generator) and returns a batch; all noise must come from the generator. It may add,
+            change and drop entries, but must keep 'index' and the number of rows. If its `keeps_labels` is true, it
+            does not change 'y', and labels are checked and compared like those of `data`.
+        n_classes: the number of values of 'y', if the function changes it.
 
     Raises:
-        UserError: `data` is no data set, or `function` cannot be called.
+        UserError: `data` is not a data set, or `function` cannot be called.
     """
 
     def __init__(self, data: Any, function: Change, n_classes: int | None = None) -> None:
@@ -65,7 +65,7 @@ class Map(Wrapped):
 
 
 class MappedRows(Composed):
-    """A source with a function applied to its batches, see `Map`."""
+    """A source with a function applied to its batches; see `Map`."""
 
     def __init__(self, source: Source, function: Change) -> None:
         super().__init__(source)
@@ -81,7 +81,7 @@ class MappedRows(Composed):
 
 
 class Keep:
-    """Keeps some entries of a batch, 'index' always; `Map` it to take the labels from rows, for example.
+    """Keeps some entries of a batch, and always 'index'; with `Map` it removes labels, for example.
 
     Args:
         keys: their names.
@@ -101,7 +101,7 @@ class Rename:
     """Gives entries of a batch other names.
 
     Args:
-        names: the new name of each old one. What had a new name before is replaced.
+        names: the new name of each old one. An entry that already has a new name is replaced.
     """
 
     def __init__(self, names: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Splits that lie in memory as uint8 tensors, and data sets that come as official training and test files."""
+"""Splits in memory, and data sets with official training and test files."""
 
 import copy
 from typing import Any
@@ -21,8 +21,8 @@ def check_binarize(binarize: str) -> None:
 
 
 def bernoulli(x: Tensor, generator: torch.Generator) -> Tensor:
-    """uint8 pictures, any shape -> bool: true with probability exactly x / 255."""
-    # of the 255 equally likely values 0..254, x lie below x
+    """Draws booleans from uint8 pictures of any shape: true with probability exactly x / 255."""
+    # x of the 255 equally likely values 0..254 are below x
     return torch.empty_like(x).random_(0, 255, generator=generator) < x
 
 
@@ -33,15 +33,15 @@ class InMemory:
         x: [N, *shape], a tensor or an array: uint8 pictures [N, C, H, W] or [N, H, W], with any number of channels
             (a model sees x / 255); floats of any shape, in float32; whole numbers, such as tokens [N, T].
         y: [N] classes, whole numbers of any type from 0, or None.
-        binarize: 'none'; 'dynamic', pixels are drawn afresh at each use with probability x / 255 (Salakhutdinov and
-            Murray 2008); 'static', drawn once, here, so that the pictures never change.
-        seed: of the static binarization.
-        vocabulary: how many tokens there are, if x holds their numbers: all must be 0 .. vocabulary - 1.
-        columns: other entries of a batch by their names, [N, ...] each, such as mask=..., [N, T], bool.
+        binarize: 'none'; 'dynamic': pixels are drawn anew at each use with probability x / 255 (Salakhutdinov and
+            Murray 2008); 'static': they are drawn once, by the constructor, so that the pictures never change.
+        seed: seed of the static binarization.
+        vocabulary: the number of tokens, if x holds token ids: all must be in 0 .. vocabulary - 1.
+        columns: other entries of a batch by name, [N, ...] each, such as mask=..., [N, T], bool.
 
     Raises:
-        UserError: an unknown `binarize`, x that is none of these or not finite, y that are no numbers of classes, a
-            mask that does not belong to x, or entries of different lengths.
+        UserError: `binarize` is unknown, x is none of these or not finite, y are not classes, a mask does not belong to
+            x, or entries have different lengths.
     """
 
     def __init__(
@@ -106,8 +106,7 @@ class InMemory:
 class OfficialSplits(DataSet):
     """Pictures with an official training and an official test set; 'valid' is the last `n_valid` rows of training.
 
-    A subclass reads the two, and has the number of rows of training, so that n_valid is checked before anything is
-    read.
+    A subclass reads the two, and names the number of training rows, so that n_valid is checked before reading.
     """
 
     n_train: int
@@ -144,7 +143,7 @@ class OfficialSplits(DataSet):
         return part
 
     def _whole(self, train: bool) -> InMemory:
-        # read once for both parts; binarized as a whole, so that n_valid changes no static picture
+        # read once for both parts, and binarized as a whole, so that n_valid does not change static pictures
         if train not in self._official:
             self._official[train] = InMemory(*self.read(train), binarize=self.binarize, seed=int(train))
         return self._official[train]

@@ -18,7 +18,7 @@ from frame.data.labels import check_range, class_numbers, held_out, labels_of
 from frame.data.loader import mix
 
 SPLITS = ("train", "valid", "test")
-_KEYS = {"image": "x", "label": "y"}  # as Hugging Face calls them
+_KEYS = {"image": "x", "label": "y"}  # Hugging Face's names
 
 
 class PerSample:
@@ -27,18 +27,18 @@ class PerSample:
     An item is x, a pair (x, y), or a mapping with 'x' (or 'image'), 'y' (or 'label') and others. Pictures of PIL of 8
     bits, and uint8 arrays [H, W], [H, W, C] or [C, H, W] if it cannot be [H, W, C], become uint8 [C, H, W];
     palettes, CMYK and other colours become RGB. Other arrays and tensors keep their shape. A model sees uint8 pictures
-    as x / 255. Labels of any type of whole numbers become int64; if `n_classes` is set, they must lie below it.
+    as x / 255. Labels of any integer type become int64; if `n_classes` is set, they must be below it.
 
-    What an item draws from the random states of Python, numpy or torch is determined by (seed, epoch, row), in
-    whichever process it runs. A numpy `Generator` that the data set keeps for itself is out of reach.
+    Random numbers that an item draws from Python, numpy or torch are determined by (seed, epoch, row), in any process.
+    A numpy `Generator` of the data set itself cannot be seeded.
 
     Args:
         data: has `__len__` and `__getitem__`.
-        rows: those of its rows that belong to this split; all by default.
+        rows: its rows that belong to this split; all by default.
 
     Raises:
-        UserError: `data` has no length; from `batch`, an item that cannot be read so, by its row: another type, a NaN,
-            a picture of 16 bits, a label that is no class.
+        UserError: `data` has no length; from `batch`, an item cannot be read: it has another type, a NaN, a picture of
+            16 bits, or a label that is not a class. The row is named.
     """
 
     n_classes: int | None = None
@@ -71,12 +71,12 @@ class PerSample:
         return {**batch, "index": indices}
 
     def labels(self) -> np.ndarray | None:
-        """Those that stand beside the rows, see `labels_of`; an item may give others."""
+        """Labels stored beside the rows, see `labels_of`; an item may give others."""
         found = labels_of(self.data)
         return None if found is None else found[np.asarray(self.rows)]
 
     def limit_labels(self, n_classes: int) -> None:
-        """Labels of rows that are read from now on are 0 .. n_classes - 1."""
+        """Labels of rows that are read from now on must be in 0 .. n_classes - 1."""
         self.n_classes = n_classes
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -110,7 +110,7 @@ class PerSample:
         return tensor.float() if tensor.dtype == torch.float64 else tensor
 
     def _label(self, y: Tensor, what: str) -> Tensor:
-        """A class as int64 []; values that are no classes, such as targets of a regression, stay as they are."""
+        """A class as int64 []; values that are not classes, such as targets of a regression, are not changed."""
         if y.numel() == 1 and (self.n_classes is not None or not y.is_floating_point()):
             y = class_numbers(y.reshape(1), what)
             if self.n_classes is not None:
@@ -136,7 +136,7 @@ class PerSample:
 
 @contextmanager
 def _random_states() -> Iterator[Any]:
-    """Gives a function that seeds Python, numpy and torch on the CPU, and restores their states at the end."""
+    """Yields a function that seeds Python, numpy and torch on the CPU, and restores their states at the end."""
     before = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
 
     def seed_all(seed: int) -> None:
@@ -155,11 +155,11 @@ def _random_states() -> Iterator[Any]:
 class PerSampleSplits(DataSet):
     """Splits given as a mapping. If there is no 'valid', a tenth of the rows of 'train' is held out for it.
 
-    The rows are those of one fixed permutation, whatever the seeds, the machine and the order in which splits are read:
-    the same rows give the same splits. Each class gives a tenth of its rows, and at least one if it has two, as long
-    as that holds out no more than a fifth. Labels are found beside the rows (`targets`, `labels`, a `TensorDataset`'s
-    last tensor, a column 'label'), or by reading the rows once if there are no more than `READ` of them; without
-    labels the permutation alone decides.
+    The rows are chosen by one fixed permutation that depends on no seed, machine or order of reading, so the same rows
+    give the same splits. Each class gives a tenth of its rows, and at least one if it has two, unless more than a fifth
+    would be held out. Labels are found beside the rows (`targets`, `labels`, a `TensorDataset`'s last tensor, a column
+    'label'), or by reading the rows once if there are at most `READ` of them. Without labels only the permutation
+    decides.
     """
 
     READ = 2000
@@ -185,7 +185,7 @@ class PerSampleSplits(DataSet):
 
     @property
     def classes(self) -> Sequence[str] | None:
-        """As the rows of 'train' name them: `classes` of torchvision's data sets, or names of Hugging Face's labels."""
+        """The names of classes from the rows of 'train': torchvision's `classes`, or names of Hugging Face's labels."""
         data: Any = getattr(self._given["train"], "data", None)
         while hasattr(data, "dataset") and hasattr(data, "indices"):  # a Subset
             data = data.dataset
@@ -217,7 +217,7 @@ class PerSampleSplits(DataSet):
         if isinstance(source, PerSample):
             labels, tensors = source.labels(), getattr(source.data, "tensors", ())
             if labels is not None:
-                # words, and numbers of any type and order of bytes, as they are written
+                # strings, and numbers of any type and byte order, in their written form
                 found["labels"] = digest("\n".join(map(str, labels.tolist())).encode())
             if tensors and isinstance(tensors[0], Tensor):  # a TensorDataset
                 found |= pixels(tensors[0], source.rows)
@@ -248,14 +248,14 @@ def _as_source(data: Any) -> Source:
 
 
 def as_data_set(data: Any) -> DataSet:
-    """The DataSet of what stands under `data:` in a config.
+    """The DataSet for the value of `data:` in a config.
 
     Args:
         data: a DataSet; or one data set of rows (a tenth is held out as 'valid'); or a mapping of 'train',
             'valid' and 'test' to those, or to sources of whole batches.
 
     Raises:
-        UserError: it is none of them, or names a split that there is not.
+        UserError: it is none of them, or names an unknown split.
     """
     if isinstance(data, DataSet):
         return data

@@ -19,8 +19,8 @@ from frame.data.files import find, roots
 from frame.data.formats import broken
 
 SIDE = 64  # pixels of a picture's side
-FIRST = 16  # the sprite's centre at position 0, in pixels; each position is one pixel further
-SCALE = 18.2  # the side of the largest square; no multiple puts a border on a pixel's centre
+FIRST = 16  # the sprite's centre at position 0, in pixels; positions are one pixel apart
+SCALE = 18.2  # the side of the largest square; chosen so that no border lies on a pixel's centre
 
 
 class Sprites(DataSet):
@@ -38,15 +38,15 @@ class Sprites(DataSet):
     centre of mass, and a pixel is white if its centre lies within the shape. Numbers measured on them are near those
     on the official pictures, but not the same: name the pictures with the numbers.
 
-    'valid' and 'test' are fixed random rows. By default 'train' has all rows, theirs included, as in the literature
-    on disentanglement, which asks for the factors of a known, finite set: nothing is then held out.
+    'valid' and 'test' are fixed random rows. By default 'train' has all rows, including theirs: as in the literature on
+    disentanglement, which studies the factors of a known, finite set, nothing is held out.
 
     Args:
         data_root: its dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz, or the one in its folder dsprites/, is read.
         official: false renders even if there is such a file.
-        n_valid, n_test: rows of the two.
-        held_out: 'train' leaves out the rows of the two.
-        big_data_root: another folder of data sets, in which the file is looked for if data_root lacks it.
+        n_valid, n_test: rows of the two splits.
+        held_out: whether 'train' leaves out the rows of the two.
+        big_data_root: another folder of data sets, searched for the file if data_root lacks it.
 
     Raises:
         UserError: too many rows are asked for; from `split`, the file is broken.
@@ -93,7 +93,7 @@ class Sprites(DataSet):
         return SpriteRows(self._pictures, self._rows(split), self.factor_sizes)
 
     def _rows(self, split: str) -> Tensor | None:
-        """The split's rows of all; None for all of them."""
+        """The split's rows among all rows; None if it has all of them."""
         if split == "train" and not self.held_out:
             return None
         order = torch.randperm(self.n_rows, generator=torch.Generator().manual_seed(0))
@@ -103,7 +103,7 @@ class Sprites(DataSet):
 
 class Pictures(Protocol):
     def take(self, factors: Tensor, rows: Tensor) -> Tensor:
-        """Pictures [B, 1, 64, 64], uint8, 0 or 255, by their factors [B, 5] or their rows [B]; both say the same."""
+        """Pictures [B, 1, 64, 64], uint8, 0 or 255, by their factors [B, 5] or the equivalent rows [B]."""
         ...
 
     def to(self, device: torch.device) -> "Pictures": ...
@@ -128,7 +128,7 @@ class SpriteRows:
         return {**batch, "x": batch["x"].float().mul_(1 / 255)}
 
     def to(self, device: torch.device) -> "SpriteRows":
-        """The same split with what it has in memory on `device`."""
+        """The same split with its memory on `device`."""
         rows = torch.arange(len(self)) if self.rows is None else self.rows
         return SpriteRows(self.pictures.to(device), rows.to(device), self.factor_sizes)
 
@@ -137,7 +137,7 @@ class Rendered:
     """Renders each shape, scale and orientation once, on a canvas through which a window moves by whole pixels.
 
     Args:
-        canvases: of another one.
+        canvases: those of another renderer.
     """
 
     def __init__(self, canvases: Tensor | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Some of the rows of another data set."""
+"""A subset of the rows of another data set."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,18 +14,18 @@ from frame.data.per_sample import as_data_set
 
 
 class Take(Wrapped):
-    """Rows of another data set, by their place: the first ones, those after some, or a list.
+    """Rows of another data set, by index: the first ones, those after some, or a list.
 
     A run compares all rows of the other data set with those that it was trained on, not only the taken ones.
 
     Args:
-        data: a data set, or what `as_data_set` makes one of.
-        rows: the first so many, or all if there are fewer; or a list of places from 0; null takes all.
-        skip: leaves out the first so many before that.
-        splits: in which this is done; the others are kept whole. By default in every split.
+        data: a data set, or a value that `as_data_set` takes.
+        rows: the number of first rows, or all if there are fewer; or a list of indices from 0; null takes all.
+        skip: the number of rows to leave out before that.
+        splits: the splits in which this is done; the others are not changed. By default every split.
 
     Raises:
-        UserError: a number out of range, an unknown split; from `split`, a place that there is not, or no row is left.
+        UserError: a number is out of range, a split is unknown; from `split`, an index is unknown, or no row is left.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class TakenRows(Composed):
 
 
 def _renumbered(batch: Batch, skip: int, indices: Indices | None) -> Batch:
-    """'index' in this batch and in nested ones: the places among the taken rows."""
+    """'index' in this batch and in nested ones, as indices of the taken rows."""
     if isinstance(indices, Tensor):
         return {**batch, "index": indices.to(batch["index"].device)}
     if skip == 0:

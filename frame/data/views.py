@@ -16,19 +16,19 @@ from frame.data.per_sample import as_data_set
 class Views(Wrapped):
     """The same rows, and 'views' beside them: `n_views` tensors like 'x', augmented independently of one another.
 
-    'x' stays as it was, unless `train_on_view`. In every split the views are drawn afresh at each use, on the whole
-    batch and the device it lies on.
+    'x' does not change, unless `train_on_view`. In every split the views are drawn anew at each use, on the whole
+    batch and its device.
 
     Args:
-        data: a data set, or what `as_data_set` makes one of.
-        augmentations: by any name, modules that take (x, generator), such as those in `frame.data.augment`;
-            a view is what they make of 'x' in their order.
-        n_views: how many.
-        train_on_view: models train on the first view as 'x', so that a method of one picture sees distorted ones;
-            evaluations see 'x' as it was.
+        data: a data set, or a value that `as_data_set` takes.
+        augmentations: by any name, modules that take (x, generator), such as those in `frame.data.augment`. They are
+            applied to 'x' in their order.
+        n_views: number of views.
+        train_on_view: whether 'x' is the first view in training, so that a method of one picture sees distorted ones;
+            evaluations see the original 'x'.
 
     Raises:
-        UserError: n_views < 1, or `data` is no data set.
+        UserError: n_views < 1, or `data` is not a data set.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Views(Wrapped):
 
 
 class AddViews:
-    """Adds 'views' to a batch, see `Views`; `x_is_view` puts the first in the place of 'x'."""
+    """Adds 'views' to a batch; see `Views`. `x_is_view` replaces 'x' by the first view."""
 
     keeps_labels = True
 

@@ -1,4 +1,4 @@
-"""Batches of several data sets beside each other, such as labelled and unlabelled rows."""
+"""Nested batches of several data sets, such as labelled and unlabelled rows."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,24 +18,24 @@ RESERVED = ("x", "y", "factors", "views", "env", "mask", "index", "data", "longe
 
 
 class Zip(Wrapped):
-    """Models train on batches of `data` that hold batches of other data sets, by name; evaluations see `data` alone.
+    """Models train on batches of `data` that hold batches of other data sets by name; evaluations see only `data`.
 
-    Each data set has a batch size and an order of its own. An epoch goes once through the longest of them (in batches),
-    or through the one that is named; the others start again, in a new order, as often as needed. What a batch
-    holds depends on (seed, number of the batch since the start) alone.
+    Each data set has its own batch size and order. An epoch is one pass over the longest of them (in batches), or over
+    the named one. The others start again as often as needed, each time in a new order. The rows of a batch depend only
+    on (seed, number of the batch since the start).
 
     Args:
-        data: what stands in the batch itself, as of any data set; its splits, classes and shape are those of the whole.
-        beside: the others, of which the split 'train' is used, by the names under which their batches stand.
-        batch_size: rows in a batch of each of the others on each process, or of each by its name. By default that of
-            `data`, which is `params.batch_size`.
+        data: the data set of the batch itself; its splits, classes and shape are those of the whole.
+        beside: the others, by the names of their batches; their split 'train' is used.
+        batch_size: rows per batch and process of each of the others, or of each by name. By default that of `data`,
+            which is `params.batch_size`.
         epoch: 'longest', 'data' or a name of `beside`.
         alike: entries that `data` and another have both must have the same shape and type; false for other kinds of
             data, such as pictures and their captions.
 
     Raises:
-        UserError: a name that a batch has already, an unknown name, a batch size below 1; from `training`, a data set
-            without 'train' or entries that are not alike.
+        UserError: a name is unknown or already in a batch, or a batch size is below 1; from `training`, a data set has
+            no 'train', or entries are not alike.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Zip(Wrapped):
 
     def training(self) -> Source:
         if self._zipped is None:
-            self.split("train")  # labels, and the rows of all, are compared
+            self.split("train")  # compares labels, and the rows of all data sets
             self._zipped = self._zip()
         return self._zipped
 
@@ -103,10 +103,10 @@ class Zip(Wrapped):
 
 
 class ZippedRows(Composed):
-    """A source whose batches hold batches of other sources, see `Zip`.
+    """A source whose batches hold batches of other sources; see `Zip`.
 
-    `batch` takes rows of each stream by its path. Given one tensor, every source gives these rows, from its start again
-    after its last.
+    `batch` takes rows of each stream by its path. Given one tensor, every source gives these rows, and starts again
+    after its last one.
     """
 
     def __init__(
@@ -155,10 +155,10 @@ class ZippedRows(Composed):
         return self.over(map(at_epoch, self.sources, seeds, epochs))
 
     def limit_labels(self, n_classes: int) -> None:
-        limit_labels(self.sources[0], n_classes)  # rows beside may have no label
+        limit_labels(self.sources[0], n_classes)  # the other sources may have no labels
 
     def _parts(self, given: Mapping[str, Any]) -> list[Any]:
-        """Of values by path those of each source, by the paths that it knows."""
+        """Splits values by path into those of each source, by its own paths."""
         found: list[dict[str, Any]] = [{} for _ in self.sources]
         for path, value in given.items():
             name, _, rest = path.partition(".")
