@@ -1,4 +1,4 @@
-"""Runs a command: its exit code, and each error as one line."""
+"""Runs a command, prints each error in one line, and returns the exit code."""
 
 import sys
 import traceback

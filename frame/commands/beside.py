@@ -1,6 +1,6 @@
-"""Imports from the working folder for commands that look at runs: only packages that the user names.
+"""Imports from the working folder for commands that read runs: only packages that the user names.
 
-Training has that folder on `sys.path`. A command that looks may be started in a stranger's folder, whose numpy.py must
+Training has that folder on `sys.path`. A command that reads may be started in a stranger's folder, whose numpy.py must
 not be imported as numpy.
 """
 

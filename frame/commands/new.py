@@ -76,7 +76,7 @@ class Place:
         return f"frame.{kind.package}.{name}" if self.clone else name
 
     def files(self, word: str, name: str) -> dict[Path, str]:
-        """The templates' names, by the path to write, below the root."""
+        """The templates' names by the path to write, below the root."""
         kind = KINDS[word]
         found = {}
         if kind.package:
@@ -96,7 +96,7 @@ def new(word: str, name: str, folder: Path | None = None) -> str:
 
     Args:
         word: a key of KINDS.
-        name: of the class, its module and its YAML file.
+        name: name of the class, its module and its YAML file.
         folder: the user's config/, by default the current folder's.
 
     Raises:
@@ -173,7 +173,7 @@ def _mention(page: Path, name: str, kind: Kind) -> None:
     """Adds a line to the page of methods, which a test keeps complete."""
     experiment = kind.experiment.replace("Mine", name) or name
     method = f"`{name}`" if kind.package == "models" else "`VAE`"
-    row = f"| {method} | none yet | say here what it adds | `{experiment}` |\n"
+    row = f"| {method} | none yet | describe here what it adds | `{experiment}` |\n"
     heading = "## Not sorted yet\n\n| method | paper | what it is | experiments |\n|---|---|---|---|\n"
     before, after, rest = page.read_text().partition("## Floors\n")
     if heading in before:

@@ -35,7 +35,7 @@ class Command:
         options: by name, the reader of the value after `name=`.
         families: names before a dot that any option may follow: `launcher.timeout_min=60`.
         others: whether other words with '=' are kept, for Hydra or for a filter.
-        places: how many folders, files or names without '=' it takes: least and most.
+        places: smallest and largest number of folders, files or names without '='.
         needs: the message if there are too few or too many.
     """
 
@@ -145,7 +145,7 @@ def is_place(word: str) -> bool:
 def _exists(word: str) -> bool:
     try:
         return Path(word).exists()
-    except OSError:  # longer than a name may be
+    except OSError:  # longer than the largest file name
         return False
 
 

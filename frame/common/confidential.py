@@ -1,4 +1,4 @@
-"""Finds secrets: by the names of files and keys, and by how keys of services look."""
+"""Finds secrets, by the names of files and keys and by the form of services' keys."""
 
 import fnmatch
 import os
@@ -15,7 +15,7 @@ FILES = (
     *("*api[-_]key*", "*apikey*", "service[-_]account*.json", "kaggle.json", "terraform.tfvars"),
 )
 PLACES = (".ssh/*", ".aws/*", ".gnupg/*", ".kube/*", ".docker/config.json", "wandb/settings", ".azure/*")
-# 'token' means a key in a file of settings, and a piece of text in code
+# 'token' is a secret in a settings file, and a piece of text in code
 TOKENS = ("*token", "*token.*", "*[-_.]token[-_.]*", "token[-_.]*", "*[-_.]tokens.*", "tokens.*", "*[-_.]tokens")
 SOURCE = (".py", ".ipynb", ".pyx", ".cpp", ".cu", ".c", ".h", ".md", ".rst")
 KEYS = re.compile(
@@ -72,5 +72,5 @@ def is_secret(path: str) -> bool:
 
 
 def holds_a_key(content: bytes) -> bool:
-    """Whether a file holds what looks like a private key, a service's token or a password."""
+    """Whether a file seems to hold a private key, a service's token or a password."""
     return KEYS.search(content) is not None

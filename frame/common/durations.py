@@ -37,13 +37,13 @@ class Duration:
         return counters[self.counter] >= self.amount
 
     def next_after(self, now: float) -> float:
-        """The first multiple of the amount that lies after `now`."""
+        """The first multiple of the amount after `now`."""
         return (math.floor(now / self.amount) + 1) * self.amount
 
 
 @dataclass(frozen=True)
 class Share:
-    """A part of the run, in (0, 1]; a fraction, so that a third of 3,150 iterations is a whole number of them."""
+    """A share of the run, in (0, 1]; a fraction, so that a third of 3,150 iterations is a whole number."""
 
     part: Fraction
 
@@ -56,13 +56,13 @@ Length = Duration | Share
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long a run is. It turns lengths of any unit into counts of one counter.
+    """The length of a run. It converts lengths in any unit to counts of one counter.
 
     Args:
         limits: the run ends at the first of them.
-        iterations: how many iterations one of a unit has, such as {'iterations': 1, 'epochs': 21}.
+        iterations: iterations per unit, such as {'iterations': 1, 'epochs': 21}.
         step: iterations of one optimizer step.
-        counters: those that the optimization keeps.
+        counters: the optimization's counters.
         cut: the run may end before its schedules do.
     """
 
@@ -74,13 +74,13 @@ class RunLength:
 
     @property
     def end(self) -> Duration:
-        """Where the run ends, in iterations. A run that is limited by time alone ends at a number of seconds."""
+        """The end of the run in iterations, or in seconds if it is limited only by time."""
         counted = [self._in_iterations(limit) for limit in self.limits]
         known = [limit for limit in counted if limit.counter == "iterations"]
         return min(known, key=lambda limit: limit.amount) if known else counted[0]
 
     def counted(self, length: Length, *, key: str) -> Duration:
-        """The length in iterations; in its own counter where that says nothing of iterations, such as seconds.
+        """The length in iterations, or in its own counter if that cannot be converted, such as seconds.
 
         Raises:
             UserError: the optimization does not keep the counter; or a length in seconds, in a run of iterations.
@@ -94,7 +94,7 @@ class RunLength:
         return found
 
     def check_fits(self, total: float, counter: str, *, key: str) -> None:
-        """Raises UserError where the run ends before something that takes `total`."""
+        """Raises UserError if the run ends before something that takes `total`."""
         end = self.end
         if not self.cut and counter == end.counter and total > end.amount * (1 + 1e-9):
             raise UserError(

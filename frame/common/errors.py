@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 class Damaged(UserError):
-    """A file in a run's folder is not as a run writes it. The message names the file, the error and what to do."""
+    """A file in a run's folder is damaged. The message names the file, the error and what to do."""
 
 
 class NoNumber(UserError):
@@ -30,7 +30,7 @@ def choices(wrong: str, valid: Iterable[str], *, kind: str) -> str:
 
 
 def at_least(minimum: float, **values: float | None) -> None:
-    """Raises UserError if a named value is below `minimum` or not a number. None stands for no limit."""
+    """Raises UserError if a named value is below `minimum` or not a number. None means no limit."""
     for name, value in values.items():
         if value is not None and not value >= minimum:
             raise UserError(f"{name}={value}: it must be at least {minimum}")

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Any
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet computes a cell that begins with one of these
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet evaluates a cell that begins with one of these
 
 
 def markdown(value: Any) -> str:
@@ -16,13 +16,13 @@ def markdown(value: Any) -> str:
 
 
 def code(value: Any) -> str:
-    """A name in backticks. A text with signs that no name has is escaped as Markdown."""
+    """A name in backticks. A text with characters that no name has is escaped as Markdown."""
     text = str(value)
     return f"`{text}`" if re.fullmatch(r"[\w./ =+:@,-]+", text) else markdown(text)
 
 
 def cell(value: Any) -> Any:
-    """A value for a CSV file. A text that a spreadsheet would compute gets an apostrophe; a number stays as it is."""
+    """A value for a CSV file. A text that a spreadsheet would evaluate gets an apostrophe; numbers are not changed."""
     if not isinstance(value, str) or not value.startswith(FORMULA):
         return value
     try:

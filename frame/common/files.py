@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and locks on them."""
+"""Writes files completely or not at all, and locks them."""
 
 import fcntl
 import glob
@@ -46,7 +46,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any], *, keep: Path | N
 def _second(path: Path, other: Path) -> bool:
     """Makes `other` a hard link to the file, or a copy if the file system has no links. Returns whether it did.
 
-    It does not if there is no such file, or no room for a copy: the new content matters more than the former one.
+    It does not if there is no such file, or no room for a copy, because the new content is more important.
     """
     try:
         os.link(path, other)

@@ -10,7 +10,7 @@ from pathlib import Path
 from frame.common.errors import Damaged
 
 WINDOWS = ("wandb", "tensorboard")  # these programs make links in their folders; no command reads them
-LONGEST = 120  # bytes of a name: file systems allow 255, and suffixes and temporary names need some
+LONGEST = 120  # bytes of a name: file systems allow 255, of which suffixes and temporary names need some
 
 
 def check(folder: Path) -> None:

@@ -11,7 +11,7 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C or another signal that ends a command.
 
     Args:
-        number: of the signal.
+        number: number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -20,7 +20,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Ctrl-C, SIGTERM and SIGHUP raise Interrupted. Inside `held`, only the second one does.
+    """Ctrl-C, SIGTERM and SIGHUP raise Interrupted. Within `held`, only the second one does.
 
     A signal that was ignored before stays ignored, as SIGHUP is under `nohup`.
     """

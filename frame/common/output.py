@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
-# after these errors there may be room again; after any other no reader is left
+# after these errors there may be room again; after any other there is no reader
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.ENOBUFS)
 UNWRITABLE = (*FULL, errno.EROFS)  # errors of the disk, not of the program
 # control characters, marks that turn the direction of writing, line separators, and halves of characters
@@ -45,7 +45,7 @@ def _spelled(match: re.Match[str]) -> str:
 
 
 def encoded(text: str, encoding: str) -> bytes:
-    """The text's bytes. Signs that the encoding lacks are replaced by similar ones, or by '?'."""
+    """The text's bytes. Characters that the encoding lacks are replaced by similar ones, or by '?'."""
     try:
         return text.encode(encoding)
     except UnicodeEncodeError:
@@ -71,7 +71,7 @@ class Stream(io.TextIOBase):
 
     Args:
         original: the stream that it replaces; None if the process was started without one.
-        descriptor: of the file to write to; None writes to `original`, which is not a file in a notebook.
+        descriptor: descriptor of the file to write to; None writes to `original`, which is not a file in a notebook.
     """
 
     def __init__(self, original: IO[str] | None, descriptor: int | None) -> None:
@@ -145,7 +145,7 @@ class Stream(io.TextIOBase):
             self._abandon()
 
     def _abandon(self) -> None:
-        """No reader is left: discards all further output, also what libraries write to the descriptor."""
+        """There is no reader: discards all further output, including that of libraries to the descriptor."""
         with suppress(OSError):
             if self.descriptor is not None:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -160,7 +160,7 @@ class Stream(io.TextIOBase):
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Inside, sys.stdout and sys.stderr are `Stream`s. Does nothing if they already are."""
+    """In this context, sys.stdout and sys.stderr are `Stream`s. Does nothing if they already are."""
     if isinstance(sys.stdout, Stream) and isinstance(sys.stderr, Stream):
         yield
         return
@@ -208,7 +208,7 @@ def _descriptor(original: IO[str] | None, number: int) -> int | None:
         return number
     try:
         return number if original.fileno() == number else None
-    except (OSError, ValueError, AttributeError):  # a stream that is no file
+    except (OSError, ValueError, AttributeError):  # a stream that is not a file
         return None
 
 

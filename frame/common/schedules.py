@@ -1,7 +1,7 @@
 """Numbers that may change while a model trains: a number, or a schedule in its place.
 
-This is the one language for all of them: a learning rate, a weight decay, Adam's betas, the weight of a loss, a
-teacher's decay, a temperature. In YAML a schedule stands where the number would:
+All of them use this: a learning rate, a weight decay, Adam's betas, the weight of a loss, a teacher's decay, a
+temperature. In YAML a schedule replaces the number:
 
     params:
       beta: {_target_: frame.common.schedules.Linear, start: 0.0, end: 1.0, over: 10 epochs}
@@ -10,8 +10,8 @@ teacher's decay, a temperature. In YAML a schedule stands where the number would
         lr: {_target_: frame.common.schedules.Cosine, start: 1e-3, end: 0.0, warmup: 5%}
 
 Lengths are durations ('10 epochs', '500 iterations') or shares of the run ('5%', '2/3 of the run'), and are counted in
-iterations, which are batches. A value belongs to what lies behind an optimizer step: the first step has the value at 0.
-While gradients accumulate, a value stays as it is. After its end a schedule keeps its last value.
+iterations, which are batches. A step has the value for the iterations before it: the first step has the value at 0.
+A value does not change while gradients accumulate. After its end a schedule keeps its last value.
 """
 
 import math
@@ -28,12 +28,12 @@ from frame.common.errors import UserError
 class Coefficient(nn.Module):
     """A scalar buffer that may follow a schedule; called without arguments, it returns its value now, of shape ().
 
-    A subclass defines `after_warmup(position)`, the value at a position behind the warm-up, and `bounds`.
+    A subclass defines `after_warmup(position)`, the value at a position after the warm-up, and `bounds`.
 
     Args:
-        first: the value at position 0 behind the warm-up.
+        first: the value at position 0 after the warm-up.
         warmup: over this length the value rises from 0 to `first`: step i of n, counted from 1, has i / n of it.
-        lengths: further lengths, by the arguments' names. None stands for one that was not given.
+        lengths: further lengths, by the arguments' names. None means one that was not given.
 
     Raises:
         UserError: a length is neither a duration nor a share of the run.
@@ -54,19 +54,19 @@ class Coefficient(nn.Module):
         self.step = 1  # iterations of an optimizer step
         durations = [length for length in self.lengths.values() if isinstance(length, Duration)]
         if len(durations) == len(self.lengths) and len({length.counter for length in durations if length.amount}) <= 1:
-            self._count(dict(zip(self.lengths, durations, strict=True)))  # of one unit, so that no run is needed
+            self._count(dict(zip(self.lengths, durations, strict=True)))  # in one unit, so that no run is needed
         self.register_buffer("value", torch.tensor(float(first)))
 
     def forward(self) -> Tensor:
         return self.value
 
     def after_warmup(self, position: float) -> float:
-        """The value at a position >= 0 behind the warm-up, in `counter`."""
+        """The value at a position >= 0 after the warm-up, in `counter`."""
         raise NotImplementedError
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest value that it takes, but for a warm-up."""
+        """The lowest and the highest value, without the warm-up."""
         raise NotImplementedError
 
     @property
@@ -79,7 +79,7 @@ class Coefficient(nn.Module):
         return any(isinstance(length, Share) for length in self.lengths.values())
 
     def length(self) -> float:
-        """How long it changes, in `counter`."""
+        """The length of the change, in `counter`."""
         return sum(self.counts.values())
 
     def bind(self, run: RunLength, key: str) -> None:
@@ -101,7 +101,7 @@ class Coefficient(nn.Module):
         self.counts = {name: length.amount for name, length in lengths.items()}
 
     def now(self, counters: Mapping[str, float]) -> float:
-        """The value that belongs to the counters of what is behind us.
+        """The value for the counters of the completed iterations.
 
         Raises:
             UserError: the optimization does not keep the schedule's counter, or its lengths are not known yet.
@@ -116,17 +116,17 @@ class Coefficient(nn.Module):
         return self.after_warmup(position - warmup)
 
     def advance(self, counters: Mapping[str, float]) -> None:
-        """Takes the value that belongs to the counters; raises as `now` does."""
+        """Sets the value for the counters; raises the errors of `now`."""
         self.value.fill_(self.now(counters))
 
 
 class Constant(Coefficient):
-    """The same value always, behind its warm-up. A plain number becomes one without."""
+    """A constant value after its warm-up. A plain number becomes one without a warm-up."""
 
     def __init__(self, value: float, warmup: str | None = None) -> None:
         super().__init__(value, warmup)
         self.start = float(value)
-        # without a warm-up it is not in the checkpoint: the config says it
+        # without a warm-up it is not in the checkpoint, because it is in the config
         self.register_buffer("value", torch.tensor(self.start), persistent=warmup is not None)
 
     def after_warmup(self, position: float) -> float:
@@ -145,13 +145,13 @@ class Constant(Coefficient):
 
 
 class Shape(Coefficient):
-    """From one value to another. A subclass says in `at(part)` what lies between.
+    """From one value to another. A subclass defines the values between them in `at(part)`.
 
     Args:
         start, end: the values at the two ends.
-        over: how long it takes, such as '10 epochs', '5000 iterations' or '50%'; None: the rest of the run.
-        after: how long the first value stays before, behind the warm-up.
-        warmup: how long the value rises from 0 to `start` before.
+        over: length of the change, such as '10 epochs', '5000 iterations' or '50%'; None: the rest of the run.
+        after: length of the first value, between the warm-up and the change.
+        warmup: length over which the value rises from 0 to `start`.
 
     Raises:
         UserError: a length is neither a duration nor a share of the run.
@@ -170,7 +170,7 @@ class Shape(Coefficient):
         super().__init__(self.at(0.0), warmup, after=after, over=over, **lengths)
 
     def at(self, part: float) -> float:
-        """The value at a part >= 0 of the schedule, which is 0 at its beginning and 1 at its end."""
+        """The value at a share >= 0 of the change, which is 0 at its beginning and 1 at its end."""
         raise NotImplementedError
 
     def after_warmup(self, position: float) -> float:
@@ -208,21 +208,21 @@ class Shape(Coefficient):
 
 
 class Linear(Shape):
-    """From start to end in a line, then end."""
+    """From start to end along a line, then end."""
 
     def at(self, part: float) -> float:
         return self.start + (self.end - self.start) * min(1.0, part)
 
 
 class Exponential(Shape):
-    """From start to end by equal factors, then end: value = start * (end / start) ^ part.
+    """From start to end exponentially, then end: value = start * (end / start) ^ part.
 
     Args:
-        start, end, over, after, warmup: as for every shape; both values are above 0.
+        start, end, over, after, warmup: as for `Linear`; both values must be above 0.
         every: the value changes only at multiples of this length; None: in each step.
 
     Raises:
-        UserError: an end of it is not above 0.
+        UserError: start or end is not above 0.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class Cosine(Shape):
 
 
 class Cyclic(Shape):
-    """From start to end in a line within the first `rise` of each cycle, end for its rest; `over` is one cycle.
+    """From start to end along a line in the first `rise` of each cycle, then end; `over` is one cycle.
 
     Source: Fu et al. 2019, "Cyclical annealing schedule" (1903.10145), eq. 6 and 7, where the rise is half a cycle.
 
@@ -274,7 +274,7 @@ class Cyclic(Shape):
         warmup: str | None = None,
     ) -> None:
         if not 0 < rise <= 1:
-            raise UserError(f"rise={rise}: it is a part of the cycle, in (0, 1]")
+            raise UserError(f"rise={rise}: it is a share of the cycle, in (0, 1]")
         self.rise = rise
         super().__init__(start, end, over, after, warmup)
 
@@ -286,13 +286,13 @@ class Stages(Coefficient):
     """start * factors[i] until ends[i], and the last factor after the last end.
 
     Args:
-        start: what the factors multiply.
+        start: the value that the factors multiply.
         factors: one more than `ends`.
-        ends: rising lengths, such as ['10 epochs', '20 epochs'], counted from the end of the warm-up.
-        warmup: how long the value rises from 0 before.
+        ends: increasing lengths, such as ['10 epochs', '20 epochs'], counted from the end of the warm-up.
+        warmup: length over which the value rises from 0.
 
     Raises:
-        UserError: there is not one factor more than ends; `bind`: the ends do not rise.
+        UserError: there is not one factor more than ends; from `bind`, the ends do not increase.
     """
 
     def __init__(self, start: float, factors: Sequence[float], ends: Sequence[str], warmup: str | None = None) -> None:
@@ -323,10 +323,10 @@ class Stages(Coefficient):
 
 
 def coefficient(name: str, value: float | Coefficient, low: float = 0.0) -> Coefficient:
-    """`value` as a coefficient; `name` is the constructor's argument, for the message.
+    """Converts a value to a coefficient; `name` is the constructor's argument, for the message.
 
     Raises:
-        UserError: it is no number and no coefficient, or goes below `low`.
+        UserError: it is neither a number nor a coefficient, or falls below `low`.
     """
     if not isinstance(value, Coefficient):
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -345,5 +345,5 @@ def coefficients_in(value: object) -> list[Coefficient]:
 
 
 def changes(value: object) -> bool:
-    """Whether a value is a schedule, or a list that holds one."""
+    """Whether a value is a schedule, or a list that contains one."""
     return any(found.changes for found in coefficients_in(value))

@@ -24,9 +24,9 @@ def check(
     """The warning about a choice by `name`; '' if none of its records is on test.
 
     Args:
-        what: what chooses, such as 'select' or 'checkpoint.best'.
-        records: of that name; a 'split' in each is enough.
-        allowed: whether the user has written allow_test=true.
+        what: the option that chooses, such as 'select' or 'checkpoint.best'.
+        records: those of that name; a 'split' in each is enough.
+        allowed: whether allow_test=true.
         rule: the rule that this breaks, for the message.
 
     Raises:
@@ -47,7 +47,7 @@ def check_fit(name: str, splits: Iterable[str], allowed: bool) -> str:
     """A warning if an evaluation fits or chooses something on one of these splits that is test, else an empty text.
 
     Raises:
-        UserError: one is, and nobody has allowed it.
+        UserError: one is, and it is not allowed.
     """
     if not any(on_test({"name": name, "split": split}) for split in splits):
         return ""

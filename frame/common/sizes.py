@@ -9,10 +9,10 @@ Size = int | Sequence[int]
 
 
 def n_values(**sizes: Size) -> int:
-    """How many values a row has: of one named size, a number n or a shape, such as [1, 28, 28].
+    """The number of values of a row, from one named size: a number n or a shape, such as [1, 28, 28].
 
     Raises:
-        UserError: the number, or a side of the shape, is no whole number of at least 1.
+        UserError: the number, or a side of the shape, is not a whole number of at least 1.
     """
     ((name, size),) = sizes.items()
     sides = [size] if isinstance(size, int | float) else [*size]

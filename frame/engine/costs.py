@@ -98,7 +98,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 class Counter(TorchDispatchMode):
-    """Adds up what torch says of its operations; unlike torch's own counter it follows a gradient of a gradient."""
+    """Sums torch's counts of its operations. Unlike torch's own counter it also follows gradients of gradients."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Runs one tiny batch through everything, before a run's folder is made."""
+"""Tests a run on one tiny batch, before its folder is made."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -36,10 +36,10 @@ ROWS = 4
 def dry_run(
     model: Model, optimization: Optimization, callbacks: Sequence[Callback], data: DataSet, config: DictConfig
 ) -> None:
-    """Loss, optimizers and evaluations on a few rows; model and random state stay as they were.
+    """Runs loss, optimizers and evaluations on a few rows; model and random state do not change.
 
     Raises:
-        UserError: shapes that do not fit, a missing key or capability, a monitor of what no evaluation finds.
+        UserError: shapes do not fit, a key or capability is missing, or a monitor names a number of no evaluation.
     """
     train = data.training()
     if len(train) == 0:
@@ -50,7 +50,7 @@ def dry_run(
         check_tokens(batch["x"], data.vocabulary, type(data).__name__)
     _check_keys(model, batch, data)
     _check_sizes(model, len(train), data, config)
-    # on a copy, since a loss may write buffers and an evaluation may fail halfway
+    # on a copy, because a loss may write buffers and an evaluation may fail halfway
     copy = deepcopy(model)
     losses = _try_losses(copy, batch, data)
     tried = _try_optimizers(optimization)
@@ -86,7 +86,7 @@ def _check_sizes(model: Model, n_rows: int, data: DataSet, config: DictConfig) -
 
 
 def _try_losses(model: Model, batch: Batch, data: DataSet) -> dict[str, Tensor]:
-    """The model's losses on the batch, with an adversary's where it has one."""
+    """The model's losses on the batch, with those of an adversary if it has one."""
     if "y" in getattr(model, "needs", ()):
         _limit_labels(model, batch, data)
     with evaluating(model), naming_shapes(model, batch), torch.enable_grad():
@@ -108,10 +108,10 @@ def _try_evaluations(
 ) -> dict[str, str]:
     """Runs each evaluation on a few rows; returns the splits of the numbers that evaluations declare, by name.
 
-    Names that an evaluation does not declare are known as far as it finds them on a few rows.
+    Names that an evaluation does not declare are known only if it finds them on a few rows.
 
     Args:
-        taken: names that are logged otherwise; those of evaluations are added.
+        taken: other logged names; those of evaluations are added.
     """
     few, measured = Take(data, ROWS), dict[str, str]()
     for callback in callbacks:
@@ -153,7 +153,7 @@ def _check_choices(callbacks: Sequence[Callback], config: DictConfig, measured: 
 
 
 def _limit_labels(model: Model, batch: Batch, data: DataSet) -> None:
-    """Refuses labels that the model has no class for, here or when their row is read."""
+    """Refuses labels for which the model has no class, here or when their row is read."""
     n_classes = getattr(model, "n_classes", None)
     if n_classes is None and isinstance(model, Predicts):
         with evaluating(model), naming_shapes(model, batch), torch.no_grad():
@@ -163,7 +163,7 @@ def _limit_labels(model: Model, batch: Batch, data: DataSet) -> None:
 
 
 def _try_optimizers(optimization: Optimization) -> Optimization:
-    """A copy with its optimizers, which have taken a step without gradients: what they refuse is found here."""
+    """A copy whose optimizers have taken a step without gradients, to find options that they refuse."""
     copy = deepcopy(optimization)
     copy.players = copy.grouped_players()
     try:
@@ -199,7 +199,7 @@ def _keys(file: Path) -> tuple[str, ...]:
     """Keys of a data set's batches, from its config and without reading it; () if they depend on missing files."""
     module, _, name = str(OmegaConf.select(OmegaConf.load(file), "_target_")).rpartition(".")
     keys = getattr(getattr(import_module(module), name), "keys", DataSet.keys)
-    if isinstance(keys, property) and keys is not DataSet.keys:  # depends on what the data set is made of
+    if isinstance(keys, property) and keys is not DataSet.keys:  # depends on the data set's parts
         try:
             made: DataSet = instantiate(resolved(compose([f"data={file.stem}"]).data))
             return made.keys
@@ -221,10 +221,10 @@ def _distributions(model: nn.Module) -> set[str]:
 
 @contextmanager
 def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[None]:
-    """Turns torch's error about shapes into a UserError that names the network in which it arose.
+    """Converts torch's error about shapes to a UserError that names the network.
 
     Raises:
-        UserError: also if a network returns no distribution, and its model's constructor asks for one.
+        UserError: also if a network returns no distribution although its model's constructor asks for one.
     """
     entered: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
     handles = []

@@ -1,4 +1,4 @@
-"""How a run ends: its status, which says what is on disk, its last lines in the terminal, and the exit code."""
+"""Ends a run: its status, which describes what is on disk, its last lines in the terminal, and the exit code."""
 
 import os
 import shutil
@@ -74,7 +74,7 @@ def failed(run: RunFolder | None, trainer: Trainer, reason: str) -> int:
 
 
 def _on_disk(trainer: Trainer, run: RunFolder) -> tuple[list[str], dict[str, float] | None]:
-    """What could not be written, and the counters of the state that is on disk."""
+    """The files that could not be written, and the counters of the state on disk."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     (last,) = [callback for callback in callbacks if isinstance(callback, LastCheckpoint)]
     best = [callback.unwritten for callback in callbacks if isinstance(callback, BestCheckpoint)]

@@ -47,14 +47,14 @@ from frame.runs import checkpoints, metrics, names
 from frame.runs.exported import Export
 from frame.runs.folder import RunFolder
 
-# what `frame` itself passes to a constructor that the config names
+# arguments that `frame` itself passes to a constructor that the config names
 GIVEN = {
     "optimization": ("model",),
     "logging": ("folder", "config"),
     "loader": ("source", "batch_size", "seed", "rank", "world", "limit", "device"),
 }
-LOADER = "frame.data.loader.Loader"  # of runs whose config names none
-# what a resumed run may change: how long it trains, where it runs, and that it may choose on test
+LOADER = "frame.data.loader.Loader"  # for runs whose config names none
+# keys that a resumed run may change: its length, its device, and whether it may choose on test
 LIMITS = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 CHANGEABLE = (
     *LIMITS,
@@ -87,14 +87,14 @@ class Experiment:
 
 
 def train(config: DictConfig, overrides: Sequence[str]) -> int:
-    """Trains a composed config in a new folder; returns the exit code. `overrides` are the words that were typed.
+    """Trains a composed config in a new folder; returns the exit code. `overrides` are the typed words.
 
     Raises:
         UserError: nothing was trained and no folder was made.
     """
     experiment = build(config)
     trainer, optimization = experiment.trainer, experiment.optimization
-    with Signals(trainer, optimization):  # before there is a folder, so that its status is written
+    with Signals(trainer, optimization):  # before the folder is made, so that its status is written
         if trainer.global_rank > 0:
             return fit(experiment, None)
         data = described(experiment.data)
@@ -119,7 +119,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
     """Continues from the last checkpoint in `folder`, with the limits that `overrides` set; returns the exit code.
 
     Raises:
-        UserError: there is no run, another process trains in it, the overrides change what it is, or its
+        UserError: there is no run, another process trains in it, the overrides change other keys, or its
             data have changed.
     """
     run = RunFolder.existing(folder)
@@ -153,7 +153,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
 
 
 def _is_finished(run: RunFolder, config: DictConfig, state: dict[str, Any] | None, overrides: Sequence[str]) -> bool:
-    """Whether there is nothing left to do: the status says so and agrees with the state on disk.
+    """Whether the run is finished: the status says so and agrees with the state on disk.
 
     Raises:
         UserError: the status says so, and there is no checkpoint.
@@ -170,7 +170,7 @@ def _is_finished(run: RunFolder, config: DictConfig, state: dict[str, Any] | Non
 
 
 def _tell_stretched(experiment: Experiment, former: Sequence[Duration], counters: Mapping[str, float]) -> None:
-    """Says how schedules go on whose lengths are shares of a run that is now longer or shorter."""
+    """Prints the changes of schedules whose lengths are shares of a run that is now longer or shorter."""
     optimization, limits = experiment.optimization, experiment.limits
     if list(former) == limits or not optimization.follows_the_run():
         return
@@ -187,8 +187,8 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     """Builds everything and tries it on a few rows; writes nothing.
 
     Args:
-        config: as it was composed; or plain values, which are built as they are.
-        run: the run that is continued; the data must be those that it was trained on.
+        config: the composed config, or plain values, which are built unchanged.
+        run: the run to resume; the data must be those that it was trained on.
 
     Raises:
         UserError: names what is wrong and what to do.
@@ -234,10 +234,10 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
 
 
 def make_loader(plain: dict[str, Any], data: DataSet, optimization: Optimization, trainer: Trainer) -> Loads:
-    """The loader that the config names, of what the run trains on.
+    """The loader that the config names, of the training data.
 
     Raises:
-        UserError: an argument is out of range, or it lacks what training asks of a loader.
+        UserError: an argument is out of range, or the loader lacks a method that training needs.
     """
     node = plain.get("loader") or {"_target_": LOADER, "num_workers": plain["device"]["num_workers"]}
     given = {
@@ -258,14 +258,14 @@ def make_loader(plain: dict[str, Any], data: DataSet, optimization: Optimization
 
 
 def _taken(given: dict[str, Any], target: str, path: str) -> dict[str, Any]:
-    """Those of the given arguments that a constructor takes."""
+    """The given arguments that a constructor takes."""
     takes = inspect.signature(locate(target, path)).parameters
     any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
     return {key: value for key, value in given.items() if key in takes or any_name}
 
 
 def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | None = None) -> int:
-    """Trains into the folder, from `state` on; returns the exit code. Ranks above 0 have none: they write nothing."""
+    """Trains from `state` on; returns the exit code. Ranks above 0 have no folder, because they write nothing."""
     with Signals(experiment.trainer, experiment.optimization) as signals:
         try:
             return _fit(experiment, run, signals, state) or finish(
@@ -277,7 +277,7 @@ def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | N
 
 
 def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state: dict[str, Any] | None) -> int:
-    """Trains to the end, 0, or until something fails, 1."""
+    """Trains to the end (returns 0) or until something fails (1)."""
     trainer, optimization = experiment.trainer, experiment.optimization
     trainer.callbacks = engine(experiment, run, signals, state)  # type: ignore[attr-defined]
     try:
@@ -297,7 +297,7 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
             failed(run, trainer, traceback.format_exc())
             raise
         return stopped(run, trainer, error)
-    except (KeyboardInterrupt, SystemExit):  # a user's own; our handlers only note a signal
+    except (KeyboardInterrupt, SystemExit):  # raised by a user's code; our handlers only note a signal
         if run is not None:
             run.set_status("stopped", reason="interrupted")
         raise
@@ -328,7 +328,7 @@ def engine(
 
 
 def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
-    """Removes what the run wrote after `iteration`, before it continues from there. Does nothing in a new folder."""
+    """Removes everything written after `iteration`, before the run is resumed there. Does nothing in a new folder."""
     run.cut(iteration)
     if any((run.path / name).exists() for name in (metrics.FILE, metrics.TABLE, "images", "tables")):
         for logger in trainer.loggers:
@@ -337,7 +337,7 @@ def _cut(run: RunFolder, trainer: Trainer, iteration: int) -> None:
 
 
 def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:
-    """The run's own files, always, and the windows on them that `logging` names."""
+    """The logger of the run's own files, and the loggers that `logging` names."""
     loggers: list[Logger] = [FilesLogger(folder)]
     for name, node in named(plain.get("logging")):
         given = _taken({"folder": folder, "config": plain}, str(node["_target_"]), f"logging.{name}")

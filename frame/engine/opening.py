@@ -1,4 +1,4 @@
-"""Opens a run to look at it. Its config may only name classes that compute and come from a trusted package."""
+"""Opens a run. Its config may only name classes that compute and come from a trusted package."""
 
 import importlib
 import inspect
@@ -46,8 +46,8 @@ BUILDABLE: tuple[type, ...] = (nn.Module, Distribution, DataSet, Dataset, Evalua
 def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None) -> dict[str, type]:
     """The classes that plain values name, by `_target_`, each of which computes and comes from a trusted place.
 
-    A name is judged before its module is imported, and again by where its class was defined. What came along with an
-    export is named, and trusted no more than the rest.
+    A name is checked before its module is imported, and again by where its class is defined. Exported source is named
+    in the error, but trusted no more than the rest.
 
     Raises:
         UserError: a `_target_` is anything else.
@@ -92,14 +92,14 @@ def build_data(folder: RunFolder, packages: Sequence[str] = (), export: Export |
 
 
 def build_evaluation(node: Mapping[str, Any] | DictConfig, packages: Sequence[str] = ()) -> Evaluation:
-    """One evaluator of a run's callbacks, or one that was chosen."""
+    """An evaluator of a run's callbacks, or a chosen one."""
     plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
     evaluation: Evaluation = _build(plain, "evaluator", packages, Evaluation)
     return evaluation
 
 
 def _build(plain: Any, key: str, packages: Sequence[str], kind: type, export: Export | None = None) -> Any:
-    """Builds the very values that were judged, of the very classes."""
+    """Builds exactly the values and classes that were checked."""
     plain = _without_downloads(plain)
     classes = guard({key: plain}, packages, export)
     built = instantiate(plain, key, lambda name, path: classes[name])
@@ -109,7 +109,7 @@ def _build(plain: Any, key: str, packages: Sequence[str], kind: type, export: Ex
 
 
 def _without_downloads(plain: Any) -> Any:
-    """The same config, but data are downloaded only to this machine's own data folder.
+    """The same config, except that data are downloaded only to this machine's own data folder.
 
     Opening a run must not write to a path that the run names."""
     if isinstance(plain, list):
@@ -137,7 +137,7 @@ def _find(name: str, path: str) -> Any:
 
 
 class OpenRun:
-    """A run, finished or not, or an export, opened to look at: `.model`, `.config`, `.data('test')`, `.results`."""
+    """An opened run, finished or not, or export: `.model`, `.config`, `.data('test')`, `.results`."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class OpenRun:
 
     @cached_property
     def state(self) -> dict[str, Any]:
-        """What the checkpoint holds, read once: a run that trains puts another in its place.
+        """The checkpoint's content, read once, because a training run replaces it.
 
         Raises:
             UserError: there is none yet, or it cannot be read.
@@ -178,16 +178,16 @@ class OpenRun:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The trained model in eval mode; averaged weights where the run kept them, unless `weights='raw'`.
+        """The trained model in eval mode, with averaged weights if the run has them, unless `weights='raw'`.
 
         Raises:
-            UserError: there is no checkpoint yet, the config names what may not be built, or the weights do not fit.
+            UserError: there is no checkpoint yet, a class may not be built, or the weights do not fit.
         """
         state = self.state
         model = build_model(self.folder, self.packages, self.export)
         weights = state["model"]
         if self.weights == "average" and state["average"] is not None:
-            # the averaged copy keeps its weights below `module`, beside a count
+            # the averaged copy has its weights below `module`, and a count
             weights = {k.removeprefix("module."): v for k, v in state["average"].items() if k.startswith("module.")}
         try:
             model.load_state_dict(weights)
@@ -201,11 +201,11 @@ class OpenRun:
 
     @cached_property
     def data_set(self) -> DataSet:
-        """The run's data, whole.
+        """The run's complete data.
 
         Raises:
-            UserError: the config names what may not be built; or files are missing, or the data are not those that the
-                run was trained on, some of it when a split is read.
+            UserError: a class may not be built, files are missing, or the data are not those that the run was trained
+                on; some of these only when a split is read.
         """
         return self.of_this_run(build_data(self.folder, self.packages, self.export))
 
@@ -213,7 +213,7 @@ class OpenRun:
         """Returns `data`, which must be those that the run was trained on.
 
         Raises:
-            DataChanged: they are others, as far as this is known before a split is read.
+            DataChanged: they differ, as far as this is known before a split is read.
         """
         data.expect(self.folder.data, str(self.folder.path))
         return data
@@ -224,14 +224,14 @@ class OpenRun:
 
     @property
     def results(self) -> "pandas.DataFrame":
-        """All that was measured, one row a number: name, value, unit, split, n_samples, estimator, iteration ..."""
+        """All measurements, one row per number: name, value, unit, split, n_samples, estimator, iteration ..."""
         import pandas
 
         return pandas.DataFrame(self.folder.records)
 
     @property
     def metrics(self) -> "pandas.DataFrame":
-        """What was logged over time, as in metrics.csv: a column a name, with iteration, seconds and epochs.
+        """The logged numbers, as in metrics.csv: one column per name, with iteration, seconds and epochs.
 
         Raises:
             UserError: its file cannot be read.
@@ -251,15 +251,15 @@ def open(
     checkpoint: str = "last",
     trust_source: bool = False,
 ) -> OpenRun:
-    """Opens a run's folder or an export, anywhere the packages that its config names can be imported.
+    """Opens a run's folder or an export, wherever the packages that its config names can be imported.
 
     Args:
         folder: the run or the export.
-        packages: besides `frame`, `torch.nn` and `torch.distributions`, whose classes the config may build.
-        device: where the model goes.
+        packages: further packages whose classes the config may build, besides `frame` and torch's own.
+        device: the model's device.
         weights: 'average' or 'raw'; None takes what the run's config says.
         checkpoint: 'last' or 'best'; an export has one.
-        trust_source: run the source that came along with an export. Read it first: it can do all that you can.
+        trust_source: whether to run the source in an export. Read it first: it can do everything that you can do.
 
     Raises:
         UserError: there is no run in the folder, or a file of an export is not what was exported.

@@ -1,4 +1,4 @@
-"""Records what `frame evaluate` finds in the run's folder."""
+"""Records the results of `frame evaluate` in the run's folder."""
 
 import errno
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def recordable(folder: Path, trouble: OSError | None) -> None:
 
 
 class Book:
-    """Records what is found of one run: pictures, tables and metrics first, then records, then a note of all that."""
+    """Records the results of one run: pictures, tables and metrics first, then records, then a note of all of them."""
 
     def __init__(
         self, run: OpenRun, notes: Notes, identity: dict[str, Any], keys: Mapping[str, str], *, recorded: bool
@@ -42,7 +42,7 @@ class Book:
             FilesLogger(self.run.folder.path, checkpoint=self.run.checkpoint).save()
 
     def write(self, found: Measured) -> str:
-        """Returns why it could not be recorded, or ''. What is not recorded is measured again the next time."""
+        """Returns why it could not be recorded, or ''. Unrecorded results are measured again the next time."""
         if self.files is None:
             return ""
         failures, key = self.files.failures, self.keys[found.name]
@@ -58,7 +58,7 @@ class Book:
         return ""
 
     def say(self, found: Measured) -> None:
-        """Prints what was found."""
+        """Prints the results."""
         for record in found.records():
             error = f" ± {record['standard_error']:.2g}" if record["standard_error"] is not None else ""
             print(

@@ -27,11 +27,11 @@ from frame.evaluation.measured import measure
 from frame.evaluation.similarity import Other, opening
 from frame.runs.notes import Busy, Notes, evaluating_alone, key_of
 
-WAIT_SECONDS = 600.0  # for another process that evaluates the same run, since it recorded something last
+WAIT_SECONDS = 600.0  # to wait for another process that evaluates the same run, counted from its last record
 
 
 class Outcome(NamedTuple):
-    """Result of one run: how many evaluations were measured now, and why others could not be."""
+    """The outcome for one run: the number of evaluations measured now, and why others could not be."""
 
     measured: int
     refused: dict[str, str]
@@ -55,12 +55,12 @@ def evaluate_runs(
         UserError: the only run cannot be evaluated.
     """
     failed: dict[str, str] = {}
-    took: list[float] = []  # seconds of runs that were measured, not of those that were complete
+    took: list[float] = []  # seconds of measured runs, without those that were already complete
     shared: dict[str, DataSet] = {}
     interrupted, code, number, n_runs = "", 0, 0, len(folders)
-    # runs that another process evaluates now are looked at again at the end
+    # runs that another process evaluates now are tried again at the end
     queue = [(folder, 0.0 if n_runs > 1 else WAIT_SECONDS) for folder in folders]
-    try:  # all of the loop: Ctrl-C may come between two runs
+    try:  # around the whole loop, because Ctrl-C may come between two runs
         with Interrupts() as interrupts:
             for folder, patience in queue:
                 if n_runs > 1:
@@ -90,7 +90,7 @@ def evaluate_runs(
         code = signalled.code if isinstance(signalled, Interrupted) else 130
         there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
         interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
-    for reason in dict.fromkeys(failed.values()):  # a study's runs often fail for one
+    for reason in dict.fromkeys(failed.values()):  # the runs of a study often fail for the same reason
         what, *others = [name for name, found in failed.items() if found == reason]
         were = f"and {len(others)} more were" if others else "was"
         print(f"frame: {what} {were} not evaluated: {reason}")
@@ -101,7 +101,7 @@ def evaluate_runs(
 
 
 def _left(took: Sequence[float], n_runs: int) -> str:
-    """'about 3 min left: ', once two runs were measured; runs that are complete already take less."""
+    """'about 3 min left: ', once two runs are measured; runs that are already complete take less."""
     if len(took) < 2:  # the first run reads the data for all
         return ""
     seconds = n_runs * statistics.median_low(took)
@@ -142,7 +142,7 @@ def evaluate_run(
         device: where the model is evaluated.
         packages: see `frame.open`.
         shared: the previous run's data, which are used if this run has the same, and replaced otherwise.
-        patience: seconds to wait for another process that evaluates this run, since it last recorded something.
+        patience: seconds to wait for another process that evaluates this run, counted from its last record.
         allow_test: let an evaluation fit something on test, such as a temperature; the run's config may allow it, too.
 
     Raises:
@@ -176,11 +176,11 @@ def evaluate_run(
         recordable(run.folder.path, trouble)
         notes.refresh()
         recorded = {} if trouble or again else {notes.next(key): (key, name) for name, key in keys.items()}
-        for evaluation in recorded.keys() & run.folder.recorded():  # its process was killed before it could note it
+        for evaluation in recorded.keys() & run.folder.recorded():  # its process was killed before it wrote the note
             key, name = recorded[evaluation]
             with suppress(OSError):  # else it is measured again
                 notes.add(key=key, name=name, **identity)
-        # of a process that measured again what we were asked to measure again, we take the numbers
+        # if another process has just measured them again, its numbers are taken
         done = notes.done(before if again else 0)
         left = {name: node for name, node in evaluators.items() if keys[name] not in done}
         if not left:
@@ -245,7 +245,7 @@ def _measure(
 def _own(run: OpenRun) -> dict[str, dict[str, Any]]:
     """The evaluators of the run's callbacks, by the names under which they were logged."""
     found: dict[str, dict[str, Any]] = {}
-    for key, node in named(run.folder.stored.get("callbacks")):  # others may want what this machine does not have
+    for key, node in named(run.folder.stored.get("callbacks")):  # others may need files that this machine lacks
         if isinstance(node, dict) and isinstance(node.get("evaluator"), dict):
             found.setdefault(str(literal(node.get("name"))), run.folder.filled("callbacks", key, "evaluator"))
     return found
@@ -270,7 +270,7 @@ def retitled(name: str, split: str) -> str:
 
 
 def _key(node: Mapping[str, Any], identity: dict[str, Any]) -> str:
-    other = node.get("other")  # another run, which may be trained on
+    other = node.get("other")  # another run, which may be trained further
     beside = {"other": Notes(Path(other)).stamp("last")} if isinstance(other, str) else {}
     return key_of({"evaluator": node, **identity, **beside})
 
@@ -282,7 +282,7 @@ def _nothing_left(folder: Path, identity: dict[str, Any], n: int) -> Outcome:
 
 
 def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
-    """Opens other runs, each once, at the last checkpoint and with the same trust; their last two folders name them."""
+    """Opens other runs, each once, at the last checkpoint and with the same trust. Their last two folders name them."""
     found: dict[str, Other] = {}
 
     def opened(folder: str) -> Other:

@@ -66,7 +66,7 @@ def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Opt
                 **placed,
             }
         )
-    except Exception as error:  # what Lightning raises for its arguments has no common base
+    except Exception as error:  # Lightning's errors about arguments have no common base
         raise UserError(f"trainer: {str(error).strip().splitlines()[0]}") from None
 
 

@@ -1,4 +1,4 @@
-"""Where measurements are written. Our loggers are Lightning loggers that also take pictures and tables."""
+"""The base class of loggers: Lightning loggers that also take pictures and tables."""
 
 import io
 import sys
@@ -21,7 +21,7 @@ class RunLogger(Logger):
     """
 
     _warned = False
-    keep: int | None = None  # how many pictures of each name are shown; None: all
+    keep: int | None = None  # number of pictures of each name that are shown; None: all
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,12 +62,12 @@ class RunLogger(Logger):
         """Prints the first problem on stderr, in one line; later ones are not printed."""
         if not self._warned:
             self._warned = True
-            with suppress(OSError):  # stderr may lead to the very disk that is full
+            with suppress(OSError):  # stderr may be on the same full disk
                 print(f"{type(self).__name__}: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
     @contextmanager
     def forgiving(self) -> Iterator[None]:
-        """Reports the first failure inside and continues: a logger must not stop a run."""
+        """Reports the first error in the block and continues: a logger must not stop a run."""
         try:
             yield
         except Exception as error:
@@ -75,7 +75,7 @@ class RunLogger(Logger):
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """The figure as it would be saved, [H, W, 3] uint8."""
+    """The rendered figure, [H, W, 3] uint8."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return np.asarray(Image.open(buffer).convert("RGB"))

@@ -27,10 +27,10 @@ BURST, SHARE = 1.0, 0.01  # seconds, and the share of the time, that making the 
 class FilesLogger(RunLogger):
     """Writes below the run's folder:
 
-    - `metrics.jsonl`: one line per call, whole or absent, even if other processes append, too;
+    - `metrics.jsonl`: one line per call, whole or absent, even if other processes also append;
     - `metrics.csv`, made from it: iteration, seconds, epochs, then one column per metric, named as it was logged, and
       one row per iteration (a second row only if a name has two values). `pandas.read_csv` reads it;
-    - `images/<name>/<iteration>.png`, for figures a PDF, too;
+    - `images/<name>/<iteration>.png`, and a PDF of figures;
     - `tables/<name>/<iteration>.csv`.
 
     A slash in a name becomes an underscore in paths. An `OSError`, such as a full disk, is never raised: one line on
@@ -42,8 +42,8 @@ class FilesLogger(RunLogger):
         folder: the run's.
         checkpoint: the name of the checkpoint that is evaluated, which lines then hold; '' while the run trains.
         table: whether metrics.csv is updated; False if the training process does this.
-        keep: how many pictures and tables of each name stay, evenly spread between the first and the last; None: all.
-            All of an evaluated checkpoint stay.
+        keep: number of pictures and tables of each name that are kept, evenly spread from first to last; None: all.
+            Those of an evaluated checkpoint are all kept.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class FilesLogger(RunLogger):
         self._drawn = kept.Drawn(Path(folder))
         self.folder = Path(folder)
         self.checkpoint = checkpoint
-        self.failures = 0  # how often something could not be written
+        self.failures = 0  # number of failed writes
         self._journal = Journal(self.folder / metrics.FILE)
         self._table = metrics.Table(self._journal) if table else None
         self._patience = PATIENCE if checkpoint else 0.1  # training does not wait for others
-        self._began, self._spent = time.monotonic(), 0.0  # seconds; what the table has taken
-        self._iteration = 0  # of what was logged last
+        self._began, self._spent = time.monotonic(), 0.0  # seconds; the time spent on the table
+        self._iteration = 0  # of the last logged values
 
     @property
     def save_dir(self) -> str:
@@ -81,7 +81,7 @@ class FilesLogger(RunLogger):
         found = {name: float(value) for name, value in metrics.items()}
         counters = {name: found.pop(name) for name in COUNTERS[1:] if name in found}
         if found.pop("iteration", iteration) != iteration:
-            self.warn(f"a metric called 'iteration' is left out at iteration {iteration}: that is a column of its own")
+            self.warn(f"a metric called 'iteration' is left out at iteration {iteration}: this is the name of a column")
         with self._kept():
             self.folder.mkdir(parents=True, exist_ok=True)
             adopt_table(self.folder)
@@ -108,7 +108,7 @@ class FilesLogger(RunLogger):
                 if file.stem.isdigit():
                     gone = not self._drawn.stays(kind, name, int(file.stem), iteration, self.keep)
                 else:
-                    gone = file.name.startswith(".")  # what a kill left behind
+                    gone = file.name.startswith(".")  # temporary files of a killed process
                 if gone:
                     file.unlink()
         self._tabulate(now=True)
@@ -145,7 +145,7 @@ class FilesLogger(RunLogger):
             self._thin(path, step)
 
     def _thin(self, path: Path, step: int) -> None:
-        """Notes what was drawn, and removes pictures that are no longer kept."""
+        """Notes a new picture, and removes pictures that are no longer kept."""
         for gone in self._drawn.add(path.parent.parent.name, path.parent.name, step, self.keep, self.checkpoint):
             for suffix in ("png", "pdf", "csv"):
                 path.with_name(f"{gone:08d}.{suffix}").unlink(missing_ok=True)

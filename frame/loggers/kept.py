@@ -1,12 +1,12 @@
-"""Which pictures and tables of a run are kept: the first, the last, and a bounded number evenly between."""
+"""Chooses the pictures and tables of a run to keep: the first, the last, and a bounded number evenly in between."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from frame.runs.journal import Journal, Line
 
-FILE = "pictures.jsonl"  # of a run: a line for each picture or table that was drawn, kept or not
-KEEP = 100  # as config.yaml has it
+FILE = "pictures.jsonl"  # a line for each picture or table that a run drew, kept or not
+KEEP = 100  # the default in config.yaml
 
 
 def stride(n_drawn: int, keep: int | None) -> int:
@@ -18,21 +18,21 @@ def stride(n_drawn: int, keep: int | None) -> int:
 
 
 class Drawn:
-    """What was drawn in a run's folder, by kind ('images', 'tables') and folder: iterations, the first one first.
+    """The drawings in a run's folder, by kind ('images', 'tables') and folder: iterations, in order.
 
-    Their number alone decides which are kept, so that a run that was killed and resumed ends with the same pictures.
+    The choice depends only on their number, so that a run that was killed and resumed ends with the same pictures.
     """
 
     def __init__(self, folder: Path) -> None:
         self.journal = Journal(folder / FILE)
         self._iterations: dict[tuple[str, str], list[int]] | None = None
-        self._later: set[tuple[str, str, int]] = set()  # drawn by evaluations of a checkpoint, which are kept all
+        self._later: set[tuple[str, str, int]] = set()  # drawn by evaluations of a checkpoint, all of which are kept
 
     def add(self, kind: str, name: str, iteration: int, keep: int | None, checkpoint: str) -> list[int]:
-        """Notes a new one; returns the iterations of those to remove.
+        """Notes a new drawing; returns the iterations of those to remove.
 
         Raises:
-            OSError: it could not be noted yet; it is with the next one.
+            OSError: it could not be noted yet; it will be noted with the next one.
         """
         drawn = self._read().setdefault((kind, name), [])
         line = {"iteration": iteration, "kind": kind, "name": name}
@@ -51,7 +51,7 @@ class Drawn:
         return gone
 
     def cut(self, iteration: int) -> None:
-        """Forgets what the training drew after `iteration`.
+        """Forgets the drawings of training after `iteration`.
 
         Raises:
             OSError: as `Journal.cut`.
@@ -60,7 +60,7 @@ class Drawn:
         self._iterations = None
 
     def stays(self, kind: str, name: str, iteration: int, until: int, keep: int | None) -> bool:
-        """Whether a file of the run stays where training goes on from the iteration `until`."""
+        """Whether a file of the run is kept if training is resumed at the iteration `until`."""
         drawn = self._read().get((kind, name), [])
         if (kind, name, iteration) in self._later:
             return True
@@ -88,13 +88,13 @@ def _fits(line: Line) -> bool:
 
 
 class Shown:
-    """Which pictures a logger shows that cannot remove them: those that the run keeps for longer."""
+    """Chooses the pictures of a logger that cannot remove any: those that the run keeps for longer."""
 
     def __init__(self) -> None:
         self._drawn: dict[str, int] = {}
 
     def takes(self, name: str, keep: int | None) -> bool:
-        """Whether it shows the next picture of this name."""
+        """Whether the logger shows the next picture of this name."""
         number = self._drawn[name] = self._drawn.get(name, -1) + 1
         return number % stride(number + 1, keep) == 0
 

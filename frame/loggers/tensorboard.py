@@ -32,7 +32,7 @@ class TensorBoardLogger(RunLogger):
 
     @property
     def writer(self) -> SummaryWriter:
-        """Opened when first written to, so that a resumed run's first event can say what is to be discarded."""
+        """Opened at the first write, so that a resumed run's first event can name the events to discard."""
         if self._writer is None:
             self._writer = SummaryWriter(str(self.folder), purge_step=self._purge_step, flush_secs=5)
             self._purge_step = None
@@ -70,7 +70,7 @@ class TensorBoardLogger(RunLogger):
         self._purge_step = iteration + 1
 
     def save(self) -> None:
-        """Writes what was logged so far to disk."""
+        """Writes all logged values to disk."""
         if self._writer is not None:
             with self.forgiving():
                 self._writer.flush()

@@ -15,13 +15,13 @@ import wandb
 
 from frame.loggers.base import RunLogger
 
-CONNECT_SECONDS = 3.0  # a server that does not answer in this time is taken to be out of reach
+CONNECT_SECONDS = 3.0  # a server that does not answer in this time counts as unreachable
 INIT_SECONDS = 20.0  # wandb's own patience is 90 s
-FINISH_SECONDS = 120.0  # for the last uploads; what is left stays in the folder for `wandb sync`
+FINISH_SECONDS = 120.0  # for the last uploads; the rest stays in the folder for `wandb sync`
 
 
 class WandbLogger(RunLogger):
-    """Files below `<folder>/wandb`, sent to the server where there are an account and a way to it.
+    """Files below `<folder>/wandb`, sent to the server if there is an account and a connection.
 
     Without either, one line on stderr says so and the run is recorded offline; `wandb sync` sends it later. A mode that
     the user sets (`mode`, `WANDB_MODE`, `wandb offline`) is followed.
@@ -52,7 +52,7 @@ class WandbLogger(RunLogger):
         self._known: set[str] = set()
         self._run: Any = None
         with self.forgiving():
-            # before wandb.init, because wandb falls back to the system's temporary folder where its own is missing
+            # before wandb.init, because wandb falls back to the system's temporary folder if its own is missing
             (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
             self._run = self._init(config, project, name, mode, id)
             self._run.define_metric("iteration", hidden=True)
@@ -75,7 +75,7 @@ class WandbLogger(RunLogger):
 
     @property
     def experiment(self) -> Any:
-        """The `wandb.Run`, for what this class does not do; None where wandb could not start at all."""
+        """The `wandb.Run`, for other features of W&B; None if wandb could not start."""
         return self._run
 
     def _init(
@@ -99,7 +99,7 @@ class WandbLogger(RunLogger):
                 except Exception as error:
                     trouble = str(error) or type(error).__name__
             self.warn(f"{' '.join(trouble.split())[:200]}: the run is recorded offline, `wandb sync` sends it later")
-            self._warned = False  # that was no trouble with logging
+            self._warned = False  # this was not an error of logging
             mode = "offline"
         given["mode"] = mode
         return wandb.init(**given)
@@ -125,7 +125,7 @@ class WandbLogger(RunLogger):
             return
         with self.forgiving():
             for name in values.keys() - self._known:
-                # the exact name: globs compete with each other, and which one wins is left to chance
+                # the exact name, because it is undefined which of several globs wins
                 self._run.define_metric(name, step_metric="iteration")
                 self._known.add(name)
             self._run.log(values if step is None else {"iteration": step, **values})
@@ -135,7 +135,7 @@ class WandbLogger(RunLogger):
         that axis they lie over what a killed run had written after its last checkpoint."""
 
     def finalize(self, status: str) -> None:
-        """Sends what is left, for at most `FINISH_SECONDS`."""
+        """Sends the rest, for at most `FINISH_SECONDS`."""
         if self._run is not None:
             with self.forgiving():
                 self._run.finish(exit_code=0 if status in ("success", "finished") else 1)
@@ -163,7 +163,7 @@ def why_offline(base_url: str) -> str:
         except (OSError, ValueError) as error:
             answer[0] = str(error)
 
-    # in a thread, because the timeout of a connection does not bound the look-up of its host's name
+    # in a thread, because a connection's timeout does not include the lookup of the host's name
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(CONNECT_SECONDS)

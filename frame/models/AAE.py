@@ -26,7 +26,7 @@ class AAE(LatentVariableModel, AdversarialModel):
         decoder: p(x|z).
         prior: p(z), called with the encoder. It is only sampled, so its parameters are not trained.
         discriminator: z [B, z_dim] -> logits of D [B].
-        weight: of the generator's loss, at least 0.
+        weight: weight of the generator's loss, at least 0.
 
     Raises:
         UserError: weight is negative, or the networks disagree on z_dim.

@@ -45,6 +45,6 @@ class AE(EncoderModel):
         return self.decoder(z)
 
     def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
-        """x again, [B, *shape]: a sample or the mean of p(x|z); `sample_latents` has no effect."""
+        """Reconstructions of x, [B, *shape]: samples or means of p(x|z); `sample_latents` has no effect."""
         p_x_given_z = self.decoder(self.encoder(x).mean)
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean

@@ -27,9 +27,9 @@ class BetaTCVAE(LatentVariableModel):
         dimension_wise_kl  = sum_d KL(q(z_d) || p(z_d)) = E[sum_d log q(z_d) - log p(z)]
 
     Nats per sample, a mean over the batch, one z ~ q(z|x). The three add up to log q(z|x) - log p(z): with all weights
-    1 the loss is the negative ELBO whose KL is sampled, whatever the estimator. Each single part is biased: it
-    estimates log q(z) from few of the `n_data` pictures, and total_correlation is wrong by tens of nats. The parts are
-    a training signal and no measurement; for that, use `TotalCorrelationEvaluation`.
+    1 the loss is the negative ELBO with a sampled KL, whatever the estimator. Each single part is biased, because it
+    estimates log q(z) from few of the `n_data` pictures; total_correlation is wrong by tens of nats. The parts are
+    a training signal, not a measurement; to measure, use `TotalCorrelationEvaluation`.
 
     In the paper's appendix, a picture's own component has weight 1 / N. The authors' code gives this weight to the
     first picture of the batch; we follow the appendix.
@@ -105,7 +105,7 @@ class BetaTCVAE(LatentVariableModel):
         if self.estimator == "weighted":
             # w = 1 / (N B)
             return like.new_full((n, n), -math.log(self.n_data * n))
-        # weights: 1/N for the picture itself, 1/M for all others but one, M = B - 1; the next picture has the rest
+        # weights: 1/N for the picture itself, 1/M for all others but one, M = B - 1, and the rest for the next picture
         m = max(n - 1, 1)
         w = like.new_full((n, n), 1 / m)
         own = torch.eye(n, dtype=torch.bool, device=like.device)

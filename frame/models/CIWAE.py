@@ -1,7 +1,7 @@
 """Combination importance-weighted autoencoder.
 
 Rainforth et al. 2018, "Tighter variational bounds are not necessarily better" (1802.04537), sec. 5: the
-encoder's gradient of the importance-weighted bound is lost in noise as K grows; that of the ELBO is not.
+encoder's gradient of the importance-weighted bound vanishes in noise as K grows; that of the ELBO does not.
 """
 
 from torch import Tensor
@@ -23,7 +23,7 @@ class CIWAE(LatentVariableModel):
         encoder: q(z|x).
         decoder: p(x|z).
         prior: p(z), called with the encoder, which only a VampPrior uses.
-        beta: the ELBO's share, from 0 to 1.
+        beta: share of the ELBO, from 0 to 1.
         n_samples: K, samples of z for each x in the loss.
 
     Raises:

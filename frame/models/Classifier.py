@@ -9,7 +9,7 @@ from frame.probability.distributions import Delta
 
 
 class Classifier(EncoderModel):
-    """loss = -log p(y | z), with z the mean of q(z|x): cross-entropy on the encoder that VIB has, without its noise.
+    """loss = -log p(y | z), with z the mean of q(z|x): cross-entropy with VIB's encoder, without its noise.
 
     Nats per sample, a mean over the batch. The encoder's scales are not used and not trained.
 

@@ -19,11 +19,11 @@ class FactorVAE(LatentVariableModel, AdversarialModel):
     Nats per sample: sums over pixels and latents, a mean over the batch, one z ~ q(z|x). The adversary D learns to
     tell samples of q(z) from samples of prod_d q(z_d), which are codes of a batch with each latent permuted separately.
     It minimises -E[log D(z)] - E[log(1 - D(permuted z))], which is 2 log 2 = 1.39 if it cannot tell them apart. Its
-    ratio lags behind q and is no measurement; for that, use `TotalCorrelationEvaluation`.
+    ratio lags behind q and is not a measurement; to measure, use `TotalCorrelationEvaluation`.
 
     Deviations: the adversary's loss is twice the paper's, as in our other adversarial models. It has one logit d with
     D = sigmoid(d), so that log D / (1 - D) = d, instead of two. The permuted samples are new samples of the same batch
-    instead of a second batch; expectations are the same, and batches have the size that they have in other models. The
+    instead of a second batch; expectations are the same, and batches have the same size as in other models. The
     adversary steps first.
 
     Args:

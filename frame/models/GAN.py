@@ -33,7 +33,7 @@ class GAN(GenerativeAdversarialModel):
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         fake = self.generate(self.latents(len(batch["x"])))
-        # -log D = softplus(-d), whose gradient stays large if D is sure
+        # -log D = softplus(-d), whose gradient stays large if D is confident
         return {"loss": F.softplus(-self.adversary(fake)).mean()}
 
     def compute_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -25,12 +25,12 @@ class InfoGAN(GenerativeAdversarialModel):
     optimizer only, so Q is updated with the adversary.
 
     Args:
-        generator: G, all mass at one picture; its z_dim is that of noise, one-hot c and u together.
+        generator: G, all mass at one picture; its z_dim is the sum of the sizes of noise, one-hot c and u.
         body: x [B, *shape] -> features [B, n], of discriminator and Q.
         discriminator: features -> logits d(x) [B].
         categorical: features -> Q(c|x), a Categorical.
         continuous: features -> Q(u|x), a diagonal Gaussian.
-        prior: of the noise.
+        prior: prior of the noise.
         n_categories, n_continuous: sizes of c and u.
         categorical_weight, continuous_weight: lambda_c and lambda_u.
 
@@ -57,7 +57,7 @@ class InfoGAN(GenerativeAdversarialModel):
         super().__init__(generator, nn.ModuleDict(parts), prior)
         at_least(2, n_categories=n_categories)
         at_least(1, n_continuous=n_continuous)
-        self.sizes = [prior().event_shape[0], n_categories, n_continuous]  # of noise, one-hot c, u
+        self.sizes = [prior().event_shape[0], n_categories, n_continuous]  # sizes of noise, one-hot c, u
         if generator.z_dim != sum(self.sizes):
             raise UserError(
                 f"z_dim={generator.z_dim} of the generator: noise, c and u have {self.sizes}, give their sum"
@@ -118,5 +118,5 @@ class InfoGAN(GenerativeAdversarialModel):
         noise, _, u = self.latents(n_samples).split(self.sizes, dim=1)
         k = self.sizes[1]
         c = torch.eye(k, device=u.device).repeat_interleave(n_samples, 0)  # [k * n_samples, k]
-        # in one batch, since a generator may be normalised over it
+        # in one batch, because a generator may have batch norm
         return self.generate(torch.cat([noise.repeat(k, 1), c, u.repeat(k, 1)], dim=1)).unflatten(0, (k, n_samples))

@@ -1,8 +1,8 @@
-"""InfoMax: a code with as much information about its input as possible.
+"""InfoMax: maximises the information of a code about its input.
 
 Linsker 1988, "Self-organization in a perceptual network"; with an estimator that is trained beside the encoder: Hjelm
 et al. 2019, "Learning deep representations by mutual information estimation and maximization" (1808.06670), section
-3.1, the global term alone.
+3.1, only the global term.
 """
 
 from torch import Tensor
@@ -16,12 +16,12 @@ from frame.probability.estimators import InformationEstimator, check_maximised
 class InfoMax(EncoderModel):
     """loss = -I(x; z), with z ~ q(z|x).
 
-    Nats per sample. `loss` is the estimator's own loss instead of -I; for JSD it is no information, but
+    Nats per sample. `loss` is the estimator's own loss instead of -I. For JSD that is not an information, but
     'information' is. Hjelm et al. add local terms and a prior, and their encoder is deterministic.
 
     Args:
         encoder: q(z|x).
-        estimator: of I(x; z).
+        estimator: estimator of I(x; z).
 
     Raises:
         UserError: the estimator is an upper bound.

@@ -14,7 +14,7 @@ class InformationEstimation(Model):
     """loss = the loss that fits the estimator; 'information' is its estimate on the batch, in nats.
 
     Args:
-        estimator: of I(v1; v2), v1 and v2 the batch's views.
+        estimator: estimator of I(v1; v2) for the batch's views v1 and v2.
 
     Raises:
         UserError: from the loss, there are not two views.
@@ -41,5 +41,5 @@ class InformationEstimation(Model):
         return self.estimator.bound
 
     def information_limit(self, n: int) -> float:
-        """What no estimate from n rows exceeds, in nats."""
+        """The largest possible estimate from n rows, in nats."""
         return self.estimator.limit(n)

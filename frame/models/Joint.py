@@ -19,7 +19,7 @@ class Joint(Model):
 
     Args:
         models: by name; each is a complete model.
-        weights: of the models' losses, by name; 1 unless given.
+        weights: weights of the models' losses, by name; 1 by default.
 
     Raises:
         UserError: there are no models, a weight is negative or belongs to no model, or a model has an adversary.

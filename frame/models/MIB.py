@@ -18,13 +18,13 @@ class MIB(EncoderModel):
     """loss = -I(z1; z2) + beta * skl, with skl = (KL(q(z|v1) || q(z|v2)) + KL(q(z|v2) || q(z|v1))) / 2.
 
     Nats per sample, a mean over the batch. One encoder reads the views v1 and v2, and z is sampled for each; the
-    paper's v and p(z|v) are `views` and q(z|v) here. `loss` has the estimator's own loss instead of -I; for JSD it is
-    no information, but 'information' is. The KL is analytic between diagonal Gaussians and sampled otherwise; the
+    paper's v and p(z|v) are `views` and q(z|v) here. `loss` has the estimator's own loss instead of -I; for JSD that is
+    not an information, but 'information' is. The KL is analytic between diagonal Gaussians, else sampled; the
     authors' code always samples it.
 
     Args:
         encoder: q(z|v).
-        estimator: of I(z1; z2).
+        estimator: estimator of I(z1; z2).
         beta: weight of skl, at least 0.
 
     Raises:

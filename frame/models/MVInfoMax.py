@@ -15,12 +15,12 @@ from frame.probability.estimators import InformationEstimator, check_maximised
 class MVInfoMax(EncoderModel):
     """loss = -I(z1; z2), with z1 ~ q(z|v1) and z2 ~ q(z|v2) of two views v1 and v2, and one encoder for both.
 
-    Nats per sample. `loss` is the estimator's own loss instead of -I; for JSD it is no information, but
+    Nats per sample. `loss` is the estimator's own loss instead of -I. For JSD that is not an information, but
     'information' is.
 
     Args:
         encoder: q(z|v).
-        estimator: of I(z1; z2).
+        estimator: estimator of I(z1; z2).
 
     Raises:
         UserError: the estimator is an upper bound; from the loss, there are not two views.

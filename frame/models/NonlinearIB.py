@@ -1,8 +1,8 @@
 """Nonlinear information bottleneck.
 
 Kolchinsky, Tracey & Wolpert 2019, "Nonlinear information bottleneck" (1705.02436), its objective with the pairwise
-bound on I(x; m); why it is squared: Kolchinsky et al. 2019, "Caveats for information bottleneck in deterministic
-scenarios" (1808.07593).
+bound on I(x; m); the reason for the square: Kolchinsky et al. 2019, "Caveats for information bottleneck in
+deterministic scenarios" (1808.07593).
 """
 
 from torch import Tensor
@@ -18,8 +18,8 @@ from frame.probability.mutual_information import mixture_information
 class NonlinearIB(StochasticClassifier):
     """loss = E[-log p(y|z)] + beta * rate^2, with z ~ q(z|x) and rate an upper bound on I(x; z) without a prior.
 
-    The bound treats the batch as the data. It is computed from the KL between the codes of each two rows, and is at
-    most the logarithm of the number of rows; if all codes lie far apart, it is that, and has no gradient.
+    The bound treats the batch as the data. It is computed from the KL between the codes of each pair of rows, and is at
+    most the logarithm of the number of rows. If all codes are far apart, it has that value and no gradient.
     `squared=False` penalises the rate itself; then, if y is a function of x, the optimum jumps from all information to
     none at beta = 1. Nats per sample, a mean over the batch. The paper's m is z here. The noise of the paper's encoder
     has one scale; ours has one for each latent.
@@ -33,7 +33,7 @@ class NonlinearIB(StochasticClassifier):
         n_samples_predict: samples of z over which `predict` averages the probabilities of the classes.
 
     Raises:
-        UserError: a number is out of range, or the networks disagree on z_dim; in the loss, q(z|x) is no Gaussian.
+        UserError: a number is out of range, or the networks disagree on z_dim; in the loss, q(z|x) is not Gaussian.
     """
 
     def __init__(

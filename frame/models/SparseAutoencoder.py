@@ -32,7 +32,7 @@ class SparseAutoencoder(Model):
         n_units: atoms of the dictionary.
         k: active units for each row.
         k_aux: dead units that reconstruct the error; about n_in / 2 in the paper.
-        aux_weight: of the second loss, at least 0; 1/32 in the paper.
+        aux_weight: weight of the second loss, at least 0; 1/32 in the paper.
         dead_after: a unit is dead if it was 0 for all rows of this many updates.
 
     Raises:
@@ -58,7 +58,7 @@ class SparseAutoencoder(Model):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """The first weights; W_enc starts as W_dec'."""
+        """The initial weights; W_enc starts as W_dec'."""
         self.atoms.copy_(F.normalize(torch.randn_like(self.atoms), dim=0))
         self.centre.zero_()
         self.encoder.weight.copy_(self.atoms.T)
@@ -94,7 +94,7 @@ class SparseAutoencoder(Model):
         return Delta(units * largest(units, self.k))
 
     def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
-        """x', [B, *shape]; neither codes nor pictures have noise: the two switches have no effect."""
+        """x', [B, *shape]. Neither codes nor pictures have noise, so the two switches have no effect."""
         return (self.combine(self.encode(x).mean) + self.centre).view_as(x)
 
 

@@ -25,8 +25,7 @@ class VAE(LatentVariableModel):
         decoder: p(x|z).
         prior: p(z), called with the encoder, which only a VampPrior uses.
         beta: weight of the rate, at least 0.
-        free_bits: in nats, of the mean rate of the batch: the rate enters the loss as max(rate, free_bits). None:
-            there are none.
+        free_bits: nats; the loss has max(rate, free_bits) for the mean rate of the batch. None: no free bits.
 
     Raises:
         UserError: beta or free_bits is negative, or the networks disagree on z_dim.

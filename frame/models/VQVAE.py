@@ -23,7 +23,7 @@ class VQVAE(QuantisedModel):
     through). A code is the moving average of the n vectors, with sum s, that it is nearest to in each update:
     N = decay * N + (1 - decay) * n, m = decay * m + (1 - decay) * s, e = m / N, at first with N = 1 and m = e, uniform
     with variance 1 / D in each dimension. A code with n = 0 does not move. The vectors of all ranks and of all
-    batches since the last update count.
+    batches since the last update are used.
 
     A published loss in means, mse(x) / var + beta * mse(z_e), is this loss divided by n_x, up to a constant, if p(x|z)
     is a Normal of scale sqrt(var / 2) and commitment = beta * n_x / n_z, for n_x values in x and n_z in z_e.

@@ -17,7 +17,7 @@ from frame.models.base import ConditionalDistribution, GenerativeAdversarialMode
 class WGAN_GP(GenerativeAdversarialModel):
     """The critic minimises E[f(G(z))] - E[f(x)] + lambda * E[(||grad f(x_hat)|| - 1)^2], the generator -E[f(G(z))].
 
-    x_hat lies at a random place between a picture and a G(z). 'gap', E[f(x)] - E[f(G(z))], estimates the Wasserstein
+    x_hat is a random point between a picture and a G(z). 'gap', E[f(x)] - E[f(G(z))], estimates the Wasserstein
     distance of the two, in the units of the pictures' Euclidean distance; it should shrink during training.
 
     Args:
@@ -62,10 +62,10 @@ def between(x: Tensor, fake: Tensor) -> Tensor:
 
 
 def slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """||df/dx|| of each row, [B]; it can itself be differentiated by the critic's weights.
+    """||df/dx|| of each row, [B], which can be differentiated with respect to the critic's weights.
 
-    torch.func composes with vmap, torch.autograd.grad does not. Rows are independent, so the gradient of their sum has
-    the gradient of each.
+    torch.func composes with vmap, torch.autograd.grad does not. Rows are independent, so the gradient of their sum is
+    that of each.
     """
     gradient = grad(lambda rows: critic(rows).sum())(x)
     return torch.linalg.vector_norm(gradient.flatten(1), dim=1)

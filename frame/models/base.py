@@ -1,4 +1,4 @@
-"""What a model is: an objective on a batch. It knows no data set, no architecture and no optimizer."""
+"""The interface of models: objectives on a batch, independent of data set, architecture and optimizer."""
 
 import math
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class AdversarialModel(Model):
 class ConditionalDistribution(nn.Module):
     """A network that returns a distribution, of batch_shape (B,) unless it is a p(z).
 
-    Its `forward` names and types what the distribution is conditioned on, in the order in which it is written:
+    Its `forward` names and types the inputs on which the distribution is conditioned, in this order:
 
         q(z|x)         forward(x)       x [B, *shape]
         q(z|x, y)      forward(x, y)    y [B]
@@ -210,7 +210,7 @@ class LatentVariableModel(EncoderModel):
     def reconstruct(
         self, x: Tensor, *conditions: Tensor, sample_latents: bool = False, sample_images: bool = False
     ) -> Tensor:
-        """x again, [B, *shape]: through a sample or the mean of q(z|x), a sample or the mean of p(x|z)."""
+        """Reconstructions of x, [B, *shape], from samples or means of q(z|x) and p(x|z)."""
         q_z_given_x = self.encode(x, *conditions)
         z = rsample(q_z_given_x) if sample_latents else q_z_given_x.mean
         p_x_given_z = self.decode(z, *conditions)
@@ -307,7 +307,7 @@ class QuantisedModel(EncoderModel):
         return Delta(self.quantised(self.encoder(x).mean)[0].flatten(start_dim=1))
 
     def reconstruct(self, x: Tensor, sample_latents: bool = False, sample_images: bool = False) -> Tensor:
-        """x again, [B, *shape]: through its codes, a sample or the mean of p(x|z)."""
+        """Reconstructions of x, [B, *shape]: samples or means of p(x|z) at its codes."""
         p_x_given_z = self.decoder(self.quantised(self.encoder(x).mean)[0])
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 

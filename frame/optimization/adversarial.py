@@ -14,12 +14,12 @@ from frame.optimization.base import Optimization, OptimizerPartial, Player, chec
 class AdversarialOptimization(Optimization):
     """The adversary steps in each batch, all other parameters in each `n_adversary_steps`-th batch, after it.
 
-    An iteration is a batch, whichever player steps in it. The adversary sees new data each time, as in algorithm 1 of
+    An iteration is a batch, whichever player steps on it. The adversary sees new data each time, as in algorithm 1 of
     Goodfellow et al. 2014 (1406.2661) and of Gulrajani et al. 2017 (1704.00028). `after_update` and averages count the
     adversary's steps.
 
     Args:
-        optimizer: a partial, called with all parameters but the adversary's.
+        optimizer: a partial, called with all parameters except the adversary's.
         adversary_optimizer: a partial, called with the adversary's parameters.
         n_adversary_steps: steps of the adversary for one step of the others.
         adversary_clip: largest norm of the adversary's gradient; None takes `clip`.

@@ -1,4 +1,4 @@
-"""The one stepping path: how losses become steps, whatever the model and however many optimizers play."""
+"""The one stepping path: how losses become steps, for any model and any number of optimizers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,23 +32,23 @@ class Optimization(LightningModule):
     """How a model is stepped. A procedure defines its players (`make_players`) and what happens in a batch (`step`).
 
     Each batch is one iteration, whatever the number of optimizers. The noise of an iteration is seeded by (noise_seed,
-    iteration, rank), so that no pause, evaluation or resume changes what is drawn.
+    iteration, rank), so that no pause, evaluation or resume changes the random numbers.
 
     Args:
         model: the objective.
         batch_size: rows in a batch of each process.
         accumulate: batches whose gradients make one step: the mean over their rows, as for one large batch.
-        clip: largest norm of the gradient of a player without a clip of its own; None does not clip.
+        clip: largest norm of the gradient of a player without its own clip; None does not clip.
         average: decay of an exponential moving average of the weights, which evaluations use; None keeps no average.
-        noise_seed: seeds what the model draws while it trains.
-        rules: by name, which parameters have options of their own or are frozen; see `frame.optimization.groups`.
+        noise_seed: seeds the model's random numbers in training.
+        rules: by name, parameters that have their own options or are frozen; see `frame.optimization.groups`.
 
     Raises:
         UserError: a value is out of range, or a rule cannot be read or matches nothing.
     """
 
     COUNTERS = ("iterations", "epochs", "seconds", "samples", "updates")
-    find_unused_parameters = False  # True where a backward pass reaches only some of the parameters
+    find_unused_parameters = False  # True if a backward pass reaches only some of the parameters
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class Optimization(LightningModule):
         self.players: dict[str, Player] = {}
         self.recent: list[dict[str, Tensor]] = []  # losses since they were last logged
         self.events: dict[str, dict[str, Any]] = {}  # the newest measurement under each name
-        self.accumulated = 0  # batches whose gradients wait for a step
+        self.accumulated = 0  # batches whose gradients are accumulated for the next step
         self.waiting = 0  # their rows
-        self.rows = 0  # of the batch that is stepped
+        self.rows = 0  # rows of the current batch
         self.noticed_signal = 0  # set by a signal handler on this rank
         self.stop_signal = 0  # a signal that any rank has noticed; the same on all ranks
         self.interrupted = False  # whether training ended because of a signal
@@ -92,7 +92,7 @@ class Optimization(LightningModule):
         self._averaged: list[AveragedModel] = []
         self._coefficients: list[Coefficient] | None = None
 
-    # What a procedure defines
+    # Defined by a procedure
 
     def make_players(self) -> dict[str, Player]:
         raise NotImplementedError
@@ -102,7 +102,7 @@ class Optimization(LightningModule):
         raise NotImplementedError
 
     def kinds(self) -> list[tuple[int, float]]:
-        """Values of counters['updates'] at which `step` does different work, each with its share of the iterations."""
+        """Values of counters['updates'] for which `step` does different work, each with its share of the iterations."""
         return [(0, 1.0)]
 
     # The path
@@ -115,9 +115,9 @@ class Optimization(LightningModule):
         """The players with their optimizers, grouped by the rules.
 
         Raises:
-            UserError: an optimizer refuses an option, or a parameter is neither frozen nor any player's.
+            UserError: an optimizer refuses an option, or a parameter is neither frozen nor has a player.
         """
-        for player in self.players.values():  # a freeze of theirs may not be over
+        for player in self.players.values():  # they may still be frozen
             for parameter in player.parameters:
                 parameter.requires_grad_(True)
         players = self.make_players()
@@ -144,9 +144,9 @@ class Optimization(LightningModule):
         """Counts the lengths of schedules and freezes in a run.
 
         Args:
-            limits: the run ends at the first of them.
-            loader: of the run: its length is the batches of an epoch, `rows` those of a batch on each rank.
-            cut: the run may end before its schedules do.
+            limits: the run ends at the first of these.
+            loader: the run's loader. Its length is the batches of an epoch, `rows` the rows of a batch on each rank.
+            cut: whether the run may end before its schedules do.
 
         Raises:
             UserError: a schedule is longer than the run, or its unit is unknown or does not go with the run's.
@@ -164,7 +164,7 @@ class Optimization(LightningModule):
                 module.bind(self.run_length, f"model.{name}")
                 module.advance(self.counters)
         if not self.players:
-            self.grouped_players()  # which binds them: their schedules are the ones that train
+            self.grouped_players()  # binds the schedules of the players that train
         for name, player in self.players.items():
             player.bind(self.run_length, name)
 
@@ -175,7 +175,7 @@ class Optimization(LightningModule):
         return any(c.follows_the_run for c in coefficients) or any(p.follows_the_run for p in players.values())
 
     def values_at(self, counters: Mapping[str, float], limits: Sequence[Duration], loader: Any) -> dict[str, float]:
-        """What follows a schedule, at these counters of a run with these limits, by the names it is logged as."""
+        """The scheduled values at these counters of a run with these limits, by their logged names."""
         copy = deepcopy(self)
         copy.bind(limits, loader, cut=True)
         copy.players = copy.grouped_players()
@@ -198,7 +198,7 @@ class Optimization(LightningModule):
 
     @contextmanager
     def playing(self, name: str) -> Iterator[None]:
-        """Inside, gradients reach only this player's parameters."""
+        """In this context, gradients reach only this player's parameters."""
         others = [
             p for other, player in self.players.items() if other != name for p in player.parameters if p.requires_grad
         ]
@@ -211,7 +211,7 @@ class Optimization(LightningModule):
                 parameter.requires_grad_(True)
 
     def descend(self, players: str | Sequence[str], loss: Tensor) -> None:
-        """Backward through `loss`, and a step of these players where their accumulation is complete.
+        """Goes backward through `loss`, and steps these players if their accumulation is complete.
 
         Does nothing while all their parameters are frozen.
         """
@@ -227,7 +227,7 @@ class Optimization(LightningModule):
                 self._update(self.players[name])
 
     def _update(self, player: Player) -> None:
-        """Steps with the accumulated gradients: a mean over their rows, also if batches are short or missing."""
+        """Steps with the accumulated gradients: a mean over their rows, even if batches are short or missing."""
         full = self.accumulate * self.batch_size
         gradients = [p.grad for p in player.parameters if p.grad is not None]
         if self.accumulate > 1 and self.waiting != full and gradients:
@@ -242,25 +242,25 @@ class Optimization(LightningModule):
             averaged.update_parameters(self.model)
 
     def flush(self) -> None:
-        """Steps with the accumulated gradients, so that a run which reaches its limit ends on an optimizer step."""
+        """Steps with the accumulated gradients, so that a run that reaches its limit ends on an optimizer step."""
         if self.accumulated:
             for player in self.players.values():
                 self._update(player)
             self._after_update()
 
     def advance(self) -> None:
-        """Gives everything that follows a schedule the value that belongs to what is behind us; thaws what is due."""
+        """Sets all scheduled values for the completed iterations, and ends freezes that are due."""
         for coefficient in self._scheduled():
             coefficient.advance(self.counters)
         for player in self.players.values():
             player.advance(self.counters)
 
     def coefficients(self) -> dict[str, float]:
-        """The values of the coefficients that follow a schedule, by their names in the model."""
+        """The values of scheduled coefficients, by their names in the model."""
         return {name: m.value.item() for name, m in self.model.named_modules() if _follows_a_schedule(m)}
 
     def options(self) -> dict[str, float]:
-        """Learning rates, and what else of the optimizers' options follows a schedule, by the names they are logged as.
+        """Learning rates and the other scheduled options of optimizers, by their logged names.
 
         One player with one group: 'lr'. Several players: 'lr/<player>'. Several groups: 'lr/<player>/<rule>'.
         """
@@ -272,7 +272,7 @@ class Optimization(LightningModule):
         return found
 
     def groups(self) -> list[dict[str, Any]]:
-        """What each player trains, by groups: 'player', 'group', 'tensors', 'parameters' (numbers in them) and options.
+        """Each player's parameters by group: 'player', 'group', 'tensors', 'parameters' (their number) and options.
 
         Parameters that are frozen for good have no player.
         """
@@ -285,7 +285,7 @@ class Optimization(LightningModule):
         return found
 
     def _scheduled(self) -> list[Coefficient]:
-        if self._coefficients is None:  # found once: walking through all modules takes as long as a step
+        if self._coefficients is None:  # found once, because a walk over all modules takes as long as a step
             tops = (self.model, *self._averaged)
             self._coefficients = [m for top in tops for m in top.modules() if _follows_a_schedule(m)]
         return self._coefficients
@@ -300,7 +300,7 @@ class Optimization(LightningModule):
         self.agree_on_signal()
 
     def agree_on_signal(self) -> None:
-        """Shares a signal to one rank with all ranks, and rank 0's clock. All ranks must call it together."""
+        """Shares rank 0's clock, and a signal to any rank, with all ranks. All ranks must call it together."""
         self.stop_signal = max(self.stop_signal, self.noticed_signal)
         if self.trainer.world_size > 1:
             shared = torch.tensor(
@@ -311,11 +311,11 @@ class Optimization(LightningModule):
             all_reduce(shared, op=ReduceOp.MAX)
             self.counters["seconds"], self.stop_signal = float(shared[0]), int(shared[1])
 
-    # What others ask for
+    # Used by others
 
     @property
     def evaluated(self) -> nn.Module:
-        """The model whose weights are reported: the average if there is one, else the one that is trained."""
+        """The model whose weights are reported: the average if there is one, else the trained one."""
         return self._averaged[0].module if self._averaged else self.model
 
     def on_fit_start(self) -> None:
@@ -331,7 +331,7 @@ class Optimization(LightningModule):
             self._averaged = [copy.requires_grad_(False)]
 
     def losses(self) -> dict[str, float]:
-        """Means of the losses since the last call.
+        """The means of the losses since the last call.
 
         Raises:
             Diverged: a component was NaN or infinite. The message names it and the iteration.
@@ -353,7 +353,7 @@ class Optimization(LightningModule):
                 bad.append((first + where[int(broken[0])], name, values[broken[0]].item()))
         if bad:
             iteration = min(bad)[0]
-            # the sum is NaN with any of its parts: name a part
+            # the sum is NaN if a part is: name the part
             _, name, value = ([b for b in bad if b[0] == iteration and b[1].split("/")[-1] != "loss"] or [min(bad)])[0]
             raise Diverged(
                 f"{name} is {value} at iteration {iteration}: try a smaller learning rate, or optimization.clip=1"
@@ -363,11 +363,11 @@ class Optimization(LightningModule):
         return list(dict.fromkeys(name for loss in self.recent for name in loss))
 
     def _recent(self, name: str) -> list[Tensor]:
-        # a player that does not step in a batch has no loss there
+        # a player that does not step on a batch has no loss there
         return [loss[name] for loss in self.recent if name in loss]
 
     def training_state(self) -> dict[str, Any]:
-        """Everything that determines further training, as tensors and plain containers."""
+        """The state that determines further training, in tensors and plain containers."""
         return {
             "model": self.model.state_dict(),
             "average": self._averaged[0].state_dict() if self._averaged else None,

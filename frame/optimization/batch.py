@@ -1,4 +1,4 @@
-"""The plain procedure: one model, one optimizer, one step a batch."""
+"""The plain procedure: one model, one optimizer, one step per batch."""
 
 from collections.abc import Mapping
 from typing import Any

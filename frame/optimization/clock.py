@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Does not run before `start`, nor inside `paused`."""
+    """A clock that does not run before `start`, nor within `paused`."""
 
     def __init__(self) -> None:
         self._before = 0.0

@@ -1,13 +1,13 @@
-"""Rules by which parameters are grouped: what their names or shapes set of an optimizer's options, and what is frozen.
+"""Rules that group parameters by their names or shapes, set options of their optimizer, and freeze them.
 
-In YAML, the first rule that matches a parameter's name holds for it, and no other does:
+In YAML, only the first rule that matches a parameter's name applies to it:
 
     optimization:
       rules:
         no_decay: {kind: norms_and_biases, weight_decay: 0.0}
         encoder: {match: encoder.*, lr_scale: 0.1, freeze: 2 epochs}
 
-Parameters that no rule matches are the group `rest`.
+Parameters that no rule matches are in the group `rest`.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from frame.common.durations import Length, parse_length
 from frame.common.errors import UserError, choices
 
 REST = "rest"
-KINDS = {"norms_and_biases": (0, 1), "weights": (2, 99)}  # by their number of dimensions: at least, at most
+KINDS = {"norms_and_biases": (0, 1), "weights": (2, 99)}  # by the number of dimensions: at least, at most
 OWN = ("match", "kind", "lr_scale", "layer_decay", "freeze")  # all other keys are options of the optimizer
 NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -33,13 +33,13 @@ class Rule:
 
     Args:
         name: its key, which names the group.
-        match: patterns of whole parameter names: `*` and `?` stand for any text and sign, `[ab]` for one of these, `#`
-            for a whole number; everything else for itself.
+        match: patterns of whole parameter names: `*` and `?` match any text and any character, `[ab]` one of these, `#`
+            a whole number, and everything else itself.
         kind: None for all parameters, else a key of KINDS.
-        options: of the optimizer's group.
+        options: options of the optimizer's group.
         lr_scale: factor of the learning rate.
         layer_decay: factor of the learning rate for each layer below the last one; see `depths`.
-        freeze: True for good, or how long.
+        freeze: True for the whole run, or its length.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Rule:
         return least <= parameter.ndim <= most and (not self.match or self.layer(name) is not None)
 
     def layer(self, name: str) -> tuple[int, int] | None:
-        """(the place of the first pattern that matches, the number at its `#`); None where none matches."""
+        """(index of the first matching pattern, the number at its `#`); None if none matches."""
         for place, pattern in enumerate(self.match):
             found = re.fullmatch(_expression(pattern, self.key), name)
             if found is not None:
@@ -67,9 +67,9 @@ class Rule:
         return None
 
     def depths(self, names: Iterable[str]) -> dict[str, tuple[int, float]]:
-        """For each name its layer, counted from 0, and its factor: layer_decay ^ (layers above it).
+        """The layer of each name, counted from 0, and its factor: layer_decay ^ (layers above it).
 
-        The patterns stand in the order of the layers, from the input to the output. A pattern with `#` has as many
+        The patterns are in the order of the layers, from input to output. A pattern with `#` has as many
         layers as it finds numbers, every other pattern is one. The last layer keeps the rate (BEiT, 2106.08254).
 
         Raises:
@@ -109,7 +109,7 @@ class Rules:
 
     Args:
         plain: rules by their names; None for none.
-        model: parameters that a rule freezes for good get no gradient from now on.
+        model: parameters that a rule freezes for the whole run get no gradient from now on.
 
     Raises:
         UserError: a rule cannot be read or matches nothing, or all parameters are frozen.
@@ -140,11 +140,11 @@ class Rules:
             parameters[name].requires_grad_(False)
 
     def _starts(self, name: str) -> bool:
-        """Whether a parameter is trained from the beginning on."""
+        """Whether a parameter is trained from the start."""
         return name not in self.owner or self.owner[name].freeze is False
 
     def groups(self, parameters: Mapping[str, nn.Parameter]) -> list[Group]:
-        """The parameters by their rules, in the rules' order; then by their layers; those without a rule come last."""
+        """The parameters by rule, in the rules' order, then by layer; those without a rule come last."""
         found: dict[str, Group] = {}
         for name, parameter in parameters.items():
             group = self._group(name)
@@ -167,7 +167,7 @@ def read(name: str, node: Any) -> Rule:
     """One rule from its plain values.
 
     Raises:
-        UserError: it matches by nothing, a pattern cannot be read, or a value is out of range.
+        UserError: it has neither match nor kind, a pattern cannot be read, or a value is out of range.
     """
     key = f"optimization.rules.{name}"
     if not NAME.fullmatch(name) or name == REST:

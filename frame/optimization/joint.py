@@ -1,4 +1,4 @@
-"""Several models at once: on their summed loss, or each by an optimizer of its own."""
+"""Several models at once: on their summed loss, or each with its own optimizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +16,8 @@ class JointOptimization(Optimization):
 
     `summed=True`: one gradient, that of the weighted sum. Each model's optimizer steps with its part of it.
     `summed=False`: each model descends its own loss, unweighted, and its gradient reaches no other model's parameters.
-    The two differ only in the weights, and in networks that models share. A network that several models
-    share belongs to the first of them; a model that trains none of its own is only watched.
+    The two differ only in the weights, and in networks that models share. A shared network belongs to the first of its
+    models; a model without parameters of its own is only evaluated.
 
     Args:
         optimizer: a partial, for each model that `optimizers` does not name.
@@ -27,7 +27,7 @@ class JointOptimization(Optimization):
     The other arguments are `Optimization`'s.
 
     Raises:
-        UserError: the model holds no models, or `optimizers` has a name that is none of theirs.
+        UserError: the model holds no models, or `optimizers` names an unknown model.
     """
 
     find_unused_parameters = True

@@ -1,4 +1,4 @@
-"""Seeds the noise of a step by the number of the step alone, so that nothing between two steps changes it."""
+"""Seeds the noise of a step by its number, so that nothing between two steps changes it."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""A player: parameters that one optimizer steps together, in groups with options of their own."""
+"""A player: parameters that one optimizer steps together, in groups with their own options."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -17,7 +17,7 @@ OptimizerPartial = Callable[..., Optimizer]
 
 
 class Player:
-    """Named parameters that one optimizer steps together; an option of it may be a schedule.
+    """Named parameters that one optimizer steps together; options of the optimizer may be schedules.
 
     Args:
         parameters: with their names in the model. Those that need no gradient are left out.
@@ -28,7 +28,7 @@ class Player:
         UserError: no parameter is left.
     """
 
-    optimizer: Optimizer  # there once `group` was called
+    optimizer: Optimizer  # set by `group`
 
     def __init__(
         self, parameters: Iterable[tuple[str, nn.Parameter]], optimizer: OptimizerPartial, clip: float | None = None
@@ -42,22 +42,22 @@ class Player:
         self.clip = clip
         self._partial = optimizer
         self.groups: list[Group] = []
-        self._scheduled: list[tuple[int, str, Any, float]] = []  # (place of the group, option, value, factor)
+        self._scheduled: list[tuple[int, str, Any, float]] = []  # (index of the group, option, value, factor)
         self._frozen: list[tuple[Group, Length]] = []
-        self._until: list[tuple[Group, str, float]] = []  # until which count of which counter they are frozen
+        self._until: list[tuple[Group, str, float]] = []  # the counter and the count until which they are frozen
 
     def group(self, rules: Rules, name: str) -> None:
         """Makes the optimizer, with a group for each rule that matches a parameter; `name` is for messages.
 
         Raises:
-            UserError: the optimizer refuses its options, or does not know one that a rule sets.
+            UserError: the optimizer refuses its options, or does not know an option of a rule.
         """
         self.groups = rules.groups(self.named)
         keywords: Mapping[str, Any] = getattr(self._partial, "keywords", {})
         scheduled = {option: value for option, value in keywords.items() if changes(value)}
         made = partial(self._partial, **{option: _now(value, None) for option, value in keywords.items()})
         if len(self.groups) == 1 and not rules.owner.keys() & self.named.keys():
-            self.optimizer = _made(made, self.parameters, "optimization")  # as without any rules
+            self.optimizer = _made(made, self.parameters, "optimization")  # like without any rules
         else:
             torch_groups = [
                 {
@@ -114,7 +114,7 @@ class Player:
         )
 
     def advance(self, counters: Mapping[str, float]) -> None:
-        """Sets what follows a schedule for the next step, and which parameters are frozen in it."""
+        """Sets the scheduled options for the next step, and the parameters that are frozen in it."""
         for place, option, value, factor in self._scheduled:
             now = _now(value, counters)
             self.optimizer.param_groups[place][option] = now * factor if option == "lr" else now
@@ -123,7 +123,7 @@ class Player:
                 parameter.requires_grad_(counters[counter] >= amount)
 
     def update(self) -> None:
-        """One step with the gradients that are there; nothing where there are none."""
+        """Steps with the available gradients; does nothing without any."""
         if all(parameter.grad is None for parameter in self.parameters):
             return
         if self.clip is not None:
@@ -132,9 +132,9 @@ class Player:
         self.optimizer.zero_grad(set_to_none=True)
 
     def values(self) -> list[tuple[str, str, float]]:
-        """(option, rule, value) of the learning rates and of what else follows a schedule; rule is '' for one group.
+        """(option, rule, value) of the learning rates and the other scheduled options; rule is '' for a single group.
 
-        Of a rule's layers the last one is given, which keeps the rate.
+        For a rule with layers it is the last layer, which keeps the rate.
         """
         rules = {group.rule for group in self.groups}
         found: dict[tuple[str, str], float] = {}
@@ -182,7 +182,7 @@ class Player:
 
 
 def _now(value: Any, counters: Mapping[str, float] | None, end: int = 0) -> Any:
-    """An option as an optimizer takes it; without counters, the lowest (0) or the highest (1) value of a schedule."""
+    """The value of an option for an optimizer; without counters, the lowest (0) or highest (1) value of a schedule."""
     if isinstance(value, list | tuple):
         return type(value)(_now(one, counters, end) for one in value)
     if not isinstance(value, Coefficient):
@@ -195,7 +195,7 @@ def _made(optimizer: OptimizerPartial, parameters: Any, key: str) -> Optimizer:
         return optimizer(parameters)
     except UserError:
         raise
-    except Exception as error:  # whatever an optimizer raises, it is about its arguments
+    except Exception as error:  # any error of an optimizer's constructor is about its arguments
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{key}: {reason[0]}") from error
 

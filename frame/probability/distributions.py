@@ -1,4 +1,4 @@
-"""Distributions that torch does not have, and samples that can be vectorised.
+"""Distributions that torch lacks, and samples that can be vectorised.
 
 The values of those over pictures are levels, 0, 1/(L-1), ..., 1, so their log-probabilities are likelihoods.
 """
@@ -13,7 +13,7 @@ from torch.distributions import Categorical, Distribution, Independent, Normal, 
 
 
 class Delta(Distribution):
-    """All mass at `loc` [B, *event], as a deterministic encoder returns it."""
+    """All mass at `loc` [B, *event], such as the output of a deterministic encoder."""
 
     arg_constraints: dict[str, Any] = {}
     has_rsample = True
@@ -83,7 +83,7 @@ class DiscretisedLogistic(Distribution):
         # the two borders of the level, in units of the scale
         lower = ((level - 0.5) / steps - self.loc) / self.scale
         upper = ((level + 0.5) / steps - self.loc) / self.scale
-        # s(u) - s(l) = s(u) s(-l) (1 - exp(l - u)) loses no digits in the tails; u - l = 1 / (steps * scale)
+        # s(u) - s(l) = s(u) s(-l) (1 - exp(l - u)) is precise in the tails; u - l = 1 / (steps * scale)
         log_above, log_below = F.logsigmoid(-lower), F.logsigmoid(upper)
         inside = log_below + log_above + torch.log(-torch.expm1(-1 / (steps * self.scale)))
         return torch.where(level <= 0, log_below, torch.where(level >= steps, log_above, inside))
@@ -152,7 +152,7 @@ class NormalMixture(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """z [..., z_dim] -> [...], nats."""
         # sum over d of ((z - loc) / scale)^2 as matrix products, without the [..., K, z_dim] differences; in float64,
-        # since the squares cancel
+        # because the squares cancel
         z, loc, precision = value.double(), self.loc.double(), self.scale.double().pow(-2)  # [..., D], [K, D], [K, D]
         squares = z.square() @ precision.T - 2 * z @ (loc * precision).T + (loc.square() * precision).sum(-1)
         log_det = self.scale.log().sum(-1) + 0.5 * self.loc.shape[-1] * math.log(2 * math.pi)

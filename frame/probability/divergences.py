@@ -49,7 +49,7 @@ def mmd(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
         UserError: unbiased, and a sample has one row.
     """
     if not biased and min(len(x), len(y)) < 2:
-        raise UserError("the unbiased MMD needs two or more rows: choose a batch_size that leaves no single row")
+        raise UserError("the unbiased MMD needs two or more rows: choose a batch_size that leaves no batch of one row")
     if biased:
         within = kernel(distances(x, x)).mean() + kernel(distances(y, y)).mean()
     else:
@@ -58,7 +58,7 @@ def mmd(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared, [N, M]: from differences, since |x|^2 + |y|^2 - 2 xy would round small distances."""
+    """Squared distances [N, M], from differences, because |x|^2 + |y|^2 - 2 xy would round small ones."""
     return (x.unsqueeze(1) - y.unsqueeze(0)).square().sum(-1)
 
 

@@ -1,7 +1,7 @@
 """Estimators of mutual information, each with its critic.
 
-Pairs from the product of the marginals are made within the batch: `pairs: all` combines each x with each other y (B^2
-rows for a joint critic), `pairs: rolled` each y with the x of the row before (B rows).
+Pairs from the product of the marginals are made within the batch: `pairs: all` combines each x with every other y
+(B^2 rows for a joint critic), `pairs: rolled` each y with the x of the row before (B rows).
 """
 
 import math
@@ -41,7 +41,7 @@ def check_maximised(estimator: InformationEstimator) -> None:
 
 
 def score_matrix(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """[B, B]: row i has f(x_i, y_j) for all j; by the critic's `matrix` if it has one."""
+    """The scores f(x_i, y_j) [B, B], row i for x_i; by the critic's `matrix` if it has one."""
     matrix: Callable[[Tensor, Tensor], Tensor] | None = getattr(critic, "matrix", None)
     if matrix is not None:
         return matrix(x, y)
@@ -60,7 +60,7 @@ class FromScores(InformationEstimator):
         pairs: 'all' or 'rolled'; see the module.
 
     Raises:
-        UserError: an unknown `pairs`; in `forward`, a batch of one row.
+        UserError: `pairs` is unknown; in `forward`, a batch has one row.
     """
 
     def __init__(self, critic: nn.Module, pairs: str = "all") -> None:
@@ -87,7 +87,7 @@ class FromScores(InformationEstimator):
 
 
 class InfoNCE(InformationEstimator):
-    """Classifies which y of the batch belongs to x; see `mutual_information.infonce`. At most log B nats.
+    """Classifies which y of the batch belongs to x; see `mutual_information.infonce`. It is at most log B nats.
 
     Args:
         critic: f(x, y), [B, ...] and [B, ...] -> [B]; it scores all pairs.
@@ -121,7 +121,7 @@ class NWJ(FromScores):
 
 
 class JSD(FromScores):
-    """The critic is fitted by `mutual_information.jsd`, which has little variance; the estimate is NWJ's of 1 + f.
+    """The critic is fitted by `mutual_information.jsd`, which has little variance; the estimate is NWJ's with 1 + f.
 
     Source: Hjelm et al. 2019 (1808.06670), eq. 4; its critic in NWJ's bound: Poole et al. 2019 (1905.06922).
     """
@@ -136,14 +136,14 @@ class JSD(FromScores):
 
 
 class MINE(FromScores):
-    """Donsker and Varadhan's bound, with a mean of few samples inside the logarithm, so it is no bound.
+    """Donsker and Varadhan's bound; with a mean of few samples inside the logarithm it is not a bound.
 
     In the gradient a moving average replaces this mean, which removes the bias: Belghazi et al. 2018 (1801.04062),
     section 3.2. The average starts at 1, the mean of e^f for an untrained critic.
 
     Args:
         critic, pairs: as in `FromScores`.
-        decay: of the moving average; 0 is the plain gradient.
+        decay: decay of the moving average; 0 gives the plain gradient.
 
     Raises:
         UserError: decay is not in [0, 1), or as in `FromScores`.
@@ -171,7 +171,7 @@ class MINE(FromScores):
 
 
 class SMILE(FromScores):
-    """The critic is fitted as in `JSD`; the estimate is Donsker and Varadhan's with e^f clipped, no bound.
+    """The critic is fitted as in `JSD`; the estimate is Donsker and Varadhan's with e^f clipped, which is not a bound.
 
     Source: Song & Ermon 2020 (1910.06222), section 5; as in their code, the Jensen-Shannon bound fits the critic.
 
@@ -218,7 +218,7 @@ class Conditional(nn.Module):
 
 
 class CLUB(FromScores):
-    """An upper bound for the true p(y|x); for a fitted q(y|x) only if q is close to it.
+    """An upper bound for the true p(y|x), and for a fitted q(y|x) only if q is close to it.
 
     `loss` is -E[log q(y|x)], which fits q. A model that minimises the information adds `information` to its loss.
     Source: Cheng et al. 2020 (2006.12013), section 3.2 (vCLUB), here without the pairs i = j, which scale it by

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def iwae_bound(log_weights: Tensor) -> Tensor:
-    """log 1/S sum_s w_s for log-weights [S, B]: [B], in their unit.
+    """log 1/S sum_s w_s, [B], for log-weights [S, B].
 
     With w = p(x, z) / q(z|x) and z ~ q(z|x) it is at most log p(x) in expectation and approaches it with S
     (Burda et al. 2015, 1509.00519, eq. 8 and theorem 1); one sample gives the ELBO.
@@ -17,7 +17,7 @@ def iwae_bound(log_weights: Tensor) -> Tensor:
 
 
 def streamed_iwae_bound(chunks: Iterable[Tensor]) -> Tensor:
-    """`iwae_bound` of all chunks [S_i, B] together; only one at a time is in memory.
+    """`iwae_bound` of all chunks [S_i, B] together, with only one chunk in memory at a time.
 
     Raises:
         ValueError: there is no chunk.

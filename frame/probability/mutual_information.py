@@ -45,7 +45,7 @@ def nwj(joint: Tensor, marginal: Tensor) -> Tensor:
 
 
 def jsd(joint: Tensor, marginal: Tensor) -> Tensor:
-    """E[-softplus(-f)] - E[softplus(f)], which is no information; its maximum is at f = log p(y|x) / p(y).
+    """E[-softplus(-f)] - E[softplus(f)], which is not an information; its maximum is at f = log p(y|x) / p(y).
 
     There it is twice the Jensen-Shannon divergence between joint and marginal, minus log 4; `nwj` of 1 + f is the
     information. Source: Hjelm et al. 2019 (1808.06670), eq. 4.
@@ -138,7 +138,7 @@ def classifier_information(log_p: Tensor, y: Tensor) -> Tensor:
 
 
 def knn_information(codes: Tensor, y: Tensor, k: int = 3, seed: int = 0) -> Tensor:
-    """psi(N) + psi(k) - psi(N_y) - psi(m) of each row, [N], whose mean estimates I(z; y) for a discrete y; no bound.
+    """psi(N) + psi(k) - psi(N_y) - psi(m) per row, [N], whose mean estimates I(z; y) for a discrete y; it is no bound.
 
     N_y rows have the row's class, m rows lie no farther than its k-th neighbour of that class (Ross 2014, "Mutual
     information between discrete and continuous data sets"; Euclidean). Noise of 1e-10 times
@@ -147,11 +147,11 @@ def knn_information(codes: Tensor, y: Tensor, k: int = 3, seed: int = 0) -> Tens
     Args:
         codes, y: [N, D] and [N].
         k: number of neighbours; fewer give less bias and more variance.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Raises:
         UserError: k < 1, or the numbers of rows differ.
-        NoNumber: NaN, one class, or a class with no more than k rows.
+        NoNumber: a code is NaN, there is one class, or a class has no more than k rows.
     """
     at_least(1, k=k)
     z = finite(codes)
@@ -170,7 +170,7 @@ def knn_information(codes: Tensor, y: Tensor, k: int = 3, seed: int = 0) -> Tens
         # not by matrix products, which would round small distances
         distances = torch.cdist(z[rows], z, compute_mode="donot_use_mm_for_euclid_dist")  # [b, N]
         theirs = distances.masked_fill(where[rows].unsqueeze(1) != where, math.inf)
-        farthest = theirs.kthvalue(k + 1, dim=1).values  # the nearest is the row itself
+        farthest = theirs.kthvalue(k + 1, dim=1).values  # k + 1, because the nearest is the row itself
         m[rows] = (distances <= farthest.unsqueeze(1)).sum(1).to(z.dtype) - 1
     psi = torch.digamma
     n, k_rows = (torch.tensor(float(v), dtype=z.dtype) for v in (len(z), k))

@@ -1,4 +1,4 @@
-"""A run's checkpoint files: which is the newest whole one, how it is written, and how it is read.
+"""Finds, writes and reads a run's checkpoint files.
 
 checkpoints/last.ckpt  previous.ckpt  best.ckpt: what `torch.save` writes, followed by a line with the format and the
 sha256, which `torch.load` ignores. Torch is imported only when a checkpoint is read or written.
@@ -18,7 +18,7 @@ from frame.common.output import say
 FORMAT = 2
 SEAL = re.compile(rb"\nframe checkpoint, format (\d{4}), sha256 ([0-9a-f]{64})\n")
 LENGTH = len(b"\nframe checkpoint, format 0000, sha256 \n") + 64
-KEYS = {"model", "average", "counters"}  # what each checkpoint has
+KEYS = {"model", "average", "counters"}  # keys of each checkpoint
 
 Found = TypeVar("Found")
 
@@ -26,7 +26,7 @@ Found = TypeVar("Found")
 def newest(folder: Path, name: str = "last") -> Path | None:
     """The newest whole checkpoint of a run's folder; for `last`, the previous one if the last is damaged or missing.
 
-    Says so in a line. None if there is no checkpoint yet.
+    A line says so. None if there is no checkpoint yet.
 
     Raises:
         UserError: there are files, but none is whole, or one is of another version.
@@ -35,7 +35,7 @@ def newest(folder: Path, name: str = "last") -> Path | None:
 
 
 def load(folder: Path, name: str = "last") -> dict[str, Any] | None:
-    """What `newest` finds, read.
+    """Reads the checkpoint that `newest` finds.
 
     Raises:
         UserError: as `newest`.
@@ -74,10 +74,10 @@ def _first_whole(folder: Path, name: str, take: Callable[[Path], Found]) -> Foun
 
 
 def verify(path: Path) -> Path:
-    """The path of a whole checkpoint of this format, without reading what is in it.
+    """The path of an intact checkpoint of this format, without reading its content.
 
     Raises:
-        Damaged: it is not what was written.
+        Damaged: it was changed since it was written.
         UserError: it cannot be opened, or is of another format.
         FileNotFoundError: there is none.
     """
@@ -90,7 +90,7 @@ def read(path: Path, device: Any = "cpu") -> dict[str, Any]:
     """A checkpoint, after its sha256 was checked; nothing in it is executed.
 
     Raises:
-        Damaged: it is not what was written.
+        Damaged: it was changed since it was written.
         UserError: it cannot be opened, or is of another format.
         FileNotFoundError: there is none.
     """
@@ -128,7 +128,7 @@ def write(path: Path, state: Mapping[str, Any], *, keep: Path | None = None) -> 
 
 
 def clear(folder: Path) -> None:
-    """Removes what a killed save has left in a run's folder. The caller must hold the run's lock."""
+    """Removes the files of a killed save from a run's folder. The caller must hold the run's lock."""
     for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
         clear_temporary(folder / "checkpoints" / name)
     for name in ("status.json", "config.yaml"):

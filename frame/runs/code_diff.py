@@ -122,12 +122,12 @@ def _fill(found: Difference, git: _Git, top: Path) -> None:
 
 
 def _candidates(git: _Git, top: Path, base: str) -> dict[bytes, str]:
-    """Paths that may differ from the commit, with git's mode of the file as it is now; '000000' if there is none."""
+    """Paths that may differ from the commit, with git's mode of the current file; '000000' if there is none."""
     modes = {}
     raw = git("diff-index", "--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=none", base).split(b"\0")
     for entry, path in zip(raw[:-1:2], raw[1::2], strict=True):
         modes[path] = entry.split(b" ")[1].decode()
-    # marked in the index as not to be looked at
+    # marked in the index as files that git must not look at
     for line in git("ls-files", "-s", "-v", "-z").split(b"\0")[:-1]:
         entry, _, path = line.partition(b"\t")
         tag, mode = entry.split(b" ")[:2]
@@ -137,7 +137,7 @@ def _candidates(git: _Git, top: Path, base: str) -> dict[bytes, str]:
 
 
 def _read(found: Difference, git: _Git, top: Path, modes: dict[bytes, str]) -> dict[bytes, _Change]:
-    """The files' bytes, and for links their targets; what must not be kept is named in `left_out`."""
+    """The files' bytes, and for links their targets. Files that must not be kept are named in `left_out`."""
     changes: dict[bytes, _Change] = {}
     filtered = _filtered(git, list(modes))
     total = 0

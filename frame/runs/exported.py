@@ -1,4 +1,4 @@
-"""A folder that `frame export` wrote: its hashes, its weights, and the source that came along."""
+"""A folder that `frame export` wrote: its hashes, weights and exported source."""
 
 import hashlib
 import importlib.abc
@@ -81,7 +81,7 @@ class Export:
         return content
 
     def check(self, checkpoint: str, weights: str | None) -> tuple[str, str]:
-        """Checks which checkpoint and weights are asked for; an export holds one of each.
+        """Checks the checkpoint and weights that are asked for; an export holds one of each.
 
         Raises:
             UserError: others are asked for.

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, and how it is opened again.
+"""A run's folder and its files.
 
 config.yaml  overrides.yaml  code.json  code.diff  environment.json  costs.json  data.json  status.json
 metrics.jsonl  metrics.csv  records.jsonl  doctor.jsonl  evaluated.jsonl  images/  tables/
@@ -142,7 +142,7 @@ class RunFolder:
         self.unlock()
         shutil.rmtree(self.path, ignore_errors=True)
 
-    # What a run is
+    # A run's description
 
     def describe(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
         """Writes the config, the code and the machine. config.yaml is written last, because a run is found by it."""
@@ -158,10 +158,10 @@ class RunFolder:
 
     @property
     def stored(self) -> dict[str, Any]:
-        """config.yaml as it is written: references to `device` are not filled in, and `${` in a text is escaped.
+        """config.yaml as written: references to `device` are not filled in, and `${` in a text is escaped.
 
         Raises:
-            Damaged: it is no config, has aliases or tags, or is too deep.
+            Damaged: it is not a config, has aliases or tags, or is too deep.
         """
         file = self.path / "config.yaml"
         text = content(file) or ""
@@ -177,7 +177,7 @@ class RunFolder:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The config in plain values, to look at; `${device.x}` stays as it is written."""
+        """The config in plain values, to read; `${device.x}` is not filled in."""
         found: dict[str, Any] = literal(self.stored)
         return found
 
@@ -185,7 +185,7 @@ class RunFolder:
         """A part of the config to build from: plain values, with `${device.x}` as it is on this machine.
 
         Args:
-            keys: the path to it, from the outermost key; a number is a place in a list.
+            keys: the path to it, from the outermost key; a number is an index in a list.
 
         Raises:
             UserError: `device` lacks a key that is referred to, or needs an environment variable that is not set or
@@ -214,29 +214,29 @@ class RunFolder:
 
     @property
     def overrides(self) -> list[str]:
-        """The words that were typed; none if they are not known.
+        """The typed words; none if they are unknown.
 
         Raises:
-            Damaged: the file is no list of words.
+            Damaged: the file is not a list of words.
         """
         return words(self.path / "overrides.yaml")
 
     def write_costs(self, costs: Mapping[str, Any]) -> None:
-        """Writes the model's size and what an iteration costs, as known before training."""
+        """Writes the model's size and an iteration's cost, which are known before training."""
         write_text(self.path / "costs.json", json.dumps(dict(costs), indent=2) + "\n")
 
     @property
     def costs(self) -> dict[str, Any]:
-        """What `write_costs` wrote; nothing if an older version made the run."""
+        """The values of `write_costs`; empty if an older version made the run."""
         return mapping(self.path / "costs.json", COSTS)
 
     def write_data(self, described: Mapping[str, Any]) -> None:
-        """Writes what `frame.data.base.described` says of the run's data."""
+        """Writes the description of the run's data by `frame.data.base.described`."""
         write_text(self.path / "data.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
     @property
     def data(self) -> dict[str, Any]:
-        """What `write_data` wrote; nothing if it was not called.
+        """The values of `write_data`; empty if it was not called.
 
         Raises:
             Damaged: the file is something else.
@@ -250,17 +250,17 @@ class RunFolder:
 
     @property
     def code(self) -> dict[str, Any]:
-        """What `describe` wrote of the code; nothing if it was not called."""
+        """The description of the code by `describe`; empty if it was not called."""
         return mapping(self.path / "code.json", CODE)
 
     # Its state
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `set_status` wrote last; nothing if it was not called.
+        """The last status by `set_status`; empty if it was not called.
 
         Raises:
-            Damaged: the file is no status.
+            Damaged: the file is not a status.
         """
         return mapping(self.path / "status.json", STATUS)
 
@@ -280,7 +280,7 @@ class RunFolder:
 
     @property
     def standing(self) -> dict[str, Any]:
-        """The status; nothing if its file is broken, for callers that write it anew."""
+        """The status; empty if its file is broken, for callers that write it again."""
         try:
             return self.status
         except Damaged:
@@ -302,7 +302,7 @@ class RunFolder:
             self._diagnoses.keep(entry)
 
     def save(self) -> bool:
-        """Tries again to write what waits; returns whether everything is on disk."""
+        """Tries again to write waiting lines; returns whether everything is on disk."""
         try:
             self._records.sync()
             self._diagnoses.sync()
@@ -311,7 +311,7 @@ class RunFolder:
         return True
 
     def record_again(self, records: Sequence[dict[str, Any]]) -> None:
-        """Appends all records of a later evaluation; those that a killed process left of it give way to them.
+        """Appends all records of a later evaluation, and replaces those that a killed process left of it.
 
         Raises:
             OSError: they could not be written, and nothing was.
@@ -322,14 +322,14 @@ class RunFolder:
         self._records.append(*records, sync=True)
 
     def recorded(self) -> set[str]:
-        """Identifiers of the later evaluations of which all records are there."""
+        """Identifiers of the later evaluations whose records are complete."""
         found = Counter((record.get("evaluation"), record.get("together")) for record in self.records)
         return {evaluation for (evaluation, together), n in found.items() if evaluation and n == together}
 
     def cut(self, iteration: int) -> None:
-        """Removes what the run measured after `iteration`, before it goes on from there.
+        """Removes the run's measurements after `iteration`, before it is resumed from there.
 
-        Keeps what `frame evaluate` found, since those records name the iteration of their checkpoint.
+        Keeps those of `frame evaluate`, because they name the iteration of their checkpoint.
 
         Raises:
             OSError: the disk is full or the folder cannot be written.
@@ -348,7 +348,7 @@ class RunFolder:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the last reading of the records left out no line."""
+        """Whether the last reading of the records was complete."""
         return not self._records.broken
 
     @property

@@ -19,9 +19,9 @@ from frame.composition import plain, stored
 from frame.runs import folder, journal, reading, summary
 from frame.runs.summary import FILES, PackedSummary
 
-MOST = 20_000  # runs that are kept, the latest: some 50 MB
-SETTLED = 2_000_000_000  # nanoseconds after which a further change would alter the file's times
-TOGETHER = 500  # runs that are asked for at once
+MOST = 20_000  # the latest runs that are kept: about 50 MB
+SETTLED = 2_000_000_000  # nanoseconds after which another change would alter the file's times
+TOGETHER = 500  # runs per query
 TABLE = "CREATE TABLE runs (path BLOB PRIMARY KEY, stamp TEXT, sum INT, head TEXT, config BLOB, newest BLOB)"
 
 
@@ -32,11 +32,11 @@ def place() -> Path:
 
 
 class Index:
-    """The index as it was when it was opened, for these runs.
+    """The index for these runs, as it was when it was opened.
 
     Args:
         paths: the runs' folders.
-        file: of the index; None: the user's.
+        file: the index's file; None: the user's.
     """
 
     def __init__(self, paths: Iterable[Path], file: Path | None = None) -> None:
@@ -103,7 +103,7 @@ class Index:
 
 
 def stamp(path: Path) -> str:
-    """Size, times and inode of each file that a run's summary is made from; '' if they would not show a change.
+    """Size, times and inode of each file of a run's summary; '' if they would not show a change.
 
     They would not for a link, whose target may change, or for a file that changed a moment ago, because file times have
     a limited resolution.

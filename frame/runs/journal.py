@@ -20,7 +20,7 @@ RECORDS, DIAGNOSES = "records.jsonl", "doctor.jsonl"  # of a run: its measuremen
 Line = dict[str, Any]
 SMALL = 4_000_000  # bytes of a file that is parsed in one call
 PATIENCE = 60.0  # seconds that a writer waits for another; writing a line takes microseconds, a cut seconds
-UNLOCKABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)  # of file systems without locks
+UNLOCKABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)  # errors of file systems without locks
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 DECODER = json.JSONDecoder()
 _named: set[Path] = set()  # files whose broken lines were named by this process
@@ -126,7 +126,7 @@ class Journal:
 
     @contextmanager
     def locked(self, patience: float) -> Iterator[int]:
-        """Locks the file, so that nobody else writes; waits up to `patience` seconds.
+        """Locks the file, so that no other process writes; waits up to `patience` seconds.
 
         Raises:
             OSError: as `append`.
@@ -143,10 +143,10 @@ class Journal:
     def read(self, fits: Callable[[Line], bool] | None = None) -> list[Line]:
         """All lines, the oldest first; [] if there is no file.
 
-        Leaves out a line that is no object or does not fit, and names such lines once on stderr.
+        Leaves out a line that is not an object or does not fit, and names such lines once on stderr.
 
         Raises:
-            Damaged: the file is a link, no plain file or cannot be read.
+            Damaged: the file is a link, is not a plain file, or cannot be read.
         """
         lines = self._at_once()
         if lines is not None and (fits is None or all(map(fits, lines))):
@@ -220,7 +220,7 @@ class Journal:
 
 
 def number(value: Any) -> float | None:
-    """The number that a line's value stands for, since NaN and infinities are texts there; None if it is no number."""
+    """The number that a line's value means, because NaN and infinities are texts there; None if it is not a number."""
     if isinstance(value, str):
         return NOT_FINITE.get(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -252,7 +252,7 @@ def _finite(value: Any) -> Any:
 def _parsed(raw: bytes) -> Line | None:
     try:
         text = raw.decode()
-        line, end = DECODER.raw_decode(text) if text.startswith("{") else (None, 0)  # half of what json.loads takes
+        line, end = DECODER.raw_decode(text) if text.startswith("{") else (None, 0)  # half the time of json.loads
         if text[end:] not in ("", "\n"):
             line = json.loads(text)
     except (ValueError, RecursionError):

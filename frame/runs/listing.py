@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import pandas
 
 T = TypeVar("T")
-MANY = 100  # from so many runs on, several processes read them
-MARKS = {"config.yaml", "overrides.yaml", "status.json"}  # a folder with two of these is a run, even if a broken one
+MANY = 100  # with at least so many runs, several processes read them
+MARKS = {"config.yaml", "overrides.yaml", "status.json"}  # a folder with two of these is a run, possibly a broken one
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,

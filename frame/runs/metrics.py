@@ -1,4 +1,4 @@
-"""What a run logs over time: the lines of metrics.jsonl, and the table metrics.csv that is made from them."""
+"""A run's logged numbers: the lines of metrics.jsonl, and the table metrics.csv that is made from them."""
 
 import csv
 import io
@@ -167,7 +167,7 @@ class Table:
     """Keeps metrics.csv up to date with metrics.jsonl. The cost of a new row does not depend on the number of rows.
 
     Several processes may do so, one at a time, under the journal's lock. A process that finds the file changed or
-    missing makes it anew.
+    missing makes it again.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -176,8 +176,8 @@ class Table:
         self._columns: list[str] = []
         self._rows = Rows()
         self._position = 0  # in the journal: all lines before it are in the table
-        self._header = self._offset = 0  # where the rows begin, and where those begin that lines may still join
-        self._left: tuple[Any, ...] = ()  # which files these numbers are of
+        self._header = self._offset = 0  # where the rows begin, and where the rows begin that lines may still join
+        self._left: tuple[Any, ...] = ()  # the files that these numbers describe
 
     def update(self, patience: float) -> None:
         """Brings the table up to date; waits up to `patience` seconds for another process.
@@ -235,7 +235,7 @@ class Table:
             self._position = position
 
     def _replace(self, former: IO[bytes], size: int, finished: list[bytes], tail: list[bytes]) -> None:
-        """Writes the file anew: the next `size` bytes of `former` with the new columns, then these rows."""
+        """Rewrites the file: the next `size` bytes of `former` with the new columns, then these rows."""
 
         def fill(stream: IO[bytes]) -> None:
             stream.write(_head(self._columns))

@@ -26,7 +26,7 @@ PART = re.compile(r"[\w(%][\w .+()%:&-]*(?<! )")
 
 
 def alike(name: str) -> str:
-    """A form that is the same for names that some systems cannot tell apart: 'A/B', 'a_b' and 'A b'."""
+    """A form that is equal for names that some systems do not distinguish: 'A/B', 'a_b' and 'A b'."""
     return re.sub(r"[^\w.+-]", "_", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -63,7 +63,7 @@ class Taken:
         """Takes names for `owner`.
 
         Raises:
-            UserError: another owner has one of them, or one that a file system cannot tell from it.
+            UserError: another owner has one of them, or a name that a file system does not distinguish from it.
         """
         for name in names:
             other, whose = self._owners.setdefault(alike(name), (name, owner))

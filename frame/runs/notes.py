@@ -28,11 +28,11 @@ class Notes:
         self.lines = self.journal.read(_fits)
 
     def refresh(self) -> None:
-        """Reads the notes again, for what others have added."""
+        """Reads the notes again, to see those of other processes."""
         self.lines = self.journal.read(_fits)
 
     def add(self, **line: Any) -> None:
-        """Appends a note on something that is on disk already.
+        """Appends a note on data that are already on disk.
 
         Raises:
             OSError: as `Journal.append`.
@@ -86,7 +86,7 @@ def evaluating_alone(folder: Path, patience: float, waiting: Callable[[], None])
     Yields why there is no lock if the folder cannot be written; nothing can be recorded in it then.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
         patience: seconds to wait for the process that holds the lock, counted from its last note.
         waiting: called once if the lock is held by another process.
 

@@ -18,7 +18,7 @@ from frame.composition.checks import targets
 from frame.composition.folders import config_folders
 from frame.runs.code_diff import difference
 
-NAMES = 100  # of untracked files, and of ignored files, that are kept
+NAMES = 100  # names of untracked files, and of ignored files, that are kept
 
 
 def describe_code(folder: Path, config: Mapping[str, Any]) -> str:

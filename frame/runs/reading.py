@@ -1,4 +1,4 @@
-"""Reads and checks the small files of a run's folder. A file that no run would write is named in a line.
+"""Reads and checks the small files of a run's folder. A file that no run would write is an error of one line.
 
 A kind says what a value must be: types, or a mapping with the kinds of its keys. Keys that nobody reads are not
 checked. A missing key is no damage; the caller that needs it raises.
@@ -73,7 +73,7 @@ def content(file: Path) -> str | None:
     """A plain file's text; None if there is no such file. Links are not followed.
 
     Raises:
-        Damaged: it is no plain file, cannot be read, is far too large, or is no UTF-8.
+        Damaged: it is not a plain file, cannot be read, is far too large, or is not UTF-8.
     """
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -188,7 +188,7 @@ RECORD = {
 
 
 def is_record(line: Line) -> bool:
-    """Whether it is a record. NaN and infinities, which are texts in the file, become numbers."""
+    """Whether a line is a record. NaN and infinities, which are texts in the file, become numbers."""
     shape = _record_shape(tuple(line), tuple(map(type, line.values())))
     if shape is None:
         return False
@@ -213,9 +213,9 @@ def is_record(line: Line) -> bool:
 def _record_shape(
     keys: tuple[str, ...], types: tuple[type, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...], bool] | None:
-    """What is left to check of a record with these keys and types: numbers, numbers that are texts, an interval.
+    """The remaining checks of a record with these keys and types: numbers, numbers as texts, an interval.
 
-    None if it is no record. Remembered, because thousands of runs have millions of records of few shapes.
+    None if it is not a record. It is cached, because thousands of runs have millions of records of few shapes.
     """
     line = dict(zip(keys, types, strict=True))
     if not {"name", "value", "iteration"} <= line.keys():
@@ -247,5 +247,5 @@ def remarks(record: Mapping[str, Any]) -> str:
     interval, bound = record.get("interval"), record.get("bound")
     said = [f"95 % {interval[0]:.5g} to {interval[1]:.5g}"] if interval else []
     said += [{"neither": "no bound"}.get(bound, f"{bound} bound")] if bound else []
-    said += ["saturated: there may be far more"] if record.get("saturated") else []
+    said += ["saturated: may be far larger"] if record.get("saturated") else []
     return "".join(f", {part}" for part in said)

@@ -25,7 +25,7 @@ Record = dict[str, Any]
 
 
 class PackedSummary(NamedTuple):
-    """A run in JSON: `head` is small and read for each run, the others are packed until they are asked for."""
+    """A run in JSON: `head` is small and read for each run, the others are packed until they are needed."""
 
     head: str
     config: bytes
@@ -84,7 +84,7 @@ def _flops(counted: Mapping[str, Any], counters: Mapping[str, Any]) -> float | N
 
 
 def courses(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """The records by name, as values that all of a name share and lists of the others: a tenth of their size."""
+    """The records by name: the values that all of a name share, and lists of the others. A tenth of the size."""
     by_name: dict[str, list[Record]] = {}
     for record in records:
         by_name.setdefault(record["name"], []).append(record)
@@ -164,12 +164,12 @@ class RunSummary:
     def newest(self) -> dict[str, Record]:
         """The newest record under each name."""
         found: dict[str, Record] = _unpacked(self.packed.newest)
-        # many thousands of records have the same texts
+        # thousands of records have the same texts
         return {sys.intern(name): _interned(record) for name, record in found.items()}
 
     @cached_property
     def _courses(self) -> bytes:
-        """All records, packed: few commands ask for them, and those ask several times."""
+        """All records, packed: few commands need them, and those several times."""
         return _packed(courses(self.run.records))
 
     @property
@@ -177,7 +177,7 @@ class RunSummary:
         """All records, the oldest first, by their names; unpacked each time.
 
         Raises:
-            Damaged: the records cannot be read any more.
+            Damaged: the records can no longer be read.
         """
         return {name: _course(packed) for name, packed in _unpacked(self._courses).items()}
 
@@ -220,7 +220,7 @@ class RunSummary:
 
     @property
     def typed_experiment(self) -> str | None:
-        """The experiment that was typed; None if its parts were typed instead."""
+        """The typed experiment; None if its parts were typed instead."""
         typed: str | None = self.head["typed"]
         return typed
 
@@ -232,7 +232,7 @@ class RunSummary:
 
     @property
     def experiment(self) -> str | None:
-        """The experiment that was typed, else the run's name."""
+        """The typed experiment, else the run's name."""
         return self.typed_experiment or self.head["name"]
 
     @property

@@ -1,4 +1,4 @@
-"""The model card of an export: what it is, how to use it and train it again, and every number with its protocol."""
+"""The model card of an export: its parts, how to use it and train it again, and every number with its protocol."""
 
 import inspect
 import json
@@ -30,9 +30,9 @@ class Card:
     Args:
         run: the run.
         config: its config, for any machine.
-        manifest: what export.json says.
+        manifest: the content of export.json.
         averaged: whether the run also keeps an average of its weights.
-        without: removes what names this machine from a text.
+        without: removes names of this machine from a text.
     """
 
     def __init__(

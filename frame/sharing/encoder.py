@@ -24,7 +24,7 @@ SIZES = (64, 1, 7)  # batch sizes for the comparison
 
 
 class Encoder(nn.Module):
-    """The mean and, if there is one, the scale of q(z|x); or the features of a model that has no code."""
+    """The mean and, if there is one, the scale of q(z|x); or the features of a model without a code."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -135,10 +135,10 @@ def _write(encoder: Encoder, rows: Rows, form: str, file: Path) -> None:
     shapes = (tuple({0: batch} for _ in rows.tensors),)  # *inputs is one argument
 
     def captured() -> torch.export.ExportedProgram:
-        # the file keeps its example, so the rows are blank: no data may be published
+        # the file contains its example, so the rows are blank: no data may be published
         example = tuple(torch.zeros_like(tensor) for tensor in rows.tensors)
         program = torch.export.export(encoder, example, dynamic_shapes=shapes, strict=False)
-        for node in program.graph_module.graph.nodes:  # holds lines of source code with their paths
+        for node in program.graph_module.graph.nodes:  # contains lines of source code with their paths
             for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
                 node.meta.pop(key, None)
         return program
@@ -202,7 +202,7 @@ def _compare(encoder: Encoder, rows: Rows, form: str, file: Path) -> tuple[float
         inputs = [tensor[:size].contiguous() for tensor in rows.tensors]
         for ours, theirs in zip(encoder(*inputs), outputs(inputs), strict=True):
             gap = (ours.double() - theirs.double()).abs().max().item()
-            difference = max(difference, gap) if gap == gap else float("inf")  # NaN is a difference
+            difference = max(difference, gap) if gap == gap else float("inf")  # NaN counts as a difference
             largest = max(largest, ours.abs().max().item())
     return difference, largest
 

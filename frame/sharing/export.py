@@ -33,7 +33,7 @@ from frame.sharing.encoder import export_encoder, rows_of
 from frame.sharing.private import Private
 from frame.sharing.source import own_modules, place_of
 
-# left out of the exported experiment: they are the machine's, or other values refer to them
+# left out of the exported experiment: they belong to the machine, or other values refer to them
 APART = ("device", "logging", "params", "architectures")
 HEAD = "# @package _global_\n# Every value is written out: change an argument in place, such as model.beta=...\n"
 TOLD = ("python", "torch", "lightning", "numpy")  # versions in the card
@@ -141,7 +141,7 @@ def write_weights(file: Path, weights: dict[str, Any]) -> None:
     """Writes tensors only, separately even if they share memory; then reads and compares them bit for bit.
 
     Raises:
-        UserError: the model keeps a state that is no tensor.
+        UserError: the model's state contains other values than tensors.
     """
     for name, tensor in weights.items():
         if not isinstance(tensor, Tensor):

@@ -1,4 +1,4 @@
-"""Finds and removes what names the machine of an export: paths, the user, the host."""
+"""Finds and removes names of the machine of an export: paths, the user, the host."""
 
 import getpass
 import os
@@ -22,7 +22,7 @@ FILES = (".png", ".safetensors", ".onnx", ".pt2")  # binary files
 
 
 class Private:
-    """The names of this machine, and the places that a run refers to.
+    """The names of this machine, and the folders that a run refers to.
 
     Args:
         places: more folders, such as the run's.
@@ -32,7 +32,7 @@ class Private:
         usual = [Path.home(), Path.cwd(), Path(sys.prefix), Path(__file__).resolve().parents[2]]
         paths = {os.path.realpath(Path(place).expanduser()) for place in (*usual, *places)}
         paths |= {os.path.abspath(Path(place).expanduser()) for place in (*usual, *places)}
-        # '/root' alone may be anything, '/root/...' is a place
+        # '/root' alone may be anything, but '/root/...' is a path
         self.paths = sorted({path if path.count("/") > 1 else path.rstrip("/") + "/" for path in paths} - {"/"})
         try:
             user = getpass.getuser()
@@ -45,10 +45,10 @@ class Private:
     def found(self, content: str | bytes) -> str | None:
         """A name of this machine in a text or in a file's bytes, or None."""
         text = content if isinstance(content, str) else content.decode("latin-1")
-        # among a million weights, some four bytes are a name by chance
+        # in a million weights, some four bytes are a name by chance
         names = [name for name in self.names if isinstance(content, str) or len(name) > 5]
         for path in self.paths:
-            # '/data/' is a place of this machine at the beginning of a path, not in https://a.org/data/b
+            # '/data/' is a folder of this machine at the beginning of a path, but not in https://a.org/data/b
             before = r"(?<![\w.-])" if path.count("/") == 2 and path.endswith("/") else ""
             if path in text and re.search(before + re.escape(path), text):
                 return path
@@ -58,13 +58,13 @@ class Private:
         return None
 
     def without(self, text: str) -> str:
-        """The text, with an ellipsis in place of what names this machine."""
+        """The text, with an ellipsis in place of names of this machine."""
         while (name := self.found(text)) is not None:
             text = text.replace(name, "…")
         return text
 
     def config(self, config: dict[str, Any], data_root: str) -> tuple[dict[str, Any], dict[str, str]]:
-        """The config for any machine, and environment variables for what only this machine has.
+        """The config for any machine, and environment variables for paths that only this machine has.
 
         `device` becomes the default, and `logging` is left out. A path below the data's root refers to that root; any
         other path becomes a variable named after its key.

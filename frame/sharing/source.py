@@ -22,7 +22,7 @@ INSTALLED = {Path(sysconfig.get_paths()[key]).resolve() for key in ("stdlib", "p
 def own_modules(config: dict[str, Any]) -> dict[str, Path]:
     """The modules of the config's `_target_`s, and those that they import, with files; not of installed packages.
 
-    Imports by a name that is made at run time, and files that are read as data, are not found.
+    Imports by a name that is computed at run time, and files that are read as data, are not found.
 
     Raises:
         UserError: a module is not on the path.
@@ -118,7 +118,7 @@ def _own_file(spec: importlib.machinery.ModuleSpec) -> Path | None:
 
 @cache
 def _untracked() -> frozenset[Path]:
-    """Files of the package that are in no commit, as while somebody writes them in a clone."""
+    """Files of the package that are not in a commit, such as new ones in a clone."""
     words = ["git", "ls-files", "--others", "--exclude-standard", "--", str(PACKAGE)]
     try:
         done = subprocess.run(words, cwd=PACKAGE, capture_output=True, text=True, timeout=20)
@@ -128,6 +128,6 @@ def _untracked() -> frozenset[Path]:
 
 
 def place_of(module: str, file: Path) -> str:
-    """A module's place below source/."""
+    """A module's path below source/."""
     path = module.replace(".", "/")
     return f"{path}/__init__.py" if file.name == "__init__.py" else f"{path}.py"

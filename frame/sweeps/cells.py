@@ -34,7 +34,7 @@ class Cell:
     """A point with a seed; None: the config's own seed."""
 
     name: str
-    number: int  # of the point
+    number: int  # the point's number
     point: tuple[tuple[str, Any], ...]
     seed: int | None
 
@@ -43,9 +43,9 @@ class Study:
     """Points, cells and claims of one sweep in one folder.
 
     Args:
-        folder: of the study; made if it does not exist.
-        sweep: what is searched.
-        seeds: of the cells of each point.
+        folder: the study's folder; made if it does not exist.
+        sweep: the sweep file's content.
+        seeds: the seeds of each point's cells.
 
     Raises:
         UserError: the folder belongs to a study with another goal, or cannot be written.
@@ -151,10 +151,10 @@ class Study:
     # Claims
 
     def claim(self, retry: Mapping[str, str], given_up: Collection[str]) -> tuple[Cell, int] | None:
-        """Claims a cell that no worker runs; returns it with the number of the claim, or None if there is none.
+        """Claims a cell that no worker runs. Returns it with the claim's number, or None if there is none.
 
         Args:
-            retry: cells that are run again although they failed or finished, with that run.
+            retry: cells to run again although they failed or finished, with that run.
             given_up: cells that are not tried again.
         """
         with self.locked():
@@ -228,8 +228,8 @@ class Study:
         """Ends a claim with the metric's value, or without one.
 
         Args:
-            claim: its number.
-            value: of the metric; None if there is none.
+            claim: the claim's number.
+            value: the metric's value; None if there is none.
             failed: why the cell failed; '' if it did not.
         """
         import optuna

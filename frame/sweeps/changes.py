@@ -1,4 +1,4 @@
-"""Whether today's code and config would make the same run: what differs, in one line."""
+"""Finds the differences of a run from one with today's code and config, in one line."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,14 +16,14 @@ ABSENT = object()
 
 
 def changed(run: RunFolder, overrides: Sequence[str], fingerprints: dict[str, str]) -> str:
-    """What has changed: keys of the config with both values, or the code; '' if nothing has.
+    """The changes: keys of the config with both values, or the code; '' if there are none.
 
     '' for a damaged run too, which is named on stderr.
 
     Args:
-        run: a finished one.
+        run: a finished run.
         overrides: the words that would make it today.
-        fingerprints: of today's code and config files, see `frame.runs.provenance.fingerprints`.
+        fingerprints: those of today's code and config files; see `frame.runs.provenance.fingerprints`.
     """
     try:
         return _changed(run, overrides, fingerprints)

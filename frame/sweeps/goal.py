@@ -41,14 +41,14 @@ def check_metric(config: DictConfig, metric: str) -> None:
     finding = [node for node in evaluations(config) if _begins(metric, node)]
     if not finding:
         raise UserError(f"metric: {choices(metric, names, kind='evaluation of this experiment')}")
-    from frame.data.per_sample import as_data_set  # here, since these import torch
+    from frame.data.per_sample import as_data_set  # imported here because they import torch
     from frame.evaluation.base import Evaluation, evaluating, full_name
 
     plain = resolved(config)
     try:
         data, model = as_data_set(instantiate(plain["data"], "data")), instantiate(plain["model"], "model")
     except UserError:
-        return  # the data may be on the machines of the cells only: each cell makes the check, too
+        return  # the data may be only on the machines of the cells, and each cell makes the check, too
     declared: list[str] = []
     for node in finding:
         evaluation: Evaluation = instantiate(OmegaConf.to_container(node.evaluator, resolve=True), "evaluator")
@@ -68,7 +68,7 @@ def on_test(configs: Sequence[DictConfig], metric: str) -> str:
     """A note on a metric that is measured on test; '' if it is not.
 
     Raises:
-        UserError: it is, and the config does not allow that.
+        UserError: it is measured on test, and the config does not allow that.
     """
     for config in configs:
         for node in evaluations(config):
@@ -80,7 +80,7 @@ def on_test(configs: Sequence[DictConfig], metric: str) -> str:
 
 
 def evaluations(config: DictConfig) -> list[DictConfig]:
-    """The callbacks with a name, as evaluations have one, of a mapping or a list."""
+    """The callbacks of a mapping or a list that have a name, as evaluations do."""
     nodes = config.get("callbacks") or {}
     return [node for node in (nodes.values() if isinstance(nodes, DictConfig) else nodes) if node and "name" in node]
 

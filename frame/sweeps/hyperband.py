@@ -1,6 +1,6 @@
-"""Ends runs early that fall behind: Hyperband, with the settings of W&B's `early_terminate`.
+"""Ends bad runs early: Hyperband, with the settings of W&B's `early_terminate`.
 
-Li et al. 2018, "Hyperband" (1603.06560), one bracket of it: at a rung, a run goes on if its value is among the best
+One bracket of Li et al. 2018, "Hyperband" (1603.06560): at a rung, a run continues if its value is among the best
 1 / eta of all runs that reached the rung so far, without waiting for others (Li et al. 2020, 1810.05934). Rungs count
 measurements of the metric.
 """
@@ -18,7 +18,7 @@ from frame.sweeps.search_space import number
 class Hyperband:
     """Args:
     rungs: numbers of measurements after which a run is judged, ascending.
-    eta: one in so many runs goes on.
+    eta: one in eta runs continues.
     """
 
     rungs: tuple[int, ...]

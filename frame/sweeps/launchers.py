@@ -50,12 +50,12 @@ def make_launcher(
 
     Args:
         name: one of LAUNCHERS.
-        options: of the launcher, as typed: SLURM's `timeout_min`, `slurm_partition`; Ray's `num_cpus`.
-        jobs: cells at a time.
-        program: the sweep file's.
+        options: the launcher's options, as typed: SLURM's `timeout_min`, `slurm_partition`; Ray's `num_cpus`.
+        jobs: number of cells that run at a time.
+        program: the sweep file's program.
         forks: whether a cell is a single process, so that it may be forked from one that has torch loaded.
-        folder: for the launcher's own files.
-        worker: our sign of life; without it, a job that waited in a queue does not start.
+        folder: the folder for the launcher's files.
+        worker: this worker's sign of life; without it, a job that waited in a queue does not start.
         train: `frame train` in a forked process; returns the exit code.
 
     Raises:
@@ -83,7 +83,7 @@ def is_one_process(config: DictConfig) -> bool:
 
 
 def _is_ours(program: str) -> bool:
-    """Whether the program does what `frame train` does, and nothing else."""
+    """Whether the program is equivalent to `frame train`."""
     ours = Path(__file__).parents[2] / "train.py"
     return Path(program).name == "train.py" and (
         not Path(program).is_file() or ours.is_file() and Path(program).read_bytes() == ours.read_bytes()
@@ -111,7 +111,7 @@ class Processes:
 
     def launch(self, words: Sequence[str], log: Path) -> Handle:
         with holding(log) as stream:
-            # a group of its own, so that Ctrl-C reaches it only through us
+            # its own process group, so that Ctrl-C reaches it only through this process
             process = subprocess.Popen(
                 [*self.argv, *words], stdout=stream, stderr=stream, env=self.environment, start_new_session=True
             )

@@ -35,7 +35,7 @@ def _normal(mu: float, sigma: float) -> Callable[[float], float]:
 
 
 def _beta(a: float, b: float) -> Callable[[float], float]:
-    from scipy.special import betaincinv  # slow to import, and rarely wanted
+    from scipy.special import betaincinv  # slow to import, and rarely needed
 
     return lambda u: float(betaincinv(a, b, u))
 
@@ -78,11 +78,11 @@ def distribution(name: str, spec: Mapping[str, Any]) -> Distribution:
     `max` are uniform, over the integers if both are integers.
 
     Args:
-        name: of the parameter, for messages.
+        name: the parameter's name, for messages.
         spec: `distribution` and its arguments.
 
     Raises:
-        UserError: the distribution is unknown, or its arguments are missing, unknown, or no range.
+        UserError: the distribution is unknown, or its arguments are missing, unknown, or not a range.
     """
     given = dict(spec)
     kind = str(given.pop("distribution", None) or _implied(name, given))
@@ -123,7 +123,7 @@ def _continuous(name: str, kind: str, given: Mapping[str, Any]) -> Distribution:
 
 
 def _check_range(name: str, kind: str, numbers: Mapping[str, float]) -> None:
-    """Raises UserError if the arguments of a continuous distribution are no range, or no parameters of its shape."""
+    """Raises UserError if the arguments of a continuous distribution are not a range, or not valid for its shape."""
     if "min" in numbers and not numbers["min"] < numbers["max"]:
         raise UserError(f"{name}: min {numbers['min']:g} must be below max {numbers['max']:g}")
     if kind.endswith("_values") and not numbers["min"] > 0:

@@ -32,15 +32,15 @@ class Options:
     """The options of `frame sweep`.
 
     Args:
-        seeds: of each point; if empty, the config's own seed.
+        seeds: the seeds of each point; if empty, the config's own seed.
         jobs: cells that this worker runs at a time.
-        run_cap: replaces that of the file.
-        folder: of the study; None: studies/<file's name> in `device.experiments_root`.
+        run_cap: replaces the file's run_cap.
+        folder: the study's folder; None: studies/<file's name> in `device.experiments_root`.
         launcher: local, submitit, submitit_local or ray.
-        launcher_options: of submitit or ray.
-        retry: cells that failed are tried again.
-        again: finished cells whose code or config has changed are run again.
-        overrides: added to those of each cell.
+        launcher_options: options of submitit or ray.
+        retry: whether failed cells are tried again.
+        again: whether finished cells are run again if their code or config has changed.
+        overrides: words that are added to those of each cell.
         config_dir: the user's own config folder, if one was named.
     """
 
@@ -60,7 +60,7 @@ def sweep(file: Path, options: Options, train: Train) -> int:
     """Runs the missing cells of a study; returns the exit code, 1 if cells failed.
 
     Args:
-        file: the sweep file, or the folder of a study to go on with.
+        file: the sweep file, or the folder of a study to continue.
         train: `frame train` in a forked process; returns the exit code.
 
     Raises:
@@ -125,7 +125,7 @@ class Sweep:
     def run(self) -> int:
         print(f"study {self.study.folder}", flush=True)
         if not self.study.exhausted() and self.sweep.run_cap is None:
-            print("  no run_cap: it goes on until Ctrl-C; run_cap=20 ends it after 20 points", flush=True)
+            print("  no run_cap: it continues until Ctrl-C; run_cap=20 ends it after 20 points", flush=True)
         with self.interrupts:
             try:
                 while self._step():
@@ -164,7 +164,7 @@ class Sweep:
             return True
         others = [cell for cell in self.study.cells() if self.study.state(cell) == "running"]
         if others:
-            time.sleep(1)  # other workers run the rest: if one dies, we take its cells
+            time.sleep(1)  # other workers run the rest; if one dies, its cells become free
         return bool(others)
 
     def _start(self, cell: Cell, claim: int) -> None:
@@ -212,7 +212,7 @@ class Sweep:
         self.line.say(f"  {cell.name}  {'' if goes_on else 'failed: '}{reason}")
 
     def _judge(self, one: Running) -> None:
-        """Ends a run that has fallen behind; see `Hyperband`."""
+        """Ends a run that is not among the best; see `Hyperband`."""
         rule, run = self.sweep.early_terminate, self.study.run(one.cell)
         if rule is None or run is None or one.early:
             return
@@ -242,7 +242,7 @@ class Sweep:
             time.sleep(0.1)
 
     def _retried(self, config: DictConfig) -> dict[str, str]:
-        """Cells that are run again although a run failed or finished, with that run. Prints what has changed."""
+        """Cells to run again although a run failed or finished, with that run. Prints the changes."""
         failed: dict[str, str] = {}
         different: dict[str, str] = {}
         runs: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A sweep file in W&B's format: what is searched, how, and by which command. Needs neither torch nor W&B."""
+"""A sweep file in W&B's format: the search space, the method and the command. Needs neither torch nor W&B."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ from frame.sweeps.hyperband import Hyperband
 from frame.sweeps.search_space import Distribution, distribution, number
 
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
-OURS = ("variants",)  # W&B does not have it
+OURS = ("variants",)  # keys that W&B does not have
 ELSEWHERE = (
     "project",
     "entity",
@@ -38,7 +38,7 @@ Point = dict[str, Any]  # a value for each parameter
 
 @dataclass(frozen=True)
 class SweepFile:
-    """What a sweep file says.
+    """The content of a sweep file.
 
     Args:
         words: the words after the program at each point, besides the parameters.
@@ -47,7 +47,7 @@ class SweepFile:
         method: grid, random or bayes.
         parameters: by dotted key.
         metric: the name of its records; '' if there is none.
-        maximize: whether more of it is better.
+        maximize: whether more of the metric is better.
         target: a value at which the search ends, or None.
         run_cap: the largest number of points; None: no limit.
         early_terminate: Hyperband, or None.
@@ -130,7 +130,7 @@ def load(file: Path) -> SweepFile:
 
 
 def parse(plain: Mapping[str, Any]) -> SweepFile:
-    """As `load`, from the mapping in the file."""
+    """Like `load`, from the mapping in the file."""
     for key in plain:
         if key not in (*KEYS, *OURS, *ELSEWHERE):
             raise UserError(choices(str(key), (*KEYS, *OURS), kind="key"))

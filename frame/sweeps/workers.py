@@ -1,4 +1,4 @@
-"""Signs of life in a study's folder: of its workers, and of the running cells, whichever worker started them."""
+"""Signs of life in a study's folder, of its workers and of running cells."""
 
 import contextlib
 import fcntl
@@ -44,9 +44,9 @@ class Worker:
 
 
 class Lock:
-    """A lock for one worker at a time, also in a shared folder: a link that names its holder. A dead worker's is freed.
+    """A lock in a shared folder for one worker at a time: a link that names its holder. A dead worker's is freed.
 
-    For Optuna's journal. Optuna's own lock waits 30 s for a killed worker, or for ever if the link leads to no file,
+    It is for Optuna's journal. Optuna's own lock waits 30 s for a killed worker, or forever if the link has no target,
     and Ctrl-C while waiting frees another worker's lock.
     """
 
@@ -79,7 +79,7 @@ class Lock:
 
 
 def lives(file: Path) -> bool:
-    """Whether the worker of this file lives: here it holds the file, on another machine it touched it lately."""
+    """Whether the worker of this file lives: it holds the file on this machine, or touched it recently on another."""
     if not file.exists():
         return False
     if file.name.rsplit("-", 2)[0] == socket.gethostname():
@@ -93,9 +93,9 @@ def lives(file: Path) -> bool:
 
 
 def holding(file: Path) -> IO[str]:
-    """Opens a file to write, such as a cell's log, which is held until the last process that inherits it has ended.
+    """Opens a file to write, such as a cell's log, and holds it until the last process that inherits it has ended.
 
-    So no worker starts a cell again whose worker was killed before the cell made its folder. The lock is shared and
+    So a cell is not started again if its worker was killed before the cell made its folder. The lock is shared and
     inherited by child processes, which a FileLock cannot be.
     """
     stream = file.open("a")
