@@ -12,7 +12,7 @@ from frame.callbacks.doctor import Doctor, fewest_directions, moves
 from frame.common.errors import UserError
 from frame.evaluation.vital_signs import nearest_distance, vital_signs
 from frame.runs.folder import RunFolder
-from tests.processes import Process, only_run, train
+from tests.processes import OWN, Process, only_run, train
 from tests.slow import slow_but
 from tests.system.test_resume import same
 
@@ -24,29 +24,34 @@ SHORT = [
     "doctor.check_every=50 iterations",
 ]
 SMALL = ["params.encoder_channels=[8,8]", "params.decoder_channels=[8,8]", "params.residual_channels=[8]"]
+SMALL_GAN = ["params.generator_layers=[64]", "params.discriminator_layers=[64]"]
+QUICK = "from frame.callbacks import doctor; doctor.WINDOW = 20"  # judges losses after 200 iterations, not 500
 
 
 def trained(experiment: str, cwd: Path, words: Sequence[str], iterations: int) -> tuple[list[Any], str]:
     """The doctor's reports on a short training, and the command's output."""
-    code, output = train([f"experiment={experiment}", *SHORT, f"train_for={iterations} iterations", *words], cwd)
-    assert code == 0, output
-    return RunFolder.existing(only_run(cwd)).diagnoses, output
+    short = ["--config-dir", str(OWN / "config"), *SHORT, f"train_for={iterations} iterations"]
+    process = Process(["train", f"experiment={experiment}", *short, *words], cwd, first=QUICK)
+    assert process.wait() == 0, process.output
+    return RunFolder.existing(only_run(cwd)).diagnoses, process.output
 
 
+OFTEN = "doctor.check_every=10 iterations"
+LOGGED = "trainer.log_every_n_steps=20"
 # how it is provoked, iterations, and a part of the report
 TROUBLES: dict[str, tuple[str, list[str], int, str]] = {
     "posterior collapse": ("digits_VAE", ["params.beta=100"], 300, "a smaller weight of the KL"),
     "dimensional collapse": ("digits_AE", ["params.encoder_layers=[1]"], 200, "lie in 1.0 directions"),
     "mode collapse": ("digits_GAN", ["params.adversary_lr=0", "params.lr=2e-3"], 500, "samples are all alike"),
-    "dead codebook": ("digits_VQVAE", ["params.revive_below=0", "params.commitment=0", *SMALL], 200, "of 240 codes"),
-    "the adversary has won": ("digits_GAN", ["params.lr=0"], 550, "adversary_optimizer.lr"),
-    "loss does not move": ("digits_Classifier", ["params.lr=0"], 550, "larger learning rate"),
+    "dead codebook": ("digits_VQVAE", ["params.revive_below=0", "params.commitment=0", OFTEN, *SMALL], 40, "of 240 codes"),
+    "the adversary has won": ("digits_GAN", ["params.lr=0", "params.adversary_lr=2e-3", LOGGED, *SMALL_GAN], 250, "adversary_optimizer.lr"),
+    "loss does not move": ("digits_Classifier", ["params.lr=0", LOGGED], 250, "larger learning rate"),
 }
 # at the default pace: codes of a codebook come into use after about 200 iterations
 HEALTHY: dict[str, list[str]] = {
     "digits_VAE": [],
     "digits_Classifier": [],
-    "digits_GAN": ["params.generator_layers=[64]", "params.discriminator_layers=[64]"],
+    "digits_GAN": SMALL_GAN,
     "digits_VQVAE": SMALL,
     "digits_MIB": ["params.encoder_layers=[64]", "params.critic_layers=[64]"],
 }
@@ -64,7 +69,7 @@ def test_each_problem_is_reported_once_in_the_terminal_and_in_the_folder(name: s
     assert process.wait() == 0 and mine[0]["text"] in process.output
 
 
-@pytest.mark.parametrize("experiment", slow_but(("digits_VAE", "digits_GAN"), [*HEALTHY]))
+@pytest.mark.parametrize("experiment", slow_but(("digits_VAE",), [*HEALTHY]))
 def test_a_healthy_run_is_silent(experiment: str, tmp_path: Path) -> None:
     said, output = trained(experiment, tmp_path, [*HEALTHY[experiment], "doctor.check_every=200 iterations"], 650)
     assert not said and "doctor, iteration" not in output
@@ -73,14 +78,15 @@ def test_a_healthy_run_is_silent(experiment: str, tmp_path: Path) -> None:
 WATCHED: dict[str, list[str]] = {
     "tiny": [],
     "digits_VQVAE": SMALL,
-    "digits_GAN": [],
+    "digits_GAN": SMALL_GAN,
 }  # dropout; buffers written in the loss; two players
 
 
 def test_the_end_of_a_problem_is_reported_once(tmp_path: Path) -> None:
-    falls = "params.beta={_target_: frame.common.schedules.Linear, start: 100, end: 0.1, over: 300 iterations}"
-    said, output = trained("digits_VAE", tmp_path, [falls], 700)
-    assert [entry["name"] for entry in said] == ["posterior collapse"] * 2 and said[1]["text"] == "over"
+    falls = "params.beta={_target_: frame.common.schedules.Linear, start: 100, end: 0.1, over: 100 iterations}"
+    said, output = trained("digits_VAE", tmp_path, [falls, "params.lr=2e-3", OFTEN], 350)
+    texts = [entry["text"] for entry in said if entry["name"] == "posterior collapse"]
+    assert len(texts) == 2 and texts[1] == "over"
     assert output.count("no longer: posterior collapse") == 1
 
 
@@ -90,7 +96,7 @@ def test_watched_each_iteration_or_not_at_all_the_weights_are_the_same(tmp_path:
         for doctor in (["doctor.check_every=1 iteration", "doctor.share=1"], ["doctor=null"]):
             cwd = tmp_path / f"{experiment}{len(states)}"
             cwd.mkdir()
-            short = [f"experiment={experiment}", "logging=[csv]", "callbacks=null", "train_for=10 iterations"]
+            short = [f"experiment={experiment}", "logging=[csv]", "callbacks=null", "train_for=5 iterations"]
             code, output = train([*short, *words, *doctor], cwd)
             assert code == 0, output
             states[experiment, doctor[0]] = read(only_run(cwd) / "checkpoints" / "last.ckpt")
