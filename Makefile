@@ -23,9 +23,10 @@ install: .venv/.installed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# one thread a process: two processes with all threads each are slower than that
+# one thread a process: two processes with all threads each are slower than that. Python keeps what it compiled:
+# without it, each process compiles the tests anew, which takes 8 s
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-slow: .venv/.installed
 	$(BIN)/pytest -m slow

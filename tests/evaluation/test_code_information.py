@@ -94,7 +94,7 @@ def test_without_noise_or_rows_there_is_no_number() -> None:
 
 def test_information_of_codes_about_labels() -> None:
     low, high = (
-        found(LabelInformationEvaluation(n_train_samples=500, width=16), model).scalars
+        found(LabelInformationEvaluation(n_train_samples=300, width=8), model).scalars
         for model in (Noisy(3.0), Exact(3.0))
     )
     assert {key: scalar.bound for key, scalar in low.items()} == {

@@ -151,7 +151,7 @@ def test_with_a_dead_network_it_goes_offline(
 def test_with_a_server_that_never_answers_it_goes_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "INIT_SECONDS", 2.0)
+    monkeypatch.setattr(module, "INIT_SECONDS", 0.5)
     goes_offline_in_one_line(tmp_path, capfd, "recorded offline")
 
 

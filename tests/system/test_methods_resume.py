@@ -28,7 +28,7 @@ METHODS = {
     "digits_SparseAutoencoder": ["params.dead_after=3", "params.n_units=128"],
     "normalised": [],
 }
-QUICK = ("digits_AAE", "digits_SparseAutoencoder")
+QUICK = ("digits_AAE",)
 CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
 
 

@@ -144,6 +144,7 @@ class Gentle(VAE):
 '''
 
 
+@pytest.mark.slow
 def test_wheel_trains_a_users_model(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "config" / "model").mkdir(parents=True)

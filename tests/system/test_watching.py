@@ -208,14 +208,14 @@ def test_debug_wins_wherever_it_is_typed(words: list[str], iterations: int, tmp_
 
 def test_time_is_counted_without_evaluations(tmp_path: Path) -> None:
     slow = (
-        "+callbacks.slow={_target_: frame.callbacks.EvaluationCallback, name: Slow, evaluate_every: 1 second,"
-        " evaluator: {_target_: toys.Slow, seconds: 0.7}}"
+        "+callbacks.slow={_target_: frame.callbacks.EvaluationCallback, name: Slow, evaluate_every: 0.5 seconds,"
+        " evaluator: {_target_: toys.Slow, seconds: 0.4}}"
     )
-    code, output = train(["experiment=tiny", "train_for=2 seconds", "checkpoint.every=1 second", slow], tmp_path)
+    code, output = train(["experiment=tiny", "train_for=1 second", "checkpoint.every=0.5 seconds", slow], tmp_path)
     assert code == 0, output
     run = only_run(tmp_path)
     counters = read(run / "checkpoints" / "last.ckpt")["counters"]
-    assert 2 <= counters["seconds"] < 2.5
+    assert 1 <= counters["seconds"] < 1.4
     records = [r for r in frame.open(run).folder.records if r["name"] == "Slow"]
-    assert [int(r["seconds"]) for r in records] == [0, 1, 2]
+    assert [int(2 * r["seconds"]) for r in records] == [0, 1, 2]
     assert (run / "checkpoints" / "previous.ckpt").exists()
