@@ -36,6 +36,8 @@ def trained(experiment: str, cwd: Path, words: Sequence[str], iterations: int) -
     return RunFolder.existing(only_run(cwd)).diagnoses, process.output
 
 
+DEAD = ["params.revive_below=0", "params.commitment=0"]
+STRONG = ["params.lr=0", "params.adversary_lr=2e-3"]
 OFTEN = "doctor.check_every=10 iterations"
 LOGGED = "trainer.log_every_n_steps=20"
 # how it is provoked, iterations, and a part of the report
@@ -43,8 +45,8 @@ TROUBLES: dict[str, tuple[str, list[str], int, str]] = {
     "posterior collapse": ("digits_VAE", ["params.beta=100"], 300, "a smaller weight of the KL"),
     "dimensional collapse": ("digits_AE", ["params.encoder_layers=[1]"], 200, "lie in 1.0 directions"),
     "mode collapse": ("digits_GAN", ["params.adversary_lr=0", "params.lr=2e-3"], 500, "samples are all alike"),
-    "dead codebook": ("digits_VQVAE", ["params.revive_below=0", "params.commitment=0", OFTEN, *SMALL], 40, "of 240 codes"),
-    "the adversary has won": ("digits_GAN", ["params.lr=0", "params.adversary_lr=2e-3", LOGGED, *SMALL_GAN], 250, "adversary_optimizer.lr"),
+    "dead codebook": ("digits_VQVAE", [*DEAD, OFTEN, *SMALL], 40, "of 240 codes"),
+    "the adversary has won": ("digits_GAN", [*STRONG, LOGGED, *SMALL_GAN], 250, "adversary_optimizer.lr"),
     "loss does not move": ("digits_Classifier", ["params.lr=0", LOGGED], 250, "larger learning rate"),
 }
 # at the default pace: codes of a codebook come into use after about 200 iterations
