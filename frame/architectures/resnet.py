@@ -52,8 +52,8 @@ class ResNet(nn.Module):
     """x [B, C, H, W] in [0, 1], which enters as 2x - 1 -> the mean of the last map, [B, n_out], or the map itself.
 
     Four stages follow the stem. Each but the first halves the sides (odd ones are rounded up) and has twice the
-    channels of the one before. Normalisation is torch's `BatchNorm2d`, in evaluation by running statistics, so in
-    training a batch needs two rows. First weights are He's for the outputs of each convolution (1502.01852, eq. 14).
+    channels of the one before. Normalisation is torch's `BatchNorm2d`, in evaluation by running statistics. First
+    weights are He's for the outputs of each convolution (1502.01852, eq. 14).
 
     Args:
         shape: of one picture, [C, H, W].
@@ -64,7 +64,8 @@ class ResNet(nn.Module):
         pooled: False: the last map, [B, n_out, H', W'].
 
     Raises:
-        UserError: `shape` is not [C, H, W], or another argument is none of those above.
+        UserError: `shape` is not [C, H, W], or another argument is none of those above; in training, a batch has one
+            row and the last map one pixel, so that there is nothing to normalise over.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ResNet(nn.Module):
         pooled: bool = True,
     ) -> None:
         super().__init__()
-        n_in, *_ = picture(shape)
+        n_in, height, breadth = picture(shape)
         at_least(1, width=width)
         if depth not in BASIC | BOTTLENECK:
             raise UserError(f"depth={depth}: a ResNet has {', '.join(map(str, BASIC | BOTTLENECK))} layers")
@@ -98,6 +99,7 @@ class ResNet(nn.Module):
             n_in = n_out
         self.stages = nn.Sequential(*stages)
         self.n_out, self.pooled = n_in, pooled
+        self.one_pixel = max(height, breadth) <= 2 ** (3 if stem == "small" else 5)  # is the last map's size
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -108,5 +110,7 @@ class ResNet(nn.Module):
                 module.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.one_pixel and len(x) == 1:
+            raise UserError("batch normalisation needs two rows, and a batch has one: change params.batch_size")
         features: Tensor = self.stages(self.stem(2 * x - 1))
         return features.mean(dim=(2, 3)) if self.pooled else features

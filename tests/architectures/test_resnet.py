@@ -102,6 +102,20 @@ def test_in_evaluation_rows_do_not_see_one_another() -> None:
     torch.testing.assert_close(backbone(x)[:1], backbone(x[:1]))
 
 
+@pytest.mark.parametrize("stem, side", [("small", 8), ("large", 32)])
+def test_a_batch_of_one_row_is_one_line_where_it_cannot_be_normalised(stem: Any, side: int) -> None:
+    """The last batch of an epoch may have one row."""
+    for shape, fits in (((1, side, side), False), ((1, side, side + 1), True)):
+        backbone = ResNet(shape, width=2, stem=stem, pooled=False)
+        assert (backbone.eval()(torch.rand(1, *shape)).shape[2:].numel() > 1) == fits
+        backbone.train()
+        if fits:
+            backbone(torch.rand(1, *shape))
+            continue
+        with pytest.raises(UserError, match="^batch normalisation needs two rows, .* change params.batch_size$"):
+            backbone(torch.rand(1, *shape))
+
+
 def test_first_weights_keep_the_size_of_gradients_and_are_drawn_again() -> None:
     torch.manual_seed(1)
     backbone = ResNet((3, 8, 8), width=32)
