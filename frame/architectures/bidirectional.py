@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frame.architectures import base
+from frame.architectures.generators import in_range
 from frame.architectures.heads import Head
 from frame.architectures.layers import BatchNorm, check_widths
 from frame.common.errors import at_least
@@ -83,7 +84,7 @@ class Encoder(base.Encoder):
 
 
 class Generator(ConditionalDistribution):
-    """G(z): z [B, z_dim] -> all mass at one picture in (0, 1), batch_shape (B,), event_shape `shape`.
+    """G(z): z [B, z_dim] -> all mass at one picture, batch_shape (B,), event_shape `shape`.
 
     Each hidden layer reads z. All are normalised over the batch, also in evaluation, so the pictures of a batch depend
     slightly on each other.
@@ -92,23 +93,24 @@ class Generator(ConditionalDistribution):
         shape: of one picture.
         z_dim: number of latents.
         layers: widths of the hidden layers, from z to x; one or more.
+        levels: of each value of x, which then lies in (0, 1); None: any number, for continuous values.
 
     Raises:
         UserError: z_dim or a width is not positive.
     """
 
-    def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], z_dim: int, layers: Sequence[int], levels: int | None = 256) -> None:
         super().__init__()
         check_widths("layers", layers, least=1)
         at_least(1, z_dim=z_dim)
-        self.z_dim, self.shape = z_dim, tuple(shape)
+        self.z_dim, self.shape, self.levels = z_dim, tuple(shape), levels
         self.first = Normalised(z_dim, layers[0])
         self.hidden = Conditioned(layers, z_dim)
         self.linear = nn.Linear(layers[-1], math.prod(shape), bias=False)
 
     def forward(self, z: Tensor) -> Delta:
         h = self.hidden(self.first(z), z)
-        return Delta(self.linear(h).float().sigmoid().unflatten(1, self.shape))
+        return Delta(in_range(self.linear(h), self.levels).unflatten(1, self.shape))
 
 
 class Discriminator(nn.Module):

@@ -1,4 +1,4 @@
-"""Generators G(z): decoders with all their mass at one picture."""
+"""Generators G(z): decoders with all their mass at one row of x."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,20 @@ from frame.architectures.layers import batch_normalised, he
 from frame.probability.distributions import Delta
 
 
+def in_range(numbers: Tensor, levels: int | None) -> Tensor:
+    """Numbers as values of x: between 0 and 1 if x has levels, and any numbers if its values are continuous (None)."""
+    return numbers.float() if levels is None else numbers.float().sigmoid()
+
+
 class DeterministicPicture(PictureDistribution):
-    """All mass at one picture in (0, 1): turns a decoder into the generator of an adversarial model."""
+    """All mass at one picture: turns a decoder into the generator of an adversarial model; see `in_range`."""
+
+    def __init__(self, levels: int | None = 256) -> None:
+        super().__init__()
+        self.levels = levels
 
     def forward(self, numbers: Tensor) -> Delta:
-        return Delta(numbers[:, 0].float().sigmoid())
+        return Delta(in_range(numbers[:, 0], self.levels))
 
 
 class MLPGenerator(MLPDecoder):
@@ -28,15 +37,21 @@ class MLPGenerator(MLPDecoder):
         z_dim: number of latents.
         layers: widths of the hidden layers, from z to x.
         activation: after each hidden layer, ReLU by default.
+        levels: of each value of x, which then lies in (0, 1); None: any number, for continuous values.
 
     Raises:
         UserError: z_dim or a width is not positive.
     """
 
     def __init__(
-        self, shape: Sequence[int], z_dim: int, layers: Sequence[int], activation: nn.Module | None = None
+        self,
+        shape: Sequence[int],
+        z_dim: int,
+        layers: Sequence[int],
+        activation: nn.Module | None = None,
+        levels: int | None = 256,
     ) -> None:
-        super().__init__(shape, z_dim, layers, activation, DeterministicPicture())
+        super().__init__(shape, z_dim, layers, activation, DeterministicPicture(levels))
         he(self)
         self.hidden = batch_normalised(self.hidden)
 
@@ -49,14 +64,20 @@ class ConvGenerator(ConvDecoder):
         z_dim: number of latents.
         layers: widths of the hidden layers between z and the first feature map.
         channels: of the transposed convolutions, each of which doubles the picture; None: as in `ConvDecoder`.
+        levels: as in `MLPGenerator`.
 
     Raises:
         UserError: as `ConvDecoder`.
     """
 
     def __init__(
-        self, shape: Sequence[int], z_dim: int, layers: Sequence[int] = (), channels: Sequence[int] | None = None
+        self,
+        shape: Sequence[int],
+        z_dim: int,
+        layers: Sequence[int] = (),
+        channels: Sequence[int] | None = None,
+        levels: int | None = 256,
     ) -> None:
-        super().__init__(shape, z_dim, layers, channels, DeterministicPicture())
+        super().__init__(shape, z_dim, layers, channels, DeterministicPicture(levels))
         he(self)
         self.hidden, self.convolutions = batch_normalised(self.hidden), batch_normalised(self.convolutions)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import MNIST
+from frame.architectures import MNIST, bidirectional
+from frame.architectures.generators import ConvGenerator, MLPGenerator
 from frame.architectures.layers import he
 from frame.probability.distributions import Delta
 from tests import digits
@@ -43,3 +44,17 @@ def test_hes_weights_keep_the_size_of_a_signal() -> None:
     he(doubling)
     inner = doubling(torch.randn(50, 64, 7, 7))[:, :, 4:-4, 4:-4]  # away from the padding
     assert inner.square().mean().sqrt().item() == pytest.approx(math.sqrt(2), rel=0.2)
+
+
+def test_continuous_values_are_the_numbers_before_the_sigmoid() -> None:
+    torch.manual_seed(0)
+    pairs: list[tuple[nn.Module, nn.Module]] = [
+        (MLPGenerator((5,), 3, [4]), MLPGenerator((5,), 3, [4], levels=None)),
+        (ConvGenerator((1, 8, 8), 3), ConvGenerator((1, 8, 8), 3, levels=None)),
+        (bidirectional.Generator((5,), 3, [4]), bidirectional.Generator((5,), 3, [4], levels=None)),
+    ]
+    z = torch.randn(6, 3)
+    for bounded, free in pairs:
+        free.load_state_dict(bounded.state_dict())
+        torch.testing.assert_close(free(z).mean.sigmoid(), bounded(z).mean)
+        assert free(z).mean.min() < 0
