@@ -73,7 +73,8 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     chosen = _compose([o.input_line or "" for o in parsed if _is_group(o)])
     named = [o for o in values if root(o.key_or_group) == evaluations.KEY]
     values = [o for o in values if o not in named]
-    before = evaluations.to_callbacks(chosen, named)
+    by_default = not any(_names_callbacks(o) for o in parsed) and bool(chosen.get("model") and chosen.get("data"))
+    before = evaluations.to_callbacks(chosen, named, by_default=by_default)
     for override in values:
         check_value(override, before)
     config = _with_values(before, values, normal) if values else before
@@ -85,6 +86,12 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         if config.get("experiment_name") is None:
             config.experiment_name = experiments[-1] if experiments else "run"
     return config
+
+
+def _names_callbacks(override: Override) -> bool:
+    """Whether it chooses an experiment, or callbacks that are not those of an evaluation."""
+    key, adds = override.key_or_group, override.is_add() or override.is_force_add()
+    return key in ("experiment", "callbacks") or adds and root(key) == "callbacks"
 
 
 def root(word: str) -> str:

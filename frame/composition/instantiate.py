@@ -8,7 +8,7 @@ A node may have `_args_` (a list of positional arguments), `_partial_: true` (th
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from frame.common.errors import UserError, choices
@@ -96,3 +96,11 @@ def _flag(node: dict[str, Any], key: str, default: bool, path: str) -> bool:
 
 def _below(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
+
+
+def named(nodes: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Callbacks and loggers with their names; a list is numbered; a name set to null is left out."""
+    if nodes is None:
+        return []
+    items = nodes.items() if isinstance(nodes, Mapping) else enumerate(nodes)
+    return [(str(name), node) for name, node in items if node is not None]

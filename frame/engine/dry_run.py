@@ -33,13 +33,11 @@ from frame.runs.names import Taken, check_column
 ROWS = 4
 
 
-def dry_run(
-    model: Model, optimization: Optimization, callbacks: Sequence[Callback], data: DataSet, config: DictConfig
-) -> None:
-    """Runs loss, optimizers and evaluations on a few rows; model and random state do not change.
+def check_data(model: Model, data: DataSet, config: DictConfig) -> Batch:
+    """Checks the first rows to train on, which are returned, and whether the model can take them.
 
     Raises:
-        UserError: shapes do not fit, a key or capability is missing, or a monitor names a number of no evaluation.
+        UserError: there are none, they are no batch, or they lack what the model needs.
     """
     train = data.training()
     if len(train) == 0:
@@ -50,6 +48,22 @@ def dry_run(
         check_tokens(batch["x"], data.vocabulary, type(data).__name__)
     _check_keys(model, batch, data)
     _check_sizes(model, len(train), data, config)
+    return batch
+
+
+def dry_run(
+    model: Model,
+    optimization: Optimization,
+    callbacks: Sequence[Callback],
+    data: DataSet,
+    batch: Batch,
+    config: DictConfig,
+) -> None:
+    """Runs loss and optimizers on a batch, and evaluations on a few rows; model and random state do not change.
+
+    Raises:
+        UserError: shapes do not fit, or a monitor names a number of no evaluation.
+    """
     # on a copy, because a loss may write buffers and an evaluation may fail halfway
     copy = deepcopy(model)
     losses = _try_losses(copy, batch, data)
@@ -120,7 +134,6 @@ def _try_evaluations(
         name, evaluation = callback.name, callback.evaluator
         if callback.every is not None:
             callback.every.check(optimization.counters, key=f"evaluate_every of {name}")
-        evaluation.check(model, data)
         with evaluating(model), naming_shapes(model, batch, f"{name}: "):
             declared, found = evaluation.declare(model, data), LogEntry(evaluation.evaluate_on)
             with suppress(NoNumber):  # few rows may give none
@@ -247,7 +260,7 @@ def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[
     try:
         yield
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         shape = list(batch["x"].shape) if isinstance(batch["x"], Tensor) else "x"
         if not entered:
             raise UserError(f"{prefix}{type(model).__name__} fails on a batch {shape}: {reason}") from error

@@ -27,7 +27,7 @@ from frame.common.errors import UserError
 from frame.common.output import UNWRITABLE, say
 from frame.composition import checks, evaluations
 from frame.composition.compose import changed_by
-from frame.composition.instantiate import instantiate, locate
+from frame.composition.instantiate import instantiate, locate, named
 from frame.composition.plain import as_config
 from frame.composition.settings import check_parts
 from frame.composition.stored import all_filled, resolved, stored
@@ -36,8 +36,9 @@ from frame.data.loader import Loads
 from frame.data.per_sample import as_data_set
 from frame.data.take import Take
 from frame.engine.costs import costs
-from frame.engine.dry_run import dry_run
+from frame.engine.dry_run import check_data, dry_run
 from frame.engine.ending import failed, finish, stopped
+from frame.engine.suitable import suitable
 from frame.engine.trainer import make_trainer, quiet, translate
 from frame.loggers.base import RunLogger
 from frame.loggers.files import FilesLogger
@@ -199,7 +200,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     else:
         written = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
         plain = resolved(config)
-        plain.pop(evaluations.KEY, None)  # its callbacks are there
+    automatic = plain.pop(evaluations.KEY, None) == evaluations.AUTO  # its callbacks are there
     config = as_config(plain)
     check_parts(config)
     checks.check(plain, written, GIVEN)
@@ -215,6 +216,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     if config.get("data_rows") is not None:
         data = Take(data, int(config.data_rows))
     model = instantiate(plain["model"], "model")
+    batch = check_data(model, data, config)
     translated, settings = translate(config)
     optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)
     if not isinstance(optimization, Optimization):
@@ -223,11 +225,11 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
         limit.check(optimization.counters, key="train_for")
     if save_every is not None:
         save_every.check(optimization.counters, key="checkpoint.every")
-    callbacks = [instantiate(node, f"callbacks.{name}") for name, node in named(plain.get("callbacks"))]
+    plain["callbacks"], callbacks = suitable(plain.get("callbacks"), model, data, leave_out=automatic)
     if plain.get("doctor") is not None:
         callbacks.append(instantiate(plain["doctor"], "doctor"))
     trainer = make_trainer(config, settings, optimization)
-    dry_run(model, optimization, callbacks, data, config)
+    dry_run(model, optimization, callbacks, data, batch, config)
     loader = make_loader(plain, data, optimization, trainer)
     optimization.bind(limits, loader, cut=bool(config.get("cut_schedules")))
     return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
@@ -346,11 +348,3 @@ def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:
         if isinstance(logger, RunLogger):
             logger.keep = plain["pictures"]["keep"]
     return loggers
-
-
-def named(nodes: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Callbacks and loggers with their names; a list is numbered; a name set to null is left out."""
-    if nodes is None:
-        return []
-    items = nodes.items() if isinstance(nodes, Mapping) else enumerate(nodes)
-    return [(str(name), node) for name, node in items if node is not None]

@@ -14,10 +14,10 @@ from frame.common.errors import UserError
 from frame.common.interrupts import Interrupted, Interrupts
 from frame.common.output import say
 from frame.composition.evaluations import TITLES
+from frame.composition.instantiate import named
 from frame.composition.stored import literal
 from frame.data.base import DataSet
 from frame.data.identity import DataChanged
-from frame.engine.experiment import named
 from frame.engine.opening import OpenRun, build_evaluation
 from frame.engine.opening import open as open_run
 from frame.engine.recording import Book, recordable

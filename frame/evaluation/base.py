@@ -1,7 +1,7 @@
 """The interface of evaluations: each asks a model for capabilities, never for its class, and returns a `LogEntry`."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from frame.common.errors import NoNumber, UserError
+from frame.common.errors import NoNumber, UserError, choices
 from frame.data.base import Batch, DataSet, whole_batch
 
 # `x` below stands for the keys of a batch that `model.inputs` names, in that order: a conditional model takes x and y
@@ -88,6 +88,25 @@ class HasPrior(Protocol):
         ...
 
 
+class Unsuited(UserError):
+    """A model or data cannot serve an evaluation.
+
+    Args:
+        what: the message, which names the evaluation and what it lacks.
+        capabilities: sets of protocols; a model with all of one set could serve.
+        key: data whose batches have this key could serve; '' if that is not what is missing.
+    """
+
+    def __init__(self, what: str, *, capabilities: Sequence[Sequence[type]] = (), key: str = "") -> None:
+        super().__init__(what)
+        self.capabilities, self.key = capabilities, key
+
+
+def methods_of(capability: type) -> list[str]:
+    """The names of a protocol's methods."""
+    return sorted(name for name in vars(capability) if not name.startswith("_"))
+
+
 Better = Literal["more", "less", ""]
 
 
@@ -131,6 +150,11 @@ class LogEntry:
         return {full_name(name, key) for key in (*self.scalars, *self.images, *self.figures, *self.tables)}
 
 
+def is_picture(x: Any) -> bool:
+    """Whether a batch [B, C, H, W] of one or three channels can be drawn."""
+    return isinstance(x, Tensor) and x.dim() == 4 and x.shape[1] in (1, 3)
+
+
 def full_name(name: str, key: str) -> str:
     """The name under which a `LogEntry`'s key is logged by the evaluation of this name."""
     return f"{name}/{key}" if key else name
@@ -168,6 +192,7 @@ class Evaluation:
     numbers: Mapping[str, str] = {"": ""}  # units by key
     pictures: Collection[str] = ()
     tables: Collection[str] = ()
+    draws: bool = False  # rows as pictures
     fits_on: Collection[str] = ()  # splits, named by the user, on which the evaluation fits something
 
     def __init__(self, evaluate_on: str = "valid") -> None:
@@ -185,27 +210,33 @@ class Evaluation:
         return Declaration(self.evaluate_on, self.numbers, self.pictures, self.tables)
 
     def check(self, model: nn.Module, data: DataSet) -> None:
-        """Raises UserError if the model or the data cannot serve; it names both."""
+        """Raises Unsuited if the model or the data cannot serve; it names both."""
         for capability in self.needs:
             if not isinstance(model, capability):
-                methods = sorted(n for n in vars(capability) if not n.startswith("_"))
-                raise UserError(
-                    f"{type(self).__name__} needs a model that has {', '.join(methods)}(); "
-                    f"{type(model).__name__} has none: remove this evaluation or choose another model"
+                raise Unsuited(
+                    f"{type(self).__name__} needs a model that has {', '.join(methods_of(capability))}(); "
+                    f"{type(model).__name__} has none",
+                    capabilities=[self.needs],
                 )
+        if self.evaluate_on not in data.splits:
+            why = data.absent.get(self.evaluate_on) or choices(self.evaluate_on, data.splits, kind="split")
+            raise Unsuited(f"{type(self).__name__}: {why}")
         row = whole_batch(data.split(self.evaluate_on), torch.arange(1))
         taken = getattr(model, "inputs", ()) if self.needs else ()
         for key in set(self.hidden) & set(getattr(model, "inputs", ())):
-            raise UserError(
-                f"{type(self).__name__} predicts '{key}', which {type(model).__name__} is given: "
-                "remove this evaluation or choose another model"
-            )
+            raise Unsuited(f"{type(self).__name__} predicts '{key}', which {type(model).__name__} is given")
         for key in dict.fromkeys((*self.needs_data, *taken)):
             if key not in row:
-                raise UserError(
+                raise Unsuited(
                     f"{type(self).__name__} needs '{key}' in the data; {type(data).__name__} has only: "
-                    f"{', '.join(sorted(row))}"
+                    f"{', '.join(sorted(row))}",
+                    key=key,
                 )
+        if self.draws and "x" in row and not is_picture(row["x"]):
+            raise Unsuited(
+                f"{type(self).__name__} draws rows of 1 or 3 channels, [C, H, W]; those of {type(data).__name__} are "
+                f"{list(row['x'].shape[1:])}"
+            )
 
     def batches(
         self, model: nn.Module, data: DataSet, n_samples: int | None, batch_size: int = 1024, split: str | None = None
@@ -231,6 +262,20 @@ def batches(
 def given(model: nn.Module, batch: Batch) -> list[Any]:
     """What a model's capabilities take from a batch: x, and what the model is conditioned on."""
     return [batch[key] for key in getattr(model, "inputs", ("x",))]
+
+
+def check_densities(evaluation: Evaluation, model: nn.Module, measure: Callable[[], object]) -> None:
+    """Raises Unsuited if `measure` asks for a density that a distribution of the model lacks, as without noise."""
+    with evaluating(model):
+        try:
+            measure()
+        except NotImplementedError:
+            name = type(model).__name__
+            raise Unsuited(
+                f"{type(evaluation).__name__} needs densities: q(z|x) or p(x|z) of {name} has none"
+            ) from None
+        except (RuntimeError, ValueError, IndexError, TypeError):  # the dry run names the network that does not fit
+            return
 
 
 @contextmanager

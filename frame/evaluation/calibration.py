@@ -6,9 +6,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from frame.common.errors import UserError, at_least
+from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar, Unsuited
 from frame.evaluation.colours import COLOURS
 from frame.evaluation.predictions import predictions
 from frame.measures.calibration import (
@@ -57,7 +57,7 @@ class CalibrationEvaluation(Evaluation):
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
         if "y" not in data.split(self.fit_on).batch(torch.arange(1)):
-            raise UserError(f"CalibrationEvaluation needs 'y' in the data; '{self.fit_on}' has none")
+            raise Unsuited(f"CalibrationEvaluation needs 'y' in the data; '{self.fit_on}' has none", key="y")
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         each = {"": "%", "equal_mass": "%", "nll": f"nats per {data.row}", "brier": ""}

@@ -42,6 +42,7 @@ class CategoriesEvaluation(Evaluation):
     needs_data = ("x", "y")
     numbers = {"": "%", "nmi": ""}
     pictures = ("",)
+    draws = True
     tables = ("",)
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None, n_columns: int = 12) -> None:

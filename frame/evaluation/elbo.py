@@ -1,11 +1,22 @@
 """The evidence lower bound."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Better, BoundsLikelihood, Declaration, Evaluation, LogEntry, Scalar, given
+from frame.evaluation.base import (
+    Better,
+    BoundsLikelihood,
+    Declaration,
+    Evaluation,
+    LogEntry,
+    Scalar,
+    check_densities,
+    given,
+)
 from frame.evaluation.levels import bits, bits_declared, levels_of
 from frame.measures.statistics import mean_and_standard_error
 
@@ -29,6 +40,11 @@ class ELBOEvaluation(Evaluation):
         super().__init__(evaluate_on)
         at_least(1, n_samples=n_samples)
         self.n_samples = n_samples
+
+    def check(self, model: nn.Module, data: DataSet) -> None:
+        super().check(model, data)
+        bound: Any = model.log_likelihood_bound
+        check_densities(self, model, lambda: bound(*given(model, next(self.batches(model, data, 1)))))
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         numbers = dict.fromkeys(("", "rate", "distortion"), f"nats per {data.row}")

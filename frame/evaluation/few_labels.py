@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from frame.common.errors import UserError, at_least
+from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Declaration, Encodes, Evaluation, LogEntry, Scalar
+from frame.evaluation.base import Declaration, Encodes, Evaluation, LogEntry, Scalar, Unsuited
 from frame.evaluation.codes import labelled_codes
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
 from frame.measures.probes import few_label_probe
@@ -64,7 +64,7 @@ class FewLabelsEvaluation(Evaluation):
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
         if "y" not in data.split(self.train_on).batch(torch.arange(1)):
-            raise UserError(f"FewLabelsEvaluation needs 'y' in the data; '{self.train_on}' has none")
+            raise Unsuited(f"FewLabelsEvaluation needs 'y' in the data; '{self.train_on}' has none", key="y")
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         suffixes = ["", *(f"/floor/{name}" for name in floor_names(self.floors, ["mean"]))]

@@ -74,6 +74,7 @@ class InterpolationEvaluation(Evaluation):
     """
 
     needs = (Encodes, Decodes)
+    draws = True
 
     def __init__(self, evaluate_on: str = "valid", n_pairs: int = 6, n_steps: int = 9) -> None:
         super().__init__(evaluate_on)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from frame.common.errors import at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, WeighsSamples, given
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, WeighsSamples, check_densities, given
 from frame.evaluation.levels import bits, bits_declared, levels_of
 from frame.measures.statistics import mean_and_standard_error
 from frame.probability.importance import streamed_iwae_bound
@@ -37,6 +37,13 @@ class IWAEBoundEvaluation(Evaluation):
         super().__init__(evaluate_on)
         at_least(1, n_samples=n_samples, n_posterior_samples=n_posterior_samples)
         self.n_samples, self.n_posterior_samples = n_samples, n_posterior_samples
+
+    def check(self, model: nn.Module, data: DataSet) -> None:
+        super().check(model, data)
+        log_weights: Any = model.log_weights
+        check_densities(
+            self, model, lambda: log_weights(*given(model, next(self.batches(model, data, 1))), n_samples=1)
+        )
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         bits = bits_declared(model, next(self.batches(model, data, 1024)))

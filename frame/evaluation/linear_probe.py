@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
-from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, Unsuited, methods_of
 from frame.evaluation.codes import LAYERS, labelled_codes
 from frame.evaluation.confusion import confusion_figure
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
@@ -78,14 +78,14 @@ class LinearProbeEvaluation(Evaluation):
         super().check(model, data)
         if not self._layers(model):
             capability = LAYERS[self.layers[0]][0] if self.layers else object
-            methods = sorted(n for n in vars(capability) if not n.startswith("_"))
-            raise UserError(
-                f"{type(self).__name__} needs a model that has {', '.join(methods)}(); {type(model).__name__} has none"
-                ": remove this evaluation or choose another model"
+            raise Unsuited(
+                f"{type(self).__name__} needs a model that has {', '.join(methods_of(capability))}(); "
+                f"{type(model).__name__} has none",
+                capabilities=[(LAYERS[layer][0],) for layer in self.layers],
             )
         for split in (TRAIN_ON, CHOOSE_ON):
             if "y" not in data.split(split).batch(torch.arange(1)):
-                raise UserError(f"{type(self).__name__} needs 'y' in the data; '{split}' has none")
+                raise Unsuited(f"{type(self).__name__} needs 'y' in the data; '{split}' has none", key="y")
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         layers = self._layers(model)

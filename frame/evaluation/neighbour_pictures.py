@@ -38,6 +38,7 @@ class NeighbourPictureEvaluation(Evaluation):
     needs = (Encodes,)
     numbers = {}
     pictures = ("",)
+    draws = True
 
     def __init__(
         self, evaluate_on: str = "test", n_queries: int = 8, n_neighbours: int = 10, n_bank: int | None = 10_000

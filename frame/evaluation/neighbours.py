@@ -8,7 +8,7 @@ from torch import nn
 
 from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet, whole_batch
-from frame.evaluation.base import Declaration, Encodes, Evaluation, HasFeatures, LogEntry, Scalar
+from frame.evaluation.base import Declaration, Encodes, Evaluation, HasFeatures, LogEntry, Scalar, Unsuited
 from frame.evaluation.codes import labelled_codes
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
 from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_vote
@@ -72,12 +72,14 @@ class NeighbourEvaluation(Evaluation):
         super().check(model, data)
         name = type(model).__name__
         if "y" not in whole_batch(data.split("train"), torch.arange(1)):
-            raise UserError(f"NeighbourEvaluation needs 'y' in the data; 'train' of {type(data).__name__} has none")
+            raise Unsuited(
+                f"NeighbourEvaluation needs 'y' in the data; 'train' of {type(data).__name__} has none", key="y"
+            )
         if not self._layers(model):
             methods = " or ".join(f"{word}()" for word in self.codes)
-            raise UserError(
-                f"NeighbourEvaluation needs a model that has {methods}; {name} has none: remove this evaluation or "
-                "choose another model"
+            raise Unsuited(
+                f"NeighbourEvaluation needs a model that has {methods}; {name} has none",
+                capabilities=[(CODES[word][0],) for word in self.codes],
             )
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:

@@ -16,6 +16,7 @@ from frame.evaluation.base import (
     LogEntry,
     Predicts,
     Scalar,
+    Unsuited,
     batches,
 )
 from frame.evaluation.changed import fitted
@@ -79,11 +80,12 @@ class OODEvaluation(Evaluation):
         name = type(model).__name__
         if not self._scores(model):
             methods = "predict, log_likelihood_bound or encode"
-            raise UserError(
-                f"OODEvaluation needs a model that has {methods}; {name} has no score of {list(self.scores)}"
+            raise Unsuited(
+                f"OODEvaluation needs a model that has {methods}; {name} has no score of {list(self.scores)}",
+                capabilities=[(SCORES[word][0],) for word in self.scores],
             )
         if tuple(getattr(model, "inputs", ("x",))) != ("x",):
-            raise UserError(f"OODEvaluation gives a model x alone; {name} takes {', '.join(model.inputs)}")  # type: ignore[arg-type]
+            raise Unsuited(f"OODEvaluation gives a model x alone; {name} takes {', '.join(model.inputs)}")  # type: ignore[arg-type]
         for other in self.others.values():
             fitted(other, data, self.evaluate_on)
 

@@ -30,6 +30,7 @@ class ImageReconstructionQualitativeEvaluation(Evaluation):
     needs = (Reconstructs,)
     numbers = {}
     pictures = ("",)
+    draws = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet
-from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar, Unsuited
 from frame.evaluation.changed import Changed
 from frame.evaluation.codes import LAYERS, labelled_codes
 from frame.evaluation.colours import COLOURS
@@ -82,12 +82,13 @@ class RobustnessEvaluation(Evaluation):
             return
         if not isinstance(model, LAYERS[self.layer][0]):
             method = "features" if self.layer == "features" else "encode"
-            raise UserError(
-                f"RobustnessEvaluation needs a model that has predict or {method}(); {type(model).__name__} has none"
+            raise Unsuited(
+                f"RobustnessEvaluation needs a model that has predict or {method}(); {type(model).__name__} has none",
+                capabilities=[(Predicts,), (LAYERS[self.layer][0],)],
             )
         for split in (TRAIN_ON, CHOOSE_ON):
             if "y" not in data.split(split).batch(torch.arange(1)):
-                raise UserError(f"RobustnessEvaluation needs 'y' in the data; '{split}' has none")
+                raise Unsuited(f"RobustnessEvaluation needs 'y' in the data; '{split}' has none", key="y")
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         each = ["", "clean", *self.perturbations]

@@ -25,6 +25,7 @@ class ImageSampleEvaluation(Evaluation):
     needs_data = ()
     numbers = {}
     pictures = ("",)
+    draws = True
 
     def __init__(self, n_pictures: int = 64, sample_images: bool = False) -> None:
         super().__init__()

@@ -39,6 +39,7 @@ class LatentTraversalEvaluation(Evaluation):
     needs = (Encodes, Decodes)
     numbers = {}
     pictures = ("",)
+    draws = True
 
     def __init__(
         self, evaluate_on: str = "valid", n_dims: int = 10, n_steps: int = 11, limit: float = 3.0, n_samples: int = 1024

@@ -37,7 +37,7 @@ def _changed(run: RunFolder, overrides: Sequence[str], fingerprints: dict[str, s
     found = []
     same_files = version.get("configs") == fingerprints["configs"]
     if not (same_files and _told(run) == _apart(overrides)):
-        found = _differences(run.plain, _composed(overrides))
+        found = _differences(run.plain, _composed(overrides, run.plain))
     if version.get("sources") != fingerprints["sources"]:
         found.append("the code")
     return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
@@ -51,11 +51,14 @@ def _apart(overrides: Sequence[str]) -> list[str]:
     return [word for word in overrides if word.lstrip("+").split("=")[0].split(".")[0] not in APART]
 
 
-def _composed(overrides: Sequence[str]) -> Any:
+def _composed(overrides: Sequence[str], trained: Any) -> Any:
+    """The config that a run would store now. `evaluations=auto` left out what is not in `trained`."""
     try:
         config = compose(overrides)
         plain = resolved(config)
-        plain.pop(evaluations.KEY, None)  # a run stores their callbacks
+        if plain.pop(evaluations.KEY, None) == evaluations.AUTO and isinstance(plain["callbacks"], dict):
+            there = trained.get("callbacks") or {}
+            plain["callbacks"] = {key: node for key, node in plain["callbacks"].items() if key in there}
         return literal(stored(config, plain))
     except UserError:
         return {}

@@ -268,6 +268,41 @@ def test_auto_is_a_word_for_the_candidates(own: Path) -> None:
     assert "evaluations" not in compose(["experiment=mine", "evaluations=auto", "evaluations=null"])
 
 
+BARE = ["model=VAE", "data=digits", "optimization=batch_ADAM"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "made"),
+    [
+        ([], {"elbo_train", "elbo_valid", "accuracy_valid", "samples"}),
+        (["evaluations.elbo.every=2 epochs", "~evaluations.samples"], {"elbo_valid", "accuracy_valid"}),
+        (["callbacks.elbo_valid.evaluate_every=2 epochs", "~callbacks.samples"], {"elbo_valid", "accuracy_valid"}),
+        (["evaluations=auto", "+evaluations.dci={}"], {"elbo_valid", "dci_valid"}),
+        (["+evaluations.dci={}"], None),
+        (["evaluations={dci: {}}"], None),
+        (["evaluations=null"], None),
+        (["callbacks=null"], None),
+        (["+callbacks.mine={_target_: a.B}"], None),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_without_an_experiment_evaluations_are_automatic_unless_something_is_named(
+    typed: list[str], made: set[str] | None
+) -> None:
+    config = compose([*BARE, *typed])
+    found = set(config.callbacks or ())
+    if made is None:
+        assert "evaluations" not in config and len(found) <= 1
+    else:
+        assert config.evaluations == "auto" and made <= found
+        assert ("samples" in found) is not any("samples" in word for word in typed)
+
+
+def test_neither_an_experiment_nor_data_alone_have_automatic_evaluations() -> None:
+    for words in (["experiment=digits_VAE"], ["data=digits"], []):
+        assert "evaluations" not in compose(words)
+
+
 def test_the_composed_config_is_shown_with_its_callbacks(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["experiment=digits_VAE", "+evaluations.knn={n_bank: 9}", "callbacks.knn_valid.evaluate_every=1 epoch"]
     assert ask_hydra([*words, "--cfg", "job"]) == 0
