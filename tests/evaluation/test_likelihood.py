@@ -1,6 +1,7 @@
 """The sampled bound and active units: correct numbers, from small chunks, on the same pictures each time."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ S = 2 * ROWS + 5
 
 
 def run(evaluation: Evaluation, model: nn.Module) -> LogEntry:
-    evaluation.check(model, Toy())
+    evaluation.check(deepcopy(model), Toy())
     with evaluating(model):
         return evaluation.evaluate(model, Toy())
 
@@ -81,7 +82,8 @@ def test_few_samples_take_many_pictures_at_once() -> None:
     model = linear_vae(shift=0.3)
     seen: list[tuple[int, ...]] = []
     model.decoder.register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0].shape)))
-    run(IWAEBoundEvaluation("valid", None, 100), model)
+    with evaluating(model):
+        IWAEBoundEvaluation("valid", None, 100).evaluate(model, Toy())
     # 64 pictures, ten at a time; one more row shows what kind of p(x|z) it is
     assert seen == [(1000, 2)] * 6 + [(400, 2), (1, 2)]
 

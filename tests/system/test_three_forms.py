@@ -4,8 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from frame.composition.compose import compose
+from frame.composition.folders import OwnFolder
+from frame.engine.experiment import train
 from frame.runs.folder import RunFolder
-from tests.processes import Process, only_run
+from tests.processes import only_run
 
 PARTS = """\
 # @package _global_
@@ -76,14 +81,14 @@ def found(run: Path) -> dict[str, Any]:
     return {**kept, **pictures}
 
 
-def test_three_forms_of_an_experiment_measure_the_same(tmp_path: Path) -> None:
-    folder = tmp_path / "config" / "experiment"
-    folder.mkdir(parents=True)
+def test_three_forms_of_an_experiment_measure_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OwnFolder, "folder", tmp_path)
+    (tmp_path / "experiment").mkdir()
     runs: dict[str, Path] = {}
     for form, text in FORMS.items():
-        (folder / "mine.yaml").write_text(PARTS + text)
-        process = Process(["train", "experiment=mine", f"device.experiments_root={tmp_path / form / 'runs'}"], tmp_path)
-        assert process.wait() == 0, process.output
+        (tmp_path / "experiment" / "mine.yaml").write_text(PARTS + text)
+        words = ["experiment=mine", f"device.experiments_root={tmp_path / form / 'runs'}"]
+        assert train(compose(words), words) == 0
         runs[form] = only_run(tmp_path / form)
     stored = {form: RunFolder(run).stored["callbacks"] for form, run in runs.items()}
     assert stored["mapping"] == stored["evaluations"] and stored["list"] == [*stored["mapping"].values()]
