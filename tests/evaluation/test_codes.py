@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 import torch
 
-from frame.composition.compose import compose
 from frame.composition.folders import options
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.evaluation.base import Encodes
 from frame.evaluation.codes import caching, codes_of
+from tests.models.test_every_model import composed
 
 NAMES = [name for name in options("experiment") if name.startswith("digits_")]
 
 
 @pytest.mark.parametrize("experiment", NAMES)
 def test_codes_are_kept_and_belong_to_the_weights(experiment: str, tmp_path: Path) -> None:
-    config = compose([f"experiment={experiment}"])
+    config = composed(experiment)
     model: Any = instantiate(resolved(config.model))
     data = instantiate(resolved(config.data))
     encodes: Any = Encodes  # Any, because mypy would not take the model for a module
