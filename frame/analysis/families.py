@@ -43,7 +43,7 @@ def known_of(summaries: Sequence[RunSummary], key: str) -> bool:
 
 
 def shared(runs: Sequence[RunSummary], key: str, tried: Mapping[str | None, int]) -> Any:
-    """A key's mean over runs, or their values if they are no numbers. 'trials' comes from `tried`."""
+    """A key's mean over runs, or their values if they are not numbers. 'trials' comes from `tried`."""
     if key == "trials":
         return tried[runs[0].experiment]
     found = [fact(summary, key) for summary in runs]

@@ -220,7 +220,7 @@ def shown(sample: Sample) -> str:
 
 
 def spread(mean: float, half: float, sign: str = "") -> str:
-    if math.isnan(half) or half < 1e-9 * max(1.0, abs(mean)):  # rounding is no spread
+    if math.isnan(half) or half < 1e-9 * max(1.0, abs(mean)):  # only rounding
         return f"{mean:{sign}.5g}"
     digits = max(0, 1 - math.floor(math.log10(half)))
     return f"{mean:{sign}.{digits}f} ± {half:.{digits}f}"

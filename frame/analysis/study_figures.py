@@ -91,7 +91,7 @@ def read_picture(file: Path) -> Image.Image:
             image.load()
             return image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "it is no PNG" if isinstance(error, UnidentifiedImageError) else error
+        reason = "it is not a PNG" if isinstance(error, UnidentifiedImageError) else error
         raise Damaged(f"{file} cannot be read ({reason}): remove it") from None
 
 

@@ -182,7 +182,9 @@ def tensor_of(output: Any, field: str | None, backbone: str) -> Tensor:
         raise UserError(f"{backbone}: {choices(field, tensors, kind=f'field in its {type(output).__name__}')}")
     found = parts[field]
     if not isinstance(found, Tensor):
-        raise UserError(f"{backbone}: field={field} is {_named(found)} and no tensor; tensors: {', '.join(tensors)}")
+        raise UserError(
+            f"{backbone}: field={field} is {_named(found)} instead of a tensor; tensors: {', '.join(tensors)}"
+        )
     return found
 
 

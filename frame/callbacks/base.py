@@ -83,7 +83,7 @@ class Monitor(Callback):
     Args:
         monitor: the name that is logged, such as 'ELBO/Validation'.
         mode: 'max' if more is better, 'min' if less is; None: as the evaluation says.
-        min_delta: a smaller change is no improvement.
+        min_delta: a smaller change does not count as improvement.
     """
 
     def __init__(self, monitor: str, mode: str | None = None, min_delta: float = 0.0) -> None:

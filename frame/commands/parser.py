@@ -103,7 +103,7 @@ def check_characters(word: str) -> None:
     """Raises UserError if a word holds a typographic hyphen, quote or space, as office programs write them."""
     _, _, value = word.partition("=")
     if word[:1] and word[0] in HYPHENS:
-        raise UserError(f"'{word}' begins with '{word[0]}', which is no hyphen: type it again by hand")
+        raise UserError(f"'{word}' begins with '{word[0]}', which is not a hyphen: type it again by hand")
     for part in (word, value):
         if part[:1] and (part[0] in QUOTES or part[-1] in QUOTES and any(sign in part[:-1] for sign in QUOTES)):
             raise UserError(f"{word} has quotes of a web page: type it again with ' or \"")

@@ -60,7 +60,7 @@ def seeds(name: str, value: str) -> tuple[int, ...]:
     if not value.startswith("[") and len(found) < 2 or not all(re.fullmatch(r"[0-9]{1,18}", seed) for seed in found):
         raise UserError(f"{name}={value}: write how many, such as {name}=5, or which, such as {name}=[1,2,3]")
     if not found or len(set(map(int, found))) < len(found):
-        raise UserError(f"{name}={value}: " + ("a seed is there twice" if found else "there is no seed in it"))
+        raise UserError(f"{name}={value}: " + ("a seed occurs twice" if found else "it has no seed"))
     return tuple(map(int, found))
 
 
@@ -78,7 +78,7 @@ def folder(name: str, value: str) -> Path:
     path = Path(value).expanduser()
     above = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
     if not above.is_dir():
-        raise UserError(f"{name}={value}: {above} is no folder")
+        raise UserError(f"{name}={value}: {above} is not a folder")
     return path
 
 

@@ -143,11 +143,11 @@ def parse(text: object, *, key: str) -> Duration:
     """
     parts = re.findall(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([A-Za-z_]+)", str(text))
     if not parts or re.sub(r"[\s,]|and", "", str(text)) != re.sub(r"and", "", "".join(a + u for a, u in parts)):
-        raise UserError(f"{key}: '{text}' is no duration: {EXAMPLES}")
+        raise UserError(f"{key}: '{text}' is not a duration: {EXAMPLES}")
     try:
         amounts = [(float(amount), unit.lower().removesuffix("s")) for amount, unit in parts]
     except ValueError:
-        raise UserError(f"{key}: '{text}' is no duration: {EXAMPLES}") from None
+        raise UserError(f"{key}: '{text}' is not a duration: {EXAMPLES}") from None
     if all(unit in SECONDS for _, unit in amounts):
         duration = Duration(sum(amount * SECONDS[unit] for amount, unit in amounts), "seconds")
     elif len(amounts) == 1:

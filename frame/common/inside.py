@@ -61,7 +61,7 @@ def opened(path: Path, flags: int, mode: int = 0o666) -> int:
     handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise Damaged(f"{path} is no plain file: remove it")
+        raise Damaged(f"{path} is not a plain file: remove it")
     return handle
 
 

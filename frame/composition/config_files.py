@@ -90,12 +90,12 @@ def read(path: Path) -> str:
     if len(data) > BYTES:
         raise UserError(f"{shown(path)} is longer than {BYTES // 1000} kB, which no config is")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:200]:
-        raise UserError(f"{shown(path)} is no UTF-8, but UTF-16 or no text: save it as UTF-8")
+        raise UserError(f"{shown(path)} is UTF-16 or not a text: save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise UserError(f"{shown(path)}: line {line}: a letter that is no UTF-8: save the file as UTF-8") from None
+        raise UserError(f"{shown(path)}: line {line}: a character that is not UTF-8: save the file as UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -176,7 +176,7 @@ def _check_keys(node: yaml.MappingNode, path: Path) -> None:
                 f"{shown(path)}{_line(key)}: YAML reads the key {key.value} as no text: write '{key.value}'"
             )
         if key.value in seen:
-            raise UserError(f"{shown(path)}{_line(key)}: the key {key.value} stands there twice")
+            raise UserError(f"{shown(path)}{_line(key)}: the key {key.value} occurs twice")
         if key.value.strip("_") == "target" and key.value != "_target_" and _names_a_class(value):
             raise UserError(f"{shown(path)}{_line(key)}: write _target_ in place of {key.value}")
         seen[key.value] = key

@@ -50,7 +50,7 @@ def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: 
     Args:
         node: the node.
         path: where it stands in the config, for messages.
-        locate: called with a `_target_` and its path; returns what the name stands for, or raises UserError.
+        locate: called with a `_target_` and its path; returns what the name means, or raises UserError.
         given: arguments that are passed as they are. They replace the node's own.
 
     Raises:

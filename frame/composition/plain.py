@@ -143,7 +143,7 @@ def _place(value: Any, container: Any, keys: list[Any], event: yaml.Event) -> No
         container.append(value)
     elif keys[-1] is NOTHING:
         if isinstance(value, dict | list) or value in container:
-            raise ValueError(f"line {_line(event)} has a key twice, or one that is no name")
+            raise ValueError(f"line {_line(event)} has a key twice, or one that is not a name")
         keys[-1] = value
     else:
         container[keys[-1]] = value

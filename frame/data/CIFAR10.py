@@ -101,7 +101,7 @@ class CIFAR10(OfficialSplits):
             with tarfile.open(archive) as tar:
                 for name in (*self.train_files, *self.test_files, "batches.meta"):
                     member = tar.extractfile(f"{self.folder}/{name}")
-                    assert member is not None, f"{name} in it is no file"
+                    assert member is not None, f"{name} in it is not a file"
                     write_whole(target / name, partial(shutil.copyfileobj, member))
         except (tarfile.TarError, EOFError, zlib.error, KeyError, AssertionError) as error:
             raise broken(archive, str(error.args[0]) if error.args else "it ends early") from error

@@ -241,4 +241,4 @@ def _begin(file: Path) -> str:
         return "it is a web page or another text, and no picture"
     if start.startswith(b"version https://git-lfs"):
         return "it is a pointer of git-lfs: run git lfs pull"
-    return "it is broken or cut short" if start.startswith(BEGINNINGS) else "it is no picture that is known"
+    return "it is broken or cut short" if start.startswith(BEGINNINGS) else "it is not a known kind of picture"

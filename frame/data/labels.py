@@ -28,9 +28,9 @@ def class_numbers(y: Tensor, where: str) -> Tensor:
         if wrong.any():
             row = int(wrong.nonzero()[0])
             if len(y) == 1:
-                raise UserError(f"{where} is {y[0].item():g}, which is no number of a class")
+                raise UserError(f"{where} is {y[0].item():g}, which is not a class")
             n = f"{int(wrong.sum())} of {len(y)} labels are"
-            raise UserError(f"{where}: the label of row {row} is {y[row].item():g}: {n} no number of a class")
+            raise UserError(f"{where}: the label of row {row} is {y[row].item():g}: {n} not classes")
     elif y.dtype == torch.uint64 and bool((y.to(torch.int64) < 0).any()):
         raise UserError(f"{where}: a label is 2^63 or more: give the numbers of classes, from 0")
     return y.long()

@@ -177,7 +177,7 @@ def _tell_stretched(experiment: Experiment, former: Sequence[Duration], counters
         return
     before = optimization.values_at(counters, former, experiment.loader)
     now = optimization.values_at(counters, limits, experiment.loader)
-    changed = [f"{n} goes on at {now[n]:.4g} instead of {before[n]:.4g}" for n in now if now[n] != before[n]]
+    changed = [f"{n} continues at {now[n]:.4g} instead of {before[n]:.4g}" for n in now if now[n] != before[n]]
     say(
         f"the run takes {' or '.join(map(str, limits))} instead of {' or '.join(map(str, former))}, and shares of it "
         f"follow: {', '.join(changed) or 'no value changes at this point'}"
@@ -220,7 +220,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     translated, settings = translate(config)
     optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)
     if not isinstance(optimization, Optimization):
-        raise UserError(f"optimization: {config.optimization._target_} is no frame.optimization.base.Optimization")
+        raise UserError(f"optimization: {config.optimization._target_} is not a frame.optimization.base.Optimization")
     for limit in limits:
         limit.check(optimization.counters, key="train_for")
     if save_every is not None:

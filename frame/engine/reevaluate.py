@@ -76,7 +76,7 @@ def evaluate_runs(
                     took += [time.monotonic() - started] if measured else []
                 except Exception as error:
                     if isinstance(error, Busy) and patience == 0:
-                        print(f"{folder} is evaluated by another process now: looked at again at the end", flush=True)
+                        print(f"{folder} is evaluated by another process now: tried again at the end", flush=True)
                         queue.append((folder, WAIT_SECONDS))
                         continue
                     if n_runs == 1:
@@ -89,7 +89,7 @@ def evaluate_runs(
     except KeyboardInterrupt as signalled:
         code = signalled.code if isinstance(signalled, Interrupted) else 130
         there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
-        interrupted = f"frame: {there}: what was measured is recorded, and the same command goes on from there"
+        interrupted = f"frame: {there}: what was measured is recorded, and the same command continues from there"
     for reason in dict.fromkeys(failed.values()):  # the runs of a study often fail for the same reason
         what, *others = [name for name, found in failed.items() if found == reason]
         were = f"and {len(others)} more were" if others else "was"
@@ -186,7 +186,7 @@ def evaluate_run(
         if not left:
             return _nothing_left(run.folder.path, identity, len(evaluators))
         n_done = len(evaluators) - len(left)
-        skipped = f", {n_done} of {len(evaluators)} there already" if n_done else ""
+        skipped = f", {n_done} of {len(evaluators)} measured already" if n_done else ""
         print(f"{run.folder.path}, {run.checkpoint} checkpoint at iteration {iteration}{skipped}", flush=True)
         if shared is not None:
             _share(run, shared)
@@ -277,7 +277,7 @@ def _key(node: Mapping[str, Any], identity: dict[str, Any]) -> str:
 
 def _nothing_left(folder: Path, identity: dict[str, Any], n: int) -> Outcome:
     at = f"{identity['checkpoint']} checkpoint at iteration {identity['iteration']}"
-    print(f"{folder}, {at}, {n} of {n} there already", flush=True)
+    print(f"{folder}, {at}, {n} of {n} measured already", flush=True)
     return Outcome(0, {})
 
 

@@ -82,7 +82,7 @@ class Player:
                     self._scheduled.append((place, option, value, group.lr_scale if option == "lr" else 1.0))
             if group.lr_scale != 1.0:
                 if "lr" not in torch_group:
-                    raise UserError(f"{key}: {type(self.optimizer).__name__} has no lr, of which a factor is asked")
+                    raise UserError(f"{key}: {type(self.optimizer).__name__} has no lr that a factor could change")
                 torch_group["lr"] = torch_group["lr"] * group.lr_scale
         self._frozen = [(group, group.freeze) for group in self.groups if group.freeze is not None]
 

@@ -119,7 +119,7 @@ class Journal:
         handle = os.open(self.path, flags, 0o666)
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise OSError(errno.EINVAL, "is no plain file", str(self.path))
+                raise OSError(errno.EINVAL, "is not a plain file", str(self.path))
             yield handle
         finally:
             os.close(handle)
@@ -211,7 +211,7 @@ class Journal:
             raise _unread(self.path, error) from None
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise Damaged(f"{self.path} cannot be read: it is no plain file")
+            raise Damaged(f"{self.path} cannot be read: it is not a plain file")
         with os.fdopen(handle, "rb") as stream:
             try:
                 yield stream

@@ -36,8 +36,8 @@ def check_measurement(name: object, where: str) -> None:
     text = unicodedata.normalize("NFC", str(name))
     if not all(PART.fullmatch(part) for part in text.split("/")):
         raise UserError(
-            f"{where}: {text!r} is no name: between slashes stand letters, digits, spaces and . + - ( ) % : &, "
-            "and no dot or space in front"
+            f"{where}: {text!r} is not a valid name: use letters, digits, spaces and . + - ( ) % : & between slashes, "
+            "and no dot or space at the start"
         )
     if alike(text) in map(alike, LISTED) or text.startswith("params."):
         raise UserError(f"{where}: '{text}' is the name of another fact of a run in `frame list`: choose another name")
@@ -46,7 +46,7 @@ def check_measurement(name: object, where: str) -> None:
 def check_column(name: object, where: str) -> None:
     """Raises UserError if a column of metrics.csv cannot have this name."""
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        raise UserError(f"{where}: {name!r} is no name: it needs letters that can be printed, in one line")
+        raise UserError(f"{where}: {name!r} is not a valid name: use printable characters, in one line")
     if len(name.encode(errors="replace")) > LONGEST:
         raise UserError(f"{where}: '{name[:40]}...' has {len(name)} letters: a name takes at most {LONGEST} bytes")
     if alike(name) in map(alike, (*COUNTERS, *WINDOWS)):

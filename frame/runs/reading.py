@@ -1,7 +1,7 @@
 """Reads and checks the small files of a run's folder. A file that no run would write is an error of one line.
 
 A kind says what a value must be: types, or a mapping with the kinds of its keys. Keys that nobody reads are not
-checked. A missing key is no damage; the caller that needs it raises.
+checked. A missing key is not damage; the caller that needs it raises.
 """
 
 import errno
@@ -86,7 +86,7 @@ def content(file: Path) -> str | None:
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
-            raise damaged(file, "is no plain file")
+            raise damaged(file, "is not a plain file")
         with os.fdopen(handle, "rb", closefd=False) as stream:
             raw = stream.read(min(found.st_size, MAX_BYTES) + 1)  # no buffer of 20 MB for each small file
     except OSError as error:
@@ -98,7 +98,7 @@ def content(file: Path) -> str | None:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise damaged(file, f"is no UTF-8 (byte {error.start + 1})") from None
+        raise damaged(file, f"is not UTF-8 (byte {error.start + 1})") from None
 
 
 def mapping(file: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
@@ -115,9 +115,9 @@ def mapping(file: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except RecursionError:
-        raise damaged(file, "is no JSON: it is nested too deeply") from None
+        raise damaged(file, "is not JSON: it is nested too deeply") from None
     except ValueError as error:
-        raise damaged(file, f"is no JSON ({str(error).splitlines()[0]})") from None
+        raise damaged(file, f"is not JSON ({str(error).splitlines()[0]})") from None
     if not isinstance(found, dict):
         raise damaged(file, f"holds no keys, but a {type(found).__name__}")
     judge(found, kinds, file)
@@ -138,7 +138,7 @@ def words(file: Path) -> list[str]:
     except (yaml.YAMLError, ValueError):
         found = None
     if not isinstance(found, list) or not all(isinstance(word, str | int | float) for word in found):
-        raise damaged(file, "is no list of words, as they were typed")
+        raise damaged(file, "is not a list of words")
     return [str(word) for word in found]
 
 
@@ -148,10 +148,10 @@ def judge(found: Mapping[str, Any], kinds: Mapping[str, Kind], file: Path, withi
         value = found.get(key)
         if isinstance(kind, Mapping):
             if value is not None and not isinstance(value, dict):
-                raise damaged(file, f"{within}{key} is {_shown(value)} and no mapping")
+                raise damaged(file, f"{within}{key} is {_shown(value)} (expected: mapping)")
             judge(value or {}, kind, file, f"{within}{key}.")
         elif not _fits(value, kind):
-            raise damaged(file, f"{within}{key} is {_shown(value)} and no {WORDS[kind]}")
+            raise damaged(file, f"{within}{key} is {_shown(value)} (expected: {WORDS[kind]})")
 
 
 def _fits(value: Any, kind: tuple[type, ...]) -> bool:

@@ -70,7 +70,7 @@ def export(
     name = f"{name_of(str(run.config.get('experiment_name')))}_{name_of(run.folder.path.resolve().name)}"
     out = out or Path("exports") / name
     if out.exists():
-        raise UserError(f"{out} is there already, and nothing is overwritten: choose another, out=...")
+        raise UserError(f"{out} exists, and nothing is overwritten: choose another, out=...")
     state = run.folder.checkpoint(checkpoint)
     if state is None:
         raise UserError(f"{folder} has no {checkpoint} checkpoint yet")

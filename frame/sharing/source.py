@@ -34,7 +34,7 @@ def own_modules(config: dict[str, Any]) -> dict[str, Path]:
         if module is None:
             top = name.split(".")[0]
             raise UserError(
-                f"{path} names {name}, and there is no module '{top}' here: start where it lies, or pass --config-dir"
+                f"{path} names {name}, and there is no module '{top}' here: start in its folder, or pass --config-dir"
             )
         _add(module, found)
     return dict(sorted(found.items()))

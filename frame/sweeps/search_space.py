@@ -173,7 +173,7 @@ def number(name: str, key: object, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
-        raise UserError(f"{name}: {key}={value!r} is no number")
+        raise UserError(f"{name}: {key}={value!r} is not a number")
     return found
 
 

@@ -132,7 +132,7 @@ class Sweep:
                     time.sleep(0.3)
             except KeyboardInterrupt:
                 self._stop()
-                print("frame: stopped; the same command goes on from here", file=sys.stderr)
+                print("frame: stopped; the same command continues from here", file=sys.stderr)
                 return 130
             except UserError:  # the metric is measured on test
                 self._stop()

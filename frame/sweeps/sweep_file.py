@@ -148,7 +148,7 @@ def parse(plain: Mapping[str, Any]) -> SweepFile:
         raise UserError(f"{needs} needs metric, with name and goal")
     program = plain.get("program") or "train.py"
     if not isinstance(program, str):
-        raise UserError(f"program: {program} is no file's name")
+        raise UserError(f"program: {program} is not a file's name")
     words, plus = _command(plain.get("command"))
     return SweepFile(
         words=tuple(words),
@@ -233,7 +233,7 @@ def _metric(plain: Any) -> dict[str, Any]:
     if goal not in ("minimize", "maximize"):
         raise UserError(f"metric: {choices(goal, ('minimize', 'maximize'), kind='goal')}")
     if name is not None and not isinstance(name, str):
-        raise UserError(f"metric: name: {name} is no measurement's name")
+        raise UserError(f"metric: name: {name} is not a measurement's name")
     if target is not None:
         target = number("metric", "target", target)
     return {"name": name, "goal": goal, "target": target}

@@ -204,12 +204,12 @@ WRONG = {
     "a field that is None": (
         lambda: Wrapped(Map(4), "dataclass"),
         {"field": "pooler_output"},
-        "field=pooler_output is None and no tensor; tensors: last_hidden_state",
+        "field=pooler_output is None instead of a tensor; tensors: last_hidden_state",
     ),
     "a field that is a tuple": (
         lambda: Wrapped(Map(4), "dict"),
         {"field": "hidden_states"},
-        "field=hidden_states is a tuple and no tensor",
+        "field=hidden_states is a tuple instead of a tensor",
     ),
     "a field of a tensor": (lambda: Map(4), {"field": "x"}, "field=x: Map returns a tensor, which has no fields"),
     "too few dimensions": (lambda: nn.Flatten(0), {}, r"Flatten returns a tensor \[320\] for 5 rows of x"),

@@ -233,7 +233,7 @@ def wrong_pictures(root: Path) -> dict[str, str]:
         "nothing.png": "no bytes",
         "page.jpg": "web page",
         "lfs.png": "git lfs pull",
-        "noise.png": "no picture that is known",
+        "noise.png": "not a known kind of picture",
         **dict.fromkeys(("cut.png", "cut.jpg", "cut.gif", "cut.bmp", "cut.webp", "cut.tif"), "cut short|broken"),
     }
 

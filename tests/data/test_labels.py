@@ -43,7 +43,7 @@ def test_booleans_are_two_classes() -> None:
 @pytest.mark.parametrize(
     "y, why",
     [
-        (torch.tensor([0, 1, 2, float("nan"), 1, float("nan")]), "row 3 is nan: 2 of 6 labels are no number"),
+        (torch.tensor([0, 1, 2, float("nan"), 1, float("nan")]), "row 3 is nan: 2 of 6 labels are not classes"),
         (torch.tensor([0, 1, 2, float("inf"), 1, 2]), "row 3 is inf"),
         (torch.tensor([0, 1, 2.5, 3, 1, 2]), "row 2 is 2.5"),
         (torch.eye(6), r"shape \[6, 6\].*argmax"),

@@ -66,7 +66,7 @@ def test_the_second_waits_and_nothing_is_measured_twice(words: list[str], run: P
     assert second.wait() == 0, second.output
     assert once_each(run), later(run)
     assert second.output.count("evaluated by another process: waiting for it") == 1
-    assert "2 of 2 there already" in second.output and "Traceback" not in second.output
+    assert "2 of 2 measured already" in second.output and "Traceback" not in second.output
     assert len(Notes(run).done()) == 2
 
 
@@ -78,7 +78,7 @@ def test_the_second_continues_where_the_first_was_killed(run: Path) -> None:
     until(lambda: "waiting for it" in second.output)
     first.process.kill()
     assert second.wait() == 0, second.output
-    assert "1 of 2 there already" in second.output and once_each(run)
+    assert "1 of 2 measured already" in second.output and once_each(run)
     assert {record["name"].split("/")[0] for record in later(run)} == {"elbo", "slow"}
 
 
@@ -110,7 +110,7 @@ def test_a_signal_leaves_what_was_measured(run: Path) -> None:
     assert len(later(run)) == 4 and not later(other)
     again = Process([*command, "slow.seconds=0.1"], run.parent)
     assert again.wait() == 0, again.output
-    assert once_each(run) and once_each(other) and "1 of 2 there already" in again.output
+    assert once_each(run) and once_each(other) and "1 of 2 measured already" in again.output
 
 
 def test_fitting_on_test_is_refused_unless_it_is_allowed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def test_of_many_runs_those_that_another_evaluates_come_last(run: Path) -> None:
     assert len(later(other)) == 4 and not later(run)
     held.close()
     assert process.wait() == 0, process.output
-    assert once_each(run) and "looked at again at the end" in process.output
+    assert once_each(run) and "tried again at the end" in process.output
 
 
 def test_waiting_has_an_end(run: Path) -> None:

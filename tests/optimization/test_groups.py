@@ -268,7 +268,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"a": {"match": "head.*", "layer_decay": 0.5}}, "layer_decay finds 1 layers: write #"),
     ({"a": {"match": "*", "freeze": True}}, "freeze all parameters of the model"),
     ({"a": {"match": "*", "freeze": "2 epochs"}}, "freeze all parameters of the model"),
-    ({"a": {"match": "head.*", "freeze": "often"}}, "freeze: 'often' is no duration"),
+    ({"a": {"match": "head.*", "freeze": "often"}}, "freeze: 'often' is not a duration"),
     ({"a": {"match": "head.*", "freeze": "-1 epoch"}}, "negative"),
     ({"a": {"match": "head.*", "freeze": "150%"}}, "more than the whole run"),
     ({"a": {"match": "head.*", "freeze": "11 epochs"}}, "rules.a.freeze lasts 44 iterations, and the run 40"),

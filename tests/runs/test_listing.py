@@ -191,10 +191,10 @@ def test_many_runs_are_one_command_and_what_is_there_is_skipped(study: Path) -> 
         assert record["checkpoint"] == "last" and record["weights"] == "average"
     before = {run: (run / "records.jsonl").read_text() for run in runs}
     code, output = frame_command([*AGAIN, "runs", "evaluation=elbo", "elbo.n_samples=50"], study)
-    assert code == 0 and output.count("1 of 1 there already") == 3
+    assert code == 0 and output.count("1 of 1 measured already") == 3
     assert all((run / "records.jsonl").read_text() == text for run, text in before.items())
     code, output = frame_command([*AGAIN, str(runs[0]), "evaluation=elbo", "elbo.n_samples=60"], study)
-    assert code == 0 and "there already" not in output  # another protocol is another number
+    assert code == 0 and "measured already" not in output  # another protocol is another number
     code, output = frame_command([*AGAIN, str(runs[0]), "evaluation=elbo", "elbo.n_samples=60", "again=true"], study)
     assert code == 0 and len(lines(runs[0])) == len(before[runs[0]].splitlines()) + 8  # four numbers, twice
 
@@ -246,7 +246,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(study: Path) -> None
     process.process.join()
     assert not any(str(r["name"]).startswith("slow") for r in lines(run))
     code, output = frame_command([*words[:-1], "slow.seconds=0.1"], study)
-    assert code == 0 and "1 of 2 there already" in output and "slow/Validation" in output
+    assert code == 0 and "1 of 2 measured already" in output and "slow/Validation" in output
 
 
 def copied(study: Path, to: Path) -> None:
@@ -283,7 +283,7 @@ def test_two_hundred_runs_are_one_command_that_can_be_interrupted(study: Path, t
     started = time.monotonic()
     code, output = frame_command(words, tmp_path)
     assert code == 1 and time.monotonic() - started < 100
-    assert output.count("1 of 1 there already") == len(before)
+    assert output.count("1 of 1 measured already") == len(before)
     assert measured() == runs[:30] + runs[31:]
     assert all(sum(r["n_samples"] == 40 for r in lines(run)) == 4 for run in measured())  # each once
     assert re.search(r"^\[190/200\] about \d+ (s|min) left: ", output, re.MULTILINE)
@@ -300,7 +300,7 @@ def test_a_complete_run_is_skipped_without_its_config_or_its_weights(
     with monkeypatch.context() as patched:
         patched.setattr("frame.engine.reevaluate.open_run", lambda *_, **__: pytest.fail("opened"))
         assert evaluate_run(run, chosen=chosen) == (0, {})
-        assert "1 of 1 there already" in capsys.readouterr().out
+        assert "1 of 1 measured already" in capsys.readouterr().out
         with pytest.raises(pytest.fail.Exception):
             evaluate_run(run, chosen=chosen, weights="raw")
         os.utime(run / "checkpoints" / "last.ckpt")  # trained on since, for all that is known
@@ -346,7 +346,7 @@ def test_a_run_beside_another(study: Path, tmp_path: Path) -> None:
         assert re.search(r"mean with mean of study/b \[at iteration \d+\]", str(other["estimator"]))
         assert other["layer"] == "mean"
     assert str(tmp_path) not in (a / "records.jsonl").read_text()
-    assert "1 of 1 there already" in frame_command(words, tmp_path)[1]
+    assert "1 of 1 measured already" in frame_command(words, tmp_path)[1]
     os.utime(b / "checkpoints" / "last.ckpt")  # trained on
     assert "mutual_knn/study/b" in frame_command(words, tmp_path)[1]
     words[-1] = f"similarity.other={a}"

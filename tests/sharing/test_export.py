@@ -421,7 +421,7 @@ def test_a_new_method_in_the_clone_is_exported(run: Path, tmp_path: Path, monkey
 
 
 def test_a_run_has_no_source_to_trust(run: Path) -> None:
-    with pytest.raises(UserError, match="is no export"):
+    with pytest.raises(UserError, match="is not an export"):
         frame.load(run, trust_source=True)
 
 
@@ -434,7 +434,7 @@ def test_an_existing_folder_is_not_overwritten(run: Path, tmp_path: Path) -> Non
         if kept:
             (tmp_path / "out" / kept).write_text("mine")
         code, output = command(tmp_path, "export", str(run), "out=out")
-        assert code == 2 and "out is there already, and nothing is overwritten" in output
+        assert code == 2 and "out exists, and nothing is overwritten" in output
         assert [file.name for file in (tmp_path / "out").iterdir()] == ([kept] if kept else [])
 
 

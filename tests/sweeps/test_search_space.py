@@ -92,7 +92,7 @@ def test_yamls_exponents_without_a_point_are_numbers() -> None:
         ({"values": [1, 2], "probabilities": [0.5]}, "a number for each of its 2 values"),
         ({"values": [1, 2], "probabilities": [0.5, 0.6]}, "sum to 1"),
         ({"min": 1}, "give it value, values, min and max, or a distribution"),
-        ({"distribution": "uniform", "min": "a", "max": 1}, "min='a' is no number"),
+        ({"distribution": "uniform", "min": "a", "max": 1}, "min='a' is not a number"),
         ({"distribution": "int_uniform", "min": 5, "max": 1}, "min 5 must be at most max 1"),
     ],
 )

@@ -223,7 +223,7 @@ def test_ctrl_c_in_a_terminal_while_the_first_run_loads_is_one_line(
     assert process.wait() == 130
     wait_for(lambda: not group_lives(process))
     *head, last = process.output.splitlines()
-    assert last == "frame: stopped; the same command goes on from here"
+    assert last == "frame: stopped; the same command continues from here"
     assert all(line.startswith(("study ", "  stopping ", "  beta=")) for line in head), process.output
     assert not list((tmp_path / "study").glob("runs/*"))
 
@@ -237,7 +237,7 @@ def test_ctrl_c_saves_the_runs_and_the_same_command_resumes_them(tmp_path: Path,
     assert process.process.pid is not None
     os.kill(process.process.pid, number)
     assert process.wait() == 130
-    assert "the same command goes on from here" in process.output
+    assert "the same command continues from here" in process.output
     assert {run.status["state"] for run in find([tmp_path / "study"])} == {"stopped"}
     code, output = sweep(tmp_path)
     assert code == 0, output

@@ -221,7 +221,7 @@ def test_tables_and_reports_name_a_bad_run_and_go_on(
     ):
         code, out, error = answered(words, capsys)
         # artificial runs have invalid pictures, which the report names too
-        lines = [line for line in error.splitlines() if "it is no PNG" not in line]
+        lines = [line for line in error.splitlines() if "it is not a PNG" not in line]
         whole = code == 0 and out and all("runs/run_4" in line for line in lines)
         assert (whole or code == 2) and len(lines) <= 1, (words, error)  # 2: the run differs, and may not be averaged
     assert "2.0" in Path("table.csv").read_text()
@@ -243,7 +243,7 @@ def test_with_bad_runs_alone_it_is_one_line(
     ):
         code, out, error = answered(words, capsys)
         assert code == 2 and not out and error.count("\n") == 1, error
-        assert f"runs/run_1/{file} is no plain file" in error or f"runs/run_1/{file} cannot be read" in error
+        assert f"runs/run_1/{file} is not a plain file" in error or f"runs/run_1/{file} cannot be read" in error
         assert "1 more" in error
 
 

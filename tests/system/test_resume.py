@@ -152,7 +152,7 @@ def test_a_longer_run_stretches_schedules_that_are_shares_of_it(tmp_path: Path) 
     assert code == 0, output
     (line,) = [line for line in output.splitlines() if "instead of" in line]
     assert "the run takes 40 iterations instead of 20 iterations" in line and "shares of it follow" in line
-    assert "lr/model/decoder goes on at 0.0005 instead of 0" in line
+    assert "lr/model/decoder continues at 0.0005 instead of 0" in line
     rows = (run / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("lr/model/rest")
     rates = [float(row.split(",")[column]) for row in rows[1:]]
