@@ -56,9 +56,7 @@ def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None
     for path, node in targets(plain):
         name = str(node["_target_"])
         if not NAME.fullmatch(name):
-            raise UserError(
-                f"{path} names {' '.join(name.split())[:80]!r}, which is not a class of a module: not built"
-            )
+            raise UserError(f"{path} names {' '.join(name.split())[:80]!r}, which is not a class's name: not built")
         came = export.manifest["modules"].get(name.rpartition(".")[0]) if export is not None else None
         if export is not None and came is not None and not _below(name, packages):
             raise UserError(
@@ -75,9 +73,7 @@ def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None
         kind = _find(name, path)
         defined = _below(getattr(kind, "__module__", ""), (*DEFINED, *packages))
         if not (inspect.isclass(kind) and issubclass(kind, BUILDABLE) and defined):
-            raise UserError(
-                f"{path} names {name}, which is not a module, distribution, data set or evaluation: not built"
-            )
+            raise UserError(f"{path} names {name}, no module, distribution, data set or evaluation: not built")
         found[name] = kind
     return found
 

@@ -201,7 +201,7 @@ def test_an_error_in_yaml_is_one_line_with_its_number(text: str, says: str, tmp_
         ("a: 1\n".encode("utf-16"), "save it as UTF-8"),
         ("a: 1\n".encode("utf-16-le"), "save it as UTF-8"),
         ("# a\nname: Gr\u00f6\u00dfe\n".encode("latin-1"), "line 2: a character that is not UTF-8"),
-        (b"a: \0\n", "no text"),
+        (b"a: \0\n", "not a text"),
         (b"a: \x07\n", "line 1"),
         (b"", "is empty"),
         (b"# nothing\n", "is empty"),

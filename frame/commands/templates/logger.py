@@ -25,7 +25,7 @@ class Mine(RunLogger):
             stream.write(json.dumps({"label": self.label, "iteration": step, **metrics}) + "\n")
 
     def cut(self, iteration: int) -> None:
-        """Removes lines after `iteration`, before a run goes on from there."""
+        """Removes lines after `iteration`, before a run is resumed from there."""
         with self.forgiving():
             if self.file.exists():
                 lines = self.file.read_text().splitlines(keepends=True)
