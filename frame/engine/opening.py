@@ -60,7 +60,7 @@ def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None
         came = export.manifest["modules"].get(name.rpartition(".")[0]) if export is not None else None
         if export is not None and came is not None and not _below(name, packages):
             raise UserError(
-                f"{path} names {name}, whose source came along and is not trusted: read {export.path / came}, "
+                f"{path} names {name}, whose source is in the export and is not trusted: read {export.path / came}, "
                 f"then pass trust_source=True; or packages=['{name.split('.')[0]}'] where it is installed"
             )
         if not _below(name, (*TRUSTED, *packages)):
@@ -73,7 +73,8 @@ def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None
         kind = _find(name, path)
         defined = _below(getattr(kind, "__module__", ""), (*DEFINED, *packages))
         if not (inspect.isclass(kind) and issubclass(kind, BUILDABLE) and defined):
-            raise UserError(f"{path} names {name}, no module, distribution, data set or evaluation: not built")
+            what = "a module, distribution, data set or evaluation"
+            raise UserError(f"{path} names {name}, which is not {what}: not built")
         found[name] = kind
     return found
 

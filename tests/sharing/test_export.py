@@ -324,7 +324,9 @@ def test_the_source_is_exported_with_its_imports(theirs: Path) -> None:
 def test_source_runs_with_consent_and_not_without(folder: Path, theirs: Path) -> None:
     original = python(LOAD.format(where=str(only_run(folder)), options="packages=['gentle']"), folder)
     refused = python(LOAD.format(where="theirs", options=""), theirs.parent)
-    assert refused.stdout.startswith("error: model names gentle.Gentle, whose source came along and is not trusted")
+    assert refused.stdout.startswith(
+        "error: model names gentle.Gentle, whose source is in the export and is not trusted"
+    )
     assert "trust_source=True" in refused.stdout and len(refused.stdout.splitlines()) == 1
     loaded = python(LOAD.format(where="theirs", options="trust_source=True"), theirs.parent)
     assert loaded.stdout == original.stdout and loaded.stdout.startswith("[["), loaded.stderr
@@ -414,7 +416,7 @@ def test_a_new_method_in_the_clone_is_exported(run: Path, tmp_path: Path, monkey
     written = export(run, out=tmp_path / "out")
     assert (written / "source" / "frame" / "models" / "VAE.py").read_text() == file.read_text()
     assert "First copy `source/frame/models/VAE.py` into a clone" in (written / "README.md").read_text()
-    with pytest.raises(UserError, match="whose source came along"):
+    with pytest.raises(UserError, match="whose source is in the export"):
         frame.load(written)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     assert type(frame.load(written, trust_source=True)).__name__ == "VAE"
