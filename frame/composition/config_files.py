@@ -81,14 +81,14 @@ def load(path: Path) -> dict[str, Any]:
 def read(path: Path) -> str:
     """The text of a file: UTF-8, with or without a byte order mark, with any line endings."""
     if path.is_dir():
-        raise UserError(f"{shown(path)} is a folder and no file")
+        raise UserError(f"{shown(path)} is a folder, not a file")
     try:
         with path.open("rb") as stream:
             data = stream.read(BYTES + 1)
     except OSError as error:
         raise UserError(f"{shown(path)} cannot be read ({error.strerror})") from None
     if len(data) > BYTES:
-        raise UserError(f"{shown(path)} is longer than {BYTES // 1000} kB, which no config is")
+        raise UserError(f"{shown(path)} is longer than {BYTES // 1000} kB, which is too long for a config")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:200]:
         raise UserError(f"{shown(path)} is UTF-16 or not a text: save it as UTF-8")
     try:
@@ -117,7 +117,7 @@ def checked(text: str, path: Path) -> yaml.MappingNode | None:
     if not isinstance(node, yaml.MappingNode):
         kind = "a list" if isinstance(node, yaml.SequenceNode) else f"'{str(node.value)[:40]}'"
         raise UserError(
-            f"{shown(path)}{_line(node)}: it holds {kind} and no keys: write `key: value` on lines of their own"
+            f"{shown(path)}{_line(node)}: it holds {kind} instead of keys: write `key: value` on lines of their own"
         )
     _size(node, {}, path)
     for place in _once(node, set()):
@@ -173,7 +173,7 @@ def _check_keys(node: yaml.MappingNode, path: Path) -> None:
             continue
         if key.tag in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null") and key.value != ON:
             raise UserError(
-                f"{shown(path)}{_line(key)}: YAML reads the key {key.value} as no text: write '{key.value}'"
+                f"{shown(path)}{_line(key)}: YAML reads the key {key.value} as something else than a text: write '{key.value}'"
             )
         if key.value in seen:
             raise UserError(f"{shown(path)}{_line(key)}: the key {key.value} occurs twice")
@@ -199,7 +199,7 @@ def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
     if re.match(r"[-+]?0[xob]", text, re.IGNORECASE) and node.tag.endswith(":int"):
         raise UserError(f"{where}: write {text} as a decimal number, or in quotes")
     if any(sign in text for sign in "\u00a0\u200b\ufeff\u2028"):
-        raise UserError(f"{where}: a space of a web page stands in {text.split()[0]!r}: type the line again by hand")
+        raise UserError(f"{where}: a space of a web page is in {text.split()[0]!r}: type the line again by hand")
     if text[:1] in tuple("\u201c\u201d\u201e\u2018\u2019\u201a\u00ab"):
         raise UserError(f"{where}: {text[:40]} has quotes of a web page: write ' or \"")
 

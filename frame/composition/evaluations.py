@@ -75,7 +75,7 @@ def named_evaluation(name: str) -> tuple[str, dict[str, Any]]:
         raise UserError(choices(name, options("evaluation"), kind="evaluation"))
     found = config_files.values(file)
     if not isinstance(found.get("_target_"), str):
-        raise UserError(f"{config_files.shown(file)} has no _target_, which says of what class the evaluation is")
+        raise UserError(f"{config_files.shown(file)} has no _target_, which names the evaluation's class")
     return str(found.pop("name", name)), found
 
 
@@ -139,7 +139,7 @@ def _every(value: Any, path: str) -> str:
         try:
             parse(value, key=path)
         except UserError as error:
-            raise UserError(f"{error}, or end for the end alone") from None
+            raise UserError(f"{error}, or end for only at the end") from None
     return str(value)
 
 

@@ -77,7 +77,7 @@ def _check_form(raw: dict[str, Any]) -> None:
         if isinstance(node, str) and "${" in node:
             continue
         if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
-            raise UserError(f"{path} has no _target_, which says of what class it is: {_short(node)}")
+            raise UserError(f"{path} has no _target_, which names its class: {_short(node)}")
 
 
 def check_read(config: DictConfig) -> None:
@@ -226,7 +226,7 @@ def _value(config: DictConfig, key: str) -> Any:
 
 def _check_finite(node: Any, path: str = "") -> None:
     if isinstance(node, float) and not math.isfinite(node):
-        raise UserError(f"{path}={node}: write a finite number; null stands for no limit")
+        raise UserError(f"{path}={node}: write a finite number; null means no limit")
     if isinstance(node, int) and abs(node) >= 2**63:
         raise UserError(f"{path}={node}: write a whole number below 2^63")
     for key, value in _items(node):

@@ -71,9 +71,9 @@ def _instead(text: str) -> Check:
 
 
 EVALUATIONS = "evaluations are callbacks here: callbacks.<name>.evaluate_every='1 epoch'"
-LENGTH = "a run trains exactly as long as train_for says: leave it out"
+LENGTH = "a run trains exactly as long as train_for: leave it out"
 NOTHING = "it changes nothing here: leave it out"
-OURS = "frame's own stands in its place: leave it out"
+OURS = "frame has its own: leave it out"
 # engine/trainer.py translates limits, clipping and accumulation. All others that have a check are passed on.
 SETTINGS: dict[str, Check] = {
     "max_epochs": _whole(-1),
@@ -106,7 +106,7 @@ SETTINGS: dict[str, Check] = {
     "num_sanity_val_steps": _instead(EVALUATIONS),
     "logger": _instead("use logging=[csv] or another file of config/logging/"),
     "callbacks": _instead("callbacks have a section of their own: +callbacks.<name>={_target_: ...}"),
-    "enable_checkpointing": _instead("use checkpoint.every=..., or null for the end alone"),
+    "enable_checkpointing": _instead("use checkpoint.every=..., or null for only at the end"),
     "enable_progress_bar": _instead(OURS),
     "enable_model_summary": _instead("frame show RUN tells the model's size: leave it out"),
     "use_distributed_sampler": _instead(OURS),

@@ -1,4 +1,4 @@
-"""Convolutional networks of an input and a class: by their parts, and what they refuse."""
+"""Convolutional networks of an input and a class: by their parts, and errors."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_a_model_of_them_takes_a_step() -> None:
 
 
 @pytest.mark.parametrize("kind", [conditional.ConvEncoder, conditional.ConvDecoder])
-def test_mistakes_are_one_line(kind: type) -> None:
+def test_errors_are_one_line(kind: type) -> None:
     for arguments, says in (
         (((12,), 3, 2), r"^shape=\[12\]: .* take pictures"),
         (((1, 9, 9), 3, 2), "9 x 9 pixels cannot be halved"),

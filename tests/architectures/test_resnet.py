@@ -32,7 +32,7 @@ def test_a_classifier_of_1000_classes_has_the_published_number_of_parameters(dep
 
 @pytest.mark.parametrize("width", [64, 8])
 def test_the_small_stem_by_hand(width: int) -> None:
-    """Two 3 x 3 convolutions a block, 1 x 1 shortcuts where the width changes, two numbers a channel for each BN."""
+    """Two 3 x 3 convolutions per block, 1 x 1 shortcuts if the width changes, two numbers per channel for each BN."""
 
     def conv(n_in: int, n_out: int, kernel: int) -> int:
         return n_in * n_out * kernel**2 + 2 * n_out
@@ -137,7 +137,7 @@ def test_stacked_networks_are_each_by_itself() -> None:
         torch.testing.assert_close(stacked[i], network(x), rtol=1e-4, atol=1e-5)
 
 
-def test_mistakes_are_one_line() -> None:
+def test_errors_are_one_line() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"depth": 20}, "depth=20: a ResNet has 18, 34, 50, 101, 152 layers"),
         ({"width": 0}, "width=0: it must be at least 1"),

@@ -144,7 +144,7 @@ def test_stacked_networks_are_each_by_itself() -> None:
         torch.testing.assert_close(stacked[i], network(x))
 
 
-def test_mistakes_are_one_line() -> None:
+def test_errors_are_one_line() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"patch_size": 3}, "patch_size=3 does not divide the 8 x 12 pixels: choose of 1, 2, 4"),
         ({"patch_size": 16}, "patch_size=16 does not divide"),

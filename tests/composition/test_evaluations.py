@@ -108,7 +108,7 @@ def test_a_mapping_is_merged_and_another_class_takes_a_nodes_place() -> None:
         ({"elbo": {"on": {"valid": 1}}}, "no split"),
         ({"samples": {"on": "valid"}}, "evaluations.samples.on=valid: samples is measured on no split: leave it out"),
         ({"elbo": {"every": "ten seconds"}}, "evaluations.elbo.every: 'ten seconds' is not a duration"),
-        ({"elbo": {"every": 5}}, "or end for the end alone"),
+        ({"elbo": {"every": 5}}, "or end for only at the end"),
         ({"elbo": {"every": None}}, "is not a duration"),
         ({"elbo": "10 seconds"}, "evaluations.elbo=10 seconds: write what to change below it"),
         ({"elbo": ["valid"]}, "write what to change below it"),

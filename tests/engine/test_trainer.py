@@ -87,8 +87,8 @@ def test_every_argument_of_lightnings_trainer_is_decided() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("min_steps", 7, "exactly as long as train_for says"),
-        ("min_epochs", 7, "exactly as long as train_for says"),
+        ("min_steps", 7, "exactly as long as train_for"),
+        ("min_epochs", 7, "exactly as long as train_for"),
         ("accumulate_grad_batches", 1.5, "write a whole number, at least 1"),
         ("accumulate_grad_batches", 0, "write a whole number, at least 1"),
         ("accumulate_grad_batches", True, "write a whole number, at least 1"),
