@@ -173,7 +173,7 @@ def _check_keys(node: yaml.MappingNode, path: Path) -> None:
             continue
         if key.tag in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null") and key.value != ON:
             raise UserError(
-                f"{shown(path)}{_line(key)}: YAML reads the key {key.value} as something else than a text: write '{key.value}'"
+                f"{shown(path)}{_line(key)}: YAML does not read the key {key.value} as a text: write '{key.value}'"
             )
         if key.value in seen:
             raise UserError(f"{shown(path)}{_line(key)}: the key {key.value} occurs twice")

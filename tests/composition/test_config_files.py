@@ -169,7 +169,7 @@ YAML = [
     ("a: 010\n", "YAML may read 010 as an octal number: write 10 or '010'"),
     ("a: 1:30:00\n", "YAML reads 1:30:00 as a number in base 60"),
     ("a: 0x1F\n", "write 0x1F as a decimal number"),
-    ("yes: 3\n", "YAML reads the key yes as no text"),
+    ("yes: 3\n", "YAML does not read the key yes as a text"),
     ("a: \u201cb\u201d\n", "quotes of a web page"),
     ("a: b\u00a0c\n", "a space of a web page"),
     ("a: &x [*x]\n", "an anchor (&) contains its own alias (*)"),

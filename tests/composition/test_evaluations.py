@@ -250,10 +250,10 @@ def test_a_broken_file_is_one_line(own: Path, text: str, says: str) -> None:
             read()
 
 
-def test_the_word_on_is_no_truth_and_other_truths_are_no_keys(own: Path) -> None:
+def test_the_word_on_is_a_key_and_other_booleans_are_not(own: Path) -> None:
     """YAML 1.1 reads `on` as true."""
     assert "elbo_test" in written(own, "evaluations: {elbo: {on: test}}\n")
-    with pytest.raises(UserError, match="YAML reads the key yes as no text"):
+    with pytest.raises(UserError, match="YAML does not read the key yes as a text"):
         written(own, "evaluations: {elbo: {yes: test}}\n")
 
 
