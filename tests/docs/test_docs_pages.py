@@ -61,7 +61,7 @@ def run(line: str, folder: Path) -> str:
     return under_way.output
 
 
-@pytest.mark.parametrize("page", slow_but(("models", "data"), PAGES))  # `make docs` runs all of them
+@pytest.mark.parametrize("page", slow_but(("models",), PAGES))  # `make docs` runs all of them
 def test_the_example_of_a_page_trains(page: str, tmp_path: Path) -> None:
     trained = 0
     printed = ""

@@ -1,5 +1,6 @@
 """How runs end: the status describes what is on disk, and the exit code is 0 only if the run is finished."""
 
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,16 +61,16 @@ def test_a_run_that_could_not_save_is_not_finished_and_can_be_resumed(
     "content", [None, b"", b"{", b"[1]", b"\xff", b'{"state": 3, "counters": {"iterations": "x"}}']
 )
 def test_a_status_that_is_broken_or_could_not_be_written_is_not_trusted(
-    content: bytes | None, tmp_path: Path, reference: dict[str, Any]
+    content: bytes | None, tmp_path: Path, tiny_run: Path, reference: dict[str, Any]
 ) -> None:
-    code, output = train(["experiment=tiny", BEST], tmp_path, BREAK="folder status.json" if content is None else "")
-    run = RunFolder(only_run(tmp_path))
-    file = run.path / "status.json"
     if content is None:
+        code, output = train(["experiment=tiny", BEST], tmp_path, BREAK="folder status.json")
         assert code == 1 and "status.json could not be written" in output.splitlines()[-1]
-        file.rmdir()
+        (only_run(tmp_path) / "status.json").rmdir()
     else:
-        file.write_bytes(content)
+        shutil.copytree(tiny_run, tmp_path / "runs/tiny/copied")
+        (only_run(tmp_path) / "status.json").write_bytes(content)
+    run = RunFolder(only_run(tmp_path))
     assert run.standing.get("state") is None
     assert_goes_on(run, tmp_path, reference)
 

@@ -90,19 +90,19 @@ def group_lives(process: Process) -> bool:
 
 
 def test_every_point_with_every_seed_once_then_never_again(tmp_path: Path) -> None:
-    write(tmp_path)
+    write(tmp_path, parameters={"params.beta": {"values": [0.5, 1.0]}})
     code, output = sweep(tmp_path, "seeds=2", "jobs=2")
     assert code == 0, output
-    cells = {f"beta={beta},seed={seed}" for beta in (0.5, 1.0, 2.0) for seed in (1, 2)}
+    cells = {f"beta={beta},seed={seed}" for beta in (0.5, 1.0) for seed in (1, 2)}
     assert set(names(tmp_path)) == cells and set(names(tmp_path).values()) == {1}
-    assert "6 of 6 runs finished" in output and "best     ELBO/Validation -0.2, mean of 2 seeds: beta=1.0" in output
+    assert "4 of 4 runs finished" in output and "best     ELBO/Validation -0.2, mean of 2 seeds: beta=1.0" in output
     assert {run.path.parent.name for run in find([tmp_path / "study"])} == cells
     code, output = sweep(tmp_path, "seeds=2")
-    assert code == 0 and len(starts(tmp_path)) == 6, output
+    assert code == 0 and len(starts(tmp_path)) == 4, output
     # more seeds and values are more cells
-    write(tmp_path, parameters={"params.beta": {"values": [0.5, 1.0, 2.0, 4.0]}})
+    write(tmp_path, parameters={"params.beta": {"values": [0.5, 1.0, 2.0]}})
     code, output = sweep(tmp_path, "seeds=3", "jobs=2")
-    assert code == 0 and len(starts(tmp_path)) == 12 and set(names(tmp_path).values()) == {1}, output
+    assert code == 0 and len(starts(tmp_path)) == 9 and set(names(tmp_path).values()) == {1}, output
 
 
 def test_a_run_that_fails_is_one_line_and_the_others_go_on(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_random_search_ends_at_its_cap_and_can_continue(tmp_path: Path) -> None:
     assert len(names(tmp_path)) == 8 and list(names(tmp_path))[:4] == drawn and set(names(tmp_path).values()) == {1}
     (tmp_path / "other").mkdir()
     write(tmp_path / "other", method="random", parameters={"params.beta": {"min": 0.1, "max": 2.0}})
-    sweep(tmp_path / "other", "run_cap=4", "seeds=2")
+    sweep(tmp_path / "other", "run_cap=4", "seeds=2", "jobs=2")
     assert set(names(tmp_path / "other")) == set(names(tmp_path))  # the same points anywhere
 
 
