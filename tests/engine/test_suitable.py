@@ -141,6 +141,6 @@ def test_a_run_without_an_experiment_stores_the_evaluations_that_suit_it(
     config = compose([*words, "logging=csv", "~evaluations.linear_probe", "~callbacks.nearest_neighbour_valid"])
     kept = stored(config, build(config).plain)
     assert "evaluations" not in kept
-    made = ["elbo_train", "elbo_valid", "reconstruction_error_valid", "reconstruction_valid", "samples"]
+    made = ["elbo_train", "elbo_valid", "reconstruction_valid", "samples", "reconstruction_error_valid"]
     assert list(kept["callbacks"]) == made
     assert f"evaluations=auto: {', '.join(made)}; left out" in capsys.readouterr().err
