@@ -48,6 +48,8 @@ def to_callbacks(config: DictConfig, typed: Sequence[Override] = (), *, by_defau
     if named == AUTO:
         named, auto = candidates(), True
     made = expand(named)
+    if auto:
+        made = _free(made, callbacks)
     changed = config.copy()
     with open_dict(changed):
         changed.pop(KEY, None)
@@ -160,6 +162,13 @@ def laid_over(lower: Any, upper: Any) -> Any:
     if "_target_" in lower and upper.get("_target_", lower["_target_"]) != lower["_target_"]:
         return upper
     return {**lower, **{key: laid_over(lower.get(key), value) for key, value in upper.items()}}
+
+
+def _free(made: dict[str, dict[str, Any]], callbacks: Any) -> dict[str, dict[str, Any]]:
+    """Without those that a callback of another key has the name of."""
+    nodes = callbacks.items() if isinstance(callbacks, dict) else enumerate(callbacks or ())
+    taken = {node.get("name"): key for key, node in nodes if isinstance(node, dict)}
+    return {key: node for key, node in made.items() if taken.get(node["name"], key) == key}
 
 
 def _joined(made: dict[str, dict[str, Any]], callbacks: Any) -> Any:

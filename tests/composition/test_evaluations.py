@@ -303,6 +303,19 @@ def test_neither_an_experiment_nor_data_alone_have_automatic_evaluations() -> No
         assert "evaluations" not in compose(words)
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_auto_takes_no_name_of_the_experiments_callbacks(own: Path, listed: bool) -> None:
+    node = "{_target_: frame.callbacks.EvaluationCallback, name: ELBO/Validation}"
+    form = (
+        f"callbacks: [{node}]\n" if listed else f"callbacks: {{bound: {node}, elbo_train: {{evaluate_every: end}}}}\n"
+    )
+    (own / "experiment" / "mine.yaml").write_text(PARTS + form)
+    found = compose(["experiment=mine", "evaluations=auto"]).callbacks
+    names = [found_node.name for found_node in (found if listed else found.values())]
+    assert len(names) == len({*names}) == len(expand(evaluations.candidates()))
+    assert listed or found.elbo_train.evaluate_every == "end" and "elbo_valid" not in found
+
+
 def test_the_composed_config_is_shown_with_its_callbacks(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["experiment=digits_VAE", "+evaluations.knn={n_bank: 9}", "callbacks.knn_valid.evaluate_every=1 epoch"]
     assert ask_hydra([*words, "--cfg", "job"]) == 0
