@@ -140,7 +140,9 @@ def arguments(target: str, given: tuple[str, ...] = ()) -> set[str]:
 
 
 def plain(file: Path) -> dict[str, Any]:
-    return dict(yaml.safe_load(file.read_text()))
+    """The node that a file builds: the file itself, or the node of its group if the file is `@package _global_`."""
+    content = dict(yaml.safe_load(file.read_text()))
+    return content if "_target_" in content else dict(content[file.parent.name])
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: f"{file.parent.name}/{file.stem}")
@@ -151,7 +153,8 @@ def test_config_mirrors_the_package(file: Path) -> None:
     # batch_ADAM.yaml is batch.py with Adam
     assert re.fullmatch(rf"{module.rpartition('.')[2]}(_\w+)?", file.stem)
     given = ("model",) if file.parent.name == "optimization" else ()
-    keys = set(config) - {"_target_", "defaults"}
+    inner = {str(key).rpartition("@")[2] for entry in config.get("defaults", []) if entry != "_self_" for key in entry}
+    keys = set(config) - {"_target_", "defaults"} | inner
     assert keys == arguments(config["_target_"], given), "YAML keys are the constructor's arguments"
 
 

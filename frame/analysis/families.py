@@ -19,7 +19,7 @@ def fact(summary: RunSummary, key: str) -> Any:
 
 
 def _encoder(config: Mapping[str, Any]) -> str | None:
-    """'digits.Encoder [128]': file, class and widths of the encoder or its backbone; None without an encoder."""
+    """'base.MLPEncoder [128]': file, class and widths of the encoder or its backbone; None without an encoder."""
     node = (config.get("architectures") or {}).get("encoder")
     node = node.get("backbone", node) if isinstance(node, dict) else None
     if not isinstance(node, dict) or "_target_" not in node:

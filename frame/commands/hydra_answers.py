@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from frame.composition.compose import MADE, compose, normalise, root
+from frame.composition.compose import MADE, compose, hydra_words, normalise, root
 from frame.composition.folders import config_folder, use_own_folder
+from frame.composition.stored import resolved
 
 HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve")
 
@@ -25,12 +26,15 @@ def ask_hydra(overrides: Sequence[str]) -> int:
             if after < len(overrides) and overrides[after] in values:
                 values.remove(overrides[after])
                 flags.insert(flags.index(flag) + 1, overrides[after])
-    if not any(flag in flags for flag in ("-sc", "--shell-completion")):
+    if any(flag.startswith(("-sc", "--shell-completion")) for flag in flags):
+        words = normalise(values)
+    else:
         config = compose(values)  # raises an error of one line
-        if _asks_for_job(flags):  # ours, since Hydra knows neither evaluations nor what is laid over their callbacks
-            print(OmegaConf.to_yaml(config, resolve="--resolve" in flags))
+        if _asks_for_job(flags):  # ours, since Hydra knows neither what is chosen by itself nor evaluations by name
+            print(OmegaConf.to_yaml(OmegaConf.create(resolved(config)) if "--resolve" in flags else config))
             return 0
-    sys.argv = [sys.argv[0], *flags, *(word for word in normalise(values) if root(word) not in MADE)]
+        words = hydra_words(values)
+    sys.argv = [sys.argv[0], *flags, *(word for word in words if root(word) not in MADE)]
 
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     def answer(config: object) -> None: ...

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union
 
 from frame.common.errors import UserError, choices
 from frame.composition.instantiate import OWN_KEYS, locate
+from frame.composition.settings import SIZES
 
 
 def check(plain: Mapping[str, Any], written: Mapping[str, Any], given: Mapping[str, Sequence[str]]) -> None:
@@ -98,6 +99,8 @@ def check_node(
             raise UserError(f"{path}.{key}: {name} needs a value: add {path}.{key}=...")
         if key in hints and not fits(value, hints[key]):
             where = typed(key) if typed is not None else f"{path}.{key}"
+            if value is None and where.startswith(f"{SIZES}."):
+                raise UserError(f"{path}.{key}: {name} needs {where}, which the data do not have: set {path}.{key}=...")
             raise UserError(f"{where}={value}: {path}.{key} wants {_name(hints[key])}")
     if not node.get("_partial_", False) and "_args_" not in node:
         missing = [k for k, p in named.items() if p.default is p.empty and k not in node and k not in given]
@@ -108,6 +111,8 @@ def check_node(
 def fits(value: Any, hint: Any) -> bool:
     """Whether a plain value fits a type hint. What a `_target_` builds always does."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, str) and value.startswith(f"${{{SIZES}."):
+        return True  # known once the data are there
     if hint is Any or isinstance(hint, (str, typing.TypeVar)) or isinstance(value, dict) and "_target_" in value:
         return True
     if origin in (Union, types.UnionType):

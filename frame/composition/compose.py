@@ -9,8 +9,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -18,9 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frame.common.errors import UserError, choices
 from frame.composition import evaluations
+from frame.composition.chosen import NETWORKS, is_part, words_for_hydra
 from frame.composition.config_files import StrictFiles, check_name
 from frame.composition.evaluations import named_evaluation
 from frame.composition.folders import OwnFolder, config_folder, config_folders, groups, options
+from frame.composition.layers import Layers
 from frame.composition.settings import PARTS, check_value, keys, unread
 
 MADE = (evaluations.KEY, "callbacks")  # what Hydra does not compose: evaluations become callbacks behind it
@@ -35,21 +38,31 @@ def ready() -> None:
 def normalise(overrides: Sequence[str]) -> list[str]:
     """Adds the plus to `experiment=`, `trainer.x=` and `debug=`, which may be written with or without it.
 
+    `data.data=MNIST` becomes Hydra's `data@data.data=MNIST`.
+
     `debug` moves to the end, because what is appended last wins over the experiment.
     """
-    bare = {text.lstrip("+").split("=")[0] for text in overrides}
     ordinary, debug = [], []
     for text in overrides:
         key = text.lstrip("+").split("=")[0]
         if key == "debug":
             debug.append("+" + text.lstrip("+"))
-        elif key == "experiment" or (key in PARTS and "experiment" not in bare):
+        elif key == "experiment":
             ordinary.append("+" + text.lstrip("+"))
+        elif key == "data.data" and text.partition("=")[2] in options("data"):
+            ordinary.append(f"data@{text}")  # the data set of which another is made, such as views
         elif key.startswith("trainer."):
             ordinary.append("++" + text.lstrip("+"))
         else:
             ordinary.append(text)
     return ordinary + debug
+
+
+def hydra_words(overrides: Sequence[str]) -> list[str]:
+    """The words that make Hydra compose what was typed: files in the order of their layers, then values."""
+    parsed = _parse(normalise(overrides))
+    files = words_for_hydra([o for o in parsed if _chooses_files(o)])
+    return [*files, *(o.input_line or "" for o in parsed if not _chooses_files(o))]
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -60,31 +73,37 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """
     normal = normalise(overrides)
     parsed = _parse(normal)
-    values = [o for o in parsed if not _is_group(o)]
+    values = [o for o in parsed if not _chooses_files(o)]
     for override in values:
         group = override.key_or_group
         if override.is_sweep_override():
             raise UserError(f"{group}: a run has one value of it: write a file for `frame sweep` to try several")
-        if group in groups() and not override.is_delete() and not _is_value(override):
+        if group in groups() and not _is_value(override):
             raise UserError(
                 f"{group}={str(override.value())[:60]}: name a file of config/{group}/: {', '.join(options(group))}"
             )
     # Without the values that were typed, the config tells which keys exist, and their types.
-    chosen = _compose([o.input_line or "" for o in parsed if _is_group(o)])
+    chosen = _compose(words_for_hydra([o for o in parsed if _chooses_files(o)]) + [o for o in normal if _is_hydras(o)])
     named = [o for o in values if root(o.key_or_group) == evaluations.KEY]
     values = [o for o in values if o not in named]
     by_default = not any(_names_callbacks(o) for o in parsed) and bool(chosen.get("model") and chosen.get("data"))
     before = evaluations.to_callbacks(chosen, named, by_default=by_default)
     for override in values:
         check_value(override, before)
-    config = _with_values(before, values, normal) if values else before
-    exchanged = any(o.key_or_group == "experiment" for o in parsed) and any(o.key_or_group in PARTS for o in parsed)
+        if override.key_or_group.startswith("params.") and override.is_add():
+            override.type = OverrideType.FORCE_ADD  # whether an experiment or a model's file has it makes no difference
+    config = _with_values(before, [o for o in values if not _is_hydras(o.key_or_group)])
+    exchanged = any(o.key_or_group == "experiment" for o in parsed) and any(
+        is_part(o) for o in parsed if _chooses_files(o)
+    )
     if exchanged or values or named:
         _drop(config, parsed, chosen)
     with open_dict(config):
         experiments = [str(o.value()) for o in parsed if o.key_or_group == "experiment"]
         if config.get("experiment_name") is None:
-            config.experiment_name = experiments[-1] if experiments else "run"
+            parts = {o.key_or_group: str(o.value()) for o in parsed if _chooses_files(o) and not o.package}
+            named_after = [parts[part] for part in ("data", "model") if part in parts]
+            config.experiment_name = (experiments or ["_".join(named_after) or "run"])[-1]
     return config
 
 
@@ -99,14 +118,19 @@ def root(word: str) -> str:
     return word.lstrip("+~").split("=")[0].split(".")[0]
 
 
+def _is_hydras(word: str) -> bool:
+    """Whether it is a setting of Hydra's own; the only one that is read says where files are."""
+    return root(word) == "hydra"
+
+
 def _drop(config: DictConfig, parsed: Sequence[Override], before: DictConfig) -> None:
     """Removes keys that only replaced parts read, such as parameters of another model or of a replaced argument."""
-    groups_typed = [o for o in parsed if _is_group(o)]
+    groups_typed = [o for o in parsed if _chooses_files(o)]
     if any(o.key_or_group == "experiment" for o in groups_typed):
-        kept = [o for o in groups_typed if o.key_or_group not in PARTS]
-        before = before if len(kept) == len(groups_typed) else _compose([o.input_line or "" for o in kept])
+        kept = [o for o in groups_typed if not is_part(o)]
+        before = before if len(kept) == len(groups_typed) else _compose(words_for_hydra(kept))
     former = set(unread(_plain(before)))
-    typed = [o.key_or_group for o in parsed if not _is_group(o)]
+    typed = [o.key_or_group for o in parsed if not _chooses_files(o)]
     left = former | {k for k in unread(_plain(config)) if any(k == t or t.startswith(f"{k}.") for t in typed)}
     with open_dict(config):
         while gone := set(unread(_plain(config))) - left:  # removing a network may leave its parameters unread
@@ -168,13 +192,16 @@ def _parse(overrides: list[str]) -> list[Override]:
         raise UserError(_first_line(error)) from None
 
 
-def _is_group(override: Override) -> bool:
+def _chooses_files(override: Override) -> bool:
     key = override.key_or_group
     if override.is_delete():
-        return False
+        return key in groups()
     return (
         key == "experiment"
         or "@" in str(override.input_line)
+        or key.startswith(f"{NETWORKS}/")
+        or key == NETWORKS
+        and isinstance(override.value(), str)
         or any((root / key).is_dir() for root in config_folders())
         and (not isinstance(override.value(), dict) and override.value() is not None)
     )
@@ -189,6 +216,8 @@ def _compose(overrides: list[str]) -> DictConfig:
     ready()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+            hydra: Any = GlobalHydra.instance().hydra
+            hydra.config_loader = Layers(hydra.config_loader.get_search_path())
             return hydra_compose("config", overrides=overrides)
     except MissingConfigException as error:
         raise UserError(_missing(error)) from None
@@ -198,21 +227,9 @@ def _compose(overrides: list[str]) -> DictConfig:
         raise UserError("the defaults of a config file name one another in a circle") from None
 
 
-def _with_values(before: DictConfig, values: Sequence[Override], overrides: list[str]) -> DictConfig:
-    """`before` with the values that were typed: as Hydra would compose it, in half the time where no file is read anew.
-
-    Args:
-        before: composed without the values.
-        values: the values, parsed.
-        overrides: all that was typed, for Hydra where a value decides which files are read.
-    """
+def _with_values(before: DictConfig, values: Sequence[Override]) -> DictConfig:
+    """`before` with the values that were typed, as Hydra lays them over a config."""
     config = deepcopy(before)
-    if any(root(o.key_or_group) in ("hydra", *groups()) for o in values):
-        config = _compose([word for word in overrides if root(word) not in MADE])
-        values = [o for o in values if root(o.key_or_group) in MADE]
-        with open_dict(config):
-            config.pop(evaluations.KEY)
-            config.update({key: before[key] for key in MADE if key in before})
     try:
         ConfigLoaderImpl._apply_overrides_to_config(list(values), config)
     except (ConfigCompositionException, OmegaConfBaseException, ValueError) as error:

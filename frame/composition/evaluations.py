@@ -1,7 +1,8 @@
 """Evaluations by name: `evaluations: {elbo: {every: 10 seconds, on: [train, valid]}}` becomes callbacks.
 
-Each entry takes everything else from config/evaluation/<name>.yaml. References stay as they are written, and nothing
-here imports torch.
+Each entry takes everything else from config/evaluation/<name>.yaml. `on` is a split, a list of splits, or a mapping of
+splits to how often, or to settings that this split alone has: `on: {valid: 1 epoch, test: {n_samples: 1000}}`.
+References stay as they are written, and nothing here imports torch.
 """
 
 from collections.abc import Sequence
@@ -112,6 +113,21 @@ def _callbacks(key: str, entry: Any, path: str) -> dict[str, dict[str, Any]]:
         title, evaluator = named_evaluation(file)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    name = str(entry.get("name") or title)
+    if "evaluate_on" not in evaluator:
+        if entry.get("on") is not None:
+            raise UserError(f"{path}.on={entry['on']}: {file} is measured on no split: leave it out")
+        return {key: _node(name, entry, evaluator, path, file)}
+    return {
+        f"{key}_{split}": _node(
+            f"{name}/{TITLES[split]}", {**entry, **own}, {**evaluator, "evaluate_on": split}, path, file
+        )
+        for split, own in _splits(entry.get("on", "valid"), f"{path}.on").items()
+    }
+
+
+def _node(name: str, entry: dict[str, Any], evaluator: dict[str, Any], path: str, file: str) -> dict[str, Any]:
+    """One callback, with the settings and arguments of an entry."""
     arguments = {word: value for word, value in entry.items() if word not in SETTINGS}
     free = set(evaluator) - {"_target_", "evaluate_on"}
     for word, value in arguments.items():
@@ -120,20 +136,7 @@ def _callbacks(key: str, entry: Any, path: str) -> dict[str, dict[str, Any]]:
         if word not in free:
             raise UserError(f"{path}.{word}: {choices(str(word), {*free, *SETTINGS}, kind=f'argument of {file}')}")
     every = _every(entry.get("every", "end"), f"{path}.every")
-    name = str(entry.get("name") or title)
-    evaluator = laid_over(evaluator, arguments)
-    if "evaluate_on" not in evaluator:
-        if entry.get("on") is not None:
-            raise UserError(f"{path}.on={entry['on']}: {file} is measured on no split: leave it out")
-        return {key: _node(name, every, evaluator)}
-    return {
-        f"{key}_{split}": _node(f"{name}/{TITLES[split]}", every, {**evaluator, "evaluate_on": split})
-        for split in _splits(entry.get("on", "valid"), f"{path}.on")
-    }
-
-
-def _node(name: str, every: str, evaluator: dict[str, Any]) -> dict[str, Any]:
-    return {"_target_": CALLBACK, "name": name, "evaluate_every": every, "evaluator": evaluator}
+    return {"_target_": CALLBACK, "name": name, "evaluate_every": every, "evaluator": laid_over(evaluator, arguments)}
 
 
 def _every(value: Any, path: str) -> str:
@@ -145,14 +148,24 @@ def _every(value: Any, path: str) -> str:
     return str(value)
 
 
-def _splits(on: Any, path: str) -> list[str]:
-    splits = on if isinstance(on, list) else [on]
+def _splits(on: Any, path: str) -> dict[str, dict[str, Any]]:
+    """The splits, each with the settings that it alone has."""
+    splits = [*on] if isinstance(on, dict | list) else [on]
     for split in splits:
         if split not in SPLITS:
             raise UserError(f"{path}: {choices(str(split), SPLITS, kind='split')}")
     if not splits or len({*splits}) < len(splits):
         raise UserError(f"{path}={on}: name each split once: {', '.join(SPLITS)}")
-    return splits
+    own = on if isinstance(on, dict) else dict.fromkeys(splits)
+    for split, settings in own.items():
+        if isinstance(settings, dict) and (wrong := {*settings} & {"on", "name", "evaluation"}):
+            raise UserError(f"{path}.{split}.{wrong.pop()}: it holds for all splits: write it beside `on`")
+    return {split: _own(settings) for split, settings in own.items()}
+
+
+def _own(settings: Any) -> dict[str, Any]:
+    """What a split alone has; a word says how often it is measured."""
+    return settings if isinstance(settings, dict) else {} if settings is None else {"every": settings}
 
 
 def laid_over(lower: Any, upper: Any) -> Any:

@@ -30,7 +30,8 @@ BUILT = ("callbacks", "logging", "doctor", "loader", *PARTS)
 SPLITS = ("train", "valid", "test")  # data may have a data set for each
 SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test", "cut_schedules")
 FREE = ("params", "architectures")  # any key to which something refers
-TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer", "evaluations")
+SIZES = "sizes"  # of the data, as plain values, which are known once the data are there
+TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer", "evaluations", SIZES)
 NEEDED = (*OWN, *SINGLE, "trainer")
 Check = Callable[[str, Any], None]
 
@@ -100,7 +101,7 @@ def unread(raw: dict[str, Any], words: set[str] | None = None) -> Iterator[str]:
     """Keys that neither frame nor a reference (`${params.lr}`) reads, unless they are null."""
     words = references(raw) if words is None else words
     for root, node in raw.items():
-        if root in BUILT or root in SINGLE or root in ("trainer", "evaluations"):
+        if root in BUILT or root in SINGLE or root in ("trainer", "evaluations", SIZES):
             continue
         if root in OWN:
             known = OWN[root]

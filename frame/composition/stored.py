@@ -20,6 +20,7 @@ from frame.common.errors import UserError
 from frame.common.inside import name_of
 from frame.composition.folders import config_folders
 from frame.composition.plain import changed, parse_yaml
+from frame.composition.settings import SIZES, references
 
 OPENING = re.compile(r"(\\*)\$\{")
 DEVICE = re.compile(r"device((?:\.[\w-]+)*)")
@@ -31,20 +32,39 @@ MOST, LONGEST = 10_000, 100_000  # references in one reading, and characters of 
 def resolved(config: DictConfig) -> dict[str, Any]:
     """A composed config as plain values, which are checked and built.
 
+    References to `sizes` stay as they are until the config has them.
+
     Raises:
         UserError: a reference cannot be filled in.
     """
     try:
-        plain: Any = OmegaConf.to_container(config, resolve=True)
+        plain: Any = OmegaConf.to_container(_with_sizes(config), resolve=True)
     except OmegaConfBaseException as error:
         where = f"{error.full_key}: " if error.full_key else ""
         raise UserError(f"{where}cannot be filled in: {str(error).splitlines()[0]}") from None
-    return dict(plain)
+    return {key: value for key, value in plain.items() if key in config}
+
+
+def _with_sizes(config: DictConfig) -> DictConfig:
+    """The config, with sizes that stand for themselves if it has none yet."""
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    asked = {word.split(".")[1] for word in references(raw) if word.startswith(f"{SIZES}.")}
+    root = config._get_root()
+    if SIZES in root or not asked or root is not config:
+        return config
+    return OmegaConf.create({**raw, SIZES: {name: f"\\${{{SIZES}.{name}}}" for name in asked}})
+
+
+def with_sizes(plain: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values with the sizes of the data, in the place of references to them."""
+    values = {f"${{{SIZES}.{name}}}": value for name, value in sizes.items()}
+    filled_in: dict[str, Any] = changed(plain, lambda text: values.get(text, text))
+    return {**filled_in, SIZES: dict(sizes)}
 
 
 def stored(config: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:
     """A run's config as it is stored: plain values, but `device` as it was typed, and references to it."""
-    raw: Any = OmegaConf.to_container(config, resolve=False)
+    raw: Any = OmegaConf.to_container(_with_sizes(config), resolve=False)
     typed = raw.get("device")
     if not isinstance(typed, dict):
         return dict(escaped(plain))

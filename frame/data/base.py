@@ -83,6 +83,12 @@ def at_epoch(source: Source, seed: int, epoch: Epoch) -> Source:
     return source.at(seed, epoch) if isinstance(source, Seeded) else source
 
 
+def levels_of(source: Source) -> int | None:
+    """How many values each number of 'x' can have, equally spaced from 0 to 1; None if they are continuous."""
+    levels: int | None = getattr(source, "levels", None)
+    return levels
+
+
 def labels_in(source: Source) -> Tensor | np.ndarray | None:
     """'y' of all rows [N], if it is known without reading them; else None.
 

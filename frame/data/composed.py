@@ -17,6 +17,7 @@ from frame.data.base import (
     at_epoch,
     is_resident,
     labels_in,
+    levels_of,
     limit_labels,
     streams,
 )
@@ -30,6 +31,7 @@ class Composed:
     """
 
     keeps_labels = True  # False: `transform` may change 'y'
+    keeps_x = True  # False: `transform` may change 'x'
 
     def __init__(self, *sources: Source) -> None:
         self.sources = sources
@@ -61,6 +63,10 @@ class Composed:
 
     def streams(self) -> dict[str, Stream]:
         return streams(self.sources[0])
+
+    @property
+    def levels(self) -> int | None:
+        return levels_of(self.sources[0]) if self.keeps_x else None
 
     def labels(self) -> Tensor | np.ndarray | None:
         return labels_in(self.sources[0]) if self.keeps_labels else None

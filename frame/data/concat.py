@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError
-from frame.data.base import Batch, Epoch, Source, at_epoch, labels_in, streams, whole_batch
+from frame.data.base import Batch, Epoch, Source, at_epoch, labels_in, levels_of, streams, whole_batch
 from frame.data.composed import Composed, Wrapped
 from frame.data.loader import mix
 from frame.data.per_sample import as_data_set
@@ -99,6 +99,11 @@ class ConcatRows(Composed):
     def at(self, seed: int, epoch: Epoch) -> "ConcatRows":
         # rows with the same index in two sources must not draw the same noise
         return self.over(at_epoch(s, seed if i == 0 else mix(seed, i), epoch) for i, s in enumerate(self.sources))
+
+    @property
+    def levels(self) -> int | None:
+        found = {levels_of(source) for source in self.sources}
+        return found.pop() if len(found) == 1 else None
 
     def labels(self) -> Tensor | np.ndarray | None:
         found = [labels_in(source) for source in self.sources]

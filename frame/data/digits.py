@@ -45,4 +45,7 @@ class Digits(DataSet):
         # RandomState's stream does not change between versions of numpy
         rows = np.random.RandomState(0).permutation(len(pixels))[self.rows[split]]
         x = torch.from_numpy((pixels[rows] * (255 / 16)).round().astype(np.uint8)).view(-1, *self.shape)
-        return InMemory(x, torch.from_numpy(labels[rows]), binarize=self.binarize, seed=self.splits.index(split))
+        found = InMemory(x, torch.from_numpy(labels[rows]), binarize=self.binarize, seed=self.splits.index(split))
+        if self.binarize == "none":
+            found.levels = 17
+        return found

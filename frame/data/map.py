@@ -20,7 +20,7 @@ class Map(Wrapped):
         data: a data set, or a value that `as_data_set` takes.
         function: takes (batch, generator) and returns a batch; all noise must come from the generator. It may add,
             change and drop entries, but must keep 'index' and the number of rows. If its `keeps_labels` is true, it
-            does not change 'y', and labels are checked and compared like those of `data`.
+            does not change 'y', and labels are checked and compared like those of `data`; likewise `keeps_x` and 'x'.
         n_classes: the number of values of 'y', if the function changes it.
 
     Raises:
@@ -71,6 +71,7 @@ class MappedRows(Composed):
         super().__init__(source)
         self.function = function
         self.keeps_labels = bool(getattr(function, "keeps_labels", False))
+        self.keeps_x = bool(getattr(function, "keeps_x", False))
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
         before = super().transform(batch, generator)
@@ -87,7 +88,7 @@ class Keep:
         keys: their names.
     """
 
-    keeps_labels = True
+    keeps_labels = keeps_x = True
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = tuple(keys)
@@ -106,7 +107,8 @@ class Rename:
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self.names = dict(names)
-        self.keeps_labels = "y" not in {*self.names, *self.names.values()}
+        changed = {*self.names, *self.names.values()}
+        self.keeps_labels, self.keeps_x = "y" not in changed, "x" not in changed
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         _check_keys(batch, self.names, "rename")

@@ -80,6 +80,7 @@ class InMemory:
         self.x: Tensor = x
         self.y: Tensor | None = labels
         self.dynamic = binarize == "dynamic"
+        self.levels = None if self.x.dtype != torch.uint8 else 256 if binarize == "none" else 2
 
     def __len__(self) -> int:
         return len(self.x)

@@ -112,6 +112,8 @@ class Pictures(Protocol):
 class SpriteRows:
     """A split: pictures with their factors."""
 
+    levels = 2
+
     def __init__(self, pictures: Pictures, rows: Tensor | None, factor_sizes: tuple[int, ...]) -> None:
         self.pictures, self.rows, self.factor_sizes = pictures, rows, factor_sizes
 

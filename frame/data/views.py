@@ -59,6 +59,7 @@ class AddViews:
 
     def __init__(self, augmentations: tuple[nn.Module, ...], n_views: int, x_is_view: bool = False) -> None:
         self.augmentations, self.n_views, self.x_is_view = augmentations, n_views, x_is_view
+        self.keeps_x = not x_is_view
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         views = [batch["x"]] * self.n_views

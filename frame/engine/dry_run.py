@@ -1,6 +1,6 @@
 """Tests a run on one tiny batch, before its folder is made."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from importlib import import_module
@@ -46,7 +46,7 @@ def check_data(model: Model, data: DataSet, config: DictConfig) -> Batch:
     check_batch(batch, type(data).__name__)
     if data.vocabulary is not None:
         check_tokens(batch["x"], data.vocabulary, type(data).__name__)
-    _check_keys(model, batch, data)
+    check_keys(type(model), batch, data)
     _check_sizes(model, len(train), data, config)
     return batch
 
@@ -76,13 +76,20 @@ def dry_run(
     _check_choices(callbacks, config, measured)
 
 
-def _check_keys(model: Model, batch: Batch, data: DataSet) -> None:
-    """Raises UserError if batches lack what the model needs; names data sets that have it."""
-    for key in getattr(model, "needs", ()):
-        if key not in batch:
-            there, others = ", ".join(sorted(batch)), ", ".join(having(key)) or "none of frame's own"
+def check_keys(model: Any, there: Collection[str], data: DataSet) -> None:
+    """Raises UserError if batches lack what the model needs; names data sets that have it.
+
+    Args:
+        model: its class.
+        there: the keys of a batch.
+        data: named in the message.
+    """
+    needs = getattr(model, "needs", ())
+    for key in needs if isinstance(needs, tuple) else ():
+        if key not in there:
+            others = ", ".join(having(key)) or "none of frame's own"
             raise UserError(
-                f"{type(model).__name__} needs '{key}' in each batch; {type(data).__name__} has: {there}. "
+                f"{model.__name__} needs '{key}' in each batch; {type(data).__name__} has: {', '.join(sorted(there))}. "
                 f"Data sets with '{key}': {others}"
             )
 
@@ -91,11 +98,11 @@ def _check_sizes(model: Model, n_rows: int, data: DataSet, config: DictConfig) -
     """Raises UserError if the model was made for other numbers of rows or classes than the data have."""
     n_data = getattr(model, "n_data", None)
     if n_data is not None and n_data != n_rows and config.get("data_rows") is None:
-        raise UserError(f"n_data={n_data}: {type(data).__name__} has {n_rows} rows to train on: set params.n_data")
+        raise UserError(f"n_data={n_data}: {type(data).__name__} has {n_rows} rows to train on: set model.n_data")
     n_classes = getattr(model, "n_classes", None)
     if n_classes is not None and data.n_classes is not None and n_classes < data.n_classes:
         raise UserError(
-            f"n_classes={n_classes}: {type(data).__name__} has {data.n_classes} classes: set params.n_classes"
+            f"n_classes={n_classes}: {type(data).__name__} has {data.n_classes} classes: set model.n_classes"
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from frame.callbacks.base import Binds, Context
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
@@ -29,14 +29,15 @@ from frame.composition import checks, evaluations
 from frame.composition.compose import changed_by
 from frame.composition.instantiate import instantiate, locate, named
 from frame.composition.plain import as_config
-from frame.composition.settings import check_parts
-from frame.composition.stored import all_filled, resolved, stored
+from frame.composition.settings import SIZES, check_parts
+from frame.composition.stored import all_filled, resolved, stored, with_sizes
 from frame.data.base import DataSet, described
 from frame.data.loader import Loads
 from frame.data.per_sample import as_data_set
+from frame.data.sizes import sizes_of
 from frame.data.take import Take
 from frame.engine.costs import costs
-from frame.engine.dry_run import check_data, dry_run
+from frame.engine.dry_run import check_data, check_keys, dry_run
 from frame.engine.ending import failed, finish, stopped
 from frame.engine.suitable import suitable
 from frame.engine.trainer import make_trainer, quiet, translate
@@ -185,10 +186,10 @@ def _tell_stretched(experiment: Experiment, former: Sequence[Duration], counters
 
 
 def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> Experiment:
-    """Builds everything and tries it on a few rows; writes nothing.
+    """Builds everything and tries it on a few rows; writes no file.
 
     Args:
-        config: the composed config, or plain values, which are built unchanged.
+        config: the composed config, to which `sizes` are added; or plain values, which are built unchanged.
         run: the run to resume; the data must be those that it was trained on.
 
     Raises:
@@ -196,25 +197,19 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     """
     quiet()
     if isinstance(config, dict):
-        plain = written = config
+        data = _data_of(config, config, run)
+        plain = written = config if SIZES in config else with_sizes(config, sizes_of(data))
     else:
-        written = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
-        plain = resolved(config)
+        data = build_data(config, run)
+        plain, written = resolved(config), OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
     automatic = plain.pop(evaluations.KEY, None) == evaluations.AUTO  # its callbacks are there
     config = as_config(plain)
     check_parts(config)
+    check_keys(locate(plain["model"]["_target_"], "model"), {"index", *data.keys}, data)  # before sizes are missed
     checks.check(plain, written, GIVEN)
     names.check_config(plain)
     limits, save_every = limits_of(config), save_interval(config)
-    seed = config.seeds
-    random.seed(int(seed.init))
-    np.random.seed(int(seed.init) % 2**32)
-    torch.manual_seed(int(seed.init))
-    data = as_data_set(instantiate(plain["data"], "data"))
-    if run is not None:
-        data.expect(run.data, str(run.path))
-    if config.get("data_rows") is not None:
-        data = Take(data, int(config.data_rows))
+    _seed(config)  # again, so that the first weights do not depend on what the data drew
     model = instantiate(plain["model"], "model")
     batch = check_data(model, data, config)
     translated, settings = translate(config)
@@ -233,6 +228,40 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     loader = make_loader(plain, data, optimization, trainer)
     optimization.bind(limits, loader, cut=bool(config.get("cut_schedules")))
     return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
+
+
+def build_data(config: DictConfig, run: RunFolder | None = None) -> DataSet:
+    """Builds the data of a composed config, once they are checked, and adds their `sizes` to the config.
+
+    Args:
+        config: as it was composed.
+        run: the run that is continued; the data must be those that it was trained on.
+
+    Raises:
+        UserError: the data cannot be built or read.
+    """
+    data = _data_of(resolved(config), OmegaConf.to_container(config, resolve=False), run)  # type: ignore[arg-type]
+    with open_dict(config):
+        config.sizes = dict(sizes_of(data))
+    return data
+
+
+def _data_of(plain: dict[str, Any], written: dict[str, Any], run: RunFolder | None) -> DataSet:
+    config = as_config(plain)
+    check_parts(config)
+    checks.check({"data": plain["data"]}, {"data": written["data"]}, GIVEN)
+    _seed(config)
+    data = as_data_set(instantiate(plain["data"], "data"))
+    if run is not None:
+        data.expect(run.data, str(run.path))
+    return data if config.get("data_rows") is None else Take(data, int(config.data_rows))
+
+
+def _seed(config: DictConfig) -> None:
+    seed = int(config.seeds.init)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def make_loader(plain: dict[str, Any], data: DataSet, optimization: Optimization, trainer: Trainer) -> Loads:

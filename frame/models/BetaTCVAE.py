@@ -93,7 +93,7 @@ class BetaTCVAE(LatentVariableModel):
         """log q(z|x), log q(z) and sum_d log q(z_d), each [B], the last two from the batch's B components."""
         q = q_z_given_x.base_dist if isinstance(q_z_given_x, Independent) else None
         if not isinstance(q, Normal):
-            raise UserError("BetaTCVAE needs an encoder that gives diagonal Gaussians, such as digits.Encoder")
+            raise UserError("BetaTCVAE needs an encoder that gives diagonal Gaussians: architectures/encoder=mlp, say")
         log_q = q.log_prob(z.unsqueeze(1))  # [B, B, D]: log q(z_id | x_j)
         log_w = self.log_weights_of_components(len(z), z)  # [B, B]
         log_q_z = (log_w + log_q.sum(-1)).logsumexp(1)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from omegaconf import open_dict
+
 from frame.common.errors import Damaged, UserError
 from frame.composition import evaluations
 from frame.composition.compose import compose
-from frame.composition.settings import keys
+from frame.composition.settings import SIZES, keys
 from frame.composition.stored import literal, resolved, stored
 from frame.runs.folder import RunFolder
 from frame.sweeps.progress import named
@@ -52,9 +54,15 @@ def _apart(overrides: Sequence[str]) -> list[str]:
 
 
 def _composed(overrides: Sequence[str], trained: Any) -> Any:
-    """The config that a run would store now. `evaluations=auto` left out what is not in `trained`."""
+    """The config that a run would store now, with the `sizes` of `trained`, since its data are compared elsewhere.
+
+    `evaluations=auto` left out what is not in `trained`.
+    """
     try:
         config = compose(overrides)
+        if SIZES in trained:
+            with open_dict(config):
+                config[SIZES] = trained[SIZES]
         plain = resolved(config)
         if plain.pop(evaluations.KEY, None) == evaluations.AUTO and isinstance(plain["callbacks"], dict):
             there = trained.get("callbacks") or {}

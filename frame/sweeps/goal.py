@@ -41,12 +41,12 @@ def check_metric(config: DictConfig, metric: str) -> None:
     finding = [node for node in evaluations(config) if _begins(metric, node)]
     if not finding:
         raise UserError(f"metric: {choices(metric, names, kind='evaluation of this experiment')}")
-    from frame.data.per_sample import as_data_set  # imported here because they import torch
+    from frame.engine.experiment import build_data  # imported here because they import torch
     from frame.evaluation.base import Evaluation, evaluating, full_name
 
-    plain = resolved(config)
     try:
-        data, model = as_data_set(instantiate(plain["data"], "data")), instantiate(plain["model"], "model")
+        data = build_data(config)
+        model = instantiate(resolved(config)["model"], "model")
     except UserError:
         return  # the data may be only on the machines of the cells, and each cell makes the check, too
     declared: list[str] = []

@@ -260,7 +260,7 @@ def method(folder: Path, name: str, lr: float, seed: int, valid: float, test: fl
     """A run of experiment `name`, on validation and on test."""
     on_valid = by_hand.record("Probe/Validation", valid, "valid", layer=layer)
     records = [by_hand.record("Probe/Test", test, layer=layer), on_valid]
-    encoder = {"_target_": "frame.architectures.digits.Encoder", "layers": [128, 64], "z_dim": 8}
+    encoder = {"_target_": "frame.architectures.base.MLPEncoder", "layers": [128, 64], "z_dim": 8}
     views = {"_target_": "frame.data.views.Views", "augmentations": {"affine": {}, "drop": {}}, "n_views": 2}
     config: dict[str, Any] = {"architectures": {"encoder": encoder}} | ({"data": views} if name == "MIB" else {})
     path = by_hand.run(folder / f"{name}{lr}{seed}", {"lr": lr}, seed, records, model=name, **config)
@@ -283,7 +283,7 @@ def test_the_best_setting_of_each_method_on_valid_and_its_costs(
         ("VAE", "0.2", "2"),
     ]
     assert [row["augmentation"] for row in rows] == ["affine, drop (2 views)", "none"]
-    assert rows[0]["encoder"] == "digits.Encoder [128, 64]" and rows[0]["parameters"] == "28048"
+    assert rows[0]["encoder"] == "base.MLPEncoder [128, 64]" and rows[0]["parameters"] == "28048"
     assert float(rows[0]["flops"]) == 100 * 64 * 1e6
     printed = capsys.readouterr().out
     assert "VAE: VAE, 0.2 is the best of 2 rows by Probe/Validation" in printed

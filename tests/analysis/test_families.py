@@ -12,8 +12,8 @@ def encoder(node: Any) -> Any:
 
 
 def test_an_encoder_is_its_file_class_and_widths_or_those_of_its_backbone() -> None:
-    assert encoder({"_target_": "frame.architectures.digits.Encoder", "layers": [8, 4], "z_dim": 2}) == (
-        "digits.Encoder [8, 4]"
+    assert encoder({"_target_": "frame.architectures.base.MLPEncoder", "layers": [8, 4], "z_dim": 2}) == (
+        "base.MLPEncoder [8, 4]"
     )
     backbone = {"_target_": "nets.conv.Backbone", "channels": [16, 32]}
     both = {"_target_": "frame.architectures.base.Encoder", "backbone": backbone, "head": {"_target_": "any.Head"}}

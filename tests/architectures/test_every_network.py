@@ -8,15 +8,15 @@ from frame.architectures import MNIST
 from frame.architectures.base import MLPBackbone, MLPDecoder, MLPEncoder, Predictor
 from frame.architectures.convolutional import ConvDecoder, ConvEncoder
 from frame.architectures.critics import ConvCritic
-from frame.architectures.generators import ConvGenerator
+from frame.architectures.generators import ConvGenerator, MLPGenerator
 from frame.architectures.layers import BatchNorm, mlp, one_hot, start
 from frame.common.errors import UserError
 from tests import digits
 
 FAMILIES = [
-    (MNIST.Encoder(3, [8, 5]), MNIST.Decoder(3, [5, 8]), MNIST.Predictor(3), (1, 28, 28)),
+    (MNIST.Encoder(3, [8, 5]), MNIST.Decoder(3, [5, 8]), Predictor(3), (1, 28, 28)),
     (digits.Encoder(3, [8]), digits.Decoder(3, [8]), digits.Predictor(3, [4]), (1, 8, 8)),
-    (MNIST.ConvEncoder(3, [4, 6], [8]), MNIST.ConvDecoder(3, [8], [6, 4]), MNIST.Predictor(3), (1, 28, 28)),
+    (ConvEncoder((1, 28, 28), 3, [4, 6], [8]), ConvDecoder((1, 28, 28), 3, [8], [6, 4]), Predictor(3), (1, 28, 28)),
     (digits.ConvEncoder(3, [4, 6], []), digits.ConvDecoder(3, [], [6, 4]), digits.Predictor(3), (1, 8, 8)),
     (
         MLPEncoder((1, 64, 64), 3, [8], nn.Tanh()),
@@ -185,7 +185,7 @@ def test_batch_norm_is_torchs_in_training_and_a_generator_tells_its_latents_apar
     for x in (torch.randn(6, 3) * 4 + 2, torch.randn(6, 3, 4, 5)):
         theirs = nn.BatchNorm1d(3) if x.dim() == 2 else nn.BatchNorm2d(3)
         torch.testing.assert_close(BatchNorm(3)(x), theirs(x))
-    for generator in (MNIST.Generator(8, [16, 16]), MNIST.ConvGenerator(8, [16], [4, 4])):
+    for generator in (MLPGenerator((1, 28, 28), 8, [16, 16]), ConvGenerator((1, 28, 28), 8, [16], [4, 4])):
         hidden = [m for m in generator.modules() if isinstance(m, BatchNorm)]
         assert len(hidden) in (2, 3)
         assert all(getattr(m, "bias", None) is None for m in generator.hidden if isinstance(m, nn.Linear))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures import MNIST, bidirectional
+from frame.architectures import bidirectional
 from frame.architectures.generators import ConvGenerator, MLPGenerator
 from frame.architectures.layers import he
 from frame.probability.distributions import Delta
@@ -14,8 +14,8 @@ from tests import digits
 
 GENERATORS = [
     (digits.Generator(3, [16, 16]), (1, 8, 8)),
-    (MNIST.Generator(3, [16, 16]), (1, 28, 28)),
-    (MNIST.ConvGenerator(3, [16], [8, 4]), (1, 28, 28)),
+    (MLPGenerator((1, 28, 28), 3, [16, 16]), (1, 28, 28)),
+    (ConvGenerator((1, 28, 28), 3, [16], [8, 4]), (1, 28, 28)),
 ]
 
 

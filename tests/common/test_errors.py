@@ -77,7 +77,7 @@ ERRORS = [
     # the dry pass
     (["experiment=tiny", "architectures.encoder.shape=[1,9,9]"], ["encoder", "81x32"]),
     (["experiment=tiny", "architectures.decoder.z_dim=5"], ["z_dim"]),
-    (["experiment=digits_ConditionalVAE", "params.n_classes=9"], ["n_classes=9", "10 classes", "params.n_classes"]),
+    (["experiment=digits_ConditionalVAE", "model.n_classes=9"], ["n_classes differs", "model 9"]),
     (
         ["experiment=tiny", "callbacks.elbo_valid.evaluator._target_=frame.evaluation.accuracy.AccuracyEvaluation"],
         ["predict", "VAE"],
@@ -92,8 +92,8 @@ ERRORS = [
         ],
         ["ReduceOnPlateau", "schedule of lr", "remove one"],
     ),
-    (["experiment=digits_BetaTCVAE", "params.n_data=50"], ["n_data=50", "1297 rows", "set params.n_data"]),
-    (["experiment=digits_MIB", "data=digits"], ["MIB needs 'views'", "views_MNIST, views_digits"]),
+    (["experiment=digits_BetaTCVAE", "model.n_data=50"], ["n_data=50", "1297 rows", "set model.n_data"]),
+    (["experiment=digits_MIB", "data=digits"], ["MIB needs 'views'", "Data sets with 'views': gaussians, views"]),
     (["experiment=digits_MIB", "data.n_views=1"], ["two views", "data.n_views=2"]),
     # the machine
     (["experiment=MNIST_VAE", "device.data_root=nowhere", "device.download_files=false"], ["nowhere", "train-images"]),

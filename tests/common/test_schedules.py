@@ -113,7 +113,7 @@ def test_a_limit_in_seconds_beside_one_in_epochs_changes_no_schedule() -> None:
 
 
 WRONG: list[tuple[Any, str]] = [
-    (lambda: Linear(0.0, 1.0, "5"), "no duration.*5%"),
+    (lambda: Linear(0.0, 1.0, "5"), "not a duration.*5%"),
     (lambda: Linear(0.0, 1.0, "-5 epochs"), "negative"),
     (lambda: Linear(0.0, 1.0, "-5%"), "above 0"),
     (lambda: Linear(0.0, 1.0, "0 epochs"), "above 0"),

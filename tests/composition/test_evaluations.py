@@ -105,7 +105,7 @@ def test_a_mapping_is_merged_and_another_class_takes_a_nodes_place() -> None:
         ({"elbo": {"on": "validation"}}, "evaluations.elbo.on: no split 'validation': did you mean 'valid'?"),
         ({"elbo": {"on": ["valid", "valid"]}}, "name each split once"),
         ({"elbo": {"on": []}}, "name each split once: train, valid, test"),
-        ({"elbo": {"on": {"valid": 1}}}, "no split"),
+        ({"elbo": {"on": {"valid": 1}}}, "'1' is not a duration"),
         ({"samples": {"on": "valid"}}, "evaluations.samples.on=valid: samples is measured on no split: leave it out"),
         ({"elbo": {"every": "ten seconds"}}, "evaluations.elbo.every: 'ten seconds' is not a duration"),
         ({"elbo": {"every": 5}}, "or end for only at the end"),

@@ -13,6 +13,7 @@ from frame.composition.compose import compose
 from frame.composition.folders import options
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
+from tests.sized import sized
 
 
 def linear(n: int, **more: Any) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def test_a_node_that_cannot_be_built_is_named_with_its_place(node: Any, said: st
 
 @pytest.mark.parametrize("name", [n for n in options("experiment") if n.startswith("digits_")][::6])
 def test_initial_weights_are_those_that_hydra_built(name: str) -> None:
-    config = compose([f"experiment={name}"])
+    config = sized(compose([f"experiment={name}"]))
     torch.manual_seed(3)
     theirs: nn.Module = hydra_instantiate(config.model)
     torch.manual_seed(3)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from omegaconf import OmegaConf
 
 from frame.commands import main
 from frame.composition.compose import compose
+from frame.composition.stored import resolved
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,7 +66,7 @@ def test_commands_of_the_readme_and_the_table_compose(command: str, monkeypatch:
         name, _, value = words.pop(0).partition("=")
         monkeypatch.setenv(name, value)
     overrides = [word for word in words[2:] if word not in ("--cfg", "job")]
-    OmegaConf.to_container(compose(overrides), resolve=True)
+    resolved(compose(overrides))
 
 
 def test_every_option_of_the_issue_is_in_the_readme() -> None:

@@ -19,10 +19,11 @@ from frame.optimization.base import Optimization
 from frame.runs.summary import total_costs
 from tests.models.test_every_model import composed_once
 from tests.processes import only_run, train
+from tests.sized import sized
 
 
 def made(experiment: str, *overrides: str, limit: int | None = None) -> tuple[Optimization, Loader]:
-    config = compose([f"experiment={experiment}", *overrides]) if overrides else composed_once(experiment)
+    config = sized(compose([f"experiment={experiment}", *overrides])) if overrides else composed_once(experiment)
     model = instantiate(resolved(config.model))
     optimization: Optimization = instantiate(resolved(config.optimization), model=model)
     data = instantiate(resolved(config.data))

@@ -113,7 +113,7 @@ def test_errors_in_a_loader() -> None:
 
 
 def test_a_bad_label_beyond_the_first_rows_is_found_before_there_is_a_folder() -> None:
-    words = ["experiment=digits_VIB", "logging=csv", "callbacks=null", "device.gpus=0"]
+    words = ["experiment=digits_VIB", "architectures.predictor.n_classes=10", "logging=csv", "callbacks=null"]
     plain = {**resolved(compose(words)), "data": {"train": node("Rows"), "valid": node("Rows")}}
     with pytest.raises(UserError, match="Rows, row 7: 'y' is 12, and 10 classes have 0 to 9"):
         build(plain)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from frame.architectures import bidirectional
-from frame.architectures.MNIST import Encoder, Predictor
+from frame.architectures.base import Predictor
+from frame.architectures.MNIST import Encoder
 from frame.common.errors import NoNumber, UserError
 from frame.data.base import Batch, DataSet, Source
 from frame.data.digits import Digits

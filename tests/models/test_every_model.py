@@ -30,6 +30,7 @@ from frame.data.take import TakenRows
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
 from tests.optimization.fitting import fit
+from tests.sized import sized
 from tests.slow import slow_but
 
 EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
@@ -70,7 +71,11 @@ def no_files() -> Iterator[None]:
         yield
 
 
-composed_once = cache(lambda experiment: compose([f"experiment={experiment}"]))  # composing takes longest
+@cache
+def composed_once(experiment: str) -> DictConfig:
+    """The experiment's config with the sizes of its data; composing takes longest."""
+    with no_files():
+        return sized(compose([f"experiment={experiment}"]))
 
 
 def composed(experiment: str) -> DictConfig:
@@ -140,7 +145,7 @@ def test_every_model_has_an_experiment() -> None:
 
 def test_every_model_has_a_config_whose_keys_are_its_arguments() -> None:
     for name in MODELS:
-        keys = OmegaConf.load(config_folder() / "model" / f"{name}.yaml").keys() - {"_target_"}
+        keys = OmegaConf.load(config_folder() / "model" / f"{name}.yaml").model.keys() - {"_target_"}
         assert keys == inspect.signature(model_class(name)).parameters.keys(), name
 
 

@@ -106,7 +106,7 @@ def test_train_py_runs_from_elsewhere_with_tensorboard_and_a_named_device(tmp_pa
         "data_root: ${oc.env:DATA_ROOT}\nbig_data_root: /hddstore/data\nexperiments_root: ./elsewhere\n"
         "download_files: true\nnum_workers: 32\ngpus: 0\n"
     )
-    words = ["+experiment=MNIST_VAE", "logging=tensorboard", "+trainer.max_steps=3", "~callbacks.traversals"]
+    words = ["+experiment=MNIST_VAE", "logging=tensorboard", "+trainer.max_steps=3", "~callbacks.traversals_valid"]
     code = f"import runpy, sys; sys.argv[1:] = {words}; runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"
     done = python(code, tmp_path, DEVICE_NAME="mine")
     assert done.returncode == 0, done.stderr
@@ -128,7 +128,7 @@ def test_the_run_of_an_agent_logs_the_sweeps_metric(tmp_path: Path) -> None:
     words = wandb_tools.hydra_overrides(wandb_tools.agent_command(ROOT / "sweeps" / "VAE_MNIST.yaml", values))
     assert "params.beta=1e-05" in words
     words = [word for word in words if not word.startswith(("+experiment=", "+trainer.max_epochs"))]
-    small = ["+experiment=digits_VAE", "+trainer.max_epochs=1", "~callbacks.traversals"]
+    small = ["+experiment=digits_VAE", "+trainer.max_epochs=1", "~callbacks.traversals_valid"]
     run([*small, *words], tmp_path, WANDB_MODE="offline")
     wandb.teardown()
     folder = only_run(tmp_path)

@@ -1,0 +1,241 @@
+"""Which file of each config group is read: what was typed, what the experiment names, what its model suggests.
+
+A group is a folder of config/: `model`, `data`, `optimization`, and one for each network, `architectures/encoder`. A
+model's file has `suggests`, an option for each network that the model asks for and for the optimization. They hold
+unless the experiment or the command line names others. What is typed wins over the experiment, in any order.
+Nothing here imports torch.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from frame.common.errors import UserError, choices
+from frame.composition.config_files import load
+from frame.composition.folders import file_of, options
+from frame.composition.settings import PARTS, references
+
+NETWORKS = "architectures"
+SUGGESTS = "suggests"
+# for models whose file suggests nothing: the first option that a group has
+USUAL = {"optimization": ("batch_ADAM",), NETWORKS: ("mlp", "normal")}
+
+
+@dataclass
+class Named:
+    """What an experiment's file says of groups, those that it inherits from included.
+
+    `options` are the entries of `defaults` by group; `spelled` are the nodes that have a `_target_` in the file itself,
+    'architectures.encoder'; `refers` are the networks to which it refers, by name.
+    """
+
+    options: dict[str, str] = field(default_factory=dict)
+    spelled: set[str] = field(default_factory=set)
+    refers: set[str] = field(default_factory=set)
+
+    def effective(self) -> dict[str, str]:
+        """The option of each group for which the experiment's values hold."""
+        suggested = suggestions(self.options["model"]) if "model" in self.options else {}
+        free = {group: option for group, option in suggested.items() if node_of(group) not in self.spelled}
+        found = {**free, **self.options}
+        return {**_inner(found), **found}
+
+
+def _inner(chosen: Mapping[str, str]) -> dict[str, str]:
+    """The options that the chosen files themselves name, below their own node: {'data@data.data': 'digits'}."""
+    found = {}
+    for group, option in chosen.items():
+        file = file_of(group.partition("@")[0], option)
+        for entry in (_content(file).get("defaults") or []) if file is not None else []:
+            for written, inner in entry.items() if isinstance(entry, dict) else ():
+                name, at, package = str(written).split()[-1].lstrip("/").partition("@")
+                if at and isinstance(inner, str):
+                    found[f"{name}@{node_of(group)}.{package}"] = inner
+    return found
+
+
+def node_of(group: str) -> str:
+    """Where the file of a group is placed: 'architectures/encoder' -> 'architectures.encoder'."""
+    name, at, package = group.partition("@")
+    return package if at else name.replace("/", ".")
+
+
+def named(experiment: str) -> Named:
+    """What the file config/experiment/<experiment>.yaml and those that it inherits from name and spell out."""
+    found = Named()
+    _read_experiment(experiment, found, set())
+    return found
+
+
+def _read_experiment(experiment: str, found: Named, seen: set[str]) -> None:
+    file = file_of("experiment", experiment)
+    if file is None or experiment in seen:  # Hydra reports both
+        return
+    seen.add(experiment)
+    body = _content(file)
+    entries = body.get("defaults")
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, str) and entry != "_self_":
+            _read_experiment(entry.rsplit("/", 1)[-1], found, seen)
+        for written, option in entry.items() if isinstance(entry, dict) else ():
+            group = str(written).split()[-1].lstrip("/")  # without the words `override` and `optional`
+            if group == "experiment":
+                _read_experiment(str(option), found, seen)
+            elif isinstance(option, str):
+                found.options[group] = option
+    nodes = {part: body.get(part) for part in PARTS}
+    networks = body.get(NETWORKS)
+    nodes |= {f"{NETWORKS}.{name}": node for name, node in networks.items()} if isinstance(networks, dict) else {}
+    found.spelled |= {path for path, node in nodes.items() if isinstance(node, dict) and "_target_" in node}
+    found.refers |= _networks_in(body)
+
+
+def model_file(model: str) -> dict[str, Any]:
+    """The content of config/model/<model>.yaml and what it inherits; empty if there is no such file."""
+    found: dict[str, Any] = {}
+    for name in [*reversed(ancestors("model", model)), model]:
+        file = file_of("model", name)
+        found |= _content(file) if file is not None else {}
+    return found
+
+
+def ancestors(group: str, option: str) -> list[str]:
+    """The files of the same group that a file inherits from by its `defaults`, the nearest first."""
+    found: list[str] = []
+    file = file_of(group, option)
+    entries = _content(file).get("defaults") if file is not None else None
+    for entry in reversed(entries) if isinstance(entries, list) else ():
+        if isinstance(entry, str) and entry not in ("_self_", option, *found):
+            found += [entry, *ancestors(group, entry)]
+    return found
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """A file's content, read once for each of its states. It must not be changed."""
+    there = file.stat()
+    return _read(file, there.st_mtime_ns, there.st_size)
+
+
+@lru_cache(maxsize=512)
+def _read(file: Path, *state: int) -> dict[str, Any]:
+    try:
+        return load(file)
+    except UserError:  # Hydra reads it, too, and what is wrong is said there
+        return {}
+
+
+def suggestions(model: str) -> dict[str, str]:
+    """The options that a model's file suggests, by group; the usual ones for what it leaves open."""
+    content = model_file(model)
+    if not content:
+        return {}
+    found = {str(group): str(option) for group, option in (content.get(SUGGESTS) or {}).items()}
+    for group in ("optimization", *(f"{NETWORKS}/{name}" for name in sorted(_networks_in(content)))):
+        usual = USUAL.get(group, USUAL[NETWORKS])
+        option = next((option for option in usual if file_of(group, option) is not None), None)
+        if group not in found and option is not None:
+            found[group] = option
+    return found
+
+
+def networks_of(model: str) -> list[str]:
+    """The names of the networks that a model's file asks for: `${architectures.encoder}`."""
+    return sorted(_networks_in(model_file(model)))
+
+
+def _networks_in(content: Any) -> set[str]:
+    return {word.split(".")[1] for word in references(content) if word.startswith(f"{NETWORKS}.")}
+
+
+def coefficients_of(model: str) -> set[str]:
+    """The names in `params` to which a model's file refers."""
+    content = {key: node for key, node in model_file(model).items() if key not in ("params", SUGGESTS)}
+    return {word.split(".")[1] for word in references(content) if word.startswith("params.")}
+
+
+def words_for_hydra(typed: Sequence[Override]) -> list[str]:
+    """The words that choose files, in the order in which Hydra lays them over each other.
+
+    Args:
+        typed: those of the typed words that choose files, parsed: `experiment=`, `model=`, `architectures/encoder=`,
+            and `architectures=conv`, which is short for all networks of the model that have this option.
+
+    Raises:
+        UserError: a group is chosen twice, or the model asks for no such network.
+    """
+    _check_once(typed)
+    parts = {o.key_or_group + (f"@{o.package}" if o.package else ""): o for o in typed if is_part(o)}
+    others = [o.input_line or "" for o in typed if o not in parts.values() and o.key_or_group != "experiment"]
+    wanted = {group: str(o.value()) for group, o in parts.items()}
+    experiments = [o for o in typed if o.key_or_group == "experiment"]
+    there = named(str(experiments[-1].value())) if experiments else Named()
+    model = wanted.get("model") or there.options.get("model")
+    suggested = suggestions(model) if model is not None and "model" not in there.spelled - {*wanted} else {}
+    if NETWORKS in wanted:
+        wanted = {**_every_network(wanted.pop(NETWORKS), model, suggested), **wanted}
+    if model is not None:
+        _check_networks(wanted, model, there)
+    before, after = [], []
+    for group, option in {**suggested, **wanted}.items():
+        if group in there.options:
+            if group in wanted or there.options[group] == _former(there, group) != option:
+                after.append(f"{group}={option}")
+        elif "@" in group:  # an entry of another file's defaults
+            if group not in _inner({**there.options, **wanted}):
+                raise UserError(
+                    f"{node_of(group)}={option}: the data are not made of other data: choose data=views, say"
+                )
+            after.append(f"{group}={option}")
+        elif node_of(group) not in there.spelled:
+            before.append(f"+{group}={option}")
+        elif group in wanted:
+            after.append(f"+{group}={option}")
+    return [*before, *(o.input_line or "" for o in experiments), *after, *others]
+
+
+def is_part(override: Override) -> bool:
+    """Whether a word chooses a file for a part of the experiment."""
+    return not override.is_delete() and override.key_or_group.split("/")[0] in (*PARTS, NETWORKS)
+
+
+def _former(there: Named, group: str) -> str | None:
+    """What the experiment's own model suggests: a choice that came with it does not outlast it."""
+    return suggestions(there.options["model"]).get(group) if "model" in there.options else None
+
+
+def _check_once(typed: Sequence[Override]) -> None:
+    seen: dict[str, Override] = {}
+    for override in typed:
+        key = override.get_key_element().lstrip("+~")
+        if key in seen and str(seen[key].value()) != str(override.value()):
+            raise UserError(f"{key}={seen[key].value()} and {key}={override.value()}: choose one of them")
+        seen[key] = override
+
+
+def _every_network(option: str, model: str | None, suggested: Mapping[str, str]) -> dict[str, str]:
+    """The networks of the model that have this option."""
+    if model is None:
+        raise UserError(f"{NETWORKS}={option}: it chooses the networks of a model: add model=...")
+    networks = [group for group in suggested if group.startswith(f"{NETWORKS}/")]
+    found: dict[str, str] = {}
+    for group in networks:
+        there, own = options(group), suggested[group]
+        same = own.replace("mlp", option) if "mlp" in own else option  # 'mlp_deterministic' -> 'conv_deterministic'
+        found |= next(({group: name} for name in (same, option) if name in there), {})
+    if not found:
+        there = sorted({name for group in networks for name in options(group)})
+        raise UserError(f"{NETWORKS}={option}: {model}: {choices(option, there, kind='network')}")
+    return found
+
+
+def _check_networks(wanted: Collection[str], model: str, there: Named) -> None:
+    """Raises UserError if a network is chosen that nothing asks for."""
+    asked = {*networks_of(model), *(there.refers if there.options.get("model") == model else ())}
+    for group in wanted:
+        name = group.removeprefix(f"{NETWORKS}/")
+        if group != name and name not in asked:
+            raise UserError(f"{group}: {model} has no such network: {choices(name, asked, kind='network')}")

@@ -1,0 +1,25 @@
+"""What networks ask of data, as plain values: a run's config has them as `sizes`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from frame.data.base import DataSet, levels_of
+
+
+def sizes_of(data: DataSet) -> Mapping[str, Any]:
+    """The sizes of a data set. A size is None if the data have none.
+
+    'x': the shape of one row, such as [1, 28, 28]. 'n_classes': values of 'y'. 'n_train': rows that are trained on.
+    'levels': values that each number of 'x' can have, such as 2 or 256. 'vocabulary': how many tokens there are.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    train = data.training()
+    return {
+        "x": [int(size) for size in data.shape] if "x" in data.keys else None,
+        "n_classes": data.n_classes if "y" in data.keys else None,
+        "n_train": len(train),
+        "levels": levels_of(train),
+        "vocabulary": data.vocabulary,
+    }

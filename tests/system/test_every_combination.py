@@ -1,0 +1,113 @@
+"""Every model with every data set and two kinds of network: it trains, or one line says why not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from frame.common.errors import UserError
+from frame.composition.compose import compose
+from frame.composition.folders import options
+from frame.data.base import DataSet
+from frame.data.CIFAR10 import CIFAR10
+from frame.data.MNIST import MNIST
+from frame.engine.experiment import build, build_data, fit
+from tests.models.test_every_model import model_class, no_files
+from tests.slow import slow_but
+
+MODELS = [
+    name for name in options("model") if name != "Joint"
+]  # Joint is made of other models, which an experiment names
+DATA = options("data")
+NETWORKS = ("mlp", "conv")
+# data sets of few rows: settings that leave some for each split
+FEW = {
+    "MNIST": ["data.n_valid=16"],
+    "FashionMNIST": ["data.n_valid=16"],
+    "CIFAR10": ["data.n_valid=16"],
+    "zip_MNIST": [
+        "data.data.rows=16",
+        *(f"data.beside.unlabelled.data.{key}" for key in ("skip=16", "data.n_valid=16")),
+    ],
+    "gaussians": ["data.n_rows=64", "data.n_held_out=16"],
+    "sprites": ["data.n_valid=16", "data.n_test=16"],
+    "images": ["data.size=16"],
+}
+
+
+@contextmanager
+def few_rows() -> Iterator[None]:
+    with no_files(), patch.object(MNIST, "n_train", 64), patch.object(CIFAR10, "n_train", 64):
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of two classes, 16 x 16."""
+    root = tmp_path_factory.mktemp("pictures")
+    drawn = np.random.RandomState(0)
+    for number in range(60):
+        file = root / "images" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn.randint(0, 256, (16, 16, 3), dtype=np.uint8)).save(file)
+    return root
+
+
+def shrink(node: Any) -> None:
+    """Makes networks as small as they get."""
+    if not isinstance(node, DictConfig):
+        return
+    for key, value in node.items():
+        if OmegaConf.is_list(value) and key in ("layers", "channels", "residual_channels"):
+            node[key] = [8] * len(value)
+        else:
+            shrink(value)
+
+
+def words(model: str, data: str, networks: str, folder: Path) -> list[str]:
+    typed = [f"model={model}", f"data={data}", f"architectures={networks}", *FEW.get(data, [])]
+    typed += ["params.batch_size=8", "train_for=1 iterations", "cut_schedules=true", "logging=csv", "doctor=null"]
+    return [*typed, "evaluations=auto", f"device.data_root={folder}", f"device.experiments_root={folder / 'runs'}"]
+
+
+def why_not(model: str, networks: str, data: DataSet) -> str:
+    """What the message must say if the two cannot be combined; '' if they can."""
+    for key in model_class(model).needs:
+        if key not in data.keys:
+            return f"'{key}'"
+    picture = len(data.shape) == 3
+    return "" if picture or networks == "mlp" else "[C, H, W]"
+
+
+EVERY = [(model, data, networks) for model in MODELS for data in DATA for networks in NETWORKS]
+QUICK = [case for case in EVERY if case[1] == "digits" or case[0] in ("VAE", "VIB") and case[2] == "mlp"]
+
+
+@pytest.mark.parametrize(("model", "data", "networks"), slow_but(QUICK, EVERY))
+def test_a_combination_trains_and_is_evaluated_or_one_line_says_why_not(
+    model: str, data: str, networks: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = words(model, data, networks, folder)
+    with few_rows():
+        try:
+            config = compose(typed)
+        except UserError as error:  # such as a model none of whose networks has convolutions
+            assert f"architectures={networks}" in str(error) and "\n" not in str(error)
+            return
+        reason = why_not(model, networks, build_data(config))
+        shrink(config.architectures)
+        if reason:
+            with pytest.raises(UserError) as caught:
+                build(config)
+            assert reason in str(caught.value) and "\n" not in str(caught.value)
+            return
+        experiment = build(config)
+        assert fit(experiment, None) == 0
+    assert experiment.optimization.counters["iterations"] == 1
+    assert experiment.optimization.events or not experiment.callbacks, "no evaluation found a number"
