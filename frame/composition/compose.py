@@ -1,8 +1,10 @@
 """Composes one config from what the user typed. Nothing here imports torch, so that errors are reported at once."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -213,12 +215,31 @@ def _is_value(override: Override) -> bool:
 
 
 def _compose(overrides: list[str]) -> DictConfig:
+    """What Hydra makes of the words. It is remembered, because the runs of a study are composed of the same files."""
+    if any(_is_hydras(word) for word in overrides):  # its search path may name any folder
+        return _read(tuple(overrides))
+    return deepcopy(_remembered(tuple(overrides), _state()))
+
+
+@lru_cache(maxsize=32)
+def _remembered(overrides: tuple[str, ...], state: object) -> DictConfig:
+    return _read(overrides)
+
+
+def _state() -> object:
+    """What the composition depends on, beside the words: config files and the environment."""
+    files = [file for folder in config_folders() for file in sorted(folder.rglob("*.yaml")) if file.exists()]
+    stats = tuple((file, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
+    return stats, frozenset(os.environ.items())
+
+
+def _read(overrides: Sequence[str]) -> DictConfig:
     ready()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
             hydra: Any = GlobalHydra.instance().hydra
             hydra.config_loader = Layers(hydra.config_loader.get_search_path())
-            return hydra_compose("config", overrides=overrides)
+            return hydra_compose("config", overrides=list(overrides))
     except MissingConfigException as error:
         raise UserError(_missing(error)) from None
     except (ConfigCompositionException, HydraException, OmegaConfBaseException, ValueError) as error:

@@ -18,6 +18,7 @@ from frame.composition.config_files import load
 from frame.composition.folders import config_folder
 from frame.composition.instantiate import instantiate, locate
 from frame.engine.opening import guard
+from tests.slow import slow_but
 
 FOLDER = config_folder() / "architectures"
 FILES = {f"{file.parent.name}/{file.stem}": file for file in sorted(FOLDER.rglob("*.yaml"))}
@@ -176,7 +177,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("name, shape", CASES)
+@pytest.mark.parametrize("name, shape", slow_but([case for case in CASES if case[1] in ((1, 8, 8), (12,))], CASES))
 def test_an_option_serves_data_of_each_shape_that_it_says(name: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     if name in PICTURES and len(shape) != 3:

@@ -217,3 +217,17 @@ def test_the_newest_limit_of_a_resumed_run_replaces_the_former() -> None:
     longer = changed_by(stored, ["train_for='1 hour 30 minutes'", "device.gpus=0"], CHANGEABLE)
     assert durations.limits_of(longer) == [durations.Duration(5400, "seconds")] and longer.device.gpus == 0
     assert stored.trainer.max_epochs == 3
+
+
+def test_what_is_remembered_is_read_again_when_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config" / "experiment" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    monkeypatch.setattr(OwnFolder, "folder", tmp_path / "config")
+    file.write_text("# @package _global_\ndefaults: [digits_VAE]\nparams: {z_dim: 3}\n")
+    first = compose(["experiment=mine"])
+    first.params.z_dim = 5  # a caller may change what it gets
+    assert compose(["experiment=mine"]).params.z_dim == 3
+    file.write_text("# @package _global_\ndefaults: [digits_VAE]\nparams: {z_dim: 44}\n")
+    assert compose(["experiment=mine"]).params.z_dim == 44
+    monkeypatch.setenv("DEVICE_NAME", "workstation")
+    assert compose(["experiment=mine"]).device.gpus == 4
