@@ -41,6 +41,9 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         plain: Any = OmegaConf.to_container(_with_sizes(config), resolve=True)
     except OmegaConfBaseException as error:
         where = f"{error.full_key}: " if error.full_key else ""
+        absent = re.search(r"Interpolation key '([^']+)' not found", str(error))
+        if absent and error.full_key:
+            raise UserError(f"{error.full_key} refers to {absent[1]}, which is not set: add +{absent[1]}=...") from None
         raise UserError(f"{where}cannot be filled in: {str(error).splitlines()[0]}") from None
     return {key: value for key, value in plain.items() if key in config}
 

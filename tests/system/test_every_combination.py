@@ -82,7 +82,7 @@ def why_not(model: str, networks: str, data: DataSet) -> str:
         if key not in data.keys:
             return f"'{key}'"
     picture = len(data.shape) == 3
-    return "" if picture or networks == "mlp" else "[C, H, W]"
+    return "" if picture or networks == "mlp" else "[channels, height, width]"
 
 
 EVERY = [(model, data, networks) for model in MODELS for data in DATA for networks in NETWORKS]
