@@ -97,8 +97,9 @@ QUICK = [
 
 @pytest.mark.parametrize(("model", "data", "networks"), slow_but(QUICK, EVERY))
 def test_a_combination_trains_and_is_evaluated_or_one_line_says_why_not(
-    model: str, data: str, networks: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    model: str, data: str, networks: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where a training without a run leaves its checkpoint
     typed = words(model, data, networks, folder)
     with few_rows():
         try:
