@@ -137,6 +137,11 @@ class OfBoth(ConditionalDistribution):
     n_classes: int
     of_both: ConditionalDistribution
 
+    def __init__(self, n_classes: int, z_dim: int) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim, n_classes=n_classes)
+        self.z_dim, self.n_classes = z_dim, n_classes
+
     def forward(self, z: Tensor, y: Tensor) -> Distribution:
         found: Distribution = self.of_both(torch.cat([z, one_hot(y, self.n_classes)], dim=1))
         return found
@@ -166,10 +171,7 @@ class Decoder(OfBoth):
         activation: nn.Module | None = None,
         distribution: base.PictureDistribution | None = None,
     ) -> None:
-        super().__init__()
-        at_least(1, z_dim=z_dim, n_classes=n_classes)
-        self.z_dim = z_dim
-        self.n_classes = n_classes
+        super().__init__(n_classes, z_dim)
         self.of_both = base.MLPDecoder(shape, z_dim + n_classes, layers, activation, distribution)
 
 
@@ -196,8 +198,5 @@ class ConvDecoder(OfBoth):
         channels: Sequence[int] | None = None,
         distribution: base.PictureDistribution | None = None,
     ) -> None:
-        super().__init__()
-        at_least(1, z_dim=z_dim, n_classes=n_classes)
-        self.z_dim = z_dim
-        self.n_classes = n_classes
+        super().__init__(n_classes, z_dim)
         self.of_both = convolutional.ConvDecoder(shape, z_dim + n_classes, layers, channels, distribution)

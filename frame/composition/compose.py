@@ -40,9 +40,8 @@ def ready() -> None:
 def normalise(overrides: Sequence[str]) -> list[str]:
     """Adds the plus to `experiment=`, `trainer.x=` and `debug=`, which may be written with or without it.
 
-    `data.data=MNIST` becomes Hydra's `data@data.data=MNIST`.
-
-    `debug` moves to the end, because what is appended last wins over the experiment.
+    `data.data=MNIST` becomes Hydra's `data@data.data=MNIST`. `debug` moves to the end, because what is appended last
+    wins over the experiment.
     """
     ordinary, debug = [], []
     for text in overrides:

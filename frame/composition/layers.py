@@ -35,7 +35,8 @@ class Layers(ConfigLoaderImpl):
                 path = str(default.config_path)
                 layer: Any = self._load_single_config(default, repo).config
                 if not path.startswith("hydra/"):
-                    _remove(layer, SUGGESTS if path.startswith("model/") else "")
+                    if path.startswith("model/"):
+                        _remove(layer, SUGGESTS)
                     if path.startswith("experiment/"):
                         drop_values_of_others(layer, path.removeprefix("experiment/"), chosen)
                     drop_changed(config, layer, kept=_inherits(default))

@@ -20,9 +20,10 @@ from frame.common.errors import UserError
 from frame.common.inside import name_of
 from frame.composition.folders import config_folders
 from frame.composition.plain import changed, parse_yaml
-from frame.composition.settings import SIZES, references
+from frame.composition.settings import SIZES
 
 OPENING = re.compile(r"(\\*)\$\{")
+OF_SIZES = re.compile(rf"(?<!\\)\$\{{{SIZES}[.\[]")
 DEVICE = re.compile(r"device((?:\.[\w-]+)*)")
 ENVIRONMENT = re.compile(r"oc\.env:\s*([A-Za-z_]\w*)\s*(?:,\s*(.*))?", re.DOTALL)
 ALWAYS = ("DATA_ROOT", "DEVICE_NAME")
@@ -45,24 +46,27 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         if absent and error.full_key:
             raise UserError(f"{error.full_key} refers to {absent[1]}, which is not set: add +{absent[1]}=...") from None
         raise UserError(f"{where}cannot be filled in: {str(error).splitlines()[0]}") from None
-    return {key: value for key, value in plain.items() if key in config}
+    return dict(plain)
 
 
 def _with_sizes(config: DictConfig) -> DictConfig:
-    """The config, with sizes that stand for themselves if it has none yet."""
-    raw: Any = OmegaConf.to_container(config, resolve=False)
-    asked = {word.split(".")[1] for word in references(raw) if word.startswith(f"{SIZES}.")}
+    """The config, whose references to sizes are texts if it has none yet."""
     root = config._get_root()
-    if SIZES in root or not asked or root is not config:
+    if SIZES in root or root is not config:
         return config
-    return OmegaConf.create({**raw, SIZES: {name: f"\\${{{SIZES}.{name}}}" for name in asked}})
+    raw = OmegaConf.to_container(config, resolve=False)
+    return OmegaConf.create(changed(raw, lambda text: OF_SIZES.sub(r"\\\g<0>", text)))
 
 
 def with_sizes(plain: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values with the sizes of the data, in the place of references to them."""
-    values = {f"${{{SIZES}.{name}}}": value for name, value in sizes.items()}
-    filled_in: dict[str, Any] = changed(plain, lambda text: values.get(text, text))
-    return {**filled_in, SIZES: dict(sizes)}
+
+    def value(text: str) -> Any:
+        if not OF_SIZES.match(text):
+            return text
+        return OmegaConf.to_container(OmegaConf.create({SIZES: sizes, "value": text}), resolve=True)["value"]  # type: ignore[index, call-overload]
+
+    return {**changed(plain, value), SIZES: dict(sizes)}
 
 
 def stored(config: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import yaml
 from frame.common.errors import UserError
 from frame.composition.compose import compose
 from frame.composition.settings import references
-from frame.composition.stored import resolved
+from frame.composition.stored import resolved, with_sizes
 from frame.data.base import DataSet, Source
 from frame.data.concat import Concat
 from frame.data.digits import Digits
@@ -82,6 +82,15 @@ def test_until_the_data_are_there_a_config_shows_the_references() -> None:
     plain = resolved(config)
     assert plain["model"]["encoder"]["shape"] == [1, 8, 8] and plain["model"]["n_data"] == 1297
     assert plain["sizes"]["levels"] == 17 and not references(plain)
+
+
+def test_a_reference_may_name_one_side() -> None:
+    config = compose(["model=VAE", "data=digits", "architectures.encoder.layers=['${sizes.x[1]}','${sizes.x.2}']"])
+    raw = resolved(config)
+    assert raw["architectures"]["encoder"]["layers"] == ["${sizes.x[1]}", "${sizes.x.2}"]
+    assert with_sizes(raw, sizes_of(Digits()))["model"]["encoder"]["layers"] == [8, 8]
+    build_data(config)
+    assert resolved(config)["model"]["encoder"]["layers"] == [8, 8]
 
 
 def test_a_shorter_split_has_its_own_size() -> None:
