@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from frame.common.errors import UserError, choices
-from frame.composition.config_files import load
+from frame.composition.config_files import load, state
 from frame.composition.folders import file_of, options
 from frame.composition.settings import PARTS, references
 
@@ -116,12 +116,11 @@ def ancestors(group: str, option: str) -> list[str]:
 
 def _content(file: Path) -> dict[str, Any]:
     """A file's content, read once for each of its states. It must not be changed."""
-    there = file.stat()
-    return _read(file, there.st_mtime_ns, there.st_size)
+    return _read(file, *state(file))
 
 
 @lru_cache(maxsize=512)
-def _read(file: Path, *state: int) -> dict[str, Any]:
+def _read(file: Path, *now: int) -> dict[str, Any]:
     try:
         return load(file)
     except UserError:  # Hydra reads it, too, and what is wrong is said there

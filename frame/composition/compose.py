@@ -7,7 +7,6 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
-from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.sources_registry import SourcesRegistry
@@ -22,10 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 from frame.common.errors import UserError, choices
 from frame.composition import evaluations
 from frame.composition.chosen import NETWORKS, is_part, words_for_hydra
-from frame.composition.config_files import StrictFiles, check_name
+from frame.composition.config_files import StrictFiles, check_name, state
 from frame.composition.evaluations import named_evaluation
 from frame.composition.folders import OwnFolder, config_folder, config_folders, groups, options
-from frame.composition.layers import Layers
+from frame.composition.layers import HYDRA, SEARCHPATH, Layers
 from frame.composition.settings import PARTS, check_value, keys, unread
 
 MADE = (evaluations.KEY, "callbacks")  # what Hydra does not compose: evaluations become callbacks behind it
@@ -72,19 +71,21 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         UserError: an option, group or key is unknown, or a value has another type than the experiment's.
     """
-    normal = normalise(overrides)
-    parsed = _parse(normal)
+    parsed = _parse(normalise(overrides))
     values = [o for o in parsed if not _chooses_files(o)]
+    for override in parsed:
+        if override.is_sweep_override():
+            key = override.key_or_group
+            raise UserError(f"{key}: a run has one value of it: write a file for `frame sweep` to try several")
     for override in values:
         group = override.key_or_group
-        if override.is_sweep_override():
-            raise UserError(f"{group}: a run has one value of it: write a file for `frame sweep` to try several")
         if group in groups() and not _is_value(override):
             raise UserError(
                 f"{group}={str(override.value())[:60]}: name a file of config/{group}/: {', '.join(options(group))}"
             )
     # Without the values that were typed, the config tells which keys exist, and their types.
-    chosen = _compose(words_for_hydra([o for o in parsed if _chooses_files(o)]) + [o for o in normal if _is_hydras(o)])
+    where = [o.input_line or "" for o in values if o.key_or_group == SEARCHPATH]
+    chosen = _compose(words_for_hydra([o for o in parsed if _chooses_files(o)]) + where)
     named = [o for o in values if root(o.key_or_group) == evaluations.KEY]
     values = [o for o in values if o not in named]
     by_default = not any(_names_callbacks(o) for o in parsed) and bool(chosen.get("model") and chosen.get("data"))
@@ -121,7 +122,7 @@ def root(word: str) -> str:
 
 def _is_hydras(word: str) -> bool:
     """Whether it is a setting of Hydra's own; the only one that is read says where files are."""
-    return root(word) == "hydra"
+    return root(word) == HYDRA
 
 
 def _drop(config: DictConfig, parsed: Sequence[Override], before: DictConfig) -> None:
@@ -221,15 +222,14 @@ def _compose(overrides: list[str]) -> DictConfig:
 
 
 @lru_cache(maxsize=32)
-def _remembered(overrides: tuple[str, ...], state: object) -> DictConfig:
+def _remembered(overrides: tuple[str, ...], now: object) -> DictConfig:
     return _read(overrides)
 
 
 def _state() -> object:
     """What the composition depends on, beside the words: config files and the environment."""
     files = [file for folder in config_folders() for file in sorted(folder.rglob("*.yaml")) if file.exists()]
-    stats = tuple((file, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
-    return stats, frozenset(os.environ.items())
+    return tuple((file, *state(file)) for file in files), frozenset(os.environ.items())
 
 
 def _read(overrides: Sequence[str]) -> DictConfig:
@@ -237,8 +237,7 @@ def _read(overrides: Sequence[str]) -> DictConfig:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
             hydra: Any = GlobalHydra.instance().hydra
-            hydra.config_loader = Layers(hydra.config_loader.get_search_path())
-            return hydra_compose("config", overrides=list(overrides))
+            return Layers(hydra.config_loader.get_search_path()).composed("config", list(overrides))
     except MissingConfigException as error:
         raise UserError(_missing(error)) from None
     except (ConfigCompositionException, HydraException, OmegaConfBaseException, ValueError) as error:
@@ -289,6 +288,8 @@ def _composition(error: Exception) -> str:
     inside = re.match(r"In '([^']+)': ", text)
     if could_not and inside:
         group = could_not[1].split("@")[0]
+        if root(group.replace("/", ".")) == HYDRA:
+            return f"config/{inside[1]}.yaml: {group}: Hydra only composes here: take it out of `defaults`"
         return f"config/{inside[1]}.yaml: there is no {group} to override: write `- /{group}: NAME` without override"
     if could_not:
         key = could_not.group(1)

@@ -6,6 +6,8 @@ Hydra reads each of its files through `StrictFiles`. Nothing here imports torch.
 import os
 import re
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +35,31 @@ class StrictFiles(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(os.path.realpath(self.path), self._normalize_file_name(config_path))
-        text = read(path)
-        group = str(Path(config_path).parent)
-        package = _package(text, path, group.split(os.sep)[0])
-        node = checked(text, path)
-        if node is not None:
-            _check_defaults(node, path)
-            if package == "_global_":
-                _check_top(node, path, group)
-        config = _config(text, path)
+        package, config = _strict(path, str(Path(config_path).parent), *state(path))
         where = f"{self.scheme()}://{self.path}"
-        return ConfigResult(config=config, path=where, provider=self.provider, header={"package": package})
+        return ConfigResult(config=deepcopy(config), path=where, provider=self.provider, header={"package": package})
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         return [name for name in super().list(config_path, results_filter) if not name.startswith(".")]
+
+
+def state(path: Path) -> tuple[int, ...]:
+    """Two numbers that tell whether a file was changed: the time of its last change and its size."""
+    there = path.stat()
+    return there.st_mtime_ns, there.st_size
+
+
+@lru_cache(maxsize=512)
+def _strict(path: Path, group: str, *now: int) -> tuple[str | None, Any]:
+    """The package and the content of a config file, read once for each of its states. It must not be changed."""
+    text = read(path)
+    package = _package(text, path, group.split(os.sep)[0])
+    node = checked(text, path)
+    if node is not None:
+        _check_defaults(node, path)
+        if package == "_global_":
+            _check_top(node, path, group)
+    return package, _config(text, path)
 
 
 def values(path: Path) -> dict[str, Any]:
@@ -189,19 +202,24 @@ def _names_a_class(node: yaml.Node) -> bool:
 def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
     if node.style in ("'", '"', "|", ">"):  # quoted: YAML guesses no type
         return
-    text, where = node.value, f"{shown(path)}{_line(node)}"
+    wrong = _misread(node.value, node.tag)
+    if wrong:
+        raise UserError(f"{shown(path)}{_line(node)}: {wrong}")
+
+
+def _misread(text: str, tag: str) -> str:
+    """What to write in place of a value that YAML reads as something else than it shows; '' if there is nothing."""
     if re.fullmatch(r"[-+]?0[0-9_]+", text):
-        raise UserError(
-            f"{where}: YAML may read {text} as an octal number: write {text.lstrip('+-0') or '0'} or '{text}'"
-        )
+        return f"YAML may read {text} as an octal number: write {text.lstrip('+-0') or '0'} or '{text}'"
     if re.fullmatch(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?", text):
-        raise UserError(f"{where}: YAML reads {text} as a number in base 60: write '{text}' in quotes")
-    if re.match(r"[-+]?0[xob]", text, re.IGNORECASE) and node.tag.endswith(":int"):
-        raise UserError(f"{where}: write {text} as a decimal number, or in quotes")
+        return f"YAML reads {text} as a number in base 60: write '{text}' in quotes"
+    if re.match(r"[-+]?0[xob]", text, re.IGNORECASE) and tag.endswith(":int"):
+        return f"write {text} as a decimal number, or in quotes"
     if any(sign in text for sign in "\u00a0\u200b\ufeff\u2028"):
-        raise UserError(f"{where}: a space of a web page is in {text.split()[0]!r}: type the line again by hand")
+        return f"a space of a web page is in {text.split()[0]!r}: type the line again by hand"
     if text[:1] in tuple("\u201c\u201d\u201e\u2018\u2019\u201a\u00ab"):
-        raise UserError(f"{where}: {text[:40]} has quotes of a web page: write ' or \"")
+        return f"{text[:40]} has quotes of a web page: write ' or \""
+    return ""
 
 
 def _check_defaults(node: yaml.MappingNode, path: Path) -> None:

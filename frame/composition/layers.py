@@ -11,8 +11,10 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.default_element import ResultDefault
 from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,10 +23,24 @@ from frame.composition.settings import PARTS, references
 
 STAYS = ("_partial_",)
 HERE = "."  # the path of a node itself
+HYDRA = "hydra"  # Hydra's own settings
+SEARCHPATH = "hydra.searchpath"  # the only one that is read
 
 
 class Layers(ConfigLoaderImpl):
     """Hydra's loader with the three rules."""
+
+    def composed(self, name: str, words: list[str]) -> DictConfig:
+        """What Hydra composes of a file and words, without its own settings, which take most of its time."""
+        typed, repo = self._parse_overrides_and_create_caching_repo(name, words)
+        self.validate_sweep_overrides_legal(typed, run_mode=RunMode.RUN, from_shell=False)
+        chosen = create_defaults_list(repo, name, typed, prepend_hydra=False, skip_missing=False)
+        config = self._compose_config_from_defaults_list(chosen.defaults, repo)
+        _remove(config, HYDRA)
+        OmegaConf.set_struct(config, True)
+        values = [override for override in chosen.config_overrides if override.key_or_group != SEARCHPATH]
+        self._apply_overrides_to_config(values, config)
+        return config
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         chosen = dict(_choice(default) for default in defaults)
@@ -34,13 +50,12 @@ class Layers(ConfigLoaderImpl):
             for default in defaults:
                 path = str(default.config_path)
                 layer: Any = self._load_single_config(default, repo).config
-                if not path.startswith("hydra/"):
-                    if path.startswith("model/"):
-                        _remove(layer, SUGGESTS)
-                    if path.startswith("experiment/"):
-                        drop_values_of_others(layer, path.removeprefix("experiment/"), chosen)
-                    drop_changed(config, layer, kept=_inherits(default))
-                    brought = _brought(layer) | brought if path.split("/")[0] in PARTS else brought - _brought(layer)
+                if path.startswith("model/"):
+                    _remove(layer, SUGGESTS)
+                if path.startswith("experiment/"):
+                    drop_values_of_others(layer, path.removeprefix("experiment/"), chosen)
+                drop_changed(config, layer, kept=_inherits(default))
+                brought = _brought(layer) | brought if path.split("/")[0] in PARTS else brought - _brought(layer)
                 try:
                     config.merge_with(layer)
                 except OmegaConfBaseException as error:

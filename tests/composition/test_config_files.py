@@ -277,6 +277,7 @@ def test_an_invalid_defaults_list_is_refused(defaults: str, says: str, own: Path
         ),
         ("+hydra.nope=1", "hydra.searchpath alone is read"),
         ("hydra.run.dir=x", "hydra.searchpath alone is read"),
+        ("model=VAE,AE", "model: a run has one value of it"),
         ("+callbacks.x=5", "callbacks.x has no _target_"),
         ("callbacks=5", "callbacks=5: it has names below it"),
         ("doctor=5", "doctor has no _target_"),
