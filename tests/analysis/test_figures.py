@@ -224,4 +224,4 @@ def test_a_million_rows_are_drawn_in_400_megabytes(tmp_path: Path) -> None:
     code, kilobytes = map(int, made.stdout.split()[-2:])
     assert code == 0 and kilobytes < 400_000, made.stdout + made.stderr
     rows = read((tmp_path / "loss.csv").read_text())
-    assert len(rows) <= 20_001 and float(rows[-1]["iterations"]) == 10**6 - 1 and "each 50th" in made.stdout
+    assert len(rows) <= 20_001 and float(rows[-1]["iterations"]) == 10**6 - 1 and "one in 50 is drawn" in made.stdout
