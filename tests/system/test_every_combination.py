@@ -11,12 +11,14 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from frame.architectures.convolutional import default_channels
 from frame.common.errors import UserError
 from frame.composition.compose import compose
 from frame.composition.folders import options
 from frame.data.base import DataSet
 from frame.data.CIFAR10 import CIFAR10
 from frame.data.MNIST import MNIST
+from frame.data.sprites import Sprites
 from frame.engine.experiment import build, build_data, fit
 from tests.models.test_every_model import model_class, no_files
 from tests.slow import slow_but
@@ -43,7 +45,8 @@ FEW = {
 
 @contextmanager
 def few_rows() -> Iterator[None]:
-    with no_files(), patch.object(MNIST, "n_train", 64), patch.object(CIFAR10, "n_train", 64):
+    sizes = patch.object(Sprites, "factor_sizes", (3, 1, 1, 8, 8))
+    with no_files(), patch.object(MNIST, "n_train", 64), patch.object(CIFAR10, "n_train", 64), sizes:
         yield
 
 
@@ -59,15 +62,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def shrink(node: Any) -> None:
-    """Makes networks as small as they get."""
+def shrink(node: Any, n_halvings: int) -> None:
+    """Makes networks as small as they get; `n_halvings` is the number of convolutions by default."""
     if not isinstance(node, DictConfig):
         return
     for key, value in node.items():
         if OmegaConf.is_list(value) and key in ("layers", "channels", "residual_channels"):
             node[key] = [8] * len(value)
+        elif key == "channels" and value is None:
+            node[key] = [8] * n_halvings
         else:
-            shrink(value)
+            shrink(value, n_halvings)
 
 
 def words(model: str, data: str, networks: str, folder: Path) -> list[str]:
@@ -107,13 +112,13 @@ def test_a_combination_trains_and_is_evaluated_or_one_line_says_why_not(
         except UserError as error:  # such as a model none of whose networks has convolutions
             assert f"architectures={networks}" in str(error) and "\n" not in str(error)
             return
-        reason = why_not(model, networks, build_data(config))
-        shrink(config.architectures)
-        if reason:
+        used = build_data(config)
+        if reason := why_not(model, networks, used):
             with pytest.raises(UserError) as caught:
                 build(config)
             assert reason in str(caught.value) and "\n" not in str(caught.value)
             return
+        shrink(config.architectures, len(default_channels(used.shape)) if networks == "conv" else 0)
         experiment = build(config)
         assert fit(experiment, None) == 0
     assert experiment.optimization.counters["iterations"] == 1
