@@ -1,10 +1,12 @@
 """Each error is one or two lines that name the nearest right answer, with exit code 2 and no folder."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.processes import train
+from frame.commands.main import main
+from tests.processes import OWN, train
 
 ERRORS = [
     # composition
@@ -102,13 +104,34 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("words", "says"), ERRORS, ids=lambda value: " ".join(value)[:60])
-def test_an_error_is_one_line(words: list[str], says: list[str], tmp_path: Path) -> None:
+def test_an_error_is_one_line(
+    words: list[str],
+    says: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "output.txt").write_text("a file where a folder should be")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    code = main(["train", "--config-dir", str(OWN / "config"), *words])
+    check(code, "".join(capsys.readouterr()), says, tmp_path)
+
+
+REAL = ("experiment=tniy", "+model.bta=1", "architectures.encoder.shape=[1,9,9]")  # one of each of the first kinds
+
+
+@pytest.mark.parametrize(("words", "says"), [case for case in ERRORS if case[0][-1:] and case[0][-1] in REAL])
+def test_an_error_of_a_real_process_is_one_line(words: list[str], says: list[str], tmp_path: Path) -> None:
     code, output = train(words, tmp_path)
+    check(code, output, says, tmp_path)
+
+
+def check(code: int, output: str, says: list[str], cwd: Path) -> None:
     assert code == 2, output
     assert "Traceback" not in output
     lines = output.strip().splitlines()
     assert 1 <= len(lines) <= 2, output
     for text in says:
         assert text in output, output
-    assert not (tmp_path / "runs").exists(), "a folder was left behind"
+    assert not (cwd / "runs").exists(), "a folder was left behind"
