@@ -36,7 +36,7 @@ def script(file: str, cwd: str, output: str) -> None:
 
 def run(line: str, folder: Path) -> str:
     """Runs a documented command line as a shell would; its output."""
-    words = shlex.split(line)
+    words = shlex.split(line, comments=True)
     environment = {}
     while "=" in words[0]:
         name, _, value = words.pop(0).partition("=")
@@ -119,7 +119,7 @@ def check_studies(folder: Path, output: str) -> None:
     assert len(list(folder.glob("runs/studies/weight/runs/*/*/status.json"))) == 4
     table = (folder / "weight.md").read_text()
     assert re.search(r"^\| 0.5( \(chosen\))? \| 2 \| .*-\d.* ± ", table, re.MULTILINE) and "(chosen) | 2 |" in table
-    assert "| floor: pixels |" in table and "ELBO/Test: test, 200 samples" in table
+    assert "| floor: pixels |" in table and "ELBO/Test: test, 300 samples" in table
     figures = {file.name for file in (folder / "figures").iterdir()}
     names = ("weight", "curves", "rate_distortion", "pictures")
     assert figures == {f"{name}.{end}" for name in names for end in ("pdf", "csv")}
