@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.common.errors import UserError, choices
-from frame.models.base import mean_over_ranks
+from frame.common.ranks import mean_over_ranks
 
 
 def check_widths(name: str, widths: Sequence[int], least: int = 0) -> None:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from frame.common.errors import UserError, at_least
+from frame.common.ranks import sum_over_ranks
 from frame.common.schedules import Coefficient, coefficient
 from frame.common.sizes import Size, n_values
 from frame.data.base import Batch
-from frame.models.base import Model, sum_over_ranks
+from frame.models.base import Model
 from frame.probability.distributions import Delta
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least
+from frame.common.ranks import from_rank_0, sum_over_ranks
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.measures.codes import perplexity, usage
-from frame.models.base import ConditionalDistribution, QuantisedModel, from_rank_0, straight_through, sum_over_ranks
+from frame.models.base import ConditionalDistribution, QuantisedModel, straight_through
 
 
 class VQVAE(QuantisedModel):
@@ -97,7 +98,7 @@ class VQVAE(QuantisedModel):
         """Adds vectors z [n, D] and their codes [n], of all ranks, to the sums for the next update."""
         with torch.autocast(z.device.type, enabled=False):
             one_hot = (indices.unsqueeze(1) == torch.arange(self.n_codes, device=z.device)).float()  # [n, K]
-            # summed here, not in the update: before each batch DDP overwrites the buffers with rank 0's
+            # nothing else makes them equal: in manual optimization DDP broadcasts buffers before the first batch only
             self.counts.add_(sum_over_ranks(one_hot.sum(0)))
             self.sums.add_(sum_over_ranks(one_hot.T @ z.float()))
         if self.revive_below > 0:

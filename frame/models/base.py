@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from frame.common.errors import UserError, at_least
@@ -315,29 +315,6 @@ class QuantisedModel(EncoderModel):
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
     """z_q exactly, with the gradient of z."""
     return z_q.detach() + (z - z.detach())
-
-
-def _several_ranks() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def sum_over_ranks(x: Tensor) -> Tensor:
-    """The sum of x over all processes that train together, written into x."""
-    if _several_ranks():
-        distributed.all_reduce(x)
-    return x
-
-
-def mean_over_ranks(x: Tensor) -> Tensor:
-    """The mean of x over all processes that train together, written into x."""
-    return sum_over_ranks(x).div_(distributed.get_world_size()) if _several_ranks() else x
-
-
-def from_rank_0(x: Tensor) -> Tensor:
-    """The first process's x, written into x."""
-    if _several_ranks():
-        distributed.broadcast(x, src=0)
-    return x
 
 
 def discriminate(real: Tensor, fake: Tensor) -> dict[str, Tensor]:

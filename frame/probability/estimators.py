@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.common.errors import UserError, choices
+from frame.common.ranks import log_mean_exp_over_ranks
 from frame.probability import mutual_information as information
 
 PAIRS = ("all", "rolled")
@@ -139,7 +140,7 @@ class MINE(FromScores):
     """Donsker and Varadhan's bound; with a mean of few samples inside the logarithm it is not a bound.
 
     In the gradient a moving average replaces this mean, which removes the bias: Belghazi et al. 2018 (1801.04062),
-    section 3.2. The average starts at 1, the mean of e^f for an untrained critic.
+    section 3.2. The average starts at 1, the mean of e^f for an untrained critic, and is one of all ranks.
 
     Args:
         critic, pairs: as in `FromScores`.
@@ -162,7 +163,8 @@ class MINE(FromScores):
 
     def estimate(self, joint: Tensor, marginal: Tensor) -> dict[str, Tensor]:
         log_mean = information.log_mean_exp(marginal)
-        average = torch.logaddexp(self.log_average + self.log_decay, log_mean.detach() + self.log_rest)
+        now = log_mean_exp_over_ranks(log_mean) if self.training else log_mean.detach()
+        average = torch.logaddexp(self.log_average + self.log_decay, now + self.log_rest)
         if self.training:
             self.log_average.copy_(average)
         # its gradient is E[grad f] - E[e^f grad f] / average

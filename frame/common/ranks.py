@@ -1,0 +1,55 @@
+"""Processes that train one model together, each a rank: what they share."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed
+
+_alone = 0  # contexts of `alone` that are open; a plain number, so that compiled code can read it
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within this context the functions below share nothing, because other ranks may be doing something else."""
+    global _alone
+    _alone += 1
+    try:
+        yield
+    finally:
+        _alone -= 1
+
+
+def several() -> bool:
+    """Whether several processes train together, and share what they compute now."""
+    return distributed.is_available() and distributed.is_initialized() and _alone == 0
+
+
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """The sum of x over all ranks, written into x."""
+    if several():
+        distributed.all_reduce(x)
+    return x
+
+
+def mean_over_ranks(x: Tensor) -> Tensor:
+    """The mean of x over all ranks, written into x."""
+    return sum_over_ranks(x).div_(distributed.get_world_size()) if several() else x
+
+
+def log_mean_exp_over_ranks(x: Tensor) -> Tensor:
+    """log of the mean of e^x over all ranks, a new tensor of x's shape without a gradient."""
+    x = x.detach()
+    if not several():
+        return x
+    each = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(each, x.contiguous())
+    return torch.stack(each).logsumexp(0) - math.log(len(each))
+
+
+def from_rank_0(x: Tensor) -> Tensor:
+    """The first rank's x, written into x."""
+    if several():
+        distributed.broadcast(x, src=0)
+    return x
