@@ -11,14 +11,15 @@ from frame.common.errors import UserError
 from frame.common.output import say
 from frame.evaluation.base import Evaluation
 from frame.evaluation.measured import Moment, measure
+from frame.evaluation.shards import together
 from frame.optimization.base import Optimization
 
 
 class EvaluationCallback(Callback):
     """Evaluates at the start, each `evaluate_every`, and at the end. The run's clock stops meanwhile.
 
-    Rank 0 evaluates; all ranks agree on when, and receive the numbers. If there is no number, for example because the
-    encoder has collapsed, one line says so and training continues.
+    All ranks evaluate together, with rank 0's buffers; rank 0 logs, and all receive its numbers. If there is no number,
+    for example because the encoder has collapsed, one line says so and training continues.
 
     Args:
         name: the name under which the result is logged, such as 'ELBO/Validation'.
@@ -66,13 +67,8 @@ class EvaluationCallback(Callback):
         at = Moment.of(optimization.counters, self._context.weights)
         self.evaluated_at = at.iteration
         with optimization.clock.paused():
-            found: Measurement | BaseException | None = None
-            if trainer.is_global_zero:
-                found = self._evaluate_here(trainer, optimization, at)
-            if trainer.world_size > 1:
-                found = trainer.strategy.broadcast(found)
-        assert found is not None
-        if isinstance(found, BaseException):
+            found = self._evaluate_here(trainer, optimization, at)
+        if isinstance(found, Exception):
             if not self.succeeded and not isinstance(found, UserError):
                 raise found
             return
@@ -82,30 +78,40 @@ class EvaluationCallback(Callback):
             if isinstance(callback, Listens):
                 callback.on_measurement(trainer, optimization, found)
 
-    def _evaluate_here(self, trainer: Trainer, optimization: Optimization, at: Moment) -> Measurement | BaseException:
+    def _evaluate_here(self, trainer: Trainer, optimization: Optimization, at: Moment) -> Measurement | Exception:
+        """What rank 0 has found, or an error of any rank: the same on all ranks."""
         context = self._context
         model = optimization.evaluated if at.weights == "average" else optimization.model
         try:
-            found = measure(self.evaluator, self.name, model, context.data, at)
+            found = together(
+                model,
+                lambda: measure(self.evaluator, self.name, model, context.data, at),
+                trainer.global_rank,
+                trainer.world_size,
+            )
         except UserError as error:  # codes collapsed or diverged; settings were checked before training
-            if not self.without:
+            if not self.without and trainer.is_global_zero:
                 say(f"{self.name} has no number at iteration {at.iteration}; training goes on: {error}")
                 if context.run is not None:
                     context.run.trouble(self.name, f"no number at iteration {at.iteration}: {error}")
             self.without = True
             return error
         except Exception as error:
-            if self.succeeded:
+            if self.succeeded and trainer.is_global_zero:
                 text = "".join(traceback.format_exception(error))
                 say(f"{self.name} failed at iteration {at.iteration}; training goes on\n{text}")
                 if context.run is not None:
                     context.run.trouble(self.name, f"failed at iteration {at.iteration}: {error!r}")
             return error
         self.without = False
-        found.log(trainer.loggers)
-        if context.run is not None:
-            context.run.record(found.records())
-        return Measurement.of(found)
+        measurement = Measurement.of(found)
+        if trainer.world_size > 1:
+            measurement = trainer.strategy.broadcast(measurement)
+        if trainer.is_global_zero:
+            found.log(trainer.loggers)
+            if context.run is not None:
+                context.run.record(found.records())
+        return measurement
 
     @property
     def _context(self) -> Context:

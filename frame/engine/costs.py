@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 from frame.common.output import say
 from frame.data.base import Batch, Indices, count_rows, whole_batch
 from frame.data.loader import Loader, Loads
-from frame.evaluation.base import seeded
+from frame.evaluation.shards import seeded
 from frame.optimization.base import Optimization
 
 

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from frame.common.errors import NoNumber, UserError, choices
-from frame.data.base import Batch, DataSet, whole_batch
+from frame.common.errors import NoNumber, TooFew, UserError, choices
+from frame.common.ranks import alone
+from frame.data.base import Batch, DataSet, mapped, whole_batch
+from frame.evaluation.shards import dealt, seed_chunk, seeded
 
 # `x` below stands for the keys of a batch that `model.inputs` names, in that order: a conditional model takes x and y
 
@@ -180,7 +182,8 @@ class Evaluation:
     `needs` names the capabilities (protocols above) that the model must have, and `needs_data` the keys that the batch
     must have. `hidden` names keys that are predicted from the model's output, so that they must not be its inputs.
     An evaluation is called in eval mode, without gradients, and with the same random seed each time; the caller
-    restores all three.
+    restores all three. In a run of several processes all ranks call it, with rank 0's buffers; what it computes by
+    `over_rows` is shared between them, and rank 0's result is logged.
 
     `numbers`, `pictures` and `tables` declare what is found, by the keys of the `LogEntry`: one number under the
     evaluation's own name, unless a subclass says otherwise. Override `declare` if it depends on the model or the data.
@@ -244,19 +247,94 @@ class Evaluation:
         """Like the function `batches`, on the evaluation's own split unless another is named."""
         return batches(model, data, split or self.evaluate_on, n_samples, batch_size)
 
+    def over_rows(
+        self,
+        model: nn.Module,
+        data: DataSet,
+        n_samples: int | None,
+        compute: Callable[[Batch], dict[str, Tensor]],
+        batch_size: int = 1024,
+        at_once: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Like the function `over_rows`, on the evaluation's own split."""
+        return over_rows(model, data, self.evaluate_on, n_samples, compute, batch_size, at_once)
+
 
 def batches(
     model: nn.Module, data: DataSet, split: str, n_samples: int | None, batch_size: int = 1024
 ) -> Iterator[Batch]:
     """The same `n_samples` rows of the split each time (all of it if None or more), on the model's device.
 
-    Rows are a fixed random subset, since files are often sorted; their binarization is fixed, too.
+    Rows are a fixed random subset, since files are often sorted; their binarization is fixed, too. In a run of several
+    processes, each of them reads all rows; `over_rows` shares the work.
     """
-    source = data.split(split)
-    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:n_samples]
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    for start, indices in enumerate(order.split(batch_size)):
-        yield whole_batch(source, indices, seed=start, device=device)
+    read = _reader(model, data, split)
+    for number, indices in enumerate(_order(data, split, n_samples).split(batch_size)):
+        yield read(indices, number)
+
+
+def over_rows(
+    model: nn.Module,
+    data: DataSet,
+    split: str,
+    n_samples: int | None,
+    compute: Callable[[Batch], dict[str, Tensor]],
+    batch_size: int = 1024,
+    at_once: int | None = None,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """What `compute` finds in each of the `batches`, concatenated, [N, ...] on the CPU.
+
+    In a run of several processes, the batches are dealt to ranks, and all ranks receive the whole. The noise in each is
+    seeded by its number, so that one process finds the same.
+
+    Args:
+        model, data, split, n_samples, batch_size: as `batches` takes them.
+        compute: gives tensors by name, the same names for each batch: [B, ...], or [1, ...] for the whole batch.
+        at_once: a batch is dealt in pieces of so many rows, for work that takes long for each row.
+        seed: another seed gives other noise.
+
+    Raises:
+        TooFew: the split has no rows.
+    """
+    read, parts = _reader(model, data, split), _order(data, split, n_samples).split(batch_size)
+    if not len(parts[0]):
+        raise TooFew(f"'{split}' has no rows")
+    chunks = [  # the batch, and the rows of it
+        (number, start, min(start + (at_once or batch_size), len(part)))
+        for number, part in enumerate(parts)
+        for start in range(0, len(part), at_once or batch_size)
+    ]
+    last: tuple[int, Batch] | None = None  # the batch that was read last
+
+    def of(chunk: int) -> dict[str, Tensor]:
+        nonlocal last
+        number, start, end = chunks[chunk]
+        if last is None or last[0] != number:
+            last = None  # frees its memory
+            seed_chunk(-1, number)  # some sources draw from torch's own generator
+            last = number, read(parts[number], number)
+            seed_chunk(seed, chunk)
+        batch = last[1]
+        return compute(batch if at_once is None else mapped(batch, lambda rows: rows[start:end]))
+
+    return dealt([end - start for _, start, end in chunks], of, seed)
+
+
+def _order(data: DataSet, split: str, n_samples: int | None) -> Tensor:
+    """The rows that are read, in their order."""
+    return torch.randperm(len(data.split(split)), generator=torch.Generator().manual_seed(0))[:n_samples]
+
+
+def _reader(model: nn.Module, data: DataSet, split: str) -> Callable[[Tensor, int], Batch]:
+    """Reads the rows of a numbered batch to the model's device."""
+    source, device = data.split(split), device_of(model)
+    return lambda indices, number: whole_batch(source, indices, seed=number, device=device)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of the model's parameters; the CPU if it has none."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def given(model: nn.Module, batch: Batch) -> list[Any]:
@@ -279,19 +357,13 @@ def check_densities(evaluation: Evaluation, model: nn.Module, measure: Callable[
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Sets the random state from `seed`, and restores it at the end."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
 def evaluating(model: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Eval mode, no gradients, random state from `seed`; restores each module's mode and the random state."""
+    """Eval mode, no gradients, random state from `seed`; restores each module's mode and the random state.
+
+    Nothing that a model shares with other ranks while it trains is shared: they may be at work on something else.
+    """
     modes = [(module, module.training) for module in model.modules()]
-    with seeded(seed), torch.no_grad():
+    with seeded(seed), torch.no_grad(), alone():
         model.eval()
         try:
             yield

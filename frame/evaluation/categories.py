@@ -2,11 +2,10 @@
 
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
 from frame.common.errors import at_least
-from frame.data.base import DataSet
+from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar, given
 from frame.evaluation.pictures import labelled_grid
 from frame.measures.clusters import contingency, normalised_mutual_information, purity
@@ -52,9 +51,12 @@ class CategoriesEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, HasCategories)
-        batches = self.batches(model, data, self.n_samples)
-        pairs = [(model.categories(*given(model, batch)), batch["y"]) for batch in batches]
-        log_q, y = torch.cat([log_q for log_q, _ in pairs]), torch.cat([y for _, y in pairs])
+
+        def of(batch: Batch) -> dict[str, Tensor]:
+            return {"log_q": model.categories(*given(model, batch)), "y": batch["y"]}
+
+        found = self.over_rows(model, data, self.n_samples, of)
+        log_q, y = found["log_q"], found["y"]
         n_codes, n_labels = log_q.shape[1], data.n_classes or int(y.max()) + 1
         counts = contingency(log_q.argmax(1), y, n_codes, n_labels)
         labels = [f"code {code}, most {counts[code].argmax()}" for code in range(n_codes)]

@@ -9,8 +9,17 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from frame.common.errors import NoNumber, TooFew, at_least
-from frame.data.base import DataSet
-from frame.evaluation.base import BoundsLikelihood, Declaration, Encodes, Evaluation, LogEntry, Scalar, given
+from frame.data.base import Batch, DataSet
+from frame.evaluation.base import (
+    BoundsLikelihood,
+    Declaration,
+    Encodes,
+    Evaluation,
+    LogEntry,
+    Scalar,
+    device_of,
+    given,
+)
 from frame.evaluation.codes import codes_of
 from frame.measures.classifier import fit_classifier
 from frame.measures.statistics import mean_and_standard_error
@@ -63,8 +72,7 @@ class CodeInformationEvaluation(Evaluation):
         return Declaration(self.evaluate_on, dict.fromkeys(names, "nats"))
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        q, rates = self._encoded(model, data)
-        z = torch.cat([rsample(part) if part.has_rsample else part.sample() for part in q])
+        z, q, rates = self._encoded(model, data)
         if len(z) < 2:
             raise TooFew("I(x; z) needs two rows or more")
         if not z.isfinite().all():
@@ -87,31 +95,40 @@ class CodeInformationEvaluation(Evaluation):
         found["leave_one_out"] = Scalar(
             mean, "nats", len(upper) * size, text, error, "sample", bound="upper", better=""
         )
-        if rates:
-            mean, error = mean_and_standard_error(torch.cat(rates))
+        if rates is not None:
+            mean, error = mean_and_standard_error(rates)
             text = "KL(q(z|x) || p(z)), analytic between Gaussians, else by one sample"
             found["rate"] = Scalar(mean, "nats", n, text, error, "sample", bound="upper", better="")
         return LogEntry(self.evaluate_on, found)
 
-    def _encoded(self, model: nn.Module, data: DataSet) -> tuple[list[Distribution], list[Tensor]]:
-        """q(z|x) of all batches (joined to one distribution if they are Gaussian), and the rates of their rows."""
+    def _encoded(self, model: nn.Module, data: DataSet) -> tuple[Tensor, list[Distribution], Tensor | None]:
+        """One z ~ q(z|x) of each row, q(z|x) of all (one distribution if it is Gaussian), and the rates of the rows."""
         assert isinstance(model, Encodes)
         conditioned = not _takes_x_alone(model)
-        q: list[Distribution] = []
-        rates: list[Tensor] = []
-        for batch in self.batches(model, data, self.n_samples):
-            part = model.encode(*given(model, batch))
-            if isinstance(part, Delta):
+
+        def of(batch: Batch) -> dict[str, Tensor]:
+            q = model.encode(*given(model, batch))
+            if isinstance(q, Delta):
                 raise NoNumber(
                     f"I(x; z) cannot be measured: {type(model).__name__} encodes without noise; use label_information "
                     "instead"
                 )
-            q.append(part)
+            found = {"z": rsample(q) if q.has_rsample else q.sample()}
+            if _is_gaussian(q):
+                found |= {"loc": q.base_dist.loc, "scale": q.base_dist.scale}  # type: ignore[attr-defined]
             if not conditioned and isinstance(model, HasRate):
-                rates.append(model.rate(batch["x"]))
+                found["rate"] = model.rate(batch["x"])
             elif not conditioned and isinstance(model, BoundsLikelihood):
-                rates.append(model.log_likelihood_bound(batch["x"])["rate"])
-        return [_joined(q)] if all(_is_gaussian(part) for part in q) else q, rates
+                found["rate"] = model.log_likelihood_bound(batch["x"])["rate"]
+            return found
+
+        found = self.over_rows(model, data, self.n_samples, of)
+        found |= {key: found[key].to(device_of(model)) for key in ("z", "loc", "scale") if key in found}
+        if "loc" in found:
+            q: list[Distribution] = [_gaussian(found["loc"], found["scale"])]
+        else:  # distributions cannot be shared as tensors: each rank encodes all rows
+            q = [model.encode(*given(model, batch)) for batch in self.batches(model, data, self.n_samples)]
+        return found["z"], q, found.get("rate")
 
 
 class LabelInformationEvaluation(Evaluation):
@@ -200,8 +217,7 @@ def _is_gaussian(q: Distribution) -> bool:
     return isinstance(q, Independent) and isinstance(q.base_dist, Normal) and len(q.event_shape) == 1
 
 
-def _joined(parts: Sequence[Distribution]) -> Independent:
-    loc, scale = (torch.cat([getattr(part.base_dist, key) for part in parts]) for key in ("loc", "scale"))  # type: ignore[attr-defined]
+def _gaussian(loc: Tensor, scale: Tensor) -> Independent:
     return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
 

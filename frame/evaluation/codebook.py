@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.common.errors import at_least
-from frame.data.base import DataSet
+from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, given
 from frame.measures.codes import perplexity, usage
 from frame.measures.statistics import mean_and_standard_error
@@ -50,8 +50,11 @@ class CodebookEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, Quantises)
-        batches = self.batches(model, data, self.n_samples, batch_size=256)
-        indices = torch.cat([model.quantise(*given(model, batch)).cpu() for batch in batches])  # [N, *where]
+
+        def of(batch: Batch) -> dict[str, Tensor]:
+            return {"indices": model.quantise(*given(model, batch))}
+
+        indices = self.over_rows(model, data, self.n_samples, of, batch_size=256)["indices"]  # [N, *where]
         counts = usage(indices, model.n_codes).double()
         n, estimator = len(indices), f"frequencies of {indices.numel()} codes out of {model.n_codes}, plugged in"
         used = 100 * (counts > 0).double().mean().item()

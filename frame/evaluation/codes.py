@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from frame.common.errors import UserError, choices
 from frame.common.files import write_whole
 from frame.data.base import Batch, DataSet
-from frame.evaluation.base import Encodes, HasFeatures, batches, evaluating, given
+from frame.evaluation.base import Encodes, HasFeatures, batches, evaluating, given, over_rows
 from frame.probability.distributions import rsample
 
 
@@ -106,18 +106,12 @@ def labelled_codes(
 def _encode(
     model: nn.Module, data: DataSet, split: str, take: Callable[[Any, Batch], Tensor], n_samples: int | None, seed: int
 ) -> Codes:
-    n = min(len(data.split(split)), n_samples or len(data.split(split)))
-    found: dict[str, Tensor] = {}  # allocated once, to save memory
-    start = 0
-    with evaluating(model, seed):  # sampled codes are the same whatever was measured before
-        for batch in batches(model, data, split, n_samples):
-            parts: dict[str, Tensor] = {key: batch[key] for key in ("y", "factors") if key in batch}
-            parts["codes"] = take(model, batch).float()
-            for key, part in parts.items():
-                if key not in found:
-                    found[key] = torch.empty(n, *part.shape[1:], dtype=part.dtype)
-                found[key][start : start + len(part)] = part
-            start += len(parts["codes"])
+    def of(batch: Batch) -> dict[str, Tensor]:
+        known: dict[str, Tensor] = {key: batch[key] for key in ("y", "factors") if key in batch}
+        return known | {"codes": take(model, batch).float()}
+
+    with evaluating(model):
+        found = over_rows(model, data, split, n_samples, of, seed=seed)
     return Codes(found["codes"], found.get("y"), found.get("factors"))
 
 

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frame.common.errors import at_least
-from frame.data.base import DataSet
+from frame.data.base import Batch, DataSet
 from frame.evaluation.base import (
     Better,
     BoundsLikelihood,
@@ -17,7 +16,7 @@ from frame.evaluation.base import (
     check_densities,
     given,
 )
-from frame.evaluation.levels import bits, bits_declared, levels_of
+from frame.evaluation.levels import bits, bits_declared, bits_of
 from frame.measures.statistics import mean_and_standard_error
 
 
@@ -52,24 +51,24 @@ class ELBOEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, BoundsLikelihood)
-        bounds, levels, n_dims = [], [], 0
-        for batch in self.batches(model, data, self.n_samples):
-            bounds.append(model.log_likelihood_bound(*given(model, batch)))
-            levels.append(levels_of(model, batch))
-            n_dims = batch["x"][0].numel()
+
+        def of(batch: Batch) -> dict[str, Tensor]:
+            bound = model.log_likelihood_bound(*given(model, batch))
+            return {term: bound[term] for term in ("elbo", "rate", "distortion")} | bits_of(model, batch)
+
+        found = self.over_rows(model, data, self.n_samples, of)
         entry = LogEntry(self.evaluate_on)
         better: dict[str, Better] = {"elbo": "more", "rate": "", "distortion": "less"}
         for key, term in {"": "elbo", "rate": "rate", "distortion": "distortion"}.items():
-            values = torch.cat([bound[term] for bound in bounds])
-            mean, standard_error = mean_and_standard_error(values)
+            mean, standard_error = mean_and_standard_error(found[term])
             entry.scalars[key] = Scalar(
                 mean,
                 unit=f"nats per {data.row}",
-                n_samples=len(values),
+                n_samples=len(found[term]),
                 estimator=f"1 posterior sample a {data.row}; KL analytic between Gaussians, else by the same sample",
                 standard_error=standard_error,
                 bound="lower" if term == "elbo" else "",
                 better=better[term],
             )
-        entry.scalars |= bits(torch.cat([bound["elbo"] for bound in bounds]), levels, n_dims, "-ELBO")
+        entry.scalars |= bits(found["elbo"], found, "-ELBO")
         return entry

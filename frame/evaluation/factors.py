@@ -8,6 +8,7 @@ from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
+from frame.evaluation.shards import once
 from frame.measures import factors as measures
 from frame.measures.factor_scores import beta_vae_score, factor_vae_score
 
@@ -35,8 +36,9 @@ class FactorsEvaluation(Evaluation):
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         found = codes_of(model, data, self.evaluate_on, "mean", self.n_samples)
         assert found.factors is not None
-        measured, estimator = self.measure(found.codes, found.factors)
-        n = len(found.codes)
+        codes, factors = found.codes, found.factors
+        measured, estimator = once(lambda: self.measure(codes, factors))  # some take minutes and several processes
+        n = len(codes)
         return LogEntry(
             self.evaluate_on,
             {key: Scalar(value, "of 1", n, estimator, layer="mean") for key, value in measured.items()},

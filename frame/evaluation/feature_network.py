@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from frame.common.errors import UserError, choices
 from frame.common.files import write_whole
-from frame.data.base import DataSet, whole_batch
-from frame.evaluation.base import batches, seeded
+from frame.data.base import Batch, DataSet, whole_batch
+from frame.evaluation.base import batches
+from frame.evaluation.shards import once, seeded
 from frame.measures.pca import PCA
 from frame.measures.statistics import fraction
 
@@ -74,8 +75,8 @@ class LeNet(nn.Module):
 def features_of(data: DataSet, kind: str | None = None, device: torch.device | str = "cpu") -> Features:
     """Features of a classifier of the data, or principal components if the data have no classes.
 
-    A classifier is trained once, on `train`, with a fixed seed. It is kept in the user's cache under a hash of its data
-    and settings.
+    A classifier is trained once, on `train`, with a fixed seed; on several ranks by the first. It is kept in the user's
+    cache under a hash of its data and settings.
 
     Args:
         data: pictures.
@@ -94,6 +95,18 @@ def features_of(data: DataSet, kind: str | None = None, device: torch.device | s
         return _pca(data)
     if not suits:
         raise UserError(f"{type(data).__name__} has no pictures with 'y' to train a classifier on: set features=pca")
+    kept = once(lambda: _kept(data, few, device))
+    with seeded(0):  # initial weights are random
+        network = LeNet(tuple(few["x"].shape[1:]), kept["n_classes"]).to(device)
+    network.load_state_dict(kept["weights"])
+    network.eval().requires_grad_(False)
+    split, right, weights = kept["split"], kept["right"], _hash(kept["weights"])
+    name = f"LeNet trained here on {type(data).__name__} train, {100 * right:.1f} % of {split} right, weights {weights}"
+    return Features(_standard(network.features, kept["mean"].to(device), kept["scale"].to(device)), name)
+
+
+def _kept(data: DataSet, few: Batch, device: torch.device | str) -> dict[str, Any]:
+    """A trained classifier, from the user's cache if it is there."""
     settings = (
         FORMAT,
         type(data).__name__,
@@ -117,13 +130,7 @@ def features_of(data: DataSet, kind: str | None = None, device: torch.device | s
         with suppress(OSError):  # the cache cannot be written: trained again next time
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, lambda stream: torch.save(kept, stream))
-    with seeded(0):  # initial weights are random
-        network = LeNet(tuple(few["x"].shape[1:]), kept["n_classes"]).to(device)
-    network.load_state_dict(kept["weights"])
-    network.eval().requires_grad_(False)
-    split, right, weights = kept["split"], kept["right"], _hash(kept["weights"])
-    name = f"LeNet trained here on {type(data).__name__} train, {100 * right:.1f} % of {split} right, weights {weights}"
-    return Features(_standard(network.features, kept["mean"].to(device), kept["scale"].to(device)), name)
+    return kept
 
 
 def _trained(data: DataSet, device: torch.device) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from frame.common.errors import UserError, choices
 from frame.data.base import Batch, DataSet
-from frame.evaluation.base import batches, evaluating, seeded
+from frame.evaluation.base import batches, evaluating
 from frame.evaluation.codes import LAYERS
+from frame.evaluation.shards import seeded
 from frame.measures.pca import PCA
 from frame.probability.distributions import Delta
 

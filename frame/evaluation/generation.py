@@ -1,15 +1,14 @@
 """Distances between a model's samples and real pictures, in the features of a network trained here."""
 
 import math
-from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from frame.common.errors import TooFew, UserError, at_least, choices
-from frame.data.base import DataSet
-from frame.evaluation.base import Better, Evaluation, LogEntry, Samples, Scalar, batches
+from frame.data.base import Batch, DataSet
+from frame.evaluation.base import Better, Evaluation, LogEntry, Samples, Scalar, over_rows
 from frame.evaluation.feature_network import KINDS, SIZE, Features, features_of
+from frame.evaluation.shards import dealt
 from frame.measures.generation import density_coverage, fid, kid, precision_recall
 
 AT_ONCE = 1000  # pictures that are sampled at a time
@@ -69,12 +68,19 @@ class GenerationEvaluation(Evaluation):
         noisy = bool(((first == 0) | (first == 1)).all()) if self.sample_images is None else self.sample_images
         if self._kept is None or self._kept[0] is not data:
             features = features_of(data, self.features, first.device)
-            real = _features(features, (b["x"] for b in batches(model, data, self.evaluate_on, int(n))))
-            train = _features(features, (b["x"] for b in batches(model, data, "train", int(n))))
+
+            def of(batch: Batch) -> dict[str, Tensor]:
+                return {"": features.of(batch["x"]).float()}
+
+            real, train = (over_rows(model, data, split, int(n), of)[""] for split in (self.evaluate_on, "train"))
             self._kept = data, features, real, self._measured(real, train, features, f"{n} pictures of train")
         _, features, real, floor = self._kept
         sizes = [min(AT_ONCE, int(n) - start) for start in range(0, int(n), AT_ONCE)]
-        drawn = _features(features, (model.sample(size, sample_images=noisy) for size in sizes))
+
+        def sampled(chunk: int) -> dict[str, Tensor]:
+            return {"": features.of(model.sample(sizes[chunk], sample_images=noisy)).float()}
+
+        drawn = dealt(sizes, sampled)[""]
         what = f"{n} samples" if noisy else f"means of p(x|z) of {n} samples"
         found = self._measured(real, drawn, features, what)
         return LogEntry(self.evaluate_on, found | {f"{key}/floor/train": scalar for key, scalar in floor.items()})
@@ -102,7 +108,3 @@ class GenerationEvaluation(Evaluation):
             "density": scalar(density, f"balls to the {K_DENSITY}th nearest neighbour"),
             "coverage": share(coverage, f"balls to the {K_DENSITY}th nearest neighbour"),
         }
-
-
-def _features(features: Features, pictures: Iterator[Tensor]) -> Tensor:
-    return torch.cat([features.of(x).float().cpu() for x in pictures])

@@ -1,10 +1,9 @@
 """The geometry of a split's codes; `frame.measures.geometry` defines the numbers."""
 
-import torch
 from torch import Tensor, nn
 
 from frame.common.errors import at_least
-from frame.data.base import DataSet
+from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Declaration, Encodes, Evaluation, LogEntry, Scalar, given
 from frame.evaluation.codes import codes_of
 from frame.measures.geometry import alignment, dead_units, effective_rank, rankme, uniformity
@@ -65,12 +64,13 @@ class GeometryEvaluation(Evaluation):
     def _views(self, model: nn.Module, data: DataSet) -> tuple[Tensor, Tensor]:
         """Codes of the first two views of each row."""
         assert isinstance(model, Encodes)
-        pairs = [
-            [model.encode(view).mean.flatten(1).cpu() for view in batch["views"][:2]]
-            for batch in self.batches(model, data, self.n_samples)
-        ]
-        x, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        return x, y
+
+        def of(batch: Batch) -> dict[str, Tensor]:
+            x, y = (model.encode(view).mean.flatten(1) for view in batch["views"][:2])
+            return {"x": x, "y": y}
+
+        found = self.over_rows(model, data, self.n_samples, of)
+        return found["x"], found["y"]
 
 
 def _has_views(model: nn.Module, data: DataSet) -> bool:

@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frame.common.errors import at_least
-from frame.data.base import DataSet
+from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Declaration, EstimatesInformation, Evaluation, LogEntry, Scalar
 from frame.measures.statistics import mean_and_standard_error
 
@@ -43,12 +43,15 @@ class InformationEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, EstimatesInformation)
-        batches = list(self.batches(model, data, self.n_samples, self.batch_size))
-        whole = [batch for batch in batches if len(batch["index"]) == self.batch_size] or batches[:1]
-        found = torch.stack([model.information(*batch["views"]) for batch in whole])
+
+        def of(batch: Batch) -> dict[str, Tensor]:
+            return {"nats": model.information(*batch["views"]).view(1), "rows": torch.tensor([len(batch["index"])])}
+
+        both = self.over_rows(model, data, self.n_samples, of, self.batch_size)
+        whole = both["rows"] == both["rows"][0]  # all but a short last one
+        found, size = both["nats"][whole], int(both["rows"][0])
+        n = size * len(found)
         mean, standard_error = mean_and_standard_error(found)
-        n = sum(len(batch["index"]) for batch in whole)
-        size = len(whole[0]["index"])
         estimator = f"mean over batches of {size} rows"
         # a model that declares no bound and no limit has none
         bound: str = getattr(model, "information_bound", "")

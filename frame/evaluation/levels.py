@@ -1,8 +1,9 @@
 """Whether p(x|z) is a probability mass function over the data's values, so that nats can be converted to bits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent
 
@@ -47,11 +48,26 @@ def bits_declared(model: nn.Module, batch: Batch) -> dict[str, str]:
     return {} if levels_of(model, batch) is None else {"bits_per_dim": BITS}
 
 
-def bits(bounds: Tensor, levels: Sequence[int | None], n_dims: int, how: str) -> dict[str, Scalar]:
-    """'bits_per_dim' of bounds [N] on log p(x) in nats; {} where `levels_of` a batch is None."""
-    if None in levels:
+def bits_of(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """What `bits` must know of a batch: 'levels' and 'n_dims' of a row, [1] each."""
+    return {
+        "levels": torch.tensor([levels_of(model, batch) or 0]),
+        "n_dims": torch.tensor([batch["x"][0].numel()]),
+    }
+
+
+def bits(bounds: Tensor, of: Mapping[str, Tensor], how: str) -> dict[str, Scalar]:
+    """'bits_per_dim' of bounds [N] on log p(x) in nats; {} if p(x|z) of a batch has no levels.
+
+    Args:
+        bounds: the bound of each row.
+        of: what `bits_of` gave for each batch, concatenated.
+        how: what is divided, for the record.
+    """
+    levels, n_dims = of["levels"], int(of["n_dims"][0])
+    if not levels.all():
         return {}
     mean, error = mean_and_standard_error(bits_per_dimension(bounds, n_dims))
-    estimator = f"{how} over {n_dims} ln 2, an upper bound; p(x|z) of {levels[0]} values, which pixels have"
+    estimator = f"{how} over {n_dims} ln 2, an upper bound; p(x|z) of {int(levels[0])} values, which pixels have"
     scalar = Scalar(mean, BITS, len(bounds), estimator, error, bound="upper", better="less")
     return {"bits_per_dim": scalar}

@@ -1,14 +1,15 @@
 """The importance-weighted bound on the log-likelihood, which becomes tight with many samples."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from frame.common.errors import at_least
-from frame.data.base import DataSet
+from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, WeighsSamples, check_densities, given
-from frame.evaluation.levels import bits, bits_declared, levels_of
+from frame.evaluation.levels import bits, bits_declared, bits_of
 from frame.measures.statistics import mean_and_standard_error
 from frame.probability.importance import streamed_iwae_bound
 
@@ -50,20 +51,19 @@ class IWAEBoundEvaluation(Evaluation):
         return Declaration(self.evaluate_on, {"": f"nats per {data.row}"} | bits)
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        parts, levels, n_dims = [], [], 0
-        for batch in self.batches(model, data, self.n_samples):
-            # few pictures with many samples each: x of one picture is broadcast and never copied
-            inputs = [part.split(max(1, ROWS // self.n_posterior_samples)) for part in given(model, batch)]
-            parts += [self.bound(model, taken) for taken in zip(*inputs, strict=True)]
-            levels.append(levels_of(model, batch))
-            n_dims = batch["x"][0].numel()
-        bounds = torch.cat(parts)
+        def of(batch: Batch) -> dict[str, Tensor]:
+            return {"bound": self.bound(model, given(model, batch))}
+
+        # few pictures with many samples each: x of one picture is broadcast and never copied
+        at_once = max(1, ROWS // self.n_posterior_samples)
+        bounds = self.over_rows(model, data, self.n_samples, of, at_once=at_once)["bound"]
+        levels = self.over_rows(model, data, self.n_samples, partial(bits_of, model))
         mean, standard_error = mean_and_standard_error(bounds)
         estimator = f"log of the mean of {self.n_posterior_samples} importance weights, a lower bound"
         scalar = Scalar(mean, f"nats per {data.row}", len(bounds), estimator, standard_error, bound="lower")
-        return LogEntry(self.evaluate_on, scalars={"": scalar} | bits(bounds, levels, n_dims, "-bound"))
+        return LogEntry(self.evaluate_on, scalars={"": scalar} | bits(bounds, levels, "-bound"))
 
-    def bound(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    def bound(self, model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
         """The bound of each row, [B], from chunks of its samples."""
         log_weights: Any = model.log_weights
         full, rest = divmod(self.n_posterior_samples, ROWS)

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least, choices
-from frame.data.base import DataSet
+from frame.data.base import Batch, DataSet
 from frame.evaluation.base import (
     BoundsLikelihood,
     Declaration,
@@ -17,7 +16,6 @@ from frame.evaluation.base import (
     Predicts,
     Scalar,
     Unsuited,
-    batches,
 )
 from frame.evaluation.changed import fitted
 from frame.evaluation.codes import codes_of
@@ -123,8 +121,9 @@ class OODEvaluation(Evaluation):
             codes = codes_of(model, data, self.evaluate_on, "mean", self.n_samples).codes
             return knn_scores(bank, codes, self.n_neighbours)
         asked: Any = model
-        found = []
-        for batch in batches(model, data, self.evaluate_on, self.n_samples):
+
+        def of(batch: Batch) -> dict[str, Tensor]:
             x = batch["x"]
-            found.append(asked.predict(x).amax(1) if word == "max_softmax" else asked.log_likelihood_bound(x)["elbo"])
-        return torch.cat(found).cpu()
+            return {"": asked.predict(x).amax(1) if word == "max_softmax" else asked.log_likelihood_bound(x)["elbo"]}
+
+        return self.over_rows(model, data, self.n_samples, of)[""]

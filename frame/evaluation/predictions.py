@@ -2,15 +2,18 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from frame.data.base import DataSet
-from frame.evaluation.base import batches, given
+from frame.data.base import Batch, DataSet
+from frame.evaluation.base import given, over_rows
 
 
 def predictions(model: nn.Module, data: DataSet, split: str, n_samples: int | None) -> tuple[Tensor, Tensor]:
     """Log-probabilities [N, K] of `predict`, and the labels [N], of the same rows of the split each time."""
     predicting: Any = model
-    pairs = [(predicting.predict(*given(model, b)).cpu(), b["y"].cpu()) for b in batches(model, data, split, n_samples)]
-    return torch.cat([p for p, _ in pairs]), torch.cat([y for _, y in pairs])
+
+    def of(batch: Batch) -> dict[str, Tensor]:
+        return {"log_p": predicting.predict(*given(model, batch)), "y": batch["y"]}
+
+    found = over_rows(model, data, split, n_samples, of)
+    return found["log_p"], found["y"]

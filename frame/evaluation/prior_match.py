@@ -4,11 +4,11 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frame.common.errors import at_least
-from frame.data.base import DataSet
-from frame.evaluation.base import Encodes, Evaluation, HasPrior, LogEntry, Scalar, given
+from frame.data.base import Batch, DataSet
+from frame.evaluation.base import Encodes, Evaluation, HasPrior, LogEntry, Scalar, device_of, given
 from frame.measures.statistics import mean_and_standard_error
 from frame.probability.divergences import imq, mmd
 
@@ -43,8 +43,11 @@ class PriorMatchEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, _EncodesWithPrior)
-        batches = self.batches(model, data, self.n_samples)
-        z = torch.cat([model.encode(*given(model, batch)).sample() for batch in batches])
+
+        def of(batch: Batch) -> dict[str, Tensor]:
+            return {"z": model.encode(*given(model, batch)).sample()}
+
+        z = self.over_rows(model, data, self.n_samples, of)["z"].to(device_of(model))
         # blocks of equal size; if there are fewer rows than a block, one smaller block
         size = min(self.block, len(z))
         blocks = z[: len(z) // size * size].split(size)

@@ -1,10 +1,9 @@
 """Distance between reconstructions and originals."""
 
-import torch
 from torch import Tensor, nn
 
 from frame.common.errors import at_least
-from frame.data.base import DataSet
+from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Reconstructs, Scalar, given
 from frame.measures.statistics import mean_and_standard_error
 
@@ -39,16 +38,19 @@ class ReconstructionErrorEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, Reconstructs)
-        errors: list[Tensor] = []
-        mean, square, n = torch.zeros(()), torch.zeros(()), 0  # of each pixel, float64 after the first batch
-        for batch in self.batches(model, data, self.n_samples, batch_size=256):
+
+        def of(batch: Batch) -> dict[str, Tensor]:
             x = batch["x"].double()
-            errors.append((model.reconstruct(*given(model, batch)) - x).square().flatten(start_dim=1).mean(1))
-            mean, square, n = mean + x.sum(0).cpu(), square + x.square().sum(0).cpu(), n + len(x)
-        mean, square = mean / n, square / n
+            error = (model.reconstruct(*given(model, batch)) - x).square().flatten(start_dim=1).mean(1)
+            # sums over the batch, of each pixel
+            return {"error": error, "x": x.sum(0, keepdim=True), "square": x.square().sum(0, keepdim=True)}
+
+        found = self.over_rows(model, data, self.n_samples, of, batch_size=256)
+        n = len(found["error"])
+        mean, square = found["x"].sum(0) / n, found["square"].sum(0) / n
         variance = (square.mean() - mean.mean().square()).item()
         around_mean_picture = (square - mean.square()).mean().item()
-        mse, standard_error = mean_and_standard_error(torch.cat(errors).cpu())
+        mse, standard_error = mean_and_standard_error(found["error"])
         estimator = "mean over values and pictures of (x - reconstruct(x))^2, through means"
 
         def scaled(by: float, unit: str, over: str = "") -> Scalar:

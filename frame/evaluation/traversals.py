@@ -3,12 +3,12 @@
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from frame.common.errors import UserError, at_least
-from frame.data.base import DataSet
-from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, given
+from frame.data.base import Batch, DataSet
+from frame.evaluation.base import Decodes, Encodes, Evaluation, LogEntry, device_of, given
 from frame.evaluation.pictures import labelled_grid
 from frame.measures.geometry import finite
 
@@ -56,21 +56,27 @@ class LatentTraversalEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, _EncodesAndDecodes)
-        means, kls, taken = [], [], []
-        for batch in self.batches(model, data, self.n_samples):
-            taken.append(given(model, batch))
-            q_z_given_x = model.encode(*taken[-1])
-            finite(q_z_given_x.mean.flatten(1))
-            means.append(q_z_given_x.mean)
-            kls.append(kl_divergence(Normal(q_z_given_x.mean, q_z_given_x.stddev), Normal(0.0, 1.0)))
-        kl, dims = torch.cat(kls).mean(0).sort(descending=True)
+
+        def of(batch: Batch) -> dict[str, Tensor]:
+            x, *others = given(model, batch)
+            q_z_given_x = model.encode(x, *others)
+            mean = q_z_given_x.mean
+            finite(mean.flatten(1))
+            kl = kl_divergence(Normal(mean, q_z_given_x.stddev), Normal(0.0, 1.0))
+            first = {str(i): value[:1] for i, value in enumerate((mean, *others))}
+            return {"kl": kl, **first}
+
+        found = self.over_rows(model, data, self.n_samples, of)
+        kl, dims = found.pop("kl").mean(0).sort(descending=True)
         dims = dims[: self.n_dims]
-        values = torch.linspace(-self.limit, self.limit, self.n_steps, device=kl.device)
-        z = means[0][0].repeat(len(dims), self.n_steps, 1)  # [n_dims, n_steps, z_dim]
+        values = torch.linspace(-self.limit, self.limit, self.n_steps)
+        mean, *others = (value[:1] for value in found.values())  # of the first row of all
+        z = mean.repeat(len(dims), self.n_steps, 1)  # [n_dims, n_steps, z_dim]
         for row, dim in enumerate(dims):
             z[row, :, dim] = values
-        others = [value[:1].repeat_interleave(len(z) * self.n_steps, 0) for value in taken[0][1:]]
-        pictures = model.decode(z.flatten(0, 1), *others).mean
+        each = [value.repeat_interleave(len(z) * self.n_steps, 0) for value in others]
+        device = device_of(model)
+        pictures = model.decode(z.flatten(0, 1).to(device), *(value.to(device) for value in each)).mean
         figure = labelled_grid(
             pictures,
             self.n_steps,

@@ -211,3 +211,43 @@ class Named(VAE):
         self.calls += 1
         losses = super().compute_loss(batch)
         return losses | {self.extra: torch.tensor(7.0)} if self.calls > self.after else losses
+
+
+class FailsOnRank(Evaluation):
+    """The mean of all rows, by `over_rows`; from a call on, it fails on rank 1. The dry run takes a call.
+
+    Args:
+        from_call: number of the first call that fails.
+        inside: fail while rows are computed, and not before.
+        without: raise NoNumber.
+    """
+
+    def __init__(
+        self, from_call: int = 4, inside: bool = False, without: bool = False, evaluate_on: str = "train"
+    ) -> None:
+        super().__init__(evaluate_on)
+        self.from_call, self.inside, self.without, self.calls = from_call, inside, without, 0
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        self.calls += 1
+        if not self.inside:
+            self.fail()
+        found = self.over_rows(model, data, None, self.means)["mean"]
+        return LogEntry(self.evaluate_on, {"": Scalar(found.mean().item())})
+
+    def means(self, batch: Batch) -> dict[str, Tensor]:
+        if self.inside:
+            self.fail()
+        return {"mean": batch["x"].flatten(1).mean(1)}
+
+    def fail(self) -> None:
+        if self.calls >= self.from_call and os.environ.get("LOCAL_RANK") == "1":
+            raise NoNumber("rank 1 has no number") if self.without else RuntimeError("rank 1 fails on purpose")
+
+
+class Normed(nn.Sequential):
+    """A layer with torch's batch norm, whose running statistics are each rank's own."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU())
+        self.n_out = n_out

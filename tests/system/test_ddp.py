@@ -1,5 +1,6 @@
 """Two processes on the CPU: shards do not overlap, clocks are rank 0's, nothing hangs, the ranks end equal."""
 
+import json
 import os
 import socket
 import subprocess
@@ -10,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import frame
 from frame.callbacks.checkpoints import read
+from frame.engine.reevaluate import evaluate_run
 from tests.processes import OWN, Process, only_run, python, train
 from tests.slow import slow_but
 
@@ -61,7 +64,7 @@ def witnesses(file: Path) -> tuple[list[str], list[float], list[list[int]]]:
     return [x[0] for x in lines], [float(x[1]) for x in lines], [[int(i) for i in x[2].split()] for x in lines]
 
 
-@pytest.mark.parametrize("experiment", slow_but(("tiny",), ("tiny", "duel", "pair", "codes")))
+@pytest.mark.parametrize("experiment", slow_but(("tiny",), ("tiny", "duel", "pair", "codes", "normalised")))
 def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
     witness = f"+callbacks.witness={{_target_: toys.Witness, file: {tmp_path / 'witness'}}}"
     score = (
@@ -86,6 +89,15 @@ def test_two_ranks_end_equal(experiment: str, tmp_path: Path) -> None:
         assert not first & second and len(first | second) == 1296
     counters = read(run / "checkpoints" / "last.ckpt")["counters"]
     assert counters["iterations"] == 33 and counters["epochs"] == 3 and counters["samples"] == 3 * 1296
+
+
+@pytest.mark.slow
+def test_statistics_that_a_gradient_reads_are_those_of_all_ranks(tmp_path: Path) -> None:
+    witness = f"+callbacks.witness={{_target_: toys.Witness, file: {tmp_path / 'witness'}}}"
+    code, output = started_from_outside(["experiment=mine", *TWO, witness], tmp_path)
+    assert code == 0, output
+    hashes, _, _ = witnesses(tmp_path / "witness")
+    assert hashes[0] == hashes[1]
 
 
 ENCODER = "{{_target_: frame.architectures.base.MLPEncoder, shape: [1, 8, 8], z_dim: 8, layers: [{}]}}"
@@ -138,6 +150,40 @@ def test_averages_over_a_batch_are_those_of_all_ranks(accumulate: int, tmp_path:
     assert (theirs["N"] > 1).any()
     for name, weight in theirs.items():
         torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluations_of_two_ranks_find_what_one_process_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the same weights, with rank 0's running statistics; and nobody waits for a rank that fails."""
+    witness = f"+callbacks.witness={{_target_: toys.Witness, file: {tmp_path / 'witness'}}}"
+    code, output = started_from_outside(["experiment=ranks", *TWO, witness], tmp_path)
+    assert code == 0, output
+    for name, why in (("Rude", "fails on purpose"), ("Inner", "fails on purpose"), ("Empty", "rank 1 has no number")):
+        how = "has no number" if name == "Empty" else "failed"
+        assert output.count(f"{name} {how} at iteration 10; training goes on") == 1 and why in output, output
+    assert output.count("raised on rank 1") >= 2
+    hashes, _, _ = witnesses(tmp_path / "witness")
+    assert hashes[0] != hashes[1], "the ranks' running statistics differ"
+    run = only_run(tmp_path)
+    monkeypatch.syspath_prepend(str(OWN))
+    evaluate_run(run, packages=["toys"])
+    records = [r for r in frame.open(run, packages=["toys"]).folder.records if r["iteration"] == 20]
+    ours = {r["name"]: r for r in records if r["checkpoint"] != "last"}
+    again = {r["name"]: r for r in records if r["checkpoint"] == "last"}
+    assert len(ours) > 25 and set(ours) <= set(again)
+    for name, record in ours.items():
+        assert again[name]["value"] == pytest.approx(record["value"], rel=1e-5, abs=1e-7), name
+        if record["standard_error"] is not None:
+            assert again[name]["standard_error"] == pytest.approx(record["standard_error"], rel=1e-5), name
+        assert all(again[name][key] == record[key] for key in ("n_samples", "estimator", "unit"))
+
+
+@pytest.mark.slow
+def test_a_first_failure_on_one_rank_ends_the_run_on_all(tmp_path: Path) -> None:
+    first = "+callbacks.rude.evaluator.from_call=2"  # the dry run takes one
+    code, output = started_from_outside(["experiment=ranks", *TWO, first], tmp_path)
+    assert code != 0 and "rank 1 fails on purpose" in output
+    status = json.loads((only_run(tmp_path) / "status.json").read_text())
+    assert status["state"] == "failed" and "rank 1 fails on purpose" in status["reason"]
 
 
 @pytest.mark.slow

@@ -1,10 +1,9 @@
 """The mean absolute error of reconstructions, to be changed into a measure of your own."""
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frame.common.errors import at_least
-from frame.data.base import DataSet
+from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Reconstructs, Scalar, given
 from frame.measures.statistics import mean_and_standard_error
 
@@ -30,11 +29,12 @@ class Mine(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         assert isinstance(model, Reconstructs)
-        errors = [
-            (batch["x"] - model.reconstruct(*given(model, batch))).abs().flatten(1).mean(1)
-            for batch in self.batches(model, data, self.n_samples)
-        ]
-        values = torch.cat(errors)  # [N]
+
+        def of(batch: Batch) -> dict[str, Tensor]:
+            return {"error": (batch["x"] - model.reconstruct(*given(model, batch))).abs().flatten(1).mean(1)}
+
+        # batch by batch; in a run of several processes they share the batches
+        values = self.over_rows(model, data, self.n_samples, of)["error"]  # [N]
         mean, standard_error = mean_and_standard_error(values)
         scalar = Scalar(
             mean,

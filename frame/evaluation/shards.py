@@ -1,0 +1,232 @@
+"""Evaluations on several ranks: the chunks of their work are dealt to ranks, and all ranks receive all results.
+
+Every rank runs the same evaluation. Only what `dealt` and `once` compute differs between ranks, so that all of them
+reach the same calls of these two, in the same order.
+"""
+
+import pickle
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+from frame.common.errors import UserError
+from frame.common.ranks import from_rank_0
+
+T = TypeVar("T")
+END = "the end of the evaluation"
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Sets the random state from `seed`, and restores it at the end."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def seed_chunk(seed: int, chunk: int) -> None:
+    """Seeds torch for one chunk; the noise is not that of any small seed, such as the evaluation's own."""
+    # odd constants spread neighbouring (seed, chunk) over 63 bits
+    torch.manual_seed((seed * 0x9E3779B97F4A7C15 + (chunk + 1) * 0xBF58476D1CE4E5B9) % 2**63)
+
+
+def _gather(own: Any) -> list[Any]:
+    found: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(found, own)
+    return found
+
+
+class Ranks:
+    """The ranks that run one evaluation, as one of them sees them.
+
+    Args:
+        rank, world: this rank, and the number of ranks.
+        gather: gives what every rank passed to it.
+    """
+
+    def __init__(self, rank: int = 0, world: int = 1, gather: Callable[[Any], list[Any]] = _gather) -> None:
+        self.rank, self.world, self.gather = rank, world, gather
+        self.over: BaseException | None = None  # ranks have parted: why
+
+    def exchange(self, own: Any, step: str) -> list[Any]:
+        """What each rank passes in this step.
+
+        A rank that fails passes its error instead. A rank that fails between two steps does so at the last one, so that
+        no rank waits for it.
+
+        Raises:
+            BaseException: the error of the first rank that has one, on all ranks.
+            RuntimeError: ranks are in different steps.
+        """
+        if self.over is not None:
+            raise self.over
+        found = self.gather((step, _carried(own, self.rank) if isinstance(own, BaseException) else own))
+        steps, parts = [name for name, _ in found], [part for _, part in found]
+        error = next((part for part in parts if isinstance(part, BaseException)), None)
+        if error is None and len(set(steps)) == 1:
+            return parts
+        if error is None:
+            listed = ", ".join(f"rank {rank}: {name}" for rank, name in enumerate(steps))
+            error = RuntimeError(f"the evaluation differs between ranks ({listed})")
+        elif isinstance(own, BaseException) and not any(isinstance(part, BaseException) for part in parts[: self.rank]):
+            error = own  # with its traceback
+        if len(set(steps)) > 1 or END in steps:
+            self.over = error
+        raise error
+
+
+def _carried(error: BaseException, rank: int) -> BaseException:
+    """A copy of the error for all ranks, which says where it was raised."""
+    try:
+        copy: BaseException = pickle.loads(pickle.dumps(error))
+    except Exception:
+        copy = UserError(str(error)) if isinstance(error, UserError) else RuntimeError(repr(error))
+    if not isinstance(copy, UserError):
+        copy.add_note(f"raised on rank {rank}:\n{''.join(traceback.format_exception(error))}")
+    return copy
+
+
+_ranks: ContextVar[Ranks] = ContextVar("ranks")
+_ALONE = Ranks()
+
+
+@contextmanager
+def shared(ranks: Ranks) -> Iterator[None]:
+    """Within this context `dealt` and `once` share work with these ranks. Without it a process computes everything."""
+    token = _ranks.set(ranks)
+    try:
+        yield
+    finally:
+        _ranks.reset(token)
+
+
+def together(model: nn.Module, measure: Callable[[], T], rank: int, world: int) -> T:
+    """What `measure` returns on this rank, once all ranks have called it. They share its work and rank 0's buffers.
+
+    Args:
+        model: the model that is measured; its parameters are the same on all ranks, its buffers need not be.
+        measure: the evaluation.
+        rank, world: this rank, and the number of ranks.
+
+    Raises:
+        BaseException: an error of any rank, on all ranks.
+    """
+    if world == 1:
+        return measure()
+    ranks, found, failure = Ranks(rank, world), list[T](), None
+    try:
+        with shared(ranks), _buffers_of_rank_0(model, ranks):
+            found.append(measure())
+    except BaseException as error:
+        failure = error
+    ranks.exchange(failure, END)
+    return found[0]
+
+
+@contextmanager
+def _buffers_of_rank_0(model: nn.Module, ranks: Ranks) -> Iterator[None]:
+    """Within this context the model's buffers are copies of rank 0's; afterwards they are its own again."""
+    own = [(m, name, b) for m in model.modules() for name, b in m._buffers.items() if b is not None]
+    copies: dict[int, Tensor] = {}
+    failure = None
+    try:
+        copies = {id(b): b.detach().clone(memory_format=torch.contiguous_format) for *_, b in own}
+    except RuntimeError as error:  # out of memory
+        failure = error
+    ranks.exchange(failure, f"{len(own)} buffers of {sum(b.nbytes for *_, b in own)} bytes")
+    for copy in copies.values():
+        if copy.numel():
+            from_rank_0(copy.view(-1).view(torch.uint8))  # not every backend takes every type, but all take bytes
+    try:
+        for module, name, buffer in own:
+            module._buffers[name] = copies[id(buffer)]
+        yield
+    finally:
+        for module, name, buffer in own:
+            module._buffers[name] = buffer
+
+
+def once(compute: Callable[[], T]) -> T:
+    """What `compute` returns on rank 0, which alone calls it, on all ranks; it must be picklable.
+
+    Raises:
+        BaseException: its error, on all ranks.
+    """
+    ranks = _ranks.get(_ALONE)
+    if ranks.world == 1:
+        return compute()
+    own: Any = None
+    try:
+        own = compute() if ranks.rank == 0 else None
+    except BaseException as error:
+        own = error
+    found: T = ranks.exchange(own, "once")[0]
+    return found
+
+
+def dealt(sizes: Sequence[int], compute: Callable[[int], dict[str, Tensor]], seed: int = 0) -> dict[str, Tensor]:
+    """What `compute` returns for each chunk, concatenated in the order of the chunks, on the CPU.
+
+    Chunk i is computed on rank i modulo their number. Torch's noise in it is seeded by (`seed`, i), so that the result
+    does not depend on the number of ranks.
+
+    Args:
+        sizes: rows of each chunk.
+        compute: tensors by name of chunk i, the same names for each: [sizes[i], ...], or [1, ...] for a whole chunk.
+        seed: another seed gives other noise.
+
+    Raises:
+        BaseException: an error in `compute` on any rank, on all ranks.
+    """
+    ranks = _ranks.get(_ALONE)
+    mine = range(ranks.rank, len(sizes), ranks.world)
+    columns: dict[str, _Column] = {}
+    failure = None
+    try:
+        with seeded(seed):
+            for i in mine:
+                seed_chunk(seed, i)
+                for name, part in compute(i).items():
+                    if name not in columns:
+                        n = len(mine) if len(part) < sizes[i] else sum(sizes[i] for i in mine)
+                        columns[name] = _Column(n, part)
+                    columns[name].add(part)
+    except BaseException as error:
+        if ranks.world == 1:
+            raise
+        failure = error
+    if ranks.world == 1:
+        return {name: column.rows[: column.n] for name, column in columns.items()}
+    own = {name: (column.rows[: column.n].clone(), column.lengths) for name, column in columns.items()}
+    found = ranks.exchange(own if failure is None else failure, f"{len(sizes)} chunks of {sum(sizes)} rows")
+    return _joined(found, len(sizes))
+
+
+class _Column:
+    """Parts of a tensor one below the other, in memory that is allocated once."""
+
+    def __init__(self, n: int, part: Tensor) -> None:
+        self.rows = torch.empty(n, *part.shape[1:], dtype=part.dtype)
+        self.lengths: list[int] = []
+        self.n = 0
+
+    def add(self, part: Tensor) -> None:
+        self.rows[self.n : self.n + len(part)] = part
+        self.lengths.append(len(part))
+        self.n += len(part)
+
+
+def _joined(found: list[dict[str, tuple[Tensor, list[int]]]], n_chunks: int) -> dict[str, Tensor]:
+    """The columns of all ranks, their chunks in order."""
+    names = list(dict.fromkeys(name for columns in found for name in columns))
+    joined = {}
+    for name in names:
+        parts = [iter(columns[name][0].split(columns[name][1]) if name in columns else ()) for columns in found]
+        joined[name] = torch.cat([next(parts[i % len(found)]) for i in range(n_chunks)])
+    return joined
