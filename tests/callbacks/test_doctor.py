@@ -24,6 +24,7 @@ SHORT = [
     "doctor.check_every=50 iterations",
 ]
 SMALL = ["params.encoder_channels=[8,8]", "params.decoder_channels=[8,8]", "params.residual_channels=[8]"]
+FEW = [*SMALL, "params.batch_size=16"]
 SMALL_GAN = ["params.generator_layers=[64]", "params.discriminator_layers=[64]"]
 QUICK = "from frame.callbacks import doctor; doctor.WINDOW = 20"  # judges losses after 200 iterations, not 500
 
@@ -45,7 +46,7 @@ TROUBLES: dict[str, tuple[str, list[str], int, str]] = {
     "posterior collapse": ("digits_VAE", ["params.beta=100"], 300, "a smaller weight of the KL"),
     "dimensional collapse": ("digits_AE", ["params.encoder_layers=[1]"], 200, "lie in 1.0 directions"),
     "mode collapse": ("digits_GAN", ["params.adversary_lr=0", "params.lr=2e-3"], 500, "samples are all alike"),
-    "dead codebook": ("digits_VQVAE", [*DEAD, OFTEN, *SMALL], 40, "of 240 codes"),
+    "dead codebook": ("digits_VQVAE", [*DEAD, OFTEN, *FEW], 40, "of 240 codes"),
     "the adversary has won": ("digits_GAN", [*STRONG, LOGGED, *SMALL_GAN], 250, "adversary_optimizer.lr"),
     "loss does not move": ("digits_Classifier", ["params.lr=0", LOGGED], 250, "larger learning rate"),
 }
@@ -79,7 +80,7 @@ def test_a_healthy_run_is_silent(experiment: str, tmp_path: Path) -> None:
 
 WATCHED: dict[str, list[str]] = {
     "tiny": [],
-    "digits_VQVAE": SMALL,
+    "digits_VQVAE": FEW,
     "digits_GAN": SMALL_GAN,
 }  # dropout; buffers written in the loss; two players
 

@@ -29,17 +29,15 @@ def test_evaluations_every_iteration_and_none_end_in_the_same_weights(tmp_path: 
             "+callbacks.rude={_target_: frame.callbacks.EvaluationCallback, name: Rude, evaluate_every: 1 iteration,"
             " evaluator: {_target_: toys.Failing, fails_from: 20}}",
         ],
-        "alone": ["~callbacks.elbo_valid"],
-        "null": ["callbacks=null"],
+        "alone": ["callbacks=null"],
     }.items():
         cwd = tmp_path / name
         cwd.mkdir()
         code, output = train(["experiment=tiny", "optimization.average=0.9", *words], cwd)
         assert code == 0, output
         states.append(read(only_run(cwd) / "checkpoints" / "last.ckpt"))
-    for state in states[1:]:
-        for key in ("model", "average", "players"):
-            assert same(states[0][key], state[key])
+    for key in ("model", "average", "players"):
+        assert same(states[0][key], states[1][key])
 
 
 def test_a_late_failure_is_reported_and_does_not_end_the_run(tmp_path: Path) -> None:
