@@ -1,6 +1,6 @@
-"""Priors p(z) that learn, of batch_shape (), and `ClassNormal`, which is p(z|y), of batch_shape (B,).
+"""Learned priors p(z) with batch_shape (), and `ClassNormal`, a learned p(z|y) with batch_shape (B,).
 
-A model calls its prior with its encoder, which only a VampPrior reads.
+A model passes its encoder to its prior. Only `VampPrior` uses it.
 """
 
 import math
@@ -22,17 +22,17 @@ from frame.probability.distributions import NormalMixture, diagonal_normal
 class VampPrior(ConditionalDistribution):
     """p(z) = 1/K sum over k of q(z|u_k): the codes of K learned pseudo-inputs u_k in [0, 1].
 
-    Tomczak & Welling 2018, "VAE with a VampPrior" (1705.07120), eq. 9; its q(z|x) must be a diagonal Gaussian.
+    Tomczak & Welling 2018, "VAE with a VampPrior" (1705.07120), eq. 9. Here q(z|x) must be a diagonal Gaussian.
     As in the authors' code, the pseudo-inputs start near `mean` and are clipped to [0, 1] when they are used.
 
     Args:
         z_dim: the encoder's number of latents.
-        n_components: K; in each step the encoder reads K more rows.
-        shape: of one picture.
-        mean, std: of the pseudo-inputs' first values.
+        n_components: K. The encoder reads K more rows in each step.
+        shape: shape of one picture.
+        mean, std: mean and standard deviation of the pseudo-inputs' initial values.
 
     Raises:
-        UserError: z_dim < 1 or n_components < 1; when called, there is no encoder, or there is a class.
+        UserError: z_dim or n_components is below 1. When it is called: there is no encoder, or there is a class.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class MixturePrior(ConditionalDistribution):
 
 
 class Coupling(nn.Module):
-    """z -> eps, invertible: half of the latents, z_a, stays and determines scale and shift of the others, z_b.
+    """An invertible map z -> eps. Half of the latents, z_a, stay and determine scale and shift of the others, z_b.
 
     eps_b = (z_b - t(z_a)) * exp(-s(z_a)). |s| is below `limit`, so that both directions are stable.
     """
@@ -94,12 +94,12 @@ class Coupling(nn.Module):
             self.linear.bias.zero_()
 
     def shift_and_log_scale(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """t and s of the latents that change, 0 for those that are kept: [..., z_dim] both."""
+        """t and s, both [..., z_dim]. They are 0 for the latents that are kept."""
         t, s = self.linear(self.hidden(z * self.kept)).float().chunk(2, dim=-1)
         return t * (1 - self.kept), self.limit * torch.tanh(s / self.limit) * (1 - self.kept)
 
     def forward(self, z: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
-        """z -> eps, or eps -> z if `inverse`; both [..., z_dim], and log |det d output / d input| [...]."""
+        """eps of z, or z of eps if `inverse`, [..., z_dim]; and log |det d output / d input|, [...]."""
         t, s = self.shift_and_log_scale(z)  # functions of the kept half, which is the same in z and eps
         if inverse:
             return z * torch.exp(s) + t, s.sum(-1)
@@ -107,9 +107,9 @@ class Coupling(nn.Module):
 
 
 class FlowDistribution(Distribution):
-    """The distribution of z that the couplings map to N(0, I): batch_shape (), event_shape (z_dim,).
+    """The distribution of z whose image under the couplings is N(0, I): batch_shape (), event_shape (z_dim,).
 
-    It keeps the couplings' parameters at its construction, which may be those of a `functional_call`.
+    It keeps the parameters that the couplings have when it is made. A `functional_call` may have set them.
     """
 
     arg_constraints: dict[str, Any] = {}
@@ -137,14 +137,14 @@ class FlowDistribution(Distribution):
 
 
 class FlowPrior(ConditionalDistribution):
-    """p(z) = N(f(z); 0, I) |det df/dz|, with f of affine couplings that alternate between even and odd latents.
+    """p(z) = N(f(z); 0, I) |det df/dz|, where f is a chain of affine couplings that change even or odd latents.
 
     Dinh et al. 2017, "Density estimation using Real NVP" (1605.08803), eq. 3 and 6 to 8, without its batch
     normalisation and scales; Chen et al. 2017 (1611.02731) were among the first to use a flow as a VAE's prior.
 
     Args:
         z_dim: number of latents, at least 2.
-        n_couplings: at least 2, since each changes only half of the latents.
+        n_couplings: at least 2, because each changes only half of the latents.
         layers: widths of the hidden layers of each coupling's network.
 
     Raises:
@@ -173,7 +173,7 @@ class ClassNormal(ConditionalDistribution):
 
     Args:
         z_dim: number of latents.
-        n_classes: the values of y.
+        n_classes: number of values of y.
 
     Raises:
         UserError: z_dim < 1, or fewer than 2 classes.

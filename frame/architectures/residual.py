@@ -1,7 +1,7 @@
 """Fully convolutional networks with residual blocks, for pictures of any size; their latents are a map of vectors.
 
 The networks of van den Oord et al. 2017 (1711.00937), section 4.1. As in the authors' example in Sonnet, the first
-convolution has half the width, a 3 x 3 convolution comes before the blocks, and a ReLU after them.
+convolution has half the width, a 3 x 3 convolution comes before the blocks, and a ReLU follows them.
 """
 
 from collections.abc import Sequence
@@ -41,15 +41,15 @@ def residual_stack(channels: int, residual_channels: Sequence[int]) -> nn.Sequen
 
 
 class ResidualBackbone(nn.Module):
-    """x [B, C, H, W] in [0, 1], which enters as x - 1/2 -> a map [B, channels[-1], H / 2^n, W / 2^n].
+    """Maps pictures x [B, C, H, W] in [0, 1] to features [B, channels[-1], H / 2^n, W / 2^n]. They enter as x - 1/2.
 
     Args:
-        shape: of one picture, (C, H, W).
-        channels: of the n convolutions, each of which halves the picture.
+        shape: shape of one picture, (C, H, W).
+        channels: channels of the n convolutions. Each halves the sides of the picture.
         residual_channels: inner widths of the residual blocks.
 
     Raises:
-        UserError: a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved so often.
+        UserError: a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved n times.
     """
 
     def __init__(self, shape: Sequence[int], channels: Sequence[int], residual_channels: Sequence[int]) -> None:
@@ -68,16 +68,16 @@ class ResidualBackbone(nn.Module):
 
 
 class Encoder(base.Encoder):
-    """z_e(x): x [B, C, H, W] in [0, 1] -> all mass at a map [B, z_dim, H / 2^n, W / 2^n].
+    """q(z|x) with all mass at z_e(x): pictures [B, C, H, W] in [0, 1] -> a map [B, z_dim, H / 2^n, W / 2^n].
 
     Args:
-        shape: of one picture, (C, H, W).
+        shape: shape of one picture, (C, H, W).
         z_dim: length of each of the map's vectors.
-        channels: of the n convolutions, each of which halves the picture.
+        channels: channels of the n convolutions. Each halves the sides of the picture.
         residual_channels: inner widths of the residual blocks.
 
     Raises:
-        UserError: z_dim or a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved so often.
+        UserError: z_dim or a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved n times.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class Decoder(ConditionalDistribution):
     """p(x|z): a map z [B, z_dim, H / 2^n, W / 2^n] -> batch_shape (B,), event_shape (C, H, W).
 
     Args:
-        shape: of one picture, (C, H, W).
+        shape: shape of one picture, (C, H, W).
         z_dim: length of each of the map's vectors.
-        channels: of the n transposed convolutions, each of which doubles the picture.
+        channels: channels of the n transposed convolutions. Each doubles the sides of the picture.
         residual_channels: inner widths of the residual blocks.
-        distribution: of the values, Bernoulli by default.
+        distribution: distribution of the values, Bernoulli by default.
 
     Raises:
-        UserError: z_dim or a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved so often.
+        UserError: z_dim or a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved n times.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Residual networks of any depth and width, for pictures.
 
 He et al. 2016, "Deep residual learning for image recognition" (1512.03385), table 1, with shortcuts of option B
-(section 3.3). As in most implementations since, a bottleneck has its stride in the 3 x 3 convolution, and not in the
-first 1 x 1.
+(section 3.3). As in most later implementations, a bottleneck has its stride in the 3 x 3 convolution, not in the first
+1 x 1.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ STEMS = ("small", "large")
 
 
 def normalised(n_in: int, n_out: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
-    """BN(W x), with a convolution W without bias that keeps the sides at stride 1."""
+    """BN(W x), where W is a convolution without bias. At stride 1 it keeps the sides."""
     convolution = nn.Conv2d(n_in, n_out, kernel_size, stride, padding=kernel_size // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(n_out))
 
@@ -28,8 +28,8 @@ def normalised(n_in: int, n_out: int, kernel_size: int, stride: int = 1) -> nn.S
 class Block(nn.Module):
     """ReLU(F(x) + W x), eq. 2: [B, n_in, H, W] -> [B, n_out, H / stride, W / stride]; W = I if the sizes agree, eq. 1.
 
-    F is two 3 x 3 convolutions, or, with a `bottleneck` of fewer channels, a 1 x 1, a 3 x 3 and a 1 x 1; a ReLU follows
-    all of them but the last.
+    F is two 3 x 3 convolutions. With a `bottleneck` of fewer channels, it is a 1 x 1, a 3 x 3 and a 1 x 1 convolution.
+    A ReLU follows each of them but the last.
     """
 
     def __init__(self, n_in: int, n_out: int, stride: int, bottleneck: int | None = None) -> None:
@@ -49,23 +49,23 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """x [B, C, H, W] in [0, 1], which enters as 2x - 1 -> the mean of the last map, [B, n_out], or the map itself.
+    """Maps pictures x [B, C, H, W] in [0, 1] to the mean of the last map, [B, n_out], or to the map itself.
 
-    Four stages follow the stem. Each but the first halves the sides (odd ones are rounded up) and has twice the
-    channels of the one before. Normalisation is torch's `BatchNorm2d`, in evaluation by running statistics. First
-    weights are He's for the outputs of each convolution (1502.01852, eq. 14).
+    Pictures enter as 2x - 1. Four stages follow the stem. Each but the first halves the sides, rounded up, and doubles
+    the channels. Normalisation is torch's `BatchNorm2d`, which uses running statistics in evaluation. Initial weights
+    are He's for the outputs of each convolution (1502.01852, eq. 14).
 
     Args:
-        shape: of one picture, [C, H, W].
+        shape: shape of one picture, [C, H, W].
         depth: 18 or 34 (basic blocks); 50, 101 or 152 (bottlenecks, whose outputs have 4 times the channels).
         width: channels of the stem and of the first stage's 3 x 3 convolutions; 64 in the paper.
         stem: 'large', a 7 x 7 convolution of stride 2 and a pooling of stride 2, for pictures of about 224 pixels;
             'small', a 3 x 3 convolution, for pictures of about 32, as in Chen et al. 2020 (2002.05709), appendix B.9.
-        pooled: False: the last map, [B, n_out, H', W'].
+        pooled: if False, the last map is returned, [B, n_out, H', W'].
 
     Raises:
-        UserError: `shape` is not [C, H, W], or another argument is none of those above; in training, a batch has one
-            row and the last map one pixel, so that there is nothing to normalise over.
+        UserError: `shape` is not [C, H, W], or another argument is not one of those above. In training: a batch has one
+            row and the last map one pixel, so there is nothing to normalise over.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ResNet(nn.Module):
             n_in = n_out
         self.stages = nn.Sequential(*stages)
         self.n_out, self.pooled = n_in, pooled
-        self.one_pixel = max(height, breadth) <= 2 ** (3 if stem == "small" else 5)  # is the last map's size
+        self.one_pixel = max(height, breadth) <= 2 ** (3 if stem == "small" else 5)  # the last map's size
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -1,6 +1,6 @@
 """Vision transformers of any size.
 
-Dosovitskiy et al. 2021, "An image is worth 16x16 words" (2010.11929), section 3.1, eq. 1 to 4, without dropout; the
+Dosovitskiy et al. 2021, "An image is worth 16x16 words" (2010.11929), section 3.1, eq. 1 to 4, without dropout. The
 sizes of ViT-Ti and ViT-S are those of Touvron et al. 2021, "DeiT" (2012.12877), table 1.
 """
 
@@ -52,8 +52,8 @@ class Block(nn.Module):
 def sincos(height: int, width: int, dim: int) -> Tensor:
     """Fixed positions on a grid, [height * width, dim]: half of the numbers encode the row, half the column.
 
-    For each, dim / 4 sines and then as many cosines of position / 10000^(i / (dim / 4)): Vaswani et al. 2017, section
-    3.5, in two dimensions, as in Chen et al. 2021, "MoCo v3" (2104.02057).
+    Each half has dim / 4 sines, then dim / 4 cosines, of position / 10000^(i / (dim / 4)): Vaswani et al. 2017, section
+    3.5. The two dimensions are those of Chen et al. 2021, "MoCo v3" (2104.02057).
     """
     rates = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     rows, columns = (torch.outer(torch.arange(n, dtype=torch.float64), rates) for n in (height, width))  # [n, dim / 4]
@@ -66,20 +66,20 @@ def sincos(height: int, width: int, dim: int) -> Tensor:
 
 
 class ViT(nn.Module):
-    """x [B, C, H, W] in [0, 1], which enters as 2x - 1 -> tokens [B, 1 + T, dim]: the class token, then the T patches.
+    """Maps pictures x [B, C, H, W] in [0, 1] to tokens [B, 1 + T, dim]: the class token, then the T patches.
 
-    Each patch of patch_size x patch_size pixels becomes a token by a linear map; positions are added; blocks of
-    attention and an MLP follow, and a last normalisation. Weights of linear maps start as Glorot's and biases at 0, the
-    class token and learned positions with a standard deviation of 0.02.
+    Pictures enter as 2x - 1. A linear map turns each patch of patch_size x patch_size pixels into a token. Positions
+    are added. Blocks of attention and an MLP follow, then a last normalisation. Weights of linear maps start as
+    Glorot's, and biases at 0. The class token and learned positions start with a standard deviation of 0.02.
 
     Args:
-        shape: of one picture, [C, H, W].
+        shape: shape of one picture, [C, H, W].
         patch_size: pixels along each side of a patch; it divides H and W.
-        dim: of a token; ViT-Ti 192, ViT-S 384, ViT-B 768.
-        depth: blocks; 12 in these three.
-        n_heads: of the attention; it divides `dim`; 3, 6 and 12 in these three.
+        dim: length of a token: 192 in ViT-Ti, 384 in ViT-S, 768 in ViT-B.
+        depth: number of blocks: 12 in these three.
+        n_heads: heads of the attention, which divide `dim`: 3, 6 and 12 in these three.
         mlp_ratio: width of a block's hidden layer, as a multiple of `dim`.
-        positions: 'learned', or 'sincos', which are fixed, and 0 for the class token; see `sincos`.
+        positions: 'learned', or 'sincos' for fixed ones, which are 0 for the class token; see `sincos`.
 
     Raises:
         UserError: `shape` is not [C, H, W], sizes do not divide each other, or a number is not positive.
@@ -124,7 +124,7 @@ class ViT(nn.Module):
 
     def reset_parameters(self) -> None:
         glorot(self)
-        nn.init.xavier_uniform_(self.patches.weight.data.flatten(1))  # a view: the linear map that it is
+        nn.init.xavier_uniform_(self.patches.weight.data.flatten(1))  # a view, as the linear map that it is
         if self.patches.bias is not None:
             nn.init.zeros_(self.patches.bias)
         nn.init.normal_(self.class_token, std=0.02)

@@ -19,7 +19,7 @@ def check(plain: Mapping[str, Any], written: Mapping[str, Any], given: Mapping[s
     Args:
         plain: the values of the config, as they are built.
         written: the config with its references, so that a message names the key that the user typed.
-        given: for each top-level key, the arguments that `frame` adds (`optimization`: `model`).
+        given: the arguments that `frame` adds below each top-level key, such as `model` for `optimization`.
 
     Raises:
         UserError: names the key and the nearest right answer.
@@ -40,7 +40,7 @@ def check(plain: Mapping[str, Any], written: Mapping[str, Any], given: Mapping[s
 
 
 def targets(plain: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """All nodes with a `_target_`, with their dotted path."""
+    """Yields the dotted path of each node that has a `_target_`, and the node."""
     if isinstance(plain, dict) and "_target_" in plain:
         yield path, plain
     entries = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
@@ -78,7 +78,7 @@ def check_node(
     given: Sequence[str] = (),
     typed: Callable[[str], str] | None = None,
 ) -> None:
-    """Checks one `_target_` and its arguments at `path`. `typed` returns the key under which an argument was typed."""
+    """Checks the `_target_` at `path` and its arguments. `typed` gives the key under which an argument was typed."""
     name = str(node["_target_"])
     target = locate(name, path)
     try:
@@ -109,7 +109,7 @@ def check_node(
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value fits a type hint. What a `_target_` builds always does."""
+    """Whether a plain value fits a type hint. A node with a `_target_` always does."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, str) and value.startswith(f"${{{SIZES}."):
         return True  # known once the data are there
@@ -150,12 +150,12 @@ def _fits_items(values: Sequence[Any], hint: Any) -> bool:
 
 
 def _is_text(hint: Any) -> bool:
-    # str, and types that are made from a text, such as Path
+    # str, and types that take a text, such as Path
     return isinstance(hint, type) and (issubclass(hint, str) or hasattr(hint, "__fspath__"))
 
 
 def hints_of(target: Any) -> dict[str, Any]:
-    """The types of the arguments of a function or a class; none if they cannot be resolved."""
+    """The types of the arguments of a function or class. Empty if they cannot be resolved."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)

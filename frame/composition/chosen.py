@@ -1,8 +1,8 @@
-"""Which file of each config group is read: what was typed, what the experiment names, what its model suggests.
+"""Chooses the file of each config group: typed by the user, named by the experiment, or suggested by its model.
 
 A group is a folder of config/: `model`, `data`, `optimization`, and one for each network, `architectures/encoder`. A
-model's file has `suggests`, an option for each network that the model asks for and for the optimization. They hold
-unless the experiment or the command line names others. What is typed wins over the experiment, in any order.
+model's file has `suggests`, which names an option for the optimization and for each network that the model needs. The
+experiment or the command line can name others. What is typed wins over the experiment, in any order.
 Nothing here imports torch.
 """
 
@@ -21,16 +21,16 @@ from frame.composition.settings import PARTS, references
 
 NETWORKS = "architectures"
 SUGGESTS = "suggests"
-# for models whose file suggests nothing: the first option that a group has
+# if a model's file suggests nothing: the first of these that the group has
 USUAL = {"optimization": ("batch_ADAM",), NETWORKS: ("mlp", "normal")}
 
 
 @dataclass
 class Named:
-    """What an experiment's file says of groups, those that it inherits from included.
+    """What an experiment's file, and the files that it inherits from, say about groups.
 
-    `options` are the entries of `defaults` by group; `spelled` are the nodes that have a `_target_` in the file itself,
-    'architectures.encoder'; `refers` are the networks to which it refers, by name.
+    `options` are the entries of `defaults`, by group. `spelled` are the nodes whose `_target_` is in the file itself,
+    such as 'architectures.encoder'. `refers` are the names of the networks that the file refers to.
     """
 
     options: dict[str, str] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Named:
     refers: set[str] = field(default_factory=set)
 
     def effective(self) -> dict[str, str]:
-        """The option of each group for which the experiment's values hold."""
+        """The option of each group that the experiment's values belong to."""
         suggested = suggestions(self.options["model"]) if "model" in self.options else {}
         free = {group: option for group, option in suggested.items() if node_of(group) not in self.spelled}
         found = {**free, **self.options}
@@ -46,7 +46,7 @@ class Named:
 
 
 def _inner(chosen: Mapping[str, str]) -> dict[str, str]:
-    """The options that the chosen files themselves name, below their own node: {'data@data.data': 'digits'}."""
+    """The options that the chosen files name below their own node, such as {'data@data.data': 'digits'}."""
     found = {}
     for group, option in chosen.items():
         file = file_of(group.partition("@")[0], option)
@@ -59,13 +59,13 @@ def _inner(chosen: Mapping[str, str]) -> dict[str, str]:
 
 
 def node_of(group: str) -> str:
-    """Where the file of a group is placed: 'architectures/encoder' -> 'architectures.encoder'."""
+    """The node at which a group's file is placed: 'architectures/encoder' -> 'architectures.encoder'."""
     name, at, package = group.partition("@")
     return package if at else name.replace("/", ".")
 
 
 def named(experiment: str) -> Named:
-    """What the file config/experiment/<experiment>.yaml and those that it inherits from name and spell out."""
+    """What config/experiment/<experiment>.yaml and the files that it inherits from name and spell out."""
     found = Named()
     _read_experiment(experiment, found, set())
     return found
@@ -95,7 +95,7 @@ def _read_experiment(experiment: str, found: Named, seen: set[str]) -> None:
 
 
 def model_file(model: str) -> dict[str, Any]:
-    """The content of config/model/<model>.yaml and what it inherits; empty if there is no such file."""
+    """The content of config/model/<model>.yaml with what it inherits. Empty if there is no such file."""
     found: dict[str, Any] = {}
     for name in [*reversed(ancestors("model", model)), model]:
         file = file_of("model", name)
@@ -104,7 +104,7 @@ def model_file(model: str) -> dict[str, Any]:
 
 
 def ancestors(group: str, option: str) -> list[str]:
-    """The files of the same group that a file inherits from by its `defaults`, the nearest first."""
+    """The files of its group that a file inherits from through its `defaults`, nearest first."""
     found: list[str] = []
     file = file_of(group, option)
     entries = _content(file).get("defaults") if file is not None else None
@@ -115,7 +115,7 @@ def ancestors(group: str, option: str) -> list[str]:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """A file's content, read once for each of its states. It must not be changed."""
+    """A file's content. It is read again only if the file changes, and the caller must not change it."""
     return _read(file, *state(file))
 
 
@@ -123,12 +123,12 @@ def _content(file: Path) -> dict[str, Any]:
 def _read(file: Path, *now: int) -> dict[str, Any]:
     try:
         return load(file)
-    except UserError:  # Hydra reads it, too, and what is wrong is said there
+    except UserError:  # Hydra reads the file, too, and reports the error
         return {}
 
 
 def suggestions(model: str) -> dict[str, str]:
-    """The options that a model's file suggests, by group; the usual ones for what it leaves open."""
+    """The options that a model's file suggests, by group, and the usual option where it suggests none."""
     content = model_file(model)
     if not content:
         return {}
@@ -142,7 +142,7 @@ def suggestions(model: str) -> dict[str, str]:
 
 
 def networks_of(model: str) -> list[str]:
-    """The names of the networks that a model's file asks for: `${architectures.encoder}`."""
+    """The names of the networks that a model's file refers to, such as `${architectures.encoder}`."""
     return sorted(_networks_in(model_file(model)))
 
 
@@ -151,20 +151,20 @@ def _networks_in(content: Any) -> set[str]:
 
 
 def coefficients_of(model: str) -> set[str]:
-    """The names in `params` to which a model's file refers."""
+    """The names in `params` that a model's file refers to."""
     content = {key: node for key, node in model_file(model).items() if key not in ("params", SUGGESTS)}
     return {word.split(".")[1] for word in references(content) if word.startswith("params.")}
 
 
 def words_for_hydra(typed: Sequence[Override]) -> list[str]:
-    """The words that choose files, in the order in which Hydra lays them over each other.
+    """The words that choose files, in the order in which Hydra merges them.
 
     Args:
-        typed: those of the typed words that choose files, parsed: `experiment=`, `model=`, `architectures/encoder=`,
-            and `architectures=conv`, which is short for all networks of the model that have this option.
+        typed: the parsed words that choose files: `experiment=`, `model=`, `architectures/encoder=`, and
+            `architectures=conv`, which stands for all networks of the model that have this option.
 
     Raises:
-        UserError: a group is chosen twice, or the model asks for no such network.
+        UserError: a group is chosen twice, or the model has no such network.
     """
     _check_once(typed)
     parts = {o.key_or_group + (f"@{o.package}" if o.package else ""): o for o in typed if is_part(o)}
@@ -197,12 +197,12 @@ def words_for_hydra(typed: Sequence[Override]) -> list[str]:
 
 
 def is_part(override: Override) -> bool:
-    """Whether a word chooses a file for a part of the experiment."""
+    """Whether a word chooses the file of a part or of a network."""
     return not override.is_delete() and override.key_or_group.split("/")[0] in (*PARTS, NETWORKS)
 
 
 def _former(there: Named, group: str) -> str | None:
-    """What the experiment's own model suggests: a choice that came with it does not outlast it."""
+    """What the experiment's own model suggests. If the model is replaced, so are its suggestions."""
     return suggestions(there.options["model"]).get(group) if "model" in there.options else None
 
 
@@ -216,7 +216,7 @@ def _check_once(typed: Sequence[Override]) -> None:
 
 
 def _every_network(option: str, model: str | None, suggested: Mapping[str, str]) -> dict[str, str]:
-    """The networks of the model that have this option."""
+    """Chooses this option for each network of the model that has it."""
     if model is None:
         raise UserError(f"{NETWORKS}={option}: it chooses the networks of a model: add model=...")
     networks = [group for group in suggested if group.startswith(f"{NETWORKS}/")]
@@ -232,7 +232,7 @@ def _every_network(option: str, model: str | None, suggested: Mapping[str, str])
 
 
 def _check_networks(wanted: Collection[str], model: str, there: Named) -> None:
-    """Raises UserError if a network is chosen that nothing asks for."""
+    """Raises UserError if neither the model nor the experiment refers to a chosen network."""
     asked = {*networks_of(model), *(there.refers if there.options.get("model") == model else ())}
     for group in wanted:
         name = group.removeprefix(f"{NETWORKS}/")

@@ -1,4 +1,4 @@
-"""Composes one config from what the user typed. Nothing here imports torch, so that errors are reported at once."""
+"""Composes one config from what the user typed. Nothing here imports torch, so errors are reported at once."""
 
 import os
 import re
@@ -27,19 +27,19 @@ from frame.composition.folders import OwnFolder, config_folder, config_folders, 
 from frame.composition.layers import HYDRA, SEARCHPATH, Layers
 from frame.composition.settings import PARTS, check_value, keys, unread
 
-MADE = (evaluations.KEY, "callbacks")  # what Hydra does not compose: evaluations become callbacks behind it
+MADE = (evaluations.KEY, "callbacks")  # Hydra does not compose these: evaluations become callbacks afterwards
 
 
 def ready() -> None:
-    """Makes Hydra read files strictly, and the user's own folder first."""
+    """Makes Hydra read files strictly and search the user's own folder first."""
     Plugins.instance().register(OwnFolder)
     SourcesRegistry.instance().types["file"] = StrictFiles
 
 
 def normalise(overrides: Sequence[str]) -> list[str]:
-    """Adds the plus to `experiment=`, `trainer.x=` and `debug=`, which may be written with or without it.
+    """Adds the plus to `experiment=`, `trainer.x=` and `debug=`, if the user left it out.
 
-    `data.data=MNIST` becomes Hydra's `data@data.data=MNIST`. `debug` moves to the end, because what is appended last
+    `data.data=MNIST` becomes Hydra's `data@data.data=MNIST`. `debug` moves to the end, because the last word
     wins over the experiment.
     """
     ordinary, debug = [], []
@@ -50,7 +50,7 @@ def normalise(overrides: Sequence[str]) -> list[str]:
         elif key == "experiment":
             ordinary.append("+" + text.lstrip("+"))
         elif key == "data.data" and text.partition("=")[2] in options("data"):
-            ordinary.append(f"data@{text}")  # the data set of which another is made, such as views
+            ordinary.append(f"data@{text}")  # the data set that another one wraps, such as views
         elif key.startswith("trainer."):
             ordinary.append("++" + text.lstrip("+"))
         else:
@@ -59,7 +59,7 @@ def normalise(overrides: Sequence[str]) -> list[str]:
 
 
 def hydra_words(overrides: Sequence[str]) -> list[str]:
-    """The words that make Hydra compose what was typed: files in the order of their layers, then values."""
+    """The words with which Hydra composes what was typed: files in the order of their layers, then values."""
     parsed = _parse(normalise(overrides))
     files = words_for_hydra([o for o in parsed if _chooses_files(o)])
     return [*files, *(o.input_line or "" for o in parsed if not _chooses_files(o))]
@@ -83,7 +83,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
             raise UserError(
                 f"{group}={str(override.value())[:60]}: name a file of config/{group}/: {', '.join(options(group))}"
             )
-    # Without the values that were typed, the config tells which keys exist, and their types.
+    # Without the typed values, the config shows which keys exist and which types they have.
     where = [o.input_line or "" for o in values if o.key_or_group == SEARCHPATH]
     chosen = _compose(words_for_hydra([o for o in parsed if _chooses_files(o)]) + where)
     named = [o for o in values if root(o.key_or_group) == evaluations.KEY]
@@ -93,7 +93,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     for override in values:
         check_value(override, before)
         if override.key_or_group.startswith("params.") and override.is_add():
-            override.type = OverrideType.FORCE_ADD  # whether an experiment or a model's file has it makes no difference
+            override.type = OverrideType.FORCE_ADD  # the experiment or the model's file may have it
     config = _with_values(before, [o for o in values if not _is_hydras(o.key_or_group)])
     exchanged = any(o.key_or_group == "experiment" for o in parsed) and any(
         is_part(o) for o in parsed if _chooses_files(o)
@@ -110,7 +110,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def _names_callbacks(override: Override) -> bool:
-    """Whether it chooses an experiment, or callbacks that are not those of an evaluation."""
+    """Whether it chooses an experiment, or sets callbacks other than an evaluation's."""
     key, adds = override.key_or_group, override.is_add() or override.is_force_add()
     return key in ("experiment", "callbacks") or adds and root(key) == "callbacks"
 
@@ -121,12 +121,12 @@ def root(word: str) -> str:
 
 
 def _is_hydras(word: str) -> bool:
-    """Whether it is a setting of Hydra's own; the only one that is read says where files are."""
+    """Whether it sets one of Hydra's own settings. Only the search path is read."""
     return root(word) == HYDRA
 
 
 def _drop(config: DictConfig, parsed: Sequence[Override], before: DictConfig) -> None:
-    """Removes keys that only replaced parts read, such as parameters of another model or of a replaced argument."""
+    """Removes keys that only replaced parts read, such as parameters of the former model."""
     groups_typed = [o for o in parsed if _chooses_files(o)]
     if any(o.key_or_group == "experiment" for o in groups_typed):
         kept = [o for o in groups_typed if not is_part(o)]
@@ -147,10 +147,10 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequence[str]) -> DictConfig:
-    """A stored config with the overrides after `resume=`, which are parsed and checked as for a new run.
+    """A stored config with the overrides after `resume=`. They are parsed and checked as for a new run.
 
     Args:
-        config: as it is stored. It is not changed.
+        config: the stored config, which is not changed.
         overrides: what the user typed.
         changeable: the keys that may change; 'device.' stands for all keys that begin with it.
 
@@ -175,7 +175,7 @@ def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequenc
     changed = config.copy()
     typed = {override.key_or_group for override in parsed}
     limits = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
-    if typed & {"train_for", *limits}:  # the newest limit replaces the former one, in whatever form
+    if typed & {"train_for", *limits}:  # the new limit replaces the former one, whatever its kind
         for limit in limits:
             OmegaConf.update(changed, limit, None, force_add=True)
     try:
@@ -210,13 +210,13 @@ def _chooses_files(override: Override) -> bool:
 
 
 def _is_value(override: Override) -> bool:
-    """Whether a group's name is given values, which replace or join those of its file."""
+    """Whether a word sets values of a group, which replace or join those of its file."""
     return isinstance(override.value(), dict) and (override.is_add() or override.is_force_add())
 
 
 def _compose(overrides: list[str]) -> DictConfig:
-    """What Hydra makes of the words. It is remembered, because the runs of a study are composed of the same files."""
-    if any(_is_hydras(word) for word in overrides):  # its search path may name any folder
+    """What Hydra composes from the words. It is cached, because the runs of a study read the same files."""
+    if any(_is_hydras(word) for word in overrides):  # the search path may name any folder
         return _read(tuple(overrides))
     return deepcopy(_remembered(tuple(overrides), _state()))
 
@@ -227,7 +227,7 @@ def _remembered(overrides: tuple[str, ...], now: object) -> DictConfig:
 
 
 def _state() -> object:
-    """What the composition depends on, beside the words: config files and the environment."""
+    """What a composition depends on besides the words: config files and the environment."""
     files = [file for folder in config_folders() for file in sorted(folder.rglob("*.yaml")) if file.exists()]
     return tuple((file, *state(file)) for file in files), frozenset(os.environ.items())
 
@@ -247,7 +247,7 @@ def _read(overrides: Sequence[str]) -> DictConfig:
 
 
 def _with_values(before: DictConfig, values: Sequence[Override]) -> DictConfig:
-    """`before` with the values that were typed, as Hydra lays them over a config."""
+    """`before` with the typed values, as Hydra applies them."""
     config = deepcopy(before)
     try:
         ConfigLoaderImpl._apply_overrides_to_config(list(values), config)

@@ -1,4 +1,4 @@
-"""Reads config files strictly: what is ambiguous is refused with one line that names the file and the line.
+"""Reads config files strictly: ambiguous content is an error of one line that names the file and the line.
 
 Hydra reads each of its files through `StrictFiles`. Nothing here imports torch.
 """
@@ -22,7 +22,7 @@ from frame.common.errors import UserError
 from frame.composition.plain import parse_yaml
 
 BYTES = 300_000  # of a file
-NODES = 100_000  # of its content, once every alias is filled in
+NODES = 100_000  # of its content, with every alias expanded
 PACKAGE = re.compile(r"\s*#\s*@?\s*package\b[:=\s]*(\S*)", re.IGNORECASE)
 TAGS = ("str", "int", "float", "bool", "null", "seq", "map", "merge", "timestamp", "value")
 GLOBAL = "# @package _global_"
@@ -31,7 +31,7 @@ WHOLE = ("experiment", "debug")  # groups whose files hold keys of the whole con
 
 
 class StrictFiles(FileConfigSource):
-    """Hydra's source of files. It raises UserError where Hydra would misread or skip something without a word."""
+    """Hydra's source of files. It raises UserError where Hydra would silently misread or skip something."""
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(os.path.realpath(self.path), self._normalize_file_name(config_path))
@@ -51,7 +51,7 @@ def state(path: Path) -> tuple[int, ...]:
 
 @lru_cache(maxsize=512)
 def _strict(path: Path, group: str, *now: int) -> tuple[str | None, Any]:
-    """The package and the content of a config file, read once for each of its states. It must not be changed."""
+    """A config file's package and content. It is read again only if it changes. The caller must not change them."""
     text = read(path)
     package = _package(text, path, group.split(os.sep)[0])
     node = checked(text, path)
@@ -63,10 +63,10 @@ def _strict(path: Path, group: str, *now: int) -> tuple[str | None, Any]:
 
 
 def values(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds, its numbers as Hydra reads them. References stay as they are written.
+    """The mapping in a YAML file, with numbers as Hydra reads them. References stay as they are written.
 
     Raises:
-        UserError: as `load`; or it has an alias.
+        UserError: as for `load`, or the file has an alias.
     """
     text = read(path)
     if checked(text, path) is None:
@@ -79,10 +79,10 @@ def values(path: Path) -> dict[str, Any]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
+    """The mapping in a YAML file.
 
     Raises:
-        UserError: it cannot be read or is ambiguous. The message names the file and the line.
+        UserError: the file cannot be read or is ambiguous. The message names the file and the line.
     """
     text = read(path)
     node = checked(text, path)
@@ -113,11 +113,11 @@ def read(path: Path) -> str:
 
 
 def checked(text: str, path: Path) -> yaml.MappingNode | None:
-    """The top mapping of a file; None if the file is empty.
+    """The top-level mapping of a file. None if the file is empty.
 
     Raises:
         UserError: it is not YAML or not a mapping; it has a key twice, aliases that contain themselves or grow without
-            bound, or a value that YAML reads as something else than it shows.
+            bound, or a value that YAML does not read as it is written.
     """
     try:
         node = yaml.compose(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
@@ -144,7 +144,7 @@ def checked(text: str, path: Path) -> yaml.MappingNode | None:
 
 
 def _size(node: yaml.Node, sizes: dict[int, int | None], path: Path) -> int:
-    """The number of nodes at and below this one. Repeats by aliases count."""
+    """The number of nodes at and below this one. A node counts each time that an alias repeats it."""
     known = sizes.get(id(node), 0)
     if known is None:
         raise UserError(f"{shown(path)}{_line(node)}: an anchor (&) contains its own alias (*)")
@@ -208,7 +208,7 @@ def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
 
 
 def _misread(text: str, tag: str) -> str:
-    """What to write in place of a value that YAML reads as something else than it shows; '' if there is nothing."""
+    """What to write instead of a value that YAML does not read as it is written; '' if it does."""
     if re.fullmatch(r"[-+]?0[0-9_]+", text):
         return f"YAML may read {text} as an octal number: write {text.lstrip('+-0') or '0'} or '{text}'"
     if re.fullmatch(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?", text):
@@ -327,7 +327,7 @@ def _said(error: yaml.YAMLError, text: str, path: Path) -> str:
 
 
 def trouble(error: yaml.YAMLError, text: str) -> str:
-    """What is wrong with YAML, in one line, with the number of the line where it is."""
+    """The error in a YAML text, in one line, with the number of the line."""
     mark = getattr(error, "problem_mark", None)
     lines = text.split("\n")
     line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""

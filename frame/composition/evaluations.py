@@ -1,8 +1,8 @@
 """Evaluations by name: `evaluations: {elbo: {every: 10 seconds, on: [train, valid]}}` becomes callbacks.
 
-Each entry takes everything else from config/evaluation/<name>.yaml. `on` is a split, a list of splits, or a mapping of
-splits to how often, or to settings that this split alone has: `on: {valid: 1 epoch, test: {n_samples: 1000}}`.
-References stay as they are written, and nothing here imports torch.
+Everything else comes from config/evaluation/<name>.yaml. `on` is a split, a list of splits, or a mapping, which
+says how often each split is measured, or gives it settings of its own: `on: {valid: 1 epoch, test: {n_samples: 1000}}`.
+References stay as they are written. Nothing here imports torch.
 """
 
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ EXAMPLE = "{elbo: {every: 1 epoch, on: valid}}"
 
 
 def to_callbacks(config: DictConfig, typed: Sequence[Override] = (), *, by_default: bool = False) -> DictConfig:
-    """A composed config with callbacks in the place of `evaluations`. `evaluations: auto` stays beside its callbacks.
+    """A composed config with callbacks instead of `evaluations`. `evaluations: auto` stays beside its callbacks.
 
-    A mapping of callbacks is laid over those made here; a list is continued by them.
+    If the config has a mapping of callbacks, it is merged over the new ones. If it has a list, they are appended to it.
 
     Args:
-        config: stays as it is.
+        config: the composed config, which is not changed.
         typed: what was typed for `evaluations` and the keys below it.
-        by_default: takes AUTO if the config and what was typed name no evaluations and no callbacks.
+        by_default: whether AUTO is used if neither the config nor the user names evaluations or callbacks.
 
     Raises:
-        UserError: an unknown evaluation, argument or split, a duration that is none, or two callbacks with one key.
+        UserError: an evaluation, argument, split or duration is not valid, or two callbacks have one key.
     """
     raw: Any = OmegaConf.to_container(config, resolve=False)
     named, callbacks, auto = raw.get(KEY), raw.get("callbacks"), False
@@ -62,13 +62,13 @@ def to_callbacks(config: DictConfig, typed: Sequence[Override] = (), *, by_defau
 
 
 def candidates() -> dict[str, Any]:
-    """What AUTO stands for: config/evaluations.yaml, the user's own before ours."""
+    """What AUTO stands for: config/evaluations.yaml, the user's own if there is one, else ours."""
     files = [root / f"{KEY}.yaml" for root in config_folders()[::-1]]
     return config_files.values(next(file for file in files if file.is_file()))
 
 
 def named_evaluation(name: str) -> tuple[str, dict[str, Any]]:
-    """What config/evaluation/<name>.yaml holds: the name under which callbacks log it, and `_target_` with arguments.
+    """The content of config/evaluation/<name>.yaml: the name for logs, and `_target_` with arguments.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
@@ -86,7 +86,7 @@ def expand(named: Any) -> dict[str, dict[str, Any]]:
     """The callbacks of a mapping of evaluations, by key, such as `elbo_valid`.
 
     Raises:
-        UserError: as `to_callbacks`.
+        UserError: as for `to_callbacks`.
     """
     if named is not None and not isinstance(named, dict):
         raise UserError(f"{KEY}={str(named)[:60]}: write {KEY}={EXAMPLE}, or {KEY}={AUTO} for those that fit")
@@ -149,7 +149,7 @@ def _every(value: Any, path: str) -> str:
 
 
 def _splits(on: Any, path: str) -> dict[str, dict[str, Any]]:
-    """The splits, each with the settings that it alone has."""
+    """The splits, each with its own settings."""
     splits = [*on] if isinstance(on, dict | list) else [on]
     for split in splits:
         if split not in SPLITS:
@@ -164,12 +164,12 @@ def _splits(on: Any, path: str) -> dict[str, dict[str, Any]]:
 
 
 def _own(settings: Any) -> dict[str, Any]:
-    """What a split alone has; a word says how often it is measured."""
+    """The settings of one split. A single word says how often it is measured."""
     return settings if isinstance(settings, dict) else {} if settings is None else {"every": settings}
 
 
 def laid_over(lower: Any, upper: Any) -> Any:
-    """`upper` over `lower`: mappings are merged, all else is replaced, and so is a node of another `_target_`."""
+    """`upper` over `lower`. Mappings are merged unless their `_target_` differs. Other values are replaced."""
     if not isinstance(lower, dict) or not isinstance(upper, dict):
         return upper
     if "_target_" in lower and upper.get("_target_", lower["_target_"]) != lower["_target_"]:
@@ -178,7 +178,7 @@ def laid_over(lower: Any, upper: Any) -> Any:
 
 
 def _free(made: dict[str, dict[str, Any]], callbacks: Any) -> dict[str, dict[str, Any]]:
-    """Without those that a callback of another key has the name of."""
+    """The callbacks whose name no callback with another key has."""
     nodes = callbacks.items() if isinstance(callbacks, dict) else enumerate(callbacks or ())
     taken = {node.get("name"): key for key, node in nodes if isinstance(node, dict)}
     return {key: node for key, node in made.items() if taken.get(node["name"], key) == key}
@@ -191,7 +191,7 @@ def _joined(made: dict[str, dict[str, Any]], callbacks: Any) -> Any:
 
 
 def _with(named: Any, override: Override) -> Any:
-    """`named` with one value that was typed."""
+    """`named` with one typed value."""
     key, value = override.key_or_group, override.value()
     _, *path = key.split(".")
     top = {KEY: named}

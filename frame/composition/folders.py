@@ -1,4 +1,4 @@
-"""Where config files are: frame's own folder, and the user's before it. Nothing here imports torch."""
+"""Finds config files, in the user's own folder before frame's. Nothing here imports torch."""
 
 import sys
 from pathlib import Path
@@ -29,8 +29,8 @@ class OwnFolder(SearchPathPlugin):
 def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
     """Adds `folder` (by default ./config, if there is one) to the search path, and its parent to sys.path.
 
-    For a command that only reads runs (`trains=False`), only the parent of a folder that was named joins sys.path. The
-    working folder does not, because it may be a stranger's.
+    A command that only reads runs (`trains=False`) adds only the parent of a folder that was named. It does not add the
+    working folder, which may be a stranger's.
     """
     own = (folder or Path("config")).resolve()
     if folder is not None and not own.is_dir():
@@ -58,6 +58,6 @@ def options(group: str) -> list[str]:
 
 
 def file_of(group: str, option: str) -> Path | None:
-    """The file that `group=option` reads, the user's own before ours; None if there is none."""
+    """The file that `group=option` reads: the user's own, else ours. None if there is none."""
     files = [root / group / f"{option}.yaml" for root in config_folders()[::-1]]
     return next((file for file in files if file.is_file()), None)

@@ -13,7 +13,7 @@ from typing import Any
 
 from frame.common.errors import UserError, choices
 
-Locate = Callable[[str, str], Any]  # of a `_target_` and where it stands in the config
+Locate = Callable[[str, str], Any]  # called with a `_target_` and its path in the config
 OWN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 
@@ -49,8 +49,8 @@ def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: 
 
     Args:
         node: the node.
-        path: where it stands in the config, for messages.
-        locate: called with a `_target_` and its path; returns what the name means, or raises UserError.
+        path: its path in the config, for messages.
+        locate: called with a `_target_` and its path; returns the object, or raises UserError.
         given: arguments that are passed as they are. They replace the node's own.
 
     Raises:
@@ -99,7 +99,7 @@ def _below(path: str, key: Any) -> str:
 
 
 def named(nodes: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Callbacks and loggers with their names; a list is numbered; a name set to null is left out."""
+    """Callbacks or loggers with their names. The entries of a list are numbered; those that are null are left out."""
     if nodes is None:
         return []
     items = nodes.items() if isinstance(nodes, Mapping) else enumerate(nodes)

@@ -1,9 +1,9 @@
-"""How Hydra lays config files over each other, with three rules of ours. Nothing here imports torch.
+"""Merges config files as Hydra does, with three rules of ours. Nothing here imports torch.
 
-1. Where two layers name different classes in `_target_`, the lower node is dropped whole. Only `_partial_` stays, which
-   says how a node is used. A file that inherits from another of its group (`defaults: [VAE, _self_]`) keeps the rest.
-2. An experiment's values below a group hold for the option that the experiment names. If another one is chosen, they
-   are dropped, and with a model also its coefficients.
+1. If two layers name different classes in `_target_`, the whole lower node is dropped, except `_partial_`, which says
+   how a node is used. A file that inherits from another of its group (`defaults: [VAE, _self_]`) keeps the other keys.
+2. An experiment's values below a group belong to the option that the experiment names. If the user chooses another
+   option, they are dropped, and with another model also the coefficients of the former one.
 3. A value of `params` that only a group's file sets is dropped if nothing refers to it.
 """
 
@@ -31,7 +31,7 @@ class Layers(ConfigLoaderImpl):
     """Hydra's loader with the three rules."""
 
     def composed(self, name: str, words: list[str]) -> DictConfig:
-        """What Hydra composes of a file and words, without its own settings, which take most of its time."""
+        """What Hydra composes from a file and words, without its own settings, which would nearly double the time."""
         typed, repo = self._parse_overrides_and_create_caching_repo(name, words)
         self.validate_sweep_overrides_legal(typed, run_mode=RunMode.RUN, from_shell=False)
         chosen = create_defaults_list(repo, name, typed, prepend_hydra=False, skip_missing=False)
@@ -76,7 +76,7 @@ def _choice(default: ResultDefault) -> tuple[str, str]:
 
 
 def _inherits(default: ResultDefault) -> str:
-    """The node of a file that inherits from another one of its group; '' of all other files."""
+    """The node of a file that inherits from another one of its group; '' for all other files."""
     group, option = _choice(default)
     return node_of(group) if ancestors(group.partition("@")[0], option) else ""
 
@@ -122,7 +122,7 @@ def _target(node: DictConfig) -> Any:
 
 
 def _remove(config: DictConfig, path: str) -> None:
-    """Removes a key, and does nothing if it is not there."""
+    """Removes a key if it is there."""
     above, _, name = path.rpartition(".")
     parent: Any = OmegaConf.select(config, above, throw_on_missing=False) if above else config
     if isinstance(parent, DictConfig) and not parent._is_none() and name in parent:

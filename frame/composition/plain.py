@@ -1,4 +1,4 @@
-"""Plain values (mappings, lists, texts, numbers) from YAML and to YAML. Nothing in them is resolved."""
+"""Reads and writes plain values (mappings, lists, texts, numbers) as YAML. Nothing in them is resolved."""
 
 import marshal
 import re
@@ -58,14 +58,15 @@ def parse_yaml(text: str) -> Any:
     config is read several times, and the configs of a study differ in few keys.
 
     Raises:
-        ValueError: it has an alias, a tag or a key twice. yaml.YAMLError: it is not YAML.
+        ValueError: it has an alias, a tag or a key twice.
+        yaml.YAMLError: it is not YAML.
     """
     return marshal.loads(_remembered_text(text)) if len(text) < LONG else _parsed(text)
 
 
 @lru_cache(maxsize=16)
 def _remembered_text(text: str) -> bytes:
-    """Packed, so that each caller gets its own copy."""
+    """The text's values. They are packed, so that each caller gets its own copy."""
     found = _by_parts(text) if _is_plain(text) else None
     return marshal.dumps(_parsed(text) if found is None else found)
 
@@ -95,7 +96,7 @@ def _by_parts(text: str) -> dict[Any, Any] | None:
 
 @lru_cache(maxsize=256)
 def _remembered(part: str) -> bytes:
-    """As `_remembered_text`."""
+    """The values of a part, packed as in `_remembered_text`."""
     return marshal.dumps(_parsed(part))
 
 
@@ -163,14 +164,14 @@ def scalar(text: str) -> Any:
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes each text that a reader of YAML might take for something else."""
+    """Quotes each text that YAML might read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _quoted(dumper: Dumper, text: str) -> yaml.ScalarNode:
-    """Between single quotes, YAML reads these signs as a space or a line end."""
+    """Uses double quotes for signs that YAML reads as a space or a line end between single quotes."""
     style = '"' if re.search("[\x85\u2028\u2029]", text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

@@ -1,4 +1,4 @@
-"""Checks the keys of a composed config: their types and ranges, and keys that nothing reads.
+"""Checks the keys of a composed config: their types, their ranges, and whether anything reads them.
 
 Arguments of a `_target_` are checked in `checks.py`, those of Lightning's Trainer in `trainer_settings.py`.
 """
@@ -18,7 +18,7 @@ from frame.common.errors import UserError, choices
 from frame.composition.trainer_settings import check_trainer
 
 PARTS = ("model", "data", "optimization")  # chosen by an experiment, or by hand
-# keys that frame reads; below all others are constructors' arguments, or values that only references read
+# keys that frame reads; all other sections hold constructors' arguments, or values that only references read
 OWN = {
     "checkpoint": ("every", "best", "mode"),
     "pictures": ("keep",),
@@ -29,8 +29,8 @@ OPEN = ("trainer", "callbacks", "architectures", "logging")  # keys below these 
 BUILT = ("callbacks", "logging", "doctor", "loader", *PARTS)
 SPLITS = ("train", "valid", "test")  # data may have a data set for each
 SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test", "cut_schedules")
-FREE = ("params", "architectures")  # any key to which something refers
-SIZES = "sizes"  # of the data, as plain values, which are known once the data are there
+FREE = ("params", "architectures")  # any key that something refers to
+SIZES = "sizes"  # of the data, as plain values; known once the data are loaded
 TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer", "evaluations", SIZES)
 NEEDED = (*OWN, *SINGLE, "trainer")
 Check = Callable[[str, Any], None]
@@ -98,7 +98,7 @@ def check_read(config: DictConfig) -> None:
 
 
 def unread(raw: dict[str, Any], words: set[str] | None = None) -> Iterator[str]:
-    """Keys that neither frame nor a reference (`${params.lr}`) reads, unless they are null."""
+    """Yields keys that neither frame nor a reference (`${params.lr}`) reads, unless they are null."""
     words = references(raw) if words is None else words
     for root, node in raw.items():
         if root in BUILT or root in SINGLE or root in ("trainer", "evaluations", SIZES):
@@ -250,7 +250,7 @@ def keys(plain: Any, prefix: str = "") -> list[str]:
 
 
 def check_value(override: Override, before: DictConfig) -> None:
-    """One typed value: its key is there, and its type is the experiment's."""
+    """Raises UserError if a typed value has an unknown key or another type than the experiment's."""
     key = override.key_or_group
     root = key.split(".")[0]
     if root in ("hydra", "_target_") or root.startswith("hydra/"):
@@ -263,7 +263,7 @@ def check_value(override: Override, before: DictConfig) -> None:
         if root in OPEN or _inside_a_target(key, there):
             return
         if root == "params" and (not before.get("params") or f"${{{key}}}" in OmegaConf.to_yaml(before)):
-            return  # without an experiment these are the first; an exchanged model refers to params of its own
+            return  # without an experiment there are none yet; a replaced model refers to params of its own
     if key not in there:
         siblings = [k for k in there if k.rpartition(".")[0] == parent and not k.rpartition(".")[2].startswith("_")]
         # keys of this level first; else the whole config, for a key typed without its section
@@ -275,11 +275,11 @@ def check_value(override: Override, before: DictConfig) -> None:
         return
     try:
         old = OmegaConf.select(before, key, throw_on_missing=False)
-    except OmegaConfBaseException:  # it refers to what is not there, which may be why it is replaced
+    except OmegaConfBaseException:  # it refers to a missing key, which may be why the user replaces it
         old = None
     new = override.value()
     if isinstance(new, dict) and "_target_" in new:
-        return  # a schedule in a number's place: the constructors are checked later
+        return  # a schedule instead of a number: constructors are checked later
     if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):
         raise UserError(f"{key}={new}: wants a {_kind(old)}, such as {old}")
 

@@ -1,8 +1,8 @@
-"""A run's config is resolved once, stored, and filled in where it is opened.
+"""Resolves a run's config once, to store it, and fills in this machine's values where it is opened.
 
-A stored config may refer to `${device.x}`, and in `device` to the environment, `${oc.env:NAME,default}`; elsewhere only
-to variables that begin with FRAME_, which an export uses for paths. A literal `${` has a backslash before it, as in
-Hydra. No other reference is resolved.
+A stored config may refer to `${device.x}`. In `device`, it may refer to the environment, `${oc.env:NAME,default}`;
+elsewhere only to variables that begin with FRAME_, which an export uses for paths. A literal `${` has a backslash
+before it, as in Hydra. No other reference is resolved.
 """
 
 import os
@@ -31,7 +31,7 @@ MOST, LONGEST = 10_000, 100_000  # references in one reading, and characters of 
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """A composed config as plain values, which are checked and built.
+    """A composed config as plain values, to be checked and built.
 
     References to `sizes` stay as they are until the config has them.
 
@@ -50,7 +50,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def _with_sizes(config: DictConfig) -> DictConfig:
-    """The config, whose references to sizes are texts if it has none yet."""
+    """The config. If it has no sizes yet, references to them become texts."""
     root = config._get_root()
     if SIZES in root or root is not config:
         return config
@@ -59,7 +59,7 @@ def _with_sizes(config: DictConfig) -> DictConfig:
 
 
 def with_sizes(plain: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values with the sizes of the data, in the place of references to them."""
+    """Plain values with the sizes of the data instead of references to them."""
 
     def value(text: str) -> Any:
         if not OF_SIZES.match(text):
@@ -70,7 +70,7 @@ def with_sizes(plain: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any
 
 
 def stored(config: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:
-    """A run's config as it is stored: plain values, but `device` as it was typed, and references to it."""
+    """A run's config as it is stored: plain values, except `device` and references to it, which stay as typed."""
     raw: Any = OmegaConf.to_container(_with_sizes(config), resolve=False)
     typed = raw.get("device")
     if not isinstance(typed, dict):
@@ -86,7 +86,7 @@ def stored(config: DictConfig, plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kept(typed: dict[str, Any], key: str, value: Any) -> Any:
-    """A value of `device` as it was typed, if reading it gives the same."""
+    """A value of `device` as it was typed, if that gives the same value when it is read."""
     try:
         if filled({"device": typed}, f"${{device.{key}}}", None) == value:
             return typed[key]
@@ -111,7 +111,7 @@ def _referring(marked: Any, plain: Any, device: dict[str, Any]) -> Any:
 
 
 def escaped(value: Any) -> Any:
-    """The value with each `${` escaped, so that `literal` gives it back."""
+    """The value with each `${` escaped, so that `literal` restores it."""
     return changed(value, lambda text: OPENING.sub(lambda found: found[1] * 2 + "\\${", text))
 
 
@@ -140,7 +140,7 @@ def filled(config: Mapping[str, Any], node: Any, allowed: Collection[str] | None
 
 
 def all_filled(config: dict[str, Any]) -> dict[str, Any]:
-    """Fills in a whole stored config, with any variable. Only for users who trust the run.
+    """Fills in a whole stored config, and may read any variable. Use it only for runs that you trust.
 
     Raises:
         UserError: see `filled`.
@@ -151,7 +151,7 @@ def all_filled(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class Filler:
-    """Fills in `${device.x}`, and inside `device` also `${oc.env:NAME,default}`. It does not read what it fills in."""
+    """Fills in `${device.x}`, and inside `device` also `${oc.env:NAME,default}`. Variables' values stay as they are."""
 
     def __init__(self, device: Any, allowed: Collection[str] | None) -> None:
         self.device, self.allowed = device, allowed
@@ -159,7 +159,7 @@ class Filler:
         self.n_filled = 0
 
     def text(self, written: str, *, in_device: bool = False) -> Any:
-        """Fills in a text. A text that is just one reference becomes the value, of any type."""
+        """Fills in a text. A text that is a single reference becomes its value, of any type."""
         if "${" not in written:
             return written
         parts = [part if isinstance(part, str) else self._reference(*part, in_device) for part in pieces(written)]

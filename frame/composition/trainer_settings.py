@@ -1,4 +1,4 @@
-"""Every argument of Lightning's Trainer: how it is checked, or what to write instead. Does not import torch."""
+"""How each argument of Lightning's Trainer is checked, or what to write instead. Nothing here imports torch."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from frame.common.errors import UserError, choices
 
-Check = Callable[[str, Any], str]  # of a name and a value; returns '' or what to write
+Check = Callable[[str, Any], str]  # takes a name and a value; returns '' or what to write
 
 
 def _whole(least: int) -> Check:
