@@ -1,5 +1,6 @@
 """Runs for the tests of several files, trained once per worker. A test that changes one must copy it first."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,9 @@ def averaged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, output = train([*words, witness, f"device.experiments_root={cwd}/runs"], cwd)
     assert code == 0, output
     return only_run(cwd)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call() -> None:
+    """Removes pytest's variable, which differs in each test: compositions are remembered for an environment."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)

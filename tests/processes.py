@@ -14,11 +14,11 @@ from typing import Any
 
 OWN = Path(__file__).parent / "own"  # a user's own folder
 context = multiprocessing.get_context("forkserver")
-# what nearly every run reads, so that it is compiled once and not in each process
+# what nearly every run imports and reads
 context.set_forkserver_preload(
     ["frame.engine.experiment", "frame.architectures.base", "frame.models.VAE", "sklearn.datasets", "optuna"]
     + [f"frame.commands.{name}" for name in ("main", "train", "sweep", "evaluate")]
-    + ["frame.data.digits", "frame.optimization.batch", "frame.evaluation.elbo"]
+    + ["frame.data.digits", "frame.optimization.batch", "frame.evaluation.elbo", "tests.warm"]
 )
 
 
