@@ -15,6 +15,7 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
 from frame.evaluation.colours import COLOURS, MARKERS
+from frame.evaluation.shards import once
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_codes
 from frame.measures.pca import PCA
@@ -47,7 +48,7 @@ class PCAScatterEvaluation(Evaluation):
         found = codes_of(model, data, self.evaluate_on, "mean", self.n_samples)
         codes = finite(found.codes)
         check_codes(codes)
-        positions, labels, scalars = self.placed(codes)
+        positions, labels, scalars = once(lambda: self.placed(codes))  # UMAP takes long
         below = f"{len(codes)} means of q(z|x), {self.evaluate_on}"
         return LogEntry(self.evaluate_on, scalars, figures={"": scatter(positions, found.y, labels, below)})
 

@@ -66,7 +66,11 @@ class Ranks:
         """
         if self.over is not None:
             raise self.over
-        found = self.gather((step, _carried(own, self.rank) if isinstance(own, BaseException) else own))
+        try:
+            found = self.gather((step, _carried(own, self.rank) if isinstance(own, BaseException) else own))
+        except BaseException as lost:  # the connection
+            self.over = lost
+            raise
         steps, parts = [name for name, _ in found], [part for _, part in found]
         error = next((part for part in parts if isinstance(part, BaseException)), None)
         if error is None and len(set(steps)) == 1:
@@ -163,10 +167,10 @@ def once(compute: Callable[[], T]) -> T:
         return compute()
     own: Any = None
     try:
-        own = compute() if ranks.rank == 0 else None
+        own = pickle.dumps(compute()) if ranks.rank == 0 else None
     except BaseException as error:
         own = error
-    found: T = ranks.exchange(own, "once")[0]
+    found: T = pickle.loads(ranks.exchange(own, "once")[0])
     return found
 
 

@@ -16,10 +16,11 @@ from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source
 from frame.data.take import Take
 from frame.evaluation import code_information, scatter
-from frame.evaluation.base import Declaration, Evaluation, LogEntry, evaluating
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, evaluating
 from frame.evaluation.similarity import Other, opening
 from frame.measures.classifier import fit_classifier
 from tests.models.test_every_model import composed
+from tests.ranks import on_ranks
 
 NAMES = sorted(file.stem for file in (config_folder() / "evaluation").glob("*.yaml"))
 # a model for each set of capabilities and inputs
@@ -86,12 +87,43 @@ def units(entry: LogEntry) -> dict[str, str]:
     return {key: scalar.unit for key, scalar in entry.scalars.items()}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_declared_names_are_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once for each different declaration over the models of the tests."""
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = SimpleNamespace(fit_transform=lambda codes: codes[:, :2])  # UMAP is an extra, and its layout is not tested
     monkeypatch.setattr(scatter, "_umap", lambda: SimpleNamespace(UMAP=lambda **options: layout))
     monkeypatch.setattr(code_information, "fit_classifier", partial(fit_classifier, iterations=10))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", NAMES)
+def test_ranks_find_what_one_process_finds(name: str) -> None:
+    """For two models of the tests. With one batch of rows, the second rank has nothing to compute."""
+    served = 0
+    for case, (model, data) in models().items():
+        if served == 2:
+            break
+
+        def evaluate(rank: int = 0) -> dict[str, Scalar] | None:
+            measured = evaluation(name)
+            with opening(lambda folder: Other(model, data, "study/run", 7)), evaluating(model):  # noqa: B023
+                try:
+                    measured.check(model, data)  # noqa: B023
+                    return measured.evaluate(model, data).scalars  # noqa: B023
+                except (UserError, NotImplementedError, TypeError):  # the last: a prior that needs a class
+                    return None
+
+        alone = evaluate()
+        if alone is not None:
+            served += 1
+            assert on_ranks(2, evaluate) == [alone] * 2, case
+    assert served
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", NAMES)
+def test_declared_names_are_written(name: str) -> None:
+    """Once for each different declaration over the models of the tests."""
     seen: list[Declaration] = []
     for case, (model, data) in models().items():
         measured = evaluation(name)
