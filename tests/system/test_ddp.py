@@ -125,6 +125,7 @@ def of_two_and_of_one(plain: list[str], lr: str, tmp_path: Path) -> tuple[dict[s
     # within one epoch: its ragged last batch may lose a row to equal shares
     # SGD, because Adam magnifies rounding if a gradient is near 0
     plain = [*plain, "train_for=15 iterations", "optimization.optimizer._target_=torch.optim.SGD", f"++params.lr={lr}"]
+    plain += ["callbacks=null"]  # not the automatic ones, which draw figures
     code, output = started_from_outside([*plain, "++params.batch_size=32", *TWO], two)
     assert code == 0, output
     code, output = train([*plain, "++params.batch_size=64"], one)
