@@ -11,6 +11,7 @@ from frame.common.errors import UserError
 from frame.data.base import DataSet
 from frame.evaluation.measured import Measured
 from frame.optimization.base import Optimization, Player
+from frame.optimization.stretches import hooked
 
 
 class Recorder(Protocol):
@@ -77,6 +78,18 @@ class ReadsLosses(Protocol):
         ...
 
 
+@runtime_checkable
+class Due(Protocol):
+    def is_due(self, optimization: Optimization) -> bool:
+        """Whether `on_train_batch_end` has something to do after this iteration; the same on all ranks.
+
+        It is asked after each iteration, so it must be quick. Without it, a callback that has hooks for batches makes
+        Lightning call all hooks in each iteration, which is slower. `on_train_batch_end` may be called in other
+        iterations, too.
+        """
+        ...
+
+
 class Monitor(Callback):
     """Acts once on each measurement called `monitor`, so that patience counts measurements.
 
@@ -128,3 +141,14 @@ class Monitor(Callback):
 def optimization_of(module: Any) -> Optimization:
     assert isinstance(module, Optimization)
     return module
+
+
+# Lightning's hooks that are called for each batch
+START, END, INNER = "on_train_batch_start", "on_train_batch_end", ("on_before_backward", "on_after_backward")
+
+
+def wanting_each_batch(optimization: Optimization, callbacks: Sequence[Callback]) -> list[str]:
+    """The classes of those that want to be called in each iteration, and not only when they are due."""
+    asked = [callback for callback in callbacks if not isinstance(callback, Due)]
+    inner = hooked((START, *INNER), optimization, callbacks)
+    return list(dict.fromkeys(inner + hooked((END,), optimization, asked)))

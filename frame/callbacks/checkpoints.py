@@ -51,11 +51,15 @@ class LastCheckpoint(Callback):
             trainer.should_stop = True
         self.ended = None
 
+    def is_due(self, optimization: Optimization) -> bool:
+        if self.every is None or optimization.accumulated:
+            return False
+        return optimization.counters[self.every.counter] >= self.next_at
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         optimization = optimization_of(pl_module)
-        counters = optimization.counters
-        if self.every is not None and optimization.accumulated == 0 and counters[self.every.counter] >= self.next_at:
-            self.next_at = self.every.next_after(counters[self.every.counter])
+        if self.every is not None and self.is_due(optimization):
+            self.next_at = self.every.next_after(optimization.counters[self.every.counter])
             self.save(trainer, optimization)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

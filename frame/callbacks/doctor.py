@@ -142,12 +142,14 @@ class Doctor(Callback):
         self.every.check(optimization.counters, key="doctor.check_every")
         self.next_at = self.every.next_after(optimization.counters[self.every.counter])
 
+    def is_due(self, optimization: Optimization) -> bool:
+        return optimization.counters[self.every.counter] >= self.next_at
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         optimization = optimization_of(pl_module)
-        now = optimization.counters[self.every.counter]
-        if now < self.next_at:
+        if not self.is_due(optimization):
             return
-        self.next_at = self.every.next_after(now)
+        self.next_at = self.every.next_after(optimization.counters[self.every.counter])
         if trainer.is_global_zero and self.took <= self.share * optimization.counters["seconds"]:
             with optimization.clock.paused():
                 started = time.monotonic()

@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import optimization_of
 from frame.common.durations import Duration
+from frame.optimization.base import Optimization
 
 
 class TrainDuration(Callback):
@@ -19,12 +20,14 @@ class TrainDuration(Callback):
         # a run that was killed after its last step has only its end left
         self._stop_if_reached(trainer, pl_module)
 
+    def is_due(self, optimization: Optimization) -> bool:
+        return any(limit.reached(optimization.counters) for limit in self.limits)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self._stop_if_reached(trainer, pl_module)
 
     def _stop_if_reached(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        optimization = optimization_of(pl_module)
-        if any(limit.reached(optimization.counters) for limit in self.limits):
+        if self.is_due(optimization_of(pl_module)):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -49,6 +49,9 @@ class EvaluationCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._evaluate_if_due(trainer, optimization_of(pl_module))
 
+    def is_due(self, optimization: Optimization) -> bool:
+        return self.every is not None and optimization.counters[self.every.counter] >= self.next_at
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self._evaluate_if_due(trainer, optimization_of(pl_module))
 
@@ -59,7 +62,7 @@ class EvaluationCallback(Callback):
             self._evaluate(trainer, optimization)
 
     def _evaluate_if_due(self, trainer: Trainer, optimization: Optimization) -> None:
-        if self.every is not None and optimization.counters[self.every.counter] >= self.next_at:
+        if self.every is not None and self.is_due(optimization):
             self.next_at = self.every.next_after(optimization.counters[self.every.counter])
             self._evaluate(trainer, optimization)
 

@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import ReadsLosses, optimization_of
+from frame.optimization.base import Optimization
 from frame.runs.names import apart
 
 
@@ -18,10 +19,17 @@ class LossLog(Callback):
         self.every = every
         self.newest: dict[str, float] = {}
 
+    def is_due(self, optimization: Optimization) -> bool:
+        if self.every:
+            return optimization.counters["iterations"] % self.every == 0
+        return len(optimization.recent) >= 1000
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        if self.every and int(optimization_of(pl_module).counters["iterations"]) % self.every == 0:
+        if not self.is_due(optimization_of(pl_module)):
+            return
+        if self.every:
             self.write(trainer, pl_module)
-        elif not self.every and len(optimization_of(pl_module).recent) >= 1000:
+        else:
             self.newest = optimization_of(pl_module).losses()  # not logged; read so that they do not accumulate
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -14,18 +14,28 @@ from frame.optimization.base import Optimization
 
 
 class ProgressBar(Callback):
-    """One bar for the whole run; without a terminal, one line every `lines_every` seconds."""
+    """One bar for the whole run; without a terminal, one line every `lines_every` seconds.
+
+    Every rank has it, because all ranks end a stretch together; only the first shows it.
+    """
 
     def __init__(self, name: str, duration: TrainDuration, losses: LossLog, lines_every: float = 30.0) -> None:
         self.name, self.duration, self.losses, self.lines_every = name, duration, losses, lines_every
         self.on_terminal = sys.stderr.isatty()
+        self.shown = True
         self.bar: tqdm[Any] | None = None
-        self._drawn = 0.0
+        self._drawn = 0.0  # when a line was printed
+        self._next_at = 0.0  # seconds of training
+        self._looks_every = 0.2
         self._measured: dict[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._drawn = time.monotonic()
-        if self.on_terminal:
+        self.shown = trainer.is_global_zero
+        # other ranks may have another terminal, or none
+        self._looks_every = 0.2 if self.on_terminal or trainer.world_size > 1 else self.lines_every
+        self._next_at = optimization_of(pl_module).counters["seconds"] + self._looks_every
+        if self.on_terminal and self.shown:
             self.bar = tqdm(
                 total=100, desc=self.name, bar_format="{desc} {percentage:3.0f}% |{bar:20}| {unit}", dynamic_ncols=True
             )
@@ -33,11 +43,19 @@ class ProgressBar(Callback):
 
     def on_measurement(self, trainer: Trainer, optimization: Optimization, measurement: Measurement) -> None:
         self._measured |= {k: v for k, v in measurement.values.items() if k == measurement.name}
+        self._next_at = 0.0
+
+    def is_due(self, optimization: Optimization) -> bool:
+        return optimization.counters["seconds"] >= self._next_at
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        if time.monotonic() - self._drawn >= (0.2 if self.bar is not None else self.lines_every):
+        optimization = optimization_of(pl_module)
+        if not self.is_due(optimization):
+            return
+        self._next_at = optimization.counters["seconds"] + self._looks_every
+        if self.bar is not None or time.monotonic() - self._drawn >= self.lines_every:
             self._drawn = time.monotonic()
-            self._draw(optimization_of(pl_module))
+            self._draw(optimization)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._draw(optimization_of(pl_module))
@@ -63,7 +81,7 @@ class ProgressBar(Callback):
             self.bar.n = round(100 * share, 1)
             self.bar.unit = text  # the only field that tqdm prints unchanged
             self.bar.refresh()
-        elif not self.on_terminal:
+        elif self.shown and not self.on_terminal:
             print(f"{self.name} {100 * share:3.0f}% {text}", file=sys.stderr, flush=True)
 
 

@@ -79,7 +79,10 @@ class Signals(Callback):
 class StopOnSignal(Callback):
     """Ends training at the next optimizer step after a signal, unless it ends there anyway."""
 
+    def is_due(self, optimization: Optimization) -> bool:
+        return optimization.stop_signal != 0 and optimization.accumulated == 0
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         optimization = optimization_of(pl_module)
-        if optimization.stop_signal and optimization.accumulated == 0 and not trainer.should_stop:
+        if self.is_due(optimization) and not trainer.should_stop:
             optimization.interrupted = trainer.should_stop = True

@@ -69,7 +69,6 @@ def _flops(optimization: Optimization, loader: Loader, indices: Indices) -> tupl
     """Rows and FLOPs of an iteration on a batch of these rows, a mean over the kinds of iterations."""
     copy = deepcopy(optimization).to(loader.device)
     copy.players = copy.grouped_players()
-    copy.manual_backward = _backward  # type: ignore[method-assign]  # there is no trainer
     batch: Batch = whole_batch(loader.source, indices, device=loader.device)
     copy.rows = len(batch["index"])
     total = 0.0
@@ -79,10 +78,6 @@ def _flops(optimization: Optimization, loader: Loader, indices: Indices) -> tupl
             copy.step(batch)  # optimizers do not step: nothing is accumulated yet
         total += share * counter.total
     return count_rows(batch), total
-
-
-def _backward(loss: Tensor, *args: Any, **more: Any) -> None:
-    loss.backward(*args, **more)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from frame.callbacks.base import Binds, Context
+from frame.callbacks.base import Binds, Context, Due, wanting_each_batch
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
@@ -45,6 +45,7 @@ from frame.loggers.base import RunLogger
 from frame.loggers.files import FilesLogger
 from frame.models.base import Model
 from frame.optimization.base import Diverged, Optimization
+from frame.optimization.stretches import Stretches
 from frame.runs import checkpoints, metrics, names
 from frame.runs.exported import Export
 from frame.runs.folder import RunFolder
@@ -320,7 +321,7 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
         if state is not None:
             experiment.loader.load_state_dict(state["loader"])
             trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch  # trainer.current_epoch
-        trainer.fit(optimization, experiment.loader)
+        trainer.fit(optimization, _in_stretches(experiment))
     except (Diverged, UserError) as error:
         return failed(run, trainer, str(error))
     except OSError as error:
@@ -338,6 +339,22 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
     return 0
 
 
+def _in_stretches(experiment: Experiment) -> Any:
+    """What Lightning iterates over: stretches, or single batches if something wants to be called for each."""
+    trainer, optimization = experiment.trainer, experiment.optimization
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    optimization.watchers = [callback.is_due for callback in callbacks if isinstance(callback, Due)]
+    wanting = wanting_each_batch(optimization, callbacks)
+    if not wanting:
+        return Stretches(experiment.loader)
+    if trainer.is_global_zero:
+        say(
+            f"{', '.join(wanting)}: called in each iteration, which is slower for small models; "
+            "a callback with is_due(optimization) is called when it is due"
+        )
+    return experiment.loader
+
+
 def engine(
     experiment: Experiment, run: RunFolder | None, signals: Signals, state: dict[str, Any] | None
 ) -> list[Callback]:
@@ -346,9 +363,8 @@ def engine(
     folder = run.path / "checkpoints" if run is not None else Path()
     duration = TrainDuration(experiment.limits)
     losses = LossLog(int(trainer.log_every_n_steps))  # type: ignore[attr-defined]
-    callbacks: list[Callback] = [signals, duration, *experiment.callbacks, StopOnSignal(), losses]
-    if run is not None:
-        callbacks.append(ProgressBar(str(config.experiment_name), duration, losses))
+    bar = ProgressBar(str(config.experiment_name), duration, losses)
+    callbacks: list[Callback] = [signals, duration, *experiment.callbacks, StopOnSignal(), losses, bar]
     if config.checkpoint.best is not None:
         callbacks.append(BestCheckpoint(folder, str(config.checkpoint.best), config.checkpoint.mode))
     context = Context(experiment.data, run, str(config.weights))

@@ -1,14 +1,13 @@
 """The one stepping path: how losses become steps, for any model and any number of optimizers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, TypeGuard
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
-from torch.distributed import ReduceOp, all_reduce
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -17,15 +16,14 @@ from frame.common.errors import UserError
 from frame.common.schedules import Coefficient
 from frame.data.base import Batch, count_rows
 from frame.models.base import Model
-from frame.optimization.clock import Clock
+from frame.optimization.clock import Agreement, Clock
+from frame.optimization.execution import Eager
 from frame.optimization.groups import Rules
+from frame.optimization.losses import Diverged, RecentLosses, first_broken, means
 from frame.optimization.noise import seed_noise
 from frame.optimization.player import OptimizerPartial as OptimizerPartial
 from frame.optimization.player import Player as Player
-
-
-class Diverged(Exception):
-    """A loss is NaN or infinite."""
+from frame.optimization.stretches import Stretch, hooked
 
 
 class Optimization(LightningModule):
@@ -80,14 +78,19 @@ class Optimization(LightningModule):
         self.counters: dict[str, float] = dict.fromkeys(self.COUNTERS, 0)
         self.clock = Clock()
         self.players: dict[str, Player] = {}
-        self.recent: list[dict[str, Tensor]] = []  # losses since they were last logged
+        self.recent = RecentLosses()  # since they were last logged
         self.events: dict[str, dict[str, Any]] = {}  # the newest measurement under each name
         self.accumulated = 0  # batches whose gradients are accumulated for the next step
         self.waiting = 0  # their rows
         self.rows = 0  # rows of the current batch
         self.noticed_signal = 0  # set by a signal handler on this rank
         self.stop_signal = 0  # a signal that any rank has noticed; the same on all ranks
+        self.watchers: list[Callable[[Optimization], bool]] = []  # each says whether it acts after this iteration
         self.interrupted = False  # whether training ended because of a signal
+        self.execution = Eager()
+        self._agreement = Agreement()
+        self._loader: Any = None
+        self._backward: Callable[[Tensor], object] = Tensor.backward
         # In a list, so that Module.parameters, and with it DDP, does not see the copy.
         self._averaged: list[AveragedModel] = []
         self._coefficients: list[Coefficient] | None = None
@@ -183,18 +186,37 @@ class Optimization(LightningModule):
         copy.advance()
         return {**copy.options(), **copy.coefficients()}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        seed_noise(self.noise_seed, int(self.counters["iterations"]), self.global_rank)
+    def start(self, loader: Any, agreement: Agreement, backward: Callable[[Tensor], object]) -> None:
+        """Prepares for the first iteration, once the model is on its device.
+
+        Args:
+            loader: where the batches come from, which knows how many epochs are done.
+            agreement: between the ranks of this run.
+            backward: goes backward from a loss.
+        """
+        self._loader, self._agreement, self._backward = loader, agreement, backward
+        self.execution.prepare(self.model, loader)
+        self.clock.start()
+
+    def training_step(self, batch: Batch | Stretch, batch_idx: int) -> None:
+        self.execution.run(self, batch if isinstance(batch, Stretch) else (batch,))
+
+    def iterate(self, batch: Batch) -> None:
+        """One iteration: a step on this batch, and what is counted."""
+        seed_noise(self.noise_seed, int(self.counters["iterations"]), self._agreement.rank)
         if self.accumulated == 0:
             self.advance()
         self.accumulated += 1
         self.rows = len(batch["index"])
         self.waiting += self.rows
-        losses = self.step(batch)
-        self.recent.append({name: value.detach() for name, value in losses.items()})
+        self.recent.add(self.step(batch))
         if self.accumulated == self.accumulate:
             self._after_update()
         self._count(batch)
+
+    def is_due(self) -> bool:
+        """Whether a callback has something to do after this iteration, so that a stretch ends."""
+        return any(due(self) for due in self.watchers)
 
     @contextmanager
     def playing(self, name: str) -> Iterator[None]:
@@ -221,7 +243,7 @@ class Optimization(LightningModule):
         if self.accumulate > 1:  # a mean over rows, weighted by their number
             loss = loss / self.accumulate
             loss = loss if self.rows == self.batch_size else loss * (self.rows / self.batch_size)
-        self.manual_backward(loss)
+        self._backward(loss)
         if self.accumulated == self.accumulate:
             for name in names:
                 self._update(self.players[name])
@@ -229,9 +251,10 @@ class Optimization(LightningModule):
     def _update(self, player: Player) -> None:
         """Steps with the accumulated gradients: a mean over their rows, even if batches are short or missing."""
         full = self.accumulate * self.batch_size
-        gradients = [p.grad for p in player.parameters if p.grad is not None]
-        if self.accumulate > 1 and self.waiting != full and gradients:
-            torch._foreach_mul_(gradients, full / self.waiting)
+        if self.accumulate > 1 and self.waiting != full:
+            gradients = [p.grad for p in player.parameters if p.grad is not None]
+            if gradients:
+                torch._foreach_mul_(gradients, full / self.waiting)
         player.update()
 
     def _after_update(self) -> None:
@@ -291,25 +314,17 @@ class Optimization(LightningModule):
         return self._coefficients
 
     def _count(self, batch: Batch) -> None:
-        loader: Any = self.trainer.train_dataloader
-        world = self.trainer.world_size
-        self.counters["iterations"] += 1
-        self.counters["samples"] += count_rows(batch) * world
-        self.counters["epochs"] = loader.epochs
-        self.counters["seconds"] = self.clock.seconds
-        self.agree_on_signal()
+        counters = self.counters
+        counters["iterations"] += 1
+        counters["samples"] += count_rows(batch) * self._agreement.world
+        counters["epochs"] = self._loader.epochs
+        signal = max(self.stop_signal, self.noticed_signal)
+        counters["seconds"], self.stop_signal = self._agreement.after_iteration(self.clock.seconds, signal)
 
     def agree_on_signal(self) -> None:
         """Shares rank 0's clock, and a signal to any rank, with all ranks. All ranks must call it together."""
-        self.stop_signal = max(self.stop_signal, self.noticed_signal)
-        if self.trainer.world_size > 1:
-            shared = torch.tensor(
-                [self.counters["seconds"] if self.global_rank == 0 else 0.0, float(self.stop_signal)],
-                dtype=torch.float64,
-                device=self.device,
-            )
-            all_reduce(shared, op=ReduceOp.MAX)
-            self.counters["seconds"], self.stop_signal = float(shared[0]), int(shared[1])
+        signal = max(self.stop_signal, self.noticed_signal)
+        self.counters["seconds"], self.stop_signal = self._agreement.now(self.counters["seconds"], signal)
 
     # Used by others
 
@@ -321,8 +336,25 @@ class Optimization(LightningModule):
     def on_fit_start(self) -> None:
         self.prepare_average()
 
-    def on_train_start(self) -> None:
-        self.clock.start()  # after the first evaluations of the callbacks
+    def on_train_start(self) -> None:  # after the first evaluations of the callbacks
+        trainer = self.trainer
+        agreement = Agreement(trainer.world_size, trainer.global_rank, self.device)
+        self.start(trainer.train_dataloader, agreement, self._way_back())
+
+    def _way_back(self) -> Callable[[Tensor], object]:
+        """How to go backward. Lightning's own way asks each callback twice, so it is taken only if one wants that."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if hooked(("on_before_backward", "on_after_backward"), self, callbacks):
+            return self.manual_backward
+        if self.trainer.world_size == 1:
+            return Tensor.backward
+        prepare = self.trainer.strategy.pre_backward  # without it, ranks would keep their own gradients
+
+        def backward(loss: Tensor) -> None:
+            prepare(loss)
+            loss.backward()
+
+        return backward
 
     def prepare_average(self) -> None:
         """Makes the averaged copy. The model must be on its device."""
@@ -336,35 +368,23 @@ class Optimization(LightningModule):
         Raises:
             Diverged: a component was NaN or infinite. The message names it and the iteration.
         """
-        self.check_finite()
-        means = {name: torch.stack(self._recent(name)).mean().item() for name in self._names()}
-        self.recent = []
-        return means
+        recent = list(self.recent)
+        self._check_finite(recent)
+        self.recent.clear()
+        return means(recent)
 
     def check_finite(self) -> None:
         """Raises Diverged if a loss since the last `losses()` was NaN or infinite."""
-        first = int(self.counters["iterations"]) - len(self.recent) + 1
-        bad: list[tuple[int, str, float]] = []
-        for name in self._names():
-            values = torch.stack(self._recent(name)).float()
-            broken = (~values.isfinite()).nonzero()
-            if len(broken):
-                where = [i for i, loss in enumerate(self.recent) if name in loss]
-                bad.append((first + where[int(broken[0])], name, values[broken[0]].item()))
-        if bad:
-            iteration = min(bad)[0]
-            # the sum is NaN if a part is: name the part
-            _, name, value = ([b for b in bad if b[0] == iteration and b[1].split("/")[-1] != "loss"] or [min(bad)])[0]
+        self._check_finite(list(self.recent))
+
+    def _check_finite(self, recent: Sequence[Mapping[str, float]]) -> None:
+        broken = first_broken(recent)
+        if broken is not None:
+            place, name, value = broken
+            iteration = int(self.counters["iterations"]) - len(recent) + 1 + place
             raise Diverged(
                 f"{name} is {value} at iteration {iteration}: try a smaller learning rate, or optimization.clip=1"
             )
-
-    def _names(self) -> list[str]:
-        return list(dict.fromkeys(name for loss in self.recent for name in loss))
-
-    def _recent(self, name: str) -> list[Tensor]:
-        # a player that does not step on a batch has no loss there
-        return [loss[name] for loss in self.recent if name in loss]
 
     def training_state(self) -> dict[str, Any]:
         """The state that determines further training, in tensors and plain containers."""
@@ -373,7 +393,7 @@ class Optimization(LightningModule):
             "average": self._averaged[0].state_dict() if self._averaged else None,
             "players": {name: player.state_dict() for name, player in self.players.items()},
             "counters": dict(self.counters),
-            "recent": [{name: float(value) for name, value in losses.items()} for losses in self.recent],
+            "recent": list(self.recent),
             "events": self.events,
         }
 
@@ -386,7 +406,7 @@ class Optimization(LightningModule):
             player.load_state_dict(state["players"][name])
         self.counters = dict(state["counters"])
         self.clock.seconds = self.counters["seconds"]
-        self.recent = [{name: torch.tensor(v, device=self.device) for name, v in r.items()} for r in state["recent"]]
+        self.recent = RecentLosses.of(state["recent"], self.device)
         self.events = state["events"]
 
 
