@@ -1,22 +1,37 @@
-"""The baseline: an MLP VAE 784-1024-128-64 trained by a minimal loop.
+"""The baseline: an MLP VAE trained by a minimal loop.
 
 It has uint8 pictures in memory, one `index_select` per batch, losses by hand and fused Adam, and logs nothing.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BATCH, Z_DIM = 128, 64
+
+@dataclass(frozen=True)
+class Size:
+    """Hidden widths of the encoder (the decoder's are reversed), the latent dimension, and rows per batch."""
+
+    layers: tuple[int, ...]
+    z_dim: int
+    batch: int
 
 
-def networks() -> tuple[nn.Sequential, nn.Sequential]:
-    """Encoder [B, 784] -> mu and rho [B, 128]; decoder [B, 64] -> logits [B, 784]."""
-    encoder = nn.Sequential(nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 128), nn.ReLU(), nn.Linear(128, 2 * Z_DIM))
-    decoder = nn.Sequential(nn.Linear(Z_DIM, 128), nn.ReLU(), nn.Linear(128, 1024), nn.ReLU(), nn.Linear(1024, 784))
-    return encoder, decoder
+SIZES = {"large": Size((1024, 128), 64, 128), "small": Size((64,), 8, 64)}
+
+
+def networks(size: Size = SIZES["large"]) -> tuple[nn.Sequential, nn.Sequential]:
+    """Encoder [B, 784] -> mu and rho [B, 2 z_dim]; decoder [B, z_dim] -> logits [B, 784]."""
+
+    def mlp(*widths: int) -> nn.Sequential:
+        layers = [layer for n_in, n_out in pairwise(widths) for layer in (nn.Linear(n_in, n_out), nn.ReLU())]
+        return nn.Sequential(*layers[:-1])
+
+    return mlp(784, *size.layers, 2 * size.z_dim), mlp(size.z_dim, *reversed(size.layers), 784)
 
 
 def losses(encoder: nn.Module, decoder: nn.Module, x: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -30,26 +45,51 @@ def losses(encoder: nn.Module, decoder: nn.Module, x: Tensor, beta: float) -> tu
     return distortion + beta * rate, distortion, rate
 
 
-def train(pixels: Tensor, iterations: int, tick: Callable[[], None], lr: float = 1e-3, beta: float = 0.5) -> None:
+def train(
+    pixels: Tensor, size: Size, iterations: int, tick: Callable[[], None], lr: float = 1e-3, beta: float = 0.5
+) -> None:
     """Trains on pixels [N, 784] uint8, wherever they lie, and calls `tick` after each iteration."""
-    encoder, decoder = (network.to(pixels.device) for network in networks())
-    adam = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=lr, fused=True)
+    encoder, decoder = (network.to(pixels.device) for network in networks(size))
+    descend(
+        [*encoder.parameters(), *decoder.parameters()],
+        lambda x: losses(encoder, decoder, x, beta)[0],
+        pixels,
+        size,
+        iterations,
+        tick,
+        lr,
+    )
+
+
+def descend(
+    parameters: list[nn.Parameter],
+    loss_of: Callable[[Tensor], Tensor],
+    pixels: Tensor,
+    size: Size,
+    iterations: int,
+    tick: Callable[[], None],
+    lr: float = 1e-3,
+) -> None:
+    """The minimal loop, for any loss of a batch x [B, 784] in [0, 1]."""
+    adam = torch.optim.Adam(parameters, lr=lr, fused=True)
     order = torch.randperm(len(pixels), device=pixels.device)
     for i in range(iterations):
-        x = pixels.index_select(0, order[i * BATCH : (i + 1) * BATCH]).float().mul_(1 / 255)
-        loss, _, _ = losses(encoder, decoder, x, beta)
+        x = pixels.index_select(0, order[i * size.batch : (i + 1) * size.batch]).float().mul_(1 / 255)
+        loss = loss_of(x)
         loss.backward()
         adam.step()
         adam.zero_grad(set_to_none=True)
         tick()
 
 
-def train_graph(pixels: Tensor, iterations: int, tick: Callable[[], None], lr: float = 1e-3, beta: float = 0.5) -> None:
+def train_graph(
+    pixels: Tensor, size: Size, iterations: int, tick: Callable[[], None], lr: float = 1e-3, beta: float = 0.5
+) -> None:
     """The same step captured once in a CUDA graph and replayed; CUDA only."""
-    encoder, decoder = (network.to(pixels.device) for network in networks())
+    encoder, decoder = (network.to(pixels.device) for network in networks(size))
     adam = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=lr, fused=True, capturable=True)
     order = torch.randperm(len(pixels), device=pixels.device)
-    rows = order[:BATCH].clone()  # the graph reads the batch's rows from here
+    rows = order[: size.batch].clone()  # the graph reads the batch's rows from here
 
     def step() -> None:
         x = pixels.index_select(0, rows).float().mul_(1 / 255)
@@ -68,6 +108,6 @@ def train_graph(pixels: Tensor, iterations: int, tick: Callable[[], None], lr: f
     with torch.cuda.graph(graph):
         step()
     for i in range(iterations):
-        rows.copy_(order[i * BATCH : (i + 1) * BATCH])
+        rows.copy_(order[i * size.batch : (i + 1) * size.batch])
         graph.replay()
         tick()

@@ -21,6 +21,7 @@ from throughput import Screen, Ticks, pictures
 
 from frame.callbacks import Doctor
 from frame.composition.compose import compose
+from frame.composition.stored import stored
 from frame.engine.experiment import build, fit
 from frame.runs.folder import RunFolder
 
@@ -33,7 +34,9 @@ def trained(folder: Path, words: list[str], iterations: int, warm: int) -> tuple
     experiment.callbacks.append(Ticks(lambda: ticks.append(time.process_time())))
     with contextlib.redirect_stdout(Screen()), contextlib.redirect_stderr(Screen()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if fit(experiment, RunFolder.create(folder, "doctor")) != 0:
+        run = RunFolder.create(folder, "doctor")
+        run.describe(stored(config, experiment.plain), [])
+        if fit(experiment, run) != 0:
             raise RuntimeError("the run failed")
     took = sum(c.took for c in experiment.callbacks if isinstance(c, Doctor))
     share = took / experiment.optimization.counters["seconds"]

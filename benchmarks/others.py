@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bare import BATCH, Z_DIM, losses, networks
+from bare import Size, losses, networks
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -33,9 +33,9 @@ class Pictures(Dataset[Tensor]):
 class Template(LightningModule):
     """Automatic optimization, with three numbers through `self.log`, one of them in the progress bar."""
 
-    def __init__(self, lr: float = 1e-3, beta: float = 0.5) -> None:
+    def __init__(self, size: Size, lr: float = 1e-3, beta: float = 0.5) -> None:
         super().__init__()
-        self.encoder, self.decoder = networks()
+        self.encoder, self.decoder = networks(size)
         self.lr, self.beta = lr, beta
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
@@ -57,9 +57,9 @@ class Ticks(Callback):
         self.tick()
 
 
-def lightning_template(pixels: Tensor, iterations: int, tick: Callable[[], None]) -> None:
+def lightning_template(pixels: Tensor, size: Size, iterations: int, tick: Callable[[], None]) -> None:
     """Lightning's Trainer with its bar, TensorBoard, CSV and ModelCheckpoint."""
-    loader = DataLoader(Pictures(pixels), batch_size=BATCH, shuffle=True, drop_last=True)
+    loader = DataLoader(Pictures(pixels), batch_size=size.batch, shuffle=True, drop_last=True)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             max_steps=iterations,
@@ -67,10 +67,10 @@ def lightning_template(pixels: Tensor, iterations: int, tick: Callable[[], None]
             callbacks=[ModelCheckpoint(folder), Ticks(tick)],
             enable_model_summary=False,
         )
-        trainer.fit(Template(), loader)
+        trainer.fit(Template(size), loader)
 
 
-def pythae_trainer(pixels: Tensor, iterations: int, tick: Callable[[], None]) -> None:
+def pythae_trainer(pixels: Tensor, size: Size, iterations: int, tick: Callable[[], None]) -> None:
     """pythae's BaseTrainer for one epoch, with its bar; beta is 1, which costs the same.
 
     Raises:
@@ -89,7 +89,7 @@ def pythae_trainer(pixels: Tensor, iterations: int, tick: Callable[[], None]) ->
     class Encoder(BaseEncoder):
         def __init__(self) -> None:
             super().__init__()
-            self.network = networks()[0]
+            self.network = networks(size)[0]
 
         def forward(self, x: Tensor) -> Any:
             mu, log_variance = self.network(x.flatten(1)).chunk(2, dim=-1)
@@ -98,7 +98,7 @@ def pythae_trainer(pixels: Tensor, iterations: int, tick: Callable[[], None]) ->
     class Decoder(BaseDecoder):
         def __init__(self) -> None:
             super().__init__()
-            self.network = nn.Sequential(networks()[1], nn.Sigmoid())
+            self.network = nn.Sequential(networks(size)[1], nn.Sigmoid())
 
         def forward(self, z: Tensor) -> Any:
             return ModelOutput(reconstruction=self.network(z).view(-1, 1, 28, 28))
@@ -108,16 +108,16 @@ def pythae_trainer(pixels: Tensor, iterations: int, tick: Callable[[], None]) ->
             tick()
 
     model = VAE(
-        VAEConfig(input_dim=(1, 28, 28), latent_dim=Z_DIM, reconstruction_loss="bce"),
+        VAEConfig(input_dim=(1, 28, 28), latent_dim=size.z_dim, reconstruction_loss="bce"),
         encoder=Encoder(),
         decoder=Decoder(),
     )
-    rows = pixels[: iterations * BATCH].view(-1, 1, 28, 28).float().div(255)  # in memory, fetched one by one
+    rows = pixels[: iterations * size.batch].view(-1, 1, 28, 28).float().div(255)  # in memory, fetched one by one
     with tempfile.TemporaryDirectory() as folder:
         settings = BaseTrainerConfig(
             output_dir=folder,
             num_epochs=1,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=size.batch,
             learning_rate=1e-3,
             optimizer_params={"fused": True},
         )

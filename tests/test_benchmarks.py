@@ -45,14 +45,13 @@ def test_bare_loop_learns() -> None:
     networks: list[torch.nn.Sequential] = []
     made = bare.networks
 
-    def remember() -> tuple[torch.nn.Sequential, torch.nn.Sequential]:
-        networks.extend(made())
+    def remember(size: bare.Size) -> tuple[torch.nn.Sequential, torch.nn.Sequential]:
+        networks.extend(made(size))
         return networks[0], networks[1]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bare, "networks", remember)
-        patch.setattr(bare, "BATCH", 16)
-        bare.train(pixels, 40, lambda: ticks.append(1))
+        bare.train(pixels, bare.Size((1024, 128), 64, 16), 40, lambda: ticks.append(1))
     assert len(ticks) == 40
     x = pixels[:16].float() / 255
     loss, _, _ = bare.losses(networks[0], networks[1], x, beta=0.5)
@@ -74,5 +73,5 @@ def test_ratios_are_paired_run_by_run() -> None:
     """Rounds of 1, 2 and 4 s for the baseline, and always 1.5 times as long for the other: one ratio."""
     import throughput
 
-    row = throughput.table({"bare": [1.0, 2.0, 4.0], "other": [1.5, 3.0, 6.0]}).splitlines()[-1]
+    row = throughput.table({"bare": [1.0, 2.0, 4.0], "other": [1.5, 3.0, 6.0]}, {"bare": "bare", "other": "other"}).splitlines()[-1]
     assert row == "| other | 1.50 | 1.50–1.50 | 3000.00 |"

@@ -15,7 +15,14 @@ from frame.architectures.heads import CategoricalHead, DeltaHead, DiagonalNormal
 from frame.architectures.layers import mlp, start
 from frame.common.errors import UserError, at_least, choices
 from frame.models.base import ConditionalDistribution
-from frame.probability.distributions import CategoricalLevels, DiscretisedLogistic, diagonal_normal
+from frame.probability.distributions import (
+    CategoricalLevels,
+    DiscretisedLogistic,
+    bernoulli,
+    independent,
+    normal,
+    standard_normal,
+)
 
 TOKENS = ("mean", "first")
 
@@ -38,7 +45,7 @@ class DiagonalNormal(ConditionalDistribution):
         self.register_buffer("scale", torch.ones(z_dim))
 
     def forward(self, y: Tensor | None = None, *, encoder: Callable[..., Distribution] | None = None) -> Independent:
-        return diagonal_normal(self.loc, self.scale)
+        return standard_normal(self.loc, self.scale)
 
 
 class UniformCube(ConditionalDistribution):
@@ -100,18 +107,19 @@ class Encoder(ConditionalDistribution):
             self.z_dim = self.head.z_dim
 
     def forward(self, x: Tensor, *conditions: Tensor) -> Distribution:
+        head = self.head
         output = self.output(x, *conditions)
-        features = self.pooled(output) if getattr(self.head, "pooled", True) else output
-        size, n_in = features.shape[1 if features.dim() == 4 else -1], getattr(self.head, "n_in", None)
+        features = self.pooled(output) if getattr(head, "pooled", True) else output
+        size, n_in = features.shape[1 if features.dim() == 4 else -1], getattr(head, "n_in", None)
         if n_in is not None and n_in != size:
             raise UserError(
-                f"{type(self.head).__name__} has n_in={n_in}, but {type(self.backbone).__name__} returns {size} "
+                f"{type(head).__name__} has n_in={n_in}, but {type(self.backbone).__name__} returns {size} "
                 f"features: set the head's n_in to {size}"
             )
-        found = self.head(features)
+        found = head(features)
         if not isinstance(found, Distribution):
             raise UserError(
-                f"the head {type(self.head).__name__} returns {_named(found)} instead of a distribution: take one of "
+                f"the head {type(head).__name__} returns {_named(found)} instead of a distribution: take one of "
                 "frame.architectures.heads, such as DeltaHead"
             )
         return found
@@ -122,11 +130,11 @@ class Encoder(ConditionalDistribution):
 
     def output(self, x: Tensor, *conditions: Tensor) -> Tensor:
         """The backbone's output: [B, D], [B, D, H, W] or [B, T, D]."""
-        backbone = type(self.backbone).__name__
-        found = tensor_of(self.backbone(x, *conditions), self.field, backbone)
+        backbone = self.backbone
+        found = tensor_of(backbone(x, *conditions), self.field, type(backbone).__name__)
         if found.dim() not in (2, 3, 4) or found.shape[0] != x.shape[0]:
             raise UserError(
-                f"{backbone} returns a tensor {list(found.shape)} for {x.shape[0]} rows of x: a backbone returns "
+                f"{type(backbone).__name__} returns a tensor {list(found.shape)} for {x.shape[0]} rows of x: a backbone returns "
                 "features [B, D], a map [B, D, H, W] or tokens [B, T, D]"
             )
         return found
@@ -248,14 +256,14 @@ class PictureDistribution(nn.Module):
         raise NotImplementedError
 
     def forward(self, numbers: Tensor) -> Distribution:
-        return Independent(self.values(numbers.float()), numbers.dim() - 2, validate_args=False)
+        return independent(self.values(numbers.float()), numbers.dim() - 2)
 
 
 class BernoulliPicture(PictureDistribution):
     """Values 0 or 1. For grey values the log-probability is a cross-entropy and no likelihood: binarize the data."""
 
     def values(self, numbers: Tensor) -> Bernoulli:
-        return Bernoulli(logits=numbers[:, 0], validate_args=False)
+        return bernoulli(numbers.squeeze(1))
 
 
 class NormalPicture(PictureDistribution):
@@ -277,8 +285,8 @@ class NormalPicture(PictureDistribution):
         self.loc_shift = loc_shift
 
     def values(self, numbers: Tensor) -> Normal:
-        loc = numbers[:, 0] + self.loc_shift
-        return Normal(loc, torch.full_like(loc, self.scale), validate_args=False)
+        loc = numbers.squeeze(1) + self.loc_shift
+        return normal(loc, torch.full_like(loc, self.scale))
 
 
 class CategoricalPicture(PictureDistribution):
@@ -410,8 +418,8 @@ class MLPDecoder(ConditionalDistribution):
         self.linear = nn.Linear([z_dim, *layers][-1], self.distribution.n_parameters * math.prod(shape))
 
     def forward(self, z: Tensor) -> Distribution:
-        numbers = self.linear(self.hidden(z))
-        found: Distribution = self.distribution(numbers.unflatten(-1, (self.distribution.n_parameters, *self.shape)))
+        numbers, distribution = self.linear(self.hidden(z)), self.distribution
+        found: Distribution = distribution(numbers.view(*z.shape[:-1], distribution.n_parameters, *self.shape))
         return found
 
 

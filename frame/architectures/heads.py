@@ -40,7 +40,9 @@ class DiagonalNormalHead(Head):
     def forward(self, features: Tensor) -> Independent:
         loc, rho = self.linear(features).float().chunk(2, dim=-1)
         # The small number keeps log(sigma) finite where softplus underflows
-        return diagonal_normal(loc, F.softplus(rho + self.scale_shift) + 1e-6)
+        if self.scale_shift:
+            rho = rho + self.scale_shift
+        return diagonal_normal(loc, F.softplus(rho) + 1e-6)
 
 
 class DeltaHead(Head):

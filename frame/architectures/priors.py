@@ -16,7 +16,7 @@ from frame.architectures.heads import DiagonalNormalHead
 from frame.architectures.layers import mlp, one_hot
 from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
-from frame.probability.distributions import NormalMixture, diagonal_normal
+from frame.probability.distributions import NormalMixture, standard_normal
 
 
 class VampPrior(ConditionalDistribution):
@@ -117,7 +117,7 @@ class FlowDistribution(Distribution):
 
     def __init__(self, couplings: Sequence[nn.Module], loc: Tensor) -> None:
         self.couplings = [(c, {**dict(c.named_parameters()), **dict(c.named_buffers())}) for c in couplings]
-        self.base = diagonal_normal(loc, torch.ones_like(loc))  # N(0, I)
+        self.base = standard_normal(loc, torch.ones_like(loc))
         super().__init__(event_shape=loc.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:

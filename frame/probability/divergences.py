@@ -9,8 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
+from torch.distributions.kl import register_kl
 
 from frame.common.errors import UserError
+from frame.probability.distributions import IndependentNormal, StandardNormal, summed
 
 Kernel = Callable[[Tensor], Tensor]  # a function of squared distances that is 1 at 0
 
@@ -20,9 +22,29 @@ def kl_divergence(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
 
     Analytic if both are diagonal Gaussians, otherwise the one-sample estimate log q(z) - log p(z).
     """
+    if isinstance(q, IndependentNormal) and isinstance(p, IndependentNormal):
+        return kl_of_normals(q, p)
     if _is_diagonal_normal(q) and _is_diagonal_normal(p):
         return torch.distributions.kl_divergence(q, p)
     return q.log_prob(z) - p.log_prob(z)
+
+
+@register_kl(IndependentNormal, IndependentNormal)
+def kl_of_normals(q: IndependentNormal, p: IndependentNormal) -> Tensor:
+    """KL(q || p) in nats, the batch shape of both.
+
+    Raises:
+        ValueError: they have different event dimensions.
+    """
+    n_dims = q.reinterpreted_batch_ndims
+    if p.reinterpreted_batch_ndims != n_dims:
+        raise ValueError(f"the events of q and p have {n_dims} and {p.reinterpreted_batch_ndims} dimensions")
+    mu, sigma = q.base_dist.loc, q.base_dist.scale
+    if not isinstance(p, StandardNormal):
+        mu, sigma = (mu - p.base_dist.loc) / p.base_dist.scale, sigma / p.base_dist.scale
+    # sum over d of (mu^2 + sigma^2 - 1) / 2 - log sigma, in units of p's scale
+    terms = torch.addcmul(mu.square() - 1, sigma, sigma).sub(sigma.log(), alpha=2)
+    return 0.5 * summed(terms, n_dims)
 
 
 def _is_diagonal_normal(distribution: Distribution) -> bool:

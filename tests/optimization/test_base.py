@@ -187,7 +187,8 @@ def test_a_broken_loss_is_named_with_its_iteration() -> None:
     optimization = BatchOptimization(Line(), sgd, batch_size=4)
     optimization.counters["iterations"] = 10
     nan, one = torch.tensor(float("nan")), torch.tensor(1.0)
-    optimization.recent = [{"loss": one, "rate": one}, {"loss": nan, "rate": nan}, {"loss": nan, "rate": nan}]
+    for losses in ({"loss": one, "rate": one}, {"loss": nan, "rate": nan}, {"loss": nan, "rate": nan}):
+        optimization.recent.add(losses)
     with pytest.raises(Diverged, match="rate is nan at iteration 9"):
         optimization.losses()
 
@@ -203,7 +204,8 @@ def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_losses_are_means_since_the_last_time() -> None:
     optimization = BatchOptimization(Line(), sgd, batch_size=4)
-    optimization.recent = [{"loss": torch.tensor(v)} for v in (1.0, 2.0, 6.0)]
+    for value in (1.0, 2.0, 6.0):
+        optimization.recent.add({"loss": torch.tensor(value)})
     assert optimization.losses() == {"loss": 3.0} and optimization.losses() == {}
 
 

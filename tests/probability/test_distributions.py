@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Distribution
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
 
 from frame.architectures import base
 from frame.common.errors import UserError
-from frame.probability.distributions import CategoricalLevels, DiscretisedLogistic
+from frame.probability.distributions import CategoricalLevels, DiscretisedLogistic, independent
 
 LOCATIONS = torch.tensor([-0.4, 0.0, 0.31, 0.5, 1.0, 1.7])
 
@@ -91,3 +91,25 @@ def test_values_out_of_range_are_named() -> None:
         base.NormalPicture(0.0)
     with pytest.raises(UserError, match="levels=1: it must be at least 2"):
         base.CategoricalPicture(1)
+
+
+@pytest.mark.parametrize("n_dims", [0, 1, 3])
+@pytest.mark.parametrize(
+    "values", [Bernoulli(logits=3 * torch.randn(5, 1, 4, 4)), Normal(torch.randn(5, 1, 4, 4), 0.3)]
+)
+def test_events_have_the_log_prob_of_torchs_classes_and_its_gradient(values: Distribution, n_dims: int) -> None:
+    made, torchs = independent(values, n_dims), Independent(values, n_dims)
+    assert type(made) is not Independent and made.batch_shape == torchs.batch_shape
+    parameter = values.logits if isinstance(values, Bernoulli) else values.loc  # type: ignore[attr-defined]
+    parameter.requires_grad_()
+    for expanded in (made, made.expand((2, *made.batch_shape))):
+        x = torch.rand(5, 1, 4, 4).round() if isinstance(values, Bernoulli) else torch.randn(5, 1, 4, 4)
+        found, expected = expanded.log_prob(x), torchs.log_prob(x).expand(expanded.batch_shape)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-5)
+        (mine,), (theirs,) = (torch.autograd.grad(one.sum(), parameter) for one in (found, expected))
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    assert torch.equal(made.mean, torchs.mean) and torch.equal(made.variance, torchs.variance)
+
+
+def test_other_distributions_stay_torchs() -> None:
+    assert type(independent(Categorical(logits=torch.zeros(3, 2)), 1)) is Independent

@@ -1,4 +1,4 @@
-"""MMD against its definition, pair by pair."""
+"""MMD against its definition, pair by pair; the KL divergence against torch's."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,11 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Independent, Normal
 
 from frame.common.errors import UserError
-from frame.probability.divergences import Kernel, imq, mmd, rbf
+from frame.probability.distributions import diagonal_normal, independent, standard_normal
+from frame.probability.divergences import Kernel, imq, kl_divergence, mmd, rbf
 
 WIDTH = 3.0
 KERNELS: list[tuple[Kernel, Callable[[float], float]]] = [
@@ -79,3 +81,37 @@ def test_one_row_has_no_unbiased_estimate() -> None:
     with pytest.raises(UserError, match="two or more rows"):
         mmd(torch.zeros(1, 2), torch.zeros(5, 2), partial(rbf, width=1.0))
     assert mmd(torch.zeros(1, 2), torch.zeros(5, 2), partial(rbf, width=1.0), biased=True).item() == 0
+
+
+@pytest.mark.parametrize("standard", [True, False])
+@pytest.mark.parametrize("rows", [(), (6,)])
+def test_kl_of_normals_is_torchs(standard: bool, rows: tuple[int, ...]) -> None:
+    if standard:
+        p: Independent = standard_normal(torch.zeros(4), torch.ones(4))
+    else:
+        p = diagonal_normal(torch.randn(*rows, 4), torch.rand(*rows, 4) + 0.1)
+    loc, scale = torch.randn(6, 4, requires_grad=True), (torch.rand(6, 4) + 0.01).requires_grad_()
+    q = diagonal_normal(loc, scale)
+    found = kl_divergence(q, p, q.sample())
+    plain = (Independent(Normal(one.base_dist.loc, one.base_dist.scale), 1) for one in (q, p))  # type: ignore[attr-defined]
+    expected = torch.distributions.kl_divergence(*plain)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(torch.distributions.kl_divergence(q, p), found)
+    for mine, theirs in zip(
+        torch.autograd.grad(found.sum(), (loc, scale)), torch.autograd.grad(expected.sum(), (loc, scale)), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_kl_of_a_normal_with_itself_is_nothing() -> None:
+    q = diagonal_normal(torch.randn(100, 64), torch.rand(100, 64) + 0.01)
+    torch.testing.assert_close(kl_divergence(q, q, q.sample()), torch.zeros(100), rtol=0, atol=1e-5)
+    standard = standard_normal(torch.zeros(64), torch.ones(64))
+    assert kl_divergence(standard, standard, standard.sample()) == 0
+
+
+def test_kl_of_normals_with_different_events_is_refused() -> None:
+    q = diagonal_normal(torch.zeros(2, 3), torch.ones(2, 3))
+    p = independent(Normal(torch.zeros(2, 3), torch.ones(2, 3)), 2)
+    with pytest.raises(ValueError, match="events"):
+        kl_divergence(q, p, q.sample())
