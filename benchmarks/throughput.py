@@ -163,7 +163,7 @@ def without_lightning(folder: Path, size: Size, iterations: int, tick: Callable[
 def lightning_alone(folder: Path, size: Size, iterations: int, tick: Callable[[], None]) -> None:
     """The same in Lightning's loop, with no callback beside the one that ends it."""
     experiment = build(compose(words(size, iterations, folder, "callbacks=null")))
-    callbacks = [TrainDuration(experiment.limits), LossLog(50), Ticks(tick)]
+    callbacks: list[TrainDuration | LossLog | Ticks] = [TrainDuration(experiment.limits), LossLog(50), Ticks(tick)]
     experiment.trainer.callbacks = callbacks  # type: ignore[attr-defined]
     experiment.optimization.watchers = [callback.is_due for callback in callbacks]
     experiment.trainer.fit(experiment.optimization, Stretches(experiment.loader))

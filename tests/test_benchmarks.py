@@ -1,5 +1,6 @@
 """The baseline of benchmarks/ does the same work as our model, and its stopwatch and table are correct."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -73,5 +74,8 @@ def test_ratios_are_paired_run_by_run() -> None:
     """Rounds of 1, 2 and 4 s for the baseline, and always 1.5 times as long for the other: one ratio."""
     import throughput
 
-    row = throughput.table({"bare": [1.0, 2.0, 4.0], "other": [1.5, 3.0, 6.0]}, {"bare": "bare", "other": "other"}).splitlines()[-1]
+    seconds = {"bare": [1.0, 2.0, 4.0], "other": [1.5, 3.0, 6.0]}
+    row = throughput.table(seconds, {"bare": "bare loop", "other": "other"}).splitlines()[-1]
+    found = json.loads(throughput.as_json(seconds, "small", "here"))
+    assert found["ratios"] == {"bare": 1.0, "other": 1.5} and found["model"] == "small"
     assert row == "| other | 1.50 | 1.50–1.50 | 3000.00 |"

@@ -134,8 +134,8 @@ class Encoder(ConditionalDistribution):
         found = tensor_of(backbone(x, *conditions), self.field, type(backbone).__name__)
         if found.dim() not in (2, 3, 4) or found.shape[0] != x.shape[0]:
             raise UserError(
-                f"{type(backbone).__name__} returns a tensor {list(found.shape)} for {x.shape[0]} rows of x: a backbone returns "
-                "features [B, D], a map [B, D, H, W] or tokens [B, T, D]"
+                f"{type(backbone).__name__} returns a tensor {list(found.shape)} for {x.shape[0]} rows of x: it must "
+                "return features [B, D], a map [B, D, H, W] or tokens [B, T, D]"
             )
         return found
 

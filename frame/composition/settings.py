@@ -26,7 +26,7 @@ OWN = {
     "device": ("data_root", "big_data_root", "experiments_root", "download_files", "num_workers", "gpus"),
 }
 OPEN = ("trainer", "callbacks", "architectures", "logging")  # keys below these are checked against constructors
-BUILT = ("callbacks", "logging", "doctor", "loader", *PARTS)
+BUILT = ("callbacks", "logging", "doctor", "loader", "execution", *PARTS)
 SPLITS = ("train", "valid", "test")  # data may have a data set for each
 SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test", "cut_schedules")
 FREE = ("params", "architectures")  # any key that something refers to
@@ -66,7 +66,7 @@ def _check_form(raw: dict[str, Any]) -> None:
     splits = data.items() if isinstance(data, dict) and data.keys() <= {*SPLITS} else ()
     nodes: list[tuple[str, Any]] = [(part, raw[part]) for part in PARTS if part != "data" or not splits]
     nodes += [(f"data.{split}", node) for split, node in splits if node is not None]
-    nodes += [(part, raw[part]) for part in ("doctor", "loader") if raw.get(part) is not None]
+    nodes += [(part, raw[part]) for part in ("doctor", "loader", "execution") if raw.get(part) is not None]
     for group in ("callbacks", "logging"):
         section = raw.get(group)
         if section is None:

@@ -1,6 +1,6 @@
 """Loaders: whole batches of a source, in an order that (seed, epoch) determines, resumable at any batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 from zlib import crc32
 
@@ -142,7 +142,12 @@ class Loader:
         if self._in_memory and self.device.type != "cpu":
             self._resident, self._here = True, self.source.to(self.device)  # type: ignore[attr-defined]
         self._generator = torch.Generator(self.device)
+        self._transform = self._here.transform
         return self
+
+    def compile(self, compiled: Callable[[Any], Any]) -> None:
+        """From now on, batches go through `compiled(transform)` of the source."""
+        self._transform = compiled(self._here.transform)
 
     def state_dict(self) -> dict[str, int]:
         """Consumed batches, including the one in training; an epoch's end is the next one's start."""
@@ -173,7 +178,7 @@ class Loader:
             done = position + 1 == len(self)
             self.epoch, self.position = (epoch + 1, 0) if done else (epoch, position + 1)
             self._generator.manual_seed(mix(self.seed, epoch, position, self.rank))
-            yield self._here.transform(rows, self._generator)
+            yield self._transform(rows, self._generator)
 
     def kinds(self) -> list[tuple[int, Indices]]:
         """The kinds of batches of an epoch on one process: their number, and as many rows as one of them has.

@@ -217,6 +217,8 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)
     if not isinstance(optimization, Optimization):
         raise UserError(f"optimization: {config.optimization._target_} is not a frame.optimization.base.Optimization")
+    if plain.get("execution") is not None:
+        optimization.execution = instantiate(plain["execution"], "execution")
     for limit in limits:
         limit.check(optimization.counters, key="train_for")
     if save_every is not None:

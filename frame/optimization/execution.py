@@ -1,11 +1,18 @@
 """How steps are executed. Neither a procedure's `step` nor a model knows which of these it is."""
 
+import os
+import shutil
 from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
+from frame.common.errors import UserError
 from frame.data.base import Batch
+from frame.models.base import AdversarialModel, Model
 
 
 class Steps(Protocol):
@@ -30,3 +37,36 @@ class Eager:
             steps.iterate(batch)
             if steps.is_due():
                 return
+
+
+class Compiled(Eager):
+    """Compiles the losses of models and the augmentation (`torch.compile`); optimizers step as before.
+
+    Random numbers are those of eager execution. Each shape of a batch is compiled by itself, so that a resumed run
+    computes with the same code. The first iterations take seconds to minutes; later runs of the same model find the
+    code in `cache`.
+
+    Args:
+        cache: folder of compiled code; TORCHINDUCTOR_CACHE_DIR wins. None: torch's own, a temporary folder.
+
+    Raises:
+        UserError: there is no C++ compiler, which a CPU needs.
+    """
+
+    def __init__(self, cache: str | None = None) -> None:
+        compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
+        if not torch.cuda.is_available() and not any(shutil.which(compiler) for compiler in compilers):
+            raise UserError("execution=compiled needs a C++ compiler: install g++, or set execution=eager")
+        if cache is not None:
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cache).expanduser()))
+
+    def prepare(self, model: nn.Module, loader: Any) -> None:
+        how: dict[str, Any] = {"dynamic": False, "options": {"fallback_random": True}}
+        compiled = partial(torch.compile, **how)
+        for part in model.modules():
+            if isinstance(part, Model):
+                part.compile(**how)
+            if isinstance(part, AdversarialModel):
+                part.compute_adversarial_loss = compiled(part.compute_adversarial_loss)  # type: ignore[method-assign]
+        if hasattr(loader, "compile"):  # a loader of a user's own may have none
+            loader.compile(compiled)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
@@ -131,7 +130,6 @@ class Player:
             clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        torch.clear_autocast_cache()  # of the weights before this step, which a stretch would go on using
 
     def values(self) -> list[tuple[str, str, float]]:
         """(option, rule, value) of the learning rates and the other scheduled options; rule is '' for a single group.

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, constraints
 
-
+SCALAR = torch.Size()
 D = TypeVar("D", bound=Distribution)
-I = TypeVar("I", bound=Independent)
+Events = TypeVar("Events", bound=Independent)
 
 
 class Delta(Distribution):
@@ -111,15 +111,13 @@ def standard_normal(loc: Tensor, scale: Tensor) -> StandardNormal:
     return _independent(StandardNormal, normal(loc, scale), 1)
 
 
-def _independent(kind: type[I], values: Distribution, n_dims: int) -> I:
+def _independent(kind: type[Events], values: Distribution, n_dims: int) -> Events:
     batch, event = values.batch_shape, values.event_shape
     cut = len(batch) - n_dims
     return _made(kind, batch[:cut], batch[cut:] + event, base_dist=values, reinterpreted_batch_ndims=n_dims)
 
 
-def _made(
-    kind: type[D], batch_shape: torch.Size, event_shape: torch.Size = torch.Size(), **attributes: Any
-) -> D:
+def _made(kind: type[D], batch_shape: torch.Size, event_shape: torch.Size = SCALAR, **attributes: Any) -> D:
     """A distribution of torch's without its constructor, which broadcasts and checks: that takes as long as a layer."""
     made = kind.__new__(kind)
     vars(made).update(attributes)

@@ -19,6 +19,7 @@ from frame.data.base import Batch, DataSet
 from frame.evaluation.base import Evaluation, LogEntry, Scalar
 from frame.models.base import AdversarialModel
 from frame.models.VAE import VAE
+from frame.optimization.base import Optimization
 
 
 class Duel(AdversarialModel):
@@ -73,6 +74,7 @@ class Breaker(Callback):
 
     def __init__(self) -> None:
         self.saves = 0
+        self.acted = 0  # the iteration at which it last looked
         self.run = Path()
 
     def bind(self, context: Context) -> None:
@@ -98,15 +100,31 @@ class Breaker(Callback):
         if how == "end":
             os.kill(os.getpid(), getattr(signal, name or "SIGKILL"))
 
+    def is_due(self, optimization: Optimization) -> bool:
+        self.act(int(optimization.counters["iterations"]))  # within a stretch, which this does not end
+        return False
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.act(int(pl_module.counters["iterations"]))  # type: ignore[index]
+
+    def act(self, iteration: int) -> None:
         how, _, when = os.environ.get("BREAK", "").partition(" ")
-        if how.startswith("SIG") and pl_module.counters["iterations"] == int(when):  # type: ignore[index]
+        if iteration == self.acted:
+            return
+        self.acted = iteration
+        if how.startswith("SIG") and iteration == int(when):
             os.kill(os.getpid(), getattr(signal, how))
-        if how in ("folder", "gone") and pl_module.counters["iterations"] == 12:  # type: ignore[index]
+        if how in ("folder", "gone") and iteration == 12:
             path = self.run / when
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             if how == "folder":
                 path.mkdir()
+
+
+class EachBatch(Callback):
+    """Wants to be called for each batch, so that there are no stretches."""
+
+    def on_train_batch_start(self, *args: Any) -> None: ...
 
 
 class Witness(Callback):
@@ -133,6 +151,9 @@ class Poison(Callback):
 
     def __init__(self, iteration: int) -> None:
         self.iteration = iteration
+
+    def is_due(self, optimization: Optimization) -> bool:
+        return optimization.counters["iterations"] == self.iteration
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if pl_module.counters["iterations"] == self.iteration:  # type: ignore[index]
