@@ -23,7 +23,7 @@ from frame.optimization.losses import Diverged, RecentLosses, first_broken, mean
 from frame.optimization.noise import seed_noise
 from frame.optimization.player import OptimizerPartial as OptimizerPartial
 from frame.optimization.player import Player as Player
-from frame.optimization.stretches import Stretch, hooked
+from frame.optimization.stretches import Stretch, Stretches, hooked
 
 
 class Optimization(LightningModule):
@@ -338,8 +338,9 @@ class Optimization(LightningModule):
 
     def on_train_start(self) -> None:  # after the first evaluations of the callbacks
         trainer = self.trainer
-        agreement = Agreement(trainer.world_size, trainer.global_rank, self.device)
-        self.start(trainer.train_dataloader, agreement, self._way_back())
+        agreement = Agreement(trainer.world_size, trainer.global_rank, self.device, self.counters["seconds"])
+        given = trainer.train_dataloader
+        self.start(given.loader if isinstance(given, Stretches) else given, agreement, self._way_back())
 
     def _way_back(self) -> Callable[[Tensor], object]:
         """How to go backward. Lightning's own way asks each callback twice, so it is taken only if one wants that."""

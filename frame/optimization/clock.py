@@ -56,16 +56,17 @@ class Agreement:
     Args:
         world, rank: the number of processes, and which one this is.
         device: where the model is.
+        seconds: of training so far, the same on all ranks.
     """
 
     LAG = 8  # iterations
 
-    def __init__(self, world: int = 1, rank: int = 0, device: torch.device | str = "cpu") -> None:
+    def __init__(self, world: int = 1, rank: int = 0, device: torch.device | str = "cpu", seconds: float = 0.0) -> None:
         self.world, self.rank = world, rank
         self._behind = torch.device(device).type == "cuda"
         # a group of its own on the CPU, so that it waits neither for the device nor for gradients
         self._group = distributed.new_group(backend="gloo") if world > 1 else None
-        self._known = 0.0, 0
+        self._known = seconds, 0
         self._exchanged: deque[tuple[Any, Tensor]] = deque()
         self._events: deque[torch.cuda.Event] = deque()
 

@@ -35,11 +35,6 @@ class Stretches:
     def __len__(self) -> int:
         return len(self.loader)
 
-    @property
-    def epochs(self) -> float:
-        epochs: float = self.loader.epochs
-        return epochs
-
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = self.loader.state_dict()
         return state

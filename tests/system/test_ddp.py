@@ -100,6 +100,21 @@ def test_statistics_that_a_gradient_reads_are_those_of_all_ranks(tmp_path: Path)
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.parametrize("experiment", slow_but(("tiny",), ("tiny", "duel", "pair", "codes")))
+def test_two_ranks_end_in_the_same_bits_in_stretches_and_batch_by_batch(experiment: str, tmp_path: Path) -> None:
+    ends = []
+    for name, words in {"stretches": [], "batches": ["+callbacks.each={_target_: toys.EachBatch}"]}.items():
+        (tmp_path / name).mkdir()
+        words += [f"experiment={experiment}", *TWO, "doctor=null", "train_for=26 iterations", "cut_schedules=true"]
+        code, output = started_from_outside([*words, "optimization.average=0.9"], tmp_path / name)
+        assert code == 0, output
+        assert ("EachBatch" in output) == (name == "batches")
+        ends.append(read(only_run(tmp_path / name) / "checkpoints" / "last.ckpt"))
+    for key in ("model", "average"):
+        assert all(torch.equal(ends[0][key][name], ends[1][key][name]) for name in ends[0][key])
+    assert ends[0]["recent"] == ends[1]["recent"]
+
+
 ENCODER = "{{_target_: frame.architectures.base.MLPEncoder, shape: [1, 8, 8], z_dim: 8, layers: [{}]}}"
 CLASSIFIER = (
     "{{_target_: frame.models.Classifier.Classifier,"

@@ -160,3 +160,20 @@ def test_a_longer_run_stretches_schedules_that_are_shares_of_it(tmp_path: Path) 
     assert rates == pytest.approx(by_hand, abs=1e-12)
     groups = [line.split() for line in show(RunFolder(run)).splitlines() if line.startswith("model ")]
     assert [(words[1], words[2], words[3]) for words in groups] == [("decoder", "4", "2272"), ("rest", "4", "2344")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["tiny", "duel"])
+def test_a_compiled_run_that_is_killed_and_resumed_ends_in_the_same_bits(experiment: str, tmp_path: Path) -> None:
+    words = [f"experiment={experiment}", *OPTIONS, "execution=compiled", f"execution.cache={tmp_path}/cache"]
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    straight.mkdir()
+    broken.mkdir()
+    code, output = train(words, straight)
+    assert code == 0, output
+    code, output = train(words, broken, BREAK="SIGKILL 23")
+    assert code == -9, output
+    run = only_run(broken)
+    code, output = train([f"resume={run}"], broken)
+    assert code == 0, output
+    assert_same_end(run, only_run(straight))
