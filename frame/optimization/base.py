@@ -95,6 +95,12 @@ class Optimization(LightningModule):
         self._averaged: list[AveragedModel] = []
         self._coefficients: list[Coefficient] | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, int | float):  # quicker than nn.Module's way, which looks for parameters: 10 µs a step
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     # Defined by a procedure
 
     def make_players(self) -> dict[str, Player]:

@@ -129,7 +129,8 @@ class Player:
         if self.clip is not None:
             clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # quicker than zero_grad, which is recorded for profilers
+            parameter.grad = None
 
     def values(self) -> list[tuple[str, str, float]]:
         """(option, rule, value) of the learning rates and the other scheduled options; rule is '' for a single group.

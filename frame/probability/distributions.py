@@ -79,7 +79,7 @@ class StandardNormal(IndependentNormal):
 
 def summed(terms: Tensor, n_dims: int) -> Tensor:
     """The sum over the last dimensions."""
-    return terms.flatten(-n_dims).sum(-1) if n_dims else terms
+    return terms.sum(tuple(range(-n_dims, 0))) if n_dims else terms
 
 
 _EVENTS: dict[type, type[Independent]] = {Bernoulli: IndependentBernoulli, Normal: IndependentNormal}
@@ -132,8 +132,9 @@ def rsample(distribution: Distribution, sample_shape: tuple[int, ...] = ()) -> T
     """
     base = distribution.base_dist if isinstance(distribution, Independent) else distribution
     if isinstance(base, Normal):
+        loc = base.loc.expand(*sample_shape, *base.loc.shape) if sample_shape else base.loc
         # z = mu + sigma * eps
-        return base.loc + base.scale * torch.randn_like(base.loc.expand(*sample_shape, *base.loc.shape))
+        return torch.addcmul(loc, base.scale, torch.randn_like(loc))
     return distribution.rsample(sample_shape)
 
 

@@ -169,11 +169,11 @@ def test_a_compiled_run_that_is_killed_and_resumed_ends_in_the_same_bits(experim
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     straight.mkdir()
     broken.mkdir()
-    code, output = train(words, straight)
+    code, output = train(words, straight, 500)
     assert code == 0, output
-    code, output = train(words, broken, BREAK="SIGKILL 23")
+    code, output = train(words, broken, 500, BREAK="SIGKILL 23")
     assert code == -9, output
     run = only_run(broken)
-    code, output = train([f"resume={run}"], broken)
+    code, output = train([f"resume={run}"], broken, 500)
     assert code == 0, output
     assert_same_end(run, only_run(straight))
