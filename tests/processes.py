@@ -74,10 +74,10 @@ class Process:
         return ""
 
 
-def train(words: Sequence[str], cwd: Path, seconds: float = 120, **environment: str) -> tuple[int, str]:
+def train(words: Sequence[str], cwd: Path, **environment: str) -> tuple[int, str]:
     """`frame train WORDS` in `cwd`, with the tests' own folder as the user's; exit code and output."""
     process = Process(["train", "--config-dir", str(OWN / "config"), *words], cwd, **environment)
-    code = process.wait(seconds)
+    code = process.wait()
     return code, process.output
 
 

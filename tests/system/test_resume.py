@@ -11,7 +11,7 @@ import torch
 from frame.callbacks.checkpoints import read
 from frame.runs.folder import RunFolder
 from frame.runs.listing import show
-from tests.processes import only_run, train
+from tests.processes import OWN, Process, only_run, train
 
 EXPERIMENTS = ("tiny", "duel", "pair", "codes")
 QUICK = [*[(name, "SIGKILL 23") for name in EXPERIMENTS[1:]], ("tiny", "SIGKILL 17"), ("tiny", "save 4")]
@@ -169,11 +169,10 @@ def test_a_compiled_run_that_is_killed_and_resumed_ends_in_the_same_bits(experim
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     straight.mkdir()
     broken.mkdir()
-    code, output = train(words, straight, 500)
-    assert code == 0, output
-    code, output = train(words, broken, 500, BREAK="SIGKILL 23")
-    assert code == -9, output
+    for folder, environment in ((straight, {}), (broken, {"BREAK": "SIGKILL 23"})):
+        process = Process(["train", "--config-dir", str(OWN / "config"), *words], folder, **environment)
+        assert process.wait(500) == (-9 if environment else 0), process.output  # compiling takes a minute or more
     run = only_run(broken)
-    code, output = train([f"resume={run}"], broken, 500)
-    assert code == 0, output
+    process = Process(["train", f"resume={run}"], broken)
+    assert process.wait(500) == 0, process.output
     assert_same_end(run, only_run(straight))
