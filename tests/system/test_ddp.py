@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 import frame
@@ -196,6 +197,20 @@ def test_evaluations_of_two_ranks_find_what_one_process_finds(
         if record["standard_error"] is not None:
             assert again[name]["standard_error"] == pytest.approx(record["standard_error"], rel=1e-5), name
         assert all(again[name][key] == record[key] for key in ("n_samples", "estimator", "unit"))
+
+
+@pytest.mark.slow
+def test_watching_changes_nothing_on_any_rank(tmp_path: Path) -> None:
+    callbacks = yaml.safe_load((OWN / "config" / "experiment" / "ranks.yaml").read_text())["callbacks"]
+    hashes = []
+    for name, words in {"watched": [], "alone": [f"~callbacks.{key}" for key in callbacks]}.items():
+        cwd = tmp_path / name
+        cwd.mkdir()
+        witness = f"+callbacks.witness={{_target_: toys.Witness, file: {cwd / 'witness'}}}"
+        code, output = started_from_outside(["experiment=ranks", *TWO, *words, witness], cwd)
+        assert code == 0, output
+        hashes.append(witnesses(cwd / "witness")[0])
+    assert hashes[0] == hashes[1]
 
 
 @pytest.mark.slow
