@@ -16,6 +16,7 @@ from torch import Tensor, distributed, nn
 
 from frame.common.errors import UserError
 from frame.common.ranks import from_rank_0
+from frame.common.seeds import seed_torch
 
 T = TypeVar("T")
 END = "the end of the evaluation"
@@ -26,14 +27,14 @@ def seeded(seed: int) -> Iterator[None]:
     """Sets the random state from `seed`, and restores it at the end."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        seed_torch(seed)
         yield
 
 
 def seed_chunk(seed: int, chunk: int) -> None:
     """Seeds torch for one chunk; the noise is not that of any small seed, such as the evaluation's own."""
     # odd constants spread neighbouring (seed, chunk) over 63 bits
-    torch.manual_seed((seed * 0x9E3779B97F4A7C15 + (chunk + 1) * 0xBF58476D1CE4E5B9) % 2**63)
+    seed_torch((seed * 0x9E3779B97F4A7C15 + (chunk + 1) * 0xBF58476D1CE4E5B9) % 2**63)
 
 
 def _gather(own: Any) -> list[Any]:

@@ -1,13 +1,10 @@
 """Seeds the noise of a step by its number, so that nothing between two steps changes it."""
 
-import torch
+from frame.common.seeds import seed_torch
 
 
 def seed_noise(seed: int, iteration: int, rank: int) -> None:
     """Seeds torch for one iteration of one rank."""
     # odd constants spread neighbouring (seed, iteration, rank) over 63 bits; the generators hash them again
     mixed = (seed * 0x9E3779B97F4A7C15 + iteration * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63
-    # torch.manual_seed formats a stack trace for each unused device, which takes 0.1 ms a step
-    torch.default_generator.manual_seed(mixed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed(mixed)
+    seed_torch(mixed)
