@@ -18,6 +18,7 @@ from frame.models.base import ConditionalDistribution
 from frame.probability.distributions import (
     CategoricalLevels,
     DiscretisedLogistic,
+    FlatBernoulli,
     bernoulli,
     independent,
     normal,
@@ -258,12 +259,22 @@ class PictureDistribution(nn.Module):
     def forward(self, numbers: Tensor) -> Distribution:
         return independent(self.values(numbers.float()), numbers.dim() - 2)
 
+    def of_flat(self, numbers: Tensor, shape: torch.Size) -> Distribution:
+        """The same from flat numbers [..., n_parameters * D], for rows of a shape with D values."""
+        found: Distribution = self(numbers.view(*numbers.shape[:-1], self.n_parameters, *shape))
+        return found
+
 
 class BernoulliPicture(PictureDistribution):
     """Values 0 or 1. For grey values the log-probability is a cross-entropy and no likelihood: binarize the data."""
 
     def values(self, numbers: Tensor) -> Bernoulli:
         return bernoulli(numbers.squeeze(1))
+
+    def of_flat(self, numbers: Tensor, shape: torch.Size) -> Distribution:
+        if type(self) is not BernoulliPicture:  # a subclass may define the values otherwise
+            return super().of_flat(numbers, shape)
+        return FlatBernoulli(numbers.float(), shape)
 
 
 class NormalPicture(PictureDistribution):
@@ -350,6 +361,9 @@ class PictureOfLevels(PictureDistribution):
     def values(self, numbers: Tensor) -> Distribution:
         return self.of_data.values(numbers)
 
+    def of_flat(self, numbers: Tensor, shape: torch.Size) -> Distribution:
+        return self.of_data.of_flat(numbers, shape)
+
 
 class MLPEncoder(Encoder):
     """q(z|x) = N(mu(x), diag(sigma(x)^2)): x [B, *shape] in [0, 1] -> batch_shape (B,), event_shape (z_dim,).
@@ -411,16 +425,14 @@ class MLPDecoder(ConditionalDistribution):
         super().__init__()
         at_least(1, z_dim=z_dim)
         self.z_dim = z_dim
-        self.shape = tuple(shape)
+        self.shape = torch.Size(shape)
         self.distribution = distribution or BernoulliPicture()
         self.hidden = mlp(z_dim, layers, activation)
         start(self.hidden, init)
         self.linear = nn.Linear([z_dim, *layers][-1], self.distribution.n_parameters * math.prod(shape))
 
     def forward(self, z: Tensor) -> Distribution:
-        numbers, distribution = self.linear(self.hidden(z)), self.distribution
-        found: Distribution = distribution(numbers.view(*z.shape[:-1], distribution.n_parameters, *self.shape))
-        return found
+        return self.distribution.of_flat(self.linear(self.hidden(z)), self.shape)
 
 
 class Predictor(ConditionalDistribution):

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from frame.common.errors import UserError, at_least
 from frame.data.base import Batch
-from frame.probability.distributions import Delta, rsample
+from frame.probability.distributions import Delta, negative_log_prob, rsample
 from frame.probability.divergences import kl_divergence
 
 
@@ -181,7 +181,7 @@ class LatentVariableModel(EncoderModel):
         q_z_given_x = self.encoder(x, *conditions)
         z = rsample(q_z_given_x)
         p_x_given_z = self.decoder(z, *conditions)
-        return -p_x_given_z.log_prob(x), kl_divergence(q_z_given_x, self.p_z(*conditions), z)
+        return negative_log_prob(p_x_given_z, x), kl_divergence(q_z_given_x, self.p_z(*conditions), z)
 
     def log_likelihood_bound(self, x: Tensor, *conditions: Tensor) -> dict[str, Tensor]:
         """'elbo' <= log p(x), 'distortion' and 'rate', each [B], nats; the KL always has weight 1."""

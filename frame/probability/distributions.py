@@ -51,12 +51,42 @@ class IndependentBernoulli(Independent):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats, batch_shape."""
+        return -self.cross_entropy(value)
+
+    def cross_entropy(self, value: Tensor) -> Tensor:
+        """-log p(value): the sum of the cross-entropies over the event, nats, batch_shape."""
         logits = self.base_dist.logits
         if logits.shape != value.shape:
             logits, value = torch.broadcast_tensors(logits, value)
-        # log p(x) = -sum over d of cross-entropy: the sum first, because it leaves fewer numbers to negate
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, value, reduction="none")
-        return -summed(cross_entropy, self.reinterpreted_batch_ndims)
+        each = F.binary_cross_entropy_with_logits(logits, value, reduction="none")
+        return summed(each, self.reinterpreted_batch_ndims)
+
+
+class FlatBernoulli(IndependentBernoulli):
+    """The same, of events of any shape, from flat logits. They take that shape only if it is asked for.
+
+    Args:
+        logits: [*batch_shape, D].
+        event_shape: D values.
+    """
+
+    def __init__(self, logits: Tensor, event_shape: torch.Size) -> None:
+        self.flat = logits
+        self.reinterpreted_batch_ndims = len(event_shape)
+        self._batch_shape, self._event_shape, self._validate_args = logits.shape[:-1], event_shape, False
+
+    @property
+    def base_dist(self) -> Bernoulli:  # type: ignore[override]
+        return bernoulli(self.flat.unflatten(-1, self._event_shape))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "FlatBernoulli":
+        return FlatBernoulli(self.flat.expand(*batch_shape, -1), self._event_shape)
+
+    def cross_entropy(self, value: Tensor) -> Tensor:
+        n_batch = len(self._batch_shape)
+        if value.shape != self._batch_shape + self._event_shape:
+            return super().cross_entropy(value)
+        return F.binary_cross_entropy_with_logits(self.flat, value.flatten(n_batch), reduction="none").sum(-1)
 
 
 class IndependentNormal(Independent):
@@ -75,6 +105,13 @@ class IndependentNormal(Independent):
 
 class StandardNormal(IndependentNormal):
     """N(0, I). KL divergences from it know that its means are 0 and its scales 1."""
+
+
+def negative_log_prob(distribution: Distribution, value: Tensor) -> Tensor:
+    """-log p(value), nats, batch_shape."""
+    if isinstance(distribution, IndependentBernoulli):
+        return distribution.cross_entropy(value)
+    return -distribution.log_prob(value)
 
 
 def summed(terms: Tensor, n_dims: int) -> Tensor:
@@ -112,16 +149,16 @@ def standard_normal(loc: Tensor, scale: Tensor) -> StandardNormal:
 
 
 def _independent(kind: type[Events], values: Distribution, n_dims: int) -> Events:
-    batch, event = values.batch_shape, values.event_shape
+    batch = values._batch_shape
     cut = len(batch) - n_dims
-    return _made(kind, batch[:cut], batch[cut:] + event, base_dist=values, reinterpreted_batch_ndims=n_dims)
+    event = batch[cut:] + values._event_shape if values._event_shape else batch[cut:]
+    return _made(kind, batch[:cut], event, base_dist=values, reinterpreted_batch_ndims=n_dims)
 
 
 def _made(kind: type[D], batch_shape: torch.Size, event_shape: torch.Size = SCALAR, **attributes: Any) -> D:
     """A distribution of torch's without its constructor, which broadcasts and checks: that takes as long as a layer."""
     made = kind.__new__(kind)
-    vars(made).update(attributes)
-    Distribution.__init__(made, batch_shape, event_shape, validate_args=False)
+    made.__dict__ |= {"_batch_shape": batch_shape, "_event_shape": event_shape, "_validate_args": False, **attributes}
     return made
 
 

@@ -4,11 +4,19 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
 
 from frame.architectures import base
 from frame.common.errors import UserError
-from frame.probability.distributions import CategoricalLevels, DiscretisedLogistic, independent
+from frame.probability.distributions import (
+    CategoricalLevels,
+    DiscretisedLogistic,
+    FlatBernoulli,
+    IndependentBernoulli,
+    independent,
+    negative_log_prob,
+)
 
 LOCATIONS = torch.tensor([-0.4, 0.0, 0.31, 0.5, 1.0, 1.7])
 
@@ -113,3 +121,36 @@ def test_events_have_the_log_prob_of_torchs_classes_and_its_gradient(values: Dis
 
 def test_other_distributions_stay_torchs() -> None:
     assert type(independent(Categorical(logits=torch.zeros(3, 2)), 1)) is Independent
+
+
+def test_flat_logits_give_the_same_distribution() -> None:
+    logits = torch.randn(5, 16, requires_grad=True)
+    flat = FlatBernoulli(logits, torch.Size((1, 4, 4)))
+    shaped = IndependentBernoulli(Bernoulli(logits=logits.view(5, 1, 4, 4)), 3)
+    assert (flat.batch_shape, flat.event_shape) == (shaped.batch_shape, shaped.event_shape)
+    x = torch.rand(5, 1, 4, 4)
+    for ours, theirs in ((flat, shaped), (flat.expand((3, 5)), shaped.expand(torch.Size((3, 5))))):
+        for value in (x, x[:1], torch.rand(*ours.batch_shape, 1, 4, 4)):
+            found, expected = ours.log_prob(value), theirs.log_prob(value)
+            torch.testing.assert_close(found, expected)
+            torch.testing.assert_close(negative_log_prob(ours, value), -expected)
+            (mine,), (other,) = (torch.autograd.grad(one.sum(), logits) for one in (found, expected))
+            torch.testing.assert_close(mine, other)
+        assert torch.equal(ours.mean, theirs.mean) and torch.equal(ours.variance, theirs.variance)
+        torch.manual_seed(0)
+        sample = ours.sample((2,))
+        torch.manual_seed(0)
+        assert torch.equal(sample, theirs.sample((2,)))
+
+
+def test_a_subclass_of_bernoulli_pictures_keeps_its_own_values() -> None:
+    class Sharp(base.BernoulliPicture):
+        def values(self, numbers: Tensor) -> Bernoulli:
+            return Bernoulli(logits=10 * numbers.squeeze(1), validate_args=False)
+
+    z, x = torch.randn(3, 2), torch.rand(3, 1, 2, 2)
+    decoder = base.MLPDecoder((1, 2, 2), 2, [], distribution=Sharp())
+    by_hand = (
+        -Bernoulli(logits=10 * decoder.linear(z).view(3, 1, 2, 2), validate_args=False).log_prob(x).flatten(1).sum(1)
+    )
+    torch.testing.assert_close(-decoder(z).log_prob(x), by_hand)
