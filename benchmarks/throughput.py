@@ -206,7 +206,7 @@ def variants(size: Size, pixels: Tensor, folder: Path) -> dict[str, tuple[str, T
         "frame_each_batch": ("the same, hooks for each batch", partial(run, [], [EachBatch()])),
         "frame_checkpoints": ("the same, a checkpoint each 200 iterations", partial(run, [EACH_200], [])),
         "frame_bf16": ("the same, bf16-mixed", partial(run, ["+trainer.precision=bf16-mixed"], [])),
-        # "frame_compiled": ("the same, compiled", partial(run, ["execution=compiled"], [])),
+        "frame_compiled": ("the same, compiled", partial(run, ["execution=compiled"], [])),
         "lightning_template": ("Lightning template, PIL per sample", partial(others.lightning_template, pixels, size)),
     }
     if device.type == "cuda":
