@@ -269,7 +269,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--iterations", type=int, help="iterations of a run, at most an epoch: 390 large, 780 small")
     parser.add_argument("--warm", type=int, default=20, help="iterations before the stopwatch starts")
-    parser.add_argument("--only", default="", help="variants whose key has this text, beside the bare loop; or a list")
+    parser.add_argument("--only", default="", help="keys of variants beside the bare loop, such as model,frame")
     parser.add_argument("--json", action="store_true", help="print a JSON object as the last line")
     parser.add_argument("--quick", action="store_true", help="2 runs of 30 iterations")
     options = parser.parse_args()
@@ -282,12 +282,11 @@ def main() -> int:
         root = pictures(folder / "data")
         os.environ["DATA_ROOT"] = str(root)
         pixels = MNIST(root).split("train").batch(torch.arange(50_000))["x"].flatten(1)
-        wanted = options.only.split(",")
-        chosen = {
-            name: variant
-            for name, variant in variants(size, pixels, folder / "runs").items()
-            if name == "bare" or any(part in name for part in wanted)
-        }
+        known = variants(size, pixels, folder / "runs")
+        wanted = options.only.split(",") if options.only else list(known)
+        if unknown := set(wanted) - known.keys():
+            parser.error(f"--only={options.only}: {', '.join(sorted(unknown))} is none of {', '.join(known)}")
+        chosen = {name: variant for name, variant in known.items() if name == "bare" or name in wanted}
         seconds: dict[str, list[float]] = {name: [] for name in chosen}
         for run in range(-1, options.runs):  # the first round is discarded
             for name, (_, train) in chosen.items():

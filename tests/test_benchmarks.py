@@ -1,6 +1,7 @@
 """The baseline of benchmarks/ does the same work as our model, and its stopwatch and table are correct."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,3 +80,16 @@ def test_ratios_are_paired_run_by_run() -> None:
     found = json.loads(throughput.as_json(seconds, "small", "here"))
     assert found["ratios"] == {"bare": 1.0, "other": 1.5} and found["model"] == "small"
     assert row == "| other | 1.50 | 1.50–1.50 | 3000.00 |"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["small", "large"])
+def test_the_benchmark_runs_and_its_last_line_is_json(model: str) -> None:
+    keys = ["model", "without_lightning", "lightning", "frame", "frame_each_batch"]
+    words = ["--model", model, "--quick", "--json", "--only", ",".join(keys)]
+    script = str(Path(bare.__file__).with_name("throughput.py"))
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert list(found["ratios"]) == ["bare", *keys] and found["ratios"]["bare"] == 1 and found["model"] == model
+    assert all(ratio > 0 for ratio in found["ratios"].values())

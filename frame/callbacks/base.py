@@ -151,4 +151,5 @@ def wanting_each_batch(optimization: Optimization, callbacks: Sequence[Callback]
     """The classes of those that want to be called in each iteration, and not only when they are due."""
     asked = [callback for callback in callbacks if not isinstance(callback, Due)]
     inner = hooked((START, *INNER), optimization, callbacks)
-    return list(dict.fromkeys(inner + hooked((END,), optimization, asked)))
+    own = [type(optimization).__name__] if type(optimization).training_step is not Optimization.training_step else []
+    return list(dict.fromkeys(own + inner + hooked((END,), optimization, asked)))

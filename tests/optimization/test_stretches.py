@@ -116,6 +116,9 @@ def test_who_wants_each_batch_is_found() -> None:
     class Own(BatchOptimization):
         def on_train_batch_end(self, *args: Any) -> None: ...
 
+    class Step(BatchOptimization):
+        def training_step(self, batch: Any, batch_idx: int) -> None: ...
+
     class Other(Callback):
         def on_train_epoch_end(self, *args: Any) -> None: ...
 
@@ -123,6 +126,7 @@ def test_who_wants_each_batch_is_found() -> None:
     assert wanting_each_batch(plain, [Every(1), Other()]) == []
     assert wanting_each_batch(plain, [Start(), End(), Backward(1), Every(1)]) == ["Start", "Backward", "End"]
     assert wanting_each_batch(Own(Line(), sgd, batch_size=4), []) == ["Own"]
+    assert wanting_each_batch(Step(Line(), sgd, batch_size=4), []) == ["Step"]
 
 
 def test_hooks_around_backward_are_called_if_a_callback_has_them(tmp_path: Path) -> None:
