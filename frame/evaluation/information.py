@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from frame.common.errors import at_least
@@ -45,12 +44,13 @@ class InformationEvaluation(Evaluation):
         assert isinstance(model, EstimatesInformation)
 
         def of(batch: Batch) -> dict[str, Tensor]:
-            return {"nats": model.information(*batch["views"]).view(1), "rows": torch.tensor([len(batch["index"])])}
+            return {"nats": model.information(*batch["views"]).view(1)}
 
-        both = self.over_rows(model, data, self.n_samples, of, self.batch_size)
-        whole = both["rows"] == both["rows"][0]  # all but a short last one
-        found, size = both["nats"][whole], int(both["rows"][0])
-        n = size * len(found)
+        rows = len(data.split(self.evaluate_on))
+        n = rows if self.n_samples is None else min(rows, self.n_samples)
+        size = min(n, self.batch_size)
+        n -= n % size  # without a short last batch
+        found = self.over_rows(model, data, n, of, size)["nats"]
         mean, standard_error = mean_and_standard_error(found)
         estimator = f"mean over batches of {size} rows"
         # a model that declares no bound and no limit has none
