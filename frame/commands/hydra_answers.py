@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -16,7 +17,10 @@ HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "-
 def ask_hydra(overrides: Sequence[str]) -> int:
     """Hydra's own answers: --help, --cfg job, --info, completion. It never runs the job."""
     import hydra
+    from hydra.core.config_store import ConfigStore
 
+    store: Any = ConfigStore.instance()
+    store.__deepcopy__ = lambda memo: store  # Hydra copies it for each group that --help lists, which takes 1.3 s
     values = [word for word in overrides if not word.startswith("-")]
     flags = [word for word in overrides if word.startswith("-")]
     # the word after --cfg, --info and -sc belongs to it
