@@ -23,7 +23,7 @@ class RecentLosses:
     """
 
     def __init__(self, room: int = 64) -> None:
-        self._names: list[str] = []  # of the columns
+        self._names: tuple[str, ...] = ()  # of the columns
         self._buffer = torch.empty(room, 0)
         self._rows: list[Tensor] = []  # of the buffer; made once, because indexing takes as long as writing
         self._present: list[tuple[str, ...]] = []  # the names of each iteration
@@ -39,11 +39,11 @@ class RecentLosses:
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Appends the losses of an iteration: scalars."""
         names, values = tuple(losses), [value.detach() for value in losses.values()]
-        if names != tuple(self._names) or len(self._present) == len(self._rows):
+        if names != self._names or len(self._present) == len(self._rows):
             self._make_room(names, values[0].device)
         row = self._rows[len(self._present)]
         self._present.append(names)
-        if len(names) == len(row):
+        if names == self._names:
             torch.stack(values, out=row)
             return
         for name, value in zip(names, values, strict=True):
@@ -52,7 +52,7 @@ class RecentLosses:
     def _make_room(self, names: tuple[str, ...], device: torch.device) -> None:
         """Adds columns for new names and rows, as far as they are missing."""
         used, width = len(self._present), len(self._names)
-        self._names += [name for name in names if name not in self._names]
+        self._names += tuple(name for name in names if name not in self._names)
         n_rows = len(self._buffer) * (2 if used == len(self._rows) > 0 else 1)
         if (n_rows, len(self._names)) == (len(self._rows), width):
             return

@@ -28,6 +28,11 @@ def test_what_was_added_is_read_back(room: int) -> None:
     assert list(recent) == [{"loss": 7.0}]
 
 
+def test_the_order_of_names_may_change_between_iterations() -> None:
+    iterations = [{"rate": 1.0, "loss": 2.0}, {"loss": 3.0, "rate": 4.0}, {"rate": 5.0, "loss": 6.0}]
+    assert list(filled(*iterations)) == iterations
+
+
 def test_losses_are_read_without_their_graph_and_in_float32() -> None:
     w = torch.tensor(2.0, requires_grad=True)
     recent = RecentLosses()
