@@ -17,13 +17,11 @@ import time
 import warnings
 from pathlib import Path
 
-from throughput import Screen, Ticks, pictures
+from throughput import Screen, Ticks, pictures, train
 
 from frame.callbacks import Doctor
 from frame.composition.compose import compose
-from frame.composition.stored import stored
-from frame.engine.experiment import build, fit
-from frame.runs.folder import RunFolder
+from frame.engine.experiment import build
 
 
 def trained(folder: Path, words: list[str], iterations: int, warm: int) -> tuple[float, float]:
@@ -34,10 +32,7 @@ def trained(folder: Path, words: list[str], iterations: int, warm: int) -> tuple
     experiment.callbacks.append(Ticks(lambda: ticks.append(time.process_time())))
     with contextlib.redirect_stdout(Screen()), contextlib.redirect_stderr(Screen()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run = RunFolder.create(folder, "doctor")
-        run.describe(stored(config, experiment.plain), [])
-        if fit(experiment, run) != 0:
-            raise RuntimeError("the run failed")
+        train(experiment, config, folder)
     took = sum(c.took for c in experiment.callbacks if isinstance(c, Doctor))
     share = took / experiment.optimization.counters["seconds"]
     return (ticks[-1] - ticks[warm - 1]) / (len(ticks) - warm), share

@@ -35,6 +35,7 @@ import others
 import torch
 from bare import Size
 from lightning.pytorch import Callback, LightningModule, Trainer
+from omegaconf import DictConfig
 from torch import Tensor
 
 from frame.callbacks.duration import TrainDuration
@@ -42,7 +43,7 @@ from frame.callbacks.losses import LossLog
 from frame.composition.compose import compose
 from frame.composition.stored import stored
 from frame.data.MNIST import MNIST
-from frame.engine.experiment import build, fit
+from frame.engine.experiment import Experiment, build, fit
 from frame.optimization.base import Optimization
 from frame.optimization.clock import Agreement
 from frame.optimization.stretches import Stretches
@@ -127,7 +128,16 @@ def full(
         callback.evaluate_every = f"{iterations + 1} iterations"  # at the start and after the last
     experiment = build(config)
     experiment.callbacks += [Ticks(tick), *each]
-    run = RunFolder.create(folder, "throughput")
+    train(experiment, config, folder)
+
+
+def train(experiment: Experiment, config: DictConfig, folder: Path) -> None:
+    """Trains in a new folder below `folder`.
+
+    Raises:
+        RuntimeError: the run failed.
+    """
+    run = RunFolder.create(folder, "benchmark")
     run.describe(stored(config, experiment.plain), [])
     if fit(experiment, run) != 0:
         raise RuntimeError(f"the run failed: {sys.stderr.getvalue() if isinstance(sys.stderr, Screen) else ''}")
