@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.common.errors import UserError, choices
-from frame.common.ranks import mean_over_ranks
+from frame.common.ranks import all_rows, mean_over_ranks, several
 
 
 def check_widths(name: str, widths: Sequence[int], least: int = 0) -> None:
@@ -85,10 +85,14 @@ class BatchNorm(nn.Module):
         momentum: weight of each batch in the running mean and variance, which evaluation uses; None: there are no
             running statistics.
         eps: added to the variance.
+        shared: whether the mean and variance are those of all ranks' rows, as if one process had them.
     """
 
-    def __init__(self, n: int, affine: bool = True, momentum: float | None = None, eps: float = 1e-5) -> None:
+    def __init__(
+        self, n: int, affine: bool = True, momentum: float | None = None, eps: float = 1e-5, shared: bool = False
+    ) -> None:
         super().__init__()
+        self.shared = shared
         self.weight = nn.Parameter(torch.ones(n)) if affine else None
         self.bias = nn.Parameter(torch.zeros(n)) if affine else None
         self.running = None if momentum is None else nn.Buffer(torch.empty(2, n))
@@ -107,8 +111,7 @@ class BatchNorm(nn.Module):
         if self.running is not None and not self.training:
             mean, variance = self.running
         else:
-            dims = [0, *range(2, x.dim())]
-            mean, variance = x.mean(dims), x.var(dims, correction=0)
+            mean, variance = self.statistics(x)
             if self.running is not None and self.momentum is not None:
                 now = mean_over_ranks(torch.stack([mean, variance]).detach())
                 self.running.mul_(1 - self.momentum).add_(now, alpha=self.momentum)
@@ -118,11 +121,23 @@ class BatchNorm(nn.Module):
             return x
         return x * self.weight.view(channels) + self.bias.view(channels)
 
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and the variance of each channel over the batch, both [n]."""
+        dims = [0, *range(2, x.dim())]
+        if not (self.shared and several()):
+            return x.mean(dims), x.var(dims, correction=0)
+        # Var = E[x^2] - E[x]^2 would cancel, so the ranks' variances and means are put together
+        means, variances = all_rows(torch.stack([x.mean(dims), x.var(dims, correction=0)]).unsqueeze(0)).unbind(1)
+        mean = means.mean(0)
+        return mean, variances.mean(0) + (means - mean).square().mean(0)
 
-def batch_normalised(layers: nn.Sequential, skip: int = 0, momentum: float | None = None) -> nn.Sequential:
+
+def batch_normalised(
+    layers: nn.Sequential, skip: int = 0, momentum: float | None = None, shared: bool = False
+) -> nn.Sequential:
     """The layers with a `BatchNorm` before each activation, which replaces the bias of its layer.
 
-    The first `skip` layers do not change, nor does a last one without activation. See `BatchNorm` for `momentum`.
+    The first `skip` layers do not change, nor does a last one without activation. See `BatchNorm` for the others.
     """
     blocks: list[nn.Module] = []
     for layer, following in zip_longest(layers, [*layers][1:]):
@@ -134,7 +149,7 @@ def batch_normalised(layers: nn.Sequential, skip: int = 0, momentum: float | Non
             skip -= 1
             continue
         layer.register_parameter("bias", None)
-        blocks.append(BatchNorm(n, momentum=momentum))
+        blocks.append(BatchNorm(n, momentum=momentum, shared=shared))
     return nn.Sequential(*blocks)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -53,3 +54,26 @@ def from_rank_0(x: Tensor) -> Tensor:
     if several():
         distributed.broadcast(x, src=0)
     return x
+
+
+def all_rows(x: Tensor) -> Tensor:
+    """The rows of all ranks in their order, [W * B, ...], for x [B, ...] of the same shape on each; x itself if alone.
+
+    The gradient of a rank's rows is the sum of what all ranks' losses have for them. DDP averages gradients over ranks,
+    so a loss of all rows, a mean over them that each rank computes, has the gradient that one process has.
+    """
+    return _AllRows.apply(x) if several() else x  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _AllRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        each = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(each, x.contiguous())
+        ctx.rows = len(x)
+        return torch.cat(each)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total, rank = sum_over_ranks(gradients[0].contiguous()), distributed.get_rank()
+        return total[rank * ctx.rows : (rank + 1) * ctx.rows]

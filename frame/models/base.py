@@ -1,7 +1,10 @@
 """The interface of models: objectives on a batch, independent of data set, architecture and optimizer."""
 
+import copy
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from frame.common.errors import UserError, at_least
+from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.probability.distributions import Delta, negative_log_prob, rsample
 from frame.probability.divergences import kl_divergence
@@ -24,6 +28,7 @@ class Model(nn.Module):
 
     vectorisable: bool = True
     needs: tuple[str, ...] = ("x",)  # the batch's keys that the loss reads
+    least_rows: int = 1  # of a batch in training, such as 2 if rows are compared
     inputs: tuple[str, ...] = ("x",)  # the keys that encode, reconstruct, log_likelihood_bound ... take, in this order
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -129,6 +134,125 @@ class EncoderModel(Model):
                 "architectures.base.Encoder of a backbone and a head"
             )
         return features(x, *conditions)
+
+
+class NoHead(ConditionalDistribution):
+    """Stands for an encoder's head: all mass at the features."""
+
+    def forward(self, features: Tensor) -> Distribution:
+        return Delta(features.float())
+
+
+def headless(encoder: nn.Module) -> nn.Module:
+    """The encoder without its head, for methods that train its features; they have a projector instead of the head.
+
+    Raises:
+        UserError: the encoder has no features(x).
+    """
+    if not hasattr(encoder, "features"):
+        raise UserError(
+            f"{type(encoder).__name__} has no features(x), which the method trains: give it this method, or make it an "
+            "architectures.base.Encoder of a backbone and a head"
+        )
+    if isinstance(getattr(encoder, "head", None), nn.Module):
+        encoder.head = NoHead()
+        if hasattr(encoder, "z_dim"):
+            del encoder.z_dim
+    return encoder
+
+
+def sized(network: nn.Module | partial[Any], name: str, n_in: int | None, source: str) -> nn.Module:
+    """A network that is still to be made, from YAML's `_partial_: true`, made with `n_in` inputs; a module as it is.
+
+    Args:
+        name: the constructor's argument, for messages.
+        n_in: numbers in a row of what it reads; None if `source` does not say.
+        source: what it reads, for messages.
+
+    Raises:
+        UserError: the network is to be made, and n_in is not known; or it is no module.
+    """
+    if isinstance(network, partial):
+        if n_in is None:
+            raise UserError(f"{source} has no n_out, the number of its features: give the {name} n_in, not _partial_")
+        network = network(n_in=n_in)
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{name} must be a torch.nn.Module, and is {network!r:.60}: give it a _target_")
+    return network
+
+
+class JointEmbeddingModel(EncoderModel):
+    """Methods that compare embeddings z = g(h) of views of the same row, h = f(x); a subclass defines the loss.
+
+    f is the encoder without its head, g the projector. The loss acts on z, and h is what other tasks use: `encode(x)`
+    has all mass at z, `features(x)` is h.
+
+    Args:
+        encoder: f; its head is removed, see `headless`.
+        projector: g, h [B, n] -> z [B, z_dim]; with `_partial_: true` it is made here, for the encoder's features.
+
+    Raises:
+        UserError: the encoder has no features, or their number is not known.
+    """
+
+    needs: tuple[str, ...] = ("views",)
+    codes = {"mean": "projector", "features": "backbone"}
+
+    def __init__(self, encoder: nn.Module, projector: nn.Module | partial[Any]) -> None:
+        super().__init__()
+        self.encoder: Any = headless(encoder)
+        n_features = getattr(getattr(encoder, "backbone", encoder), "n_out", None)
+        self.projector = sized(projector, "projector", n_features, type(encoder).__name__)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """z = g(f(x)), [B, z_dim], float32."""
+        z: Tensor = self.projector(self.encoder.features(x))
+        return z.float()
+
+    def encode(self, x: Tensor, *conditions: Tensor) -> Distribution:
+        """All mass at z, batch_shape (B,), event_shape (z_dim,)."""
+        return Delta(self.embed(x))
+
+
+class Teacher(nn.Module):
+    """A copy of networks that gets no gradient and follows them by a moving average of their weights.
+
+    The copy's weights are buffers: no optimizer and no rule finds them, they are in the checkpoint, and DDP leaves them
+    alone. What its normalisations count while it runs is its own.
+
+    Args:
+        decay: the share of its own weights that it keeps in each update, in [0, 1]; it may follow a schedule.
+        networks: by name; the copies are attributes of the same names.
+
+    Raises:
+        UserError: decay is not in [0, 1].
+    """
+
+    def __init__(self, decay: float | Coefficient, **networks: nn.Module) -> None:
+        super().__init__()
+        self.decay = coefficient("decay", decay)
+        if self.decay.bounds[1] > 1:
+            raise UserError(f"decay={self.decay.bounds[1]:g}: it must lie in [0, 1], such as 0.99")
+        for name, network in networks.items():
+            self.add_module(name, _of_buffers(network))
+
+    @torch.no_grad()
+    def follow(self, **networks: nn.Module) -> None:
+        """theta' = decay theta' + (1 - decay) theta, for the weights theta of the networks, by name."""
+        for name, network in networks.items():
+            copies = dict(self.get_submodule(name).named_buffers())
+            for key, parameter in network.named_parameters():
+                copies[key].lerp_(parameter.to(copies[key].dtype), 1 - self.decay())
+
+
+def _of_buffers(network: nn.Module) -> nn.Module:
+    """A copy of a network whose parameters have become buffers."""
+    found = copy.deepcopy(network)
+    for module in found.modules():
+        for name, parameter in [*module.named_parameters(recurse=False)]:
+            delattr(module, name)
+            module.register_buffer(name, parameter.detach().clone())
+    return found
 
 
 def two_views(batch: Batch) -> tuple[Tensor, Tensor]:
