@@ -62,7 +62,10 @@ def all_rows(x: Tensor) -> Tensor:
     The gradient of a rank's rows is the sum of what all ranks' losses have for them. DDP averages gradients over ranks,
     so a loss of all rows, a mean over them that each rank computes, has the gradient that one process has.
     """
-    return _AllRows.apply(x) if several() else x  # type: ignore[no-any-return, no-untyped-call]
+    if not several():
+        return x
+    found: Tensor = _AllRows.apply(x)
+    return found
 
 
 class _AllRows(torch.autograd.Function):

@@ -6,7 +6,6 @@ Grill et al. 2020, "Bootstrap your own latent" (2006.07733), eq. 1 and 2, and th
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,16 +42,15 @@ class BYOL(JointEmbeddingModel):
         super().__init__(encoder, projector)
         z_dim = getattr(self.projector, "z_dim", None)
         self.predictor = sized(predictor, "predictor", z_dim, type(self.projector).__name__)
-        self.teacher = Teacher(decay, encoder=self.encoder, projector=self.projector)
+        self.teacher = Teacher(self.encoder, self.projector, decay)
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         views = two_views(batch)
         q1, q2 = (self.predictor(self.embed(view)).float() for view in views)
-        with torch.no_grad():
-            t1, t2 = (self.teacher.projector(self.teacher.encoder.features(view)).float() for view in views)
+        t1, t2 = (self.teacher.embed(view) for view in views)
         # ||q / |q| - z' / |z'| ||^2 = 2 - 2 cos(q, z')
         each = 4 - 2 * F.cosine_similarity(q1, t2) - 2 * F.cosine_similarity(q2, t1)  # [B]
         return {"loss": each.mean()}
 
     def after_update(self, iteration: int) -> None:
-        self.teacher.follow(encoder=self.encoder, projector=self.projector)
+        self.teacher.follow(self.encoder, self.projector)

@@ -215,34 +215,41 @@ class JointEmbeddingModel(EncoderModel):
 
 
 class Teacher(nn.Module):
-    """A copy of networks that gets no gradient and follows them by a moving average of their weights.
+    """A copy of an encoder and its projector that gets no gradient and follows them by a moving average of weights.
 
     The copy's weights are buffers: no optimizer and no rule finds them, they are in the checkpoint, and DDP leaves them
-    alone. What its normalisations count while it runs is its own.
+    alone. The running statistics of its normalisations are its own.
 
     Args:
+        encoder: f; the copy is f'.
+        projector: g; the copy is g'.
         decay: the share of its own weights that it keeps in each update, in [0, 1]; it may follow a schedule.
-        networks: by name; the copies are attributes of the same names.
 
     Raises:
         UserError: decay is not in [0, 1].
     """
 
-    def __init__(self, decay: float | Coefficient, **networks: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, projector: nn.Module, decay: float | Coefficient) -> None:
         super().__init__()
         self.decay = coefficient("decay", decay)
         if self.decay.bounds[1] > 1:
             raise UserError(f"decay={self.decay.bounds[1]:g}: it must lie in [0, 1], such as 0.99")
-        for name, network in networks.items():
-            self.add_module(name, _of_buffers(network))
+        self.encoder: Any = _of_buffers(encoder)
+        self.projector: Any = _of_buffers(projector)
 
     @torch.no_grad()
-    def follow(self, **networks: nn.Module) -> None:
-        """theta' = decay theta' + (1 - decay) theta, for the weights theta of the networks, by name."""
-        for name, network in networks.items():
-            copies = dict(self.get_submodule(name).named_buffers())
-            for key, parameter in network.named_parameters():
-                copies[key].lerp_(parameter.to(copies[key].dtype), 1 - self.decay())
+    def embed(self, x: Tensor) -> Tensor:
+        """z' = g'(f'(x)), [B, z_dim], float32, without gradient."""
+        z: Tensor = self.projector(self.encoder.features(x))
+        return z.float()
+
+    @torch.no_grad()
+    def follow(self, encoder: nn.Module, projector: nn.Module) -> None:
+        """theta' = decay theta' + (1 - decay) theta, for all weights theta of the student."""
+        for copy_, student in ((self.encoder, encoder), (self.projector, projector)):
+            weights = dict(copy_.named_buffers())
+            for name, parameter in student.named_parameters():
+                weights[name].lerp_(parameter, 1 - self.decay())
 
 
 def _of_buffers(network: nn.Module) -> nn.Module:
