@@ -1,26 +1,31 @@
-"""Hydra's own answers: --help, --cfg job, --info, tab completion."""
+"""What flags of Hydra's answer: --help (ours), --cfg job, --info, tab completion."""
 
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from frame.composition.compose import MADE, compose, hydra_words, normalise, root
-from frame.composition.folders import config_folder, use_own_folder
-from frame.composition.stored import resolved
-
+# What answers is imported by the functions, since --help needs none of it
 HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve")
 
 
 def ask_hydra(overrides: Sequence[str]) -> int:
-    """Hydra's own answers: --help, --cfg job, --info, completion. It never runs the job."""
+    """Answers --help, --cfg job, --info and completion. It never runs the job."""
+    if {"--help", "-h"} & {*overrides}:
+        from frame.commands.train_help import train_help
+
+        print(train_help())
+        return 0
     import hydra
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    from frame.composition.compose import MADE, compose, hydra_words, normalise, root
+    from frame.composition.folders import config_folder
+    from frame.composition.stored import resolved
 
     store: Any = ConfigStore.instance()
-    store.__deepcopy__ = lambda memo: store  # Hydra copies it for each group that --help lists, which takes 1.3 s
+    store.__deepcopy__ = lambda memo: store  # Hydra copies it for each group that it lists, which takes 1.3 s
     values = [word for word in overrides if not word.startswith("-")]
     flags = [word for word in overrides if word.startswith("-")]
     # the word after --cfg, --info and -sc belongs to it
@@ -53,6 +58,8 @@ def _asks_for_job(flags: Sequence[str]) -> bool:
 
 def complete(words: Sequence[str], commands: Sequence[str]) -> int:
     """Tab completion: subcommands from here, everything else from Hydra."""
+    from frame.composition.folders import use_own_folder
+
     use_own_folder()
     line = os.environ.get("COMP_LINE", "")
     typed = line.split(" ", 1)[1] if " " in line else ""

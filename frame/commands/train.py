@@ -6,9 +6,7 @@ from pathlib import Path
 from frame.commands.hydra_answers import HYDRA_FLAGS, ask_hydra
 from frame.commands.parser import COMMANDS, own_folder, parse
 from frame.common.errors import UserError
-from frame.composition.compose import compose
 from frame.composition.folders import use_own_folder
-from frame.composition.settings import check_parts, check_read
 
 
 def run(words: Sequence[str]) -> int:
@@ -27,6 +25,9 @@ def run(words: Sequence[str]) -> int:
         from frame.engine.experiment import resume
 
         return resume(Path(typed.options["resume"]), typed.others)
+    from frame.composition.compose import compose
+    from frame.composition.settings import check_parts, check_read
+
     config = compose(typed.others)
     check_read(config)  # errors of composition are found before torch is imported
     check_parts(config)
