@@ -190,6 +190,11 @@ class Loader:
         kinds = [(n_full, size)] * (n_full > 0) + [(1, n % size)] * (len(self) > n_full)
         return [(count, self._first_rows(rows)) for count, rows in kinds]
 
+    @property
+    def fewest(self) -> int:
+        """Rows of the smallest batch of an epoch, over all ranks, without nested batches."""
+        return self.world * min(len(rows[""] if isinstance(rows, dict) else rows) for _, rows in self.kinds())
+
     def _first_rows(self, rows: int) -> Indices:
         if list(self._streams) == [""]:
             return torch.arange(rows)

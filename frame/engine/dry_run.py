@@ -51,6 +51,17 @@ def check_data(model: Model, data: DataSet, config: DictConfig) -> Batch:
     return batch
 
 
+def check_rows(model: Model, loader: Any) -> None:
+    """Raises UserError if an epoch has a batch with fewer rows than the model's loss compares."""
+    part = max((part for part in model.modules() if isinstance(part, Model)), key=lambda part: part.least_rows)
+    fewest = getattr(loader, "fewest", part.least_rows)  # a user's loader need not say
+    if fewest < part.least_rows:
+        raise UserError(
+            f"{type(part).__name__} compares the rows of a batch, {part.least_rows} or more, and an epoch has a batch of "
+            f"{fewest}: change params.batch_size"
+        )
+
+
 def dry_run(
     model: Model,
     optimization: Optimization,

@@ -37,7 +37,7 @@ from frame.data.per_sample import as_data_set
 from frame.data.sizes import sizes_of
 from frame.data.take import Take
 from frame.engine.costs import costs
-from frame.engine.dry_run import check_data, check_keys, dry_run
+from frame.engine.dry_run import check_data, check_keys, check_rows, dry_run
 from frame.engine.ending import failed, finish, stopped
 from frame.engine.suitable import suitable
 from frame.engine.trainer import make_trainer, quiet, translate
@@ -229,6 +229,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     trainer = make_trainer(config, settings, optimization)
     dry_run(model, optimization, callbacks, data, batch, config)
     loader = make_loader(plain, data, optimization, trainer)
+    check_rows(model, loader)
     optimization.bind(limits, loader, cut=bool(config.get("cut_schedules")))
     return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
 

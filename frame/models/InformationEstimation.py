@@ -21,6 +21,7 @@ class InformationEstimation(Model):
     """
 
     needs = ("views",)
+    least_rows = 2
 
     def __init__(self, estimator: InformationEstimator) -> None:
         super().__init__()

@@ -32,6 +32,7 @@ class MIB(EncoderModel):
     """
 
     needs = ("views",)
+    least_rows = 2
 
     def __init__(
         self, encoder: ConditionalDistribution, estimator: InformationEstimator, beta: float | Coefficient

@@ -27,6 +27,7 @@ class MVInfoMax(EncoderModel):
     """
 
     needs = ("views",)
+    least_rows = 2
 
     def __init__(self, encoder: ConditionalDistribution, estimator: InformationEstimator) -> None:
         super().__init__()

@@ -31,3 +31,13 @@ def test_a_monitor_needs_a_number_that_an_evaluation_declares(monitor: str, mean
     with pytest.raises(UserError, match=f"checkpoint.best: no measurement '{monitor}'") as error:
         build(compose(words))
     assert meant == "none" or f"did you mean '{meant}'?" in str(error.value)
+
+
+@pytest.mark.parametrize("rows", [1, 1296])
+def test_a_batch_of_one_row_is_refused_where_rows_are_compared(rows: int) -> None:
+    """1,297 rows in batches of 1,296 leave one row for the last batch."""
+    words = ["model=SimCLR", "data=views", "logging=csv", f"params.batch_size={rows}"]
+    with pytest.raises(UserError, match="SimCLR compares the rows .* a batch of 1: change params.batch_size"):
+        build(compose(words))
+    build(compose(["model=VAE", "data=digits", "logging=csv", f"params.batch_size={rows}"]))
+    build(compose([*words, "+trainer.limit_train_batches=1"] if rows > 1 else [*words[:3], "params.batch_size=1295"]))
