@@ -57,8 +57,8 @@ def check_rows(model: Model, loader: Any) -> None:
     fewest = getattr(loader, "fewest", part.least_rows)  # a user's loader need not say
     if fewest < part.least_rows:
         raise UserError(
-            f"{type(part).__name__} compares the rows of a batch, {part.least_rows} or more, and an epoch has a batch of "
-            f"{fewest}: change params.batch_size"
+            f"{type(part).__name__} compares the rows of a batch, {part.least_rows} or more, and an epoch has a batch "
+            f"of {fewest}: change params.batch_size"
         )
 
 
