@@ -156,9 +156,11 @@ class DataSet:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys of a batch except 'index'. Data sets that know them without reading override this."""
-        row = whole_batch(self.split(self.splits[0]), torch.arange(1))
-        return tuple(key for key in row if key != "index")
+        """The keys of a batch, but no 'index'; those of a batch in it also as 'unlabelled.x'.
+
+        Data sets that know them without reading override this.
+        """
+        return keys_in(whole_batch(self.split(self.splits[0]), torch.arange(1)))
 
     def load(self, split: str) -> Source:
         """Reads one split.
@@ -274,6 +276,13 @@ def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
 def moved(batch: Batch, device: torch.device | str) -> Batch:
     """The batch on `device`; does not wait for the copy if the rows lie in pinned memory."""
     return mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def keys_in(batch: Batch) -> tuple[str, ...]:
+    """The keys of a batch, but no 'index'; those of a batch in it also as 'unlabelled.x'."""
+    nested = {key: keys_in(value) for key, value in batch.items() if isinstance(value, dict)}
+    below = [f"{name}.{key}" for name, keys in nested.items() for key in keys]
+    return (*(key for key in batch if key != "index"), *below)
 
 
 def count_rows(batch: Batch) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from frame.common.errors import UserError
-from frame.data.base import Batch, DataSet, Source, whole_batch
+from frame.data.base import Batch, DataSet, Source, keys_in, whole_batch
 from frame.data.composed import Composed, Wrapped
 from frame.data.per_sample import as_data_set
 
@@ -44,7 +44,7 @@ class Map(Wrapped):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return tuple(key for key in self._row() if key != "index")
+        return keys_in(self._row())
 
     @property
     def n_classes(self) -> int | None:

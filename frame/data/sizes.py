@@ -3,23 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-from frame.data.base import DataSet, levels_of
+from frame.data.base import DataSet, levels_of, streams
 
 
 def sizes_of(data: DataSet) -> Mapping[str, Any]:
     """The sizes of a data set. A size is None if the data have none.
 
     'x': the shape of one row, such as [1, 28, 28]. 'n_classes': values of 'y'. 'n_train': rows that are trained on.
-    'levels': values that each number of 'x' can have, such as 2 or 256. 'vocabulary': how many tokens there are.
+    'n_unlabelled': rows of 'unlabelled', which n_train does not count. 'levels': values that each number of 'x' can
+    have, such as 2 or 256. 'vocabulary': how many tokens there are.
 
     Raises:
         UserError: the data cannot be read.
     """
     train = data.training()
+    unlabelled = streams(train).get("unlabelled")
     return {
         "x": [int(size) for size in data.shape] if "x" in data.keys else None,
         "n_classes": data.n_classes if "y" in data.keys else None,
         "n_train": len(train),
+        "n_unlabelled": None if unlabelled is None else unlabelled.rows,
         "levels": levels_of(train),
         "vocabulary": data.vocabulary,
     }

@@ -66,7 +66,8 @@ class Zip(Wrapped):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return (*self.data.keys, *self.names)
+        nested = [f"{name}.{key}" for name, part in zip(self.names, self.parts[1:], strict=True) for key in part.keys]
+        return (*self.data.keys, *self.names, *nested)
 
     def identity(self, split: str) -> dict[str, Any]:
         found = self.data.identity(split)

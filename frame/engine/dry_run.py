@@ -23,7 +23,7 @@ from frame.composition.compose import compose
 from frame.composition.folders import config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
-from frame.data.base import Batch, DataSet, check_batch, check_tokens, whole_batch
+from frame.data.base import Batch, DataSet, check_batch, check_tokens, keys_in, whole_batch
 from frame.data.take import Take
 from frame.evaluation.base import LogEntry, Predicts, evaluating, full_name, given
 from frame.models.base import AdversarialModel, ConditionalDistribution, Model
@@ -46,7 +46,7 @@ def check_data(model: Model, data: DataSet, config: DictConfig) -> Batch:
     check_batch(batch, type(data).__name__)
     if data.vocabulary is not None:
         check_tokens(batch["x"], data.vocabulary, type(data).__name__)
-    check_keys(type(model), batch, data)
+    check_keys(type(model), {"index", *keys_in(batch)}, data)
     _check_sizes(model, len(train), data, config)
     return batch
 
@@ -92,7 +92,7 @@ def check_keys(model: Any, there: Collection[str], data: DataSet) -> None:
 
     Args:
         model: its class.
-        there: the keys of a batch.
+        there: the keys of a batch, and of the batches in it, such as 'unlabelled.x'.
         data: named in the message.
     """
     needs = getattr(model, "needs", ())

@@ -27,7 +27,7 @@ class Model(nn.Module):
     """
 
     vectorisable: bool = True
-    needs: tuple[str, ...] = ("x",)  # the batch's keys that the loss reads
+    needs: tuple[str, ...] = ("x",)  # the batch's keys that the loss reads, such as 'y' or 'unlabelled.x'
     least_rows: int = 1  # of a batch in training, such as 2 if rows are compared
     inputs: tuple[str, ...] = ("x",)  # the keys that encode, reconstruct, log_likelihood_bound ... take, in this order
 

@@ -19,6 +19,7 @@ from frame.data.base import Batch, DataSet, Source, check_batch, described, is_r
 from frame.data.composed import Composed, Wrapped
 from frame.data.concat import Concat, ConcatRows
 from frame.data.digits import Digits
+from frame.data.few_labels import FewLabels
 from frame.data.loader import Loader
 from frame.data.map import Keep, Map, MappedRows
 from frame.data.memory import InMemory
@@ -62,6 +63,7 @@ SETS: dict[type, Callable[[Any], Wrapped]] = {
     Concat: lambda d: Concat([d, d]),
     Zip: lambda d: Zip(d, {"other": d}),
     Views: lambda d: Views(d, {"blur": Blur()}, 2),
+    FewLabels: lambda d: FewLabels(d, 1),
 }
 CASES = [pytest.param(make, id=f"{c.__name__}-{i}") for c, makes in SOURCES.items() for i, make in enumerate(makes)]
 # one inside another
@@ -75,6 +77,8 @@ CASES += [
 
 class Noisy(Dataset):
     """Rows whose items draw from all three random states."""
+
+    targets = [i % 3 for i in range(22)]
 
     def __len__(self) -> int:
         return 22

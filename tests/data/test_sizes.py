@@ -15,6 +15,7 @@ from frame.composition.stored import resolved, with_sizes
 from frame.data.base import DataSet, Source
 from frame.data.concat import Concat
 from frame.data.digits import Digits
+from frame.data.few_labels import FewLabels
 from frame.data.gaussians import Gaussians
 from frame.data.map import Keep, Map, Rename
 from frame.data.memory import InMemory
@@ -55,6 +56,7 @@ SERIES = np.zeros((5, 2, 30), np.float32)
         (Gaussians(rho=0.5, dim=7, n_rows=50), {"x": [7], "n_classes": None, "n_train": 50, "levels": None}),
         (Rows(BYTES), {"x": [3, 4, 6], "n_classes": None, "n_train": 5, "levels": 256}),
         (Rows(SERIES, np.arange(5) % 2), {"x": [2, 30], "levels": None}),
+        (FewLabels(Digits(), 2), {"x": [1, 8, 8], "n_train": 20, "n_unlabelled": 1277, "levels": 17}),
         (Take(Digits(), 9), {"x": [1, 8, 8], "n_classes": 10, "n_train": 9, "levels": 17}),
         (Map(Digits(), Keep(["x"])), {"n_classes": None, "levels": 17}),
         (Map(Digits(), Rename({"y": "z"})), {"n_classes": None, "levels": 17}),

@@ -71,7 +71,7 @@ def test_an_epoch_is_the_longest_or_the_named_one(epoch: str, n_batches: int) ->
 def test_evaluations_see_the_first_data_set_alone() -> None:
     data = Zip(Take(Digits(), 50, splits=["train"]), {"unlabelled": Map(Take(Digits(), skip=50), Keep(["x"]))})
     assert [len(data.split(split)) for split in data.splits] == [50, 200, 300]
-    assert data.keys == ("x", "y", "unlabelled") and data.n_classes == 10 and data.shape == (1, 8, 8)
+    assert data.keys == ("x", "y", "unlabelled", "unlabelled.x") and data.n_classes == 10 and data.shape == (1, 8, 8)
     batch = next(iter(Loader(data.training(), 16)))
     assert set(batch["unlabelled"]) == {"x", "index"} and batch["unlabelled"]["x"].shape == (16, 1, 8, 8)
     assert len(data.training()) == 50 and not torch.equal(batch["x"], batch["unlabelled"]["x"])

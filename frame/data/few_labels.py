@@ -1,0 +1,154 @@
+"""A few labelled rows of another data set, with the rest of it as 'unlabelled'."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from frame.common.errors import UserError, at_least
+from frame.data.base import Batch, Source, class_names, labels_in
+from frame.data.composed import Wrapped
+from frame.data.map import Keep, MappedRows
+from frame.data.per_sample import as_data_set
+from frame.data.take import TakenRows
+from frame.data.zip import ZippedRows
+
+
+class FewLabels(Wrapped):
+    """Models train on batches of labelled rows that hold a batch of the other rows, without 'y', as 'unlabelled'.
+
+    The labelled rows are `labels_per_class` rows of each class, drawn by `seed`. With more labels a class, the same
+    seed keeps the rows that it drew. An epoch is one pass over the other rows. The labelled rows start again as often
+    as needed, each time in a new order. For evaluations, 'train' is the labelled rows, and the other splits are whole.
+
+    With `weak` and `strong`, all batches also have 'views': a weakly and a strongly augmented version of 'x', in this
+    order. They are drawn anew at each use, on the whole batch and its device.
+
+    Args:
+        data: a data set, or a value that `as_data_set` takes, whose labels are known without reading its rows.
+        labels_per_class: labelled rows of each class.
+        seed: of the draw, from 0.
+        batch_size: rows of 'unlabelled' in a batch of each process. By default as many as labelled ones, which is
+            `params.batch_size`.
+        weak, strong: by any name, modules that take (x, generator), applied to 'x' in their order; null: no views.
+        train_on_view: whether 'x' is the weak view in training, labelled or not; evaluations see the original 'x'.
+
+    Raises:
+        UserError: a number is out of range, or only one of `weak` and `strong` is given. From `training` and `split`:
+            labels are not known, a class has too few rows, or no row is left without a label.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        labels_per_class: int,
+        seed: int = 0,
+        batch_size: int | None = None,
+        weak: Mapping[str, nn.Module] | None = None,
+        strong: Mapping[str, nn.Module] | None = None,
+        train_on_view: bool = False,
+    ) -> None:
+        super().__init__(as_data_set(data))
+        at_least(1, labels_per_class=labels_per_class, batch_size=batch_size)
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed={seed}: it must be a whole number from 0 to 2^32 - 1")
+        if (weak is None) != (strong is None):
+            raise UserError("weak and strong: give augmentations for both views, or null for both")
+        if train_on_view and weak is None:
+            raise UserError("train_on_view=true needs views: give augmentations as weak and strong")
+        self.labels_per_class, self.seed, self.batch_size = labels_per_class, seed, batch_size
+        self.views = None if weak is None or strong is None else (tuple(weak.values()), tuple(strong.values()))
+        self.train_on_view = train_on_view
+        self._drawn: tuple[list[int], list[int]] | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        views = () if self.views is None else ("views",)
+        nested = [f"unlabelled.{key}" for key in (*self._unlabelled, *views)]
+        return (*self.data.keys, *views, "unlabelled", *nested)
+
+    @property
+    def _unlabelled(self) -> list[str]:
+        return [key for key in ("x", "mask") if key in self.data.keys]
+
+    def limit_labels(self, n_classes: int) -> None:
+        self.data.limit_labels(n_classes)  # also of the rows that are not drawn, by their own numbers
+        super().limit_labels(n_classes)
+
+    def made(self, split: str, *sources: Source) -> Source:
+        return self._seen(TakenRows(sources[0], self.rows[0]) if split == "train" else sources[0])
+
+    def training(self) -> Source:
+        self.split("train")  # compares labels, and the rows
+        labelled, others = (TakenRows(self.data.training(), rows) for rows in self.rows)
+        unlabelled = self._seen(MappedRows(others, Keep(self._unlabelled)), self.train_on_view)
+        return ZippedRows(
+            self._seen(labelled, self.train_on_view),
+            {"unlabelled": unlabelled},
+            {"unlabelled": self.batch_size},
+            epoch="unlabelled",
+        )
+
+    def _seen(self, source: Source, x_is_view: bool = False) -> Source:
+        return source if self.views is None else MappedRows(source, WeakAndStrong(*self.views, x_is_view=x_is_view))
+
+    @property
+    def rows(self) -> tuple[list[int], list[int]]:
+        """The labelled rows of 'train', and the others, both in order."""
+        if self._drawn is None:
+            labels = labels_in(self.data.split("train"))
+            if labels is None:
+                raise UserError(
+                    f"FewLabels: the labels of {type(self.data).__name__} are not known without reading its rows: use "
+                    "data in memory, or with `targets`"
+                )
+            y = np.asarray(labels)
+            labelled = self._draw(y)
+            others = np.setdiff1d(np.arange(len(y)), labelled)
+            if len(others) == 0:
+                raise UserError(
+                    f"FewLabels: labels_per_class={self.labels_per_class} leaves no row of {len(y)} without a label: "
+                    "lower it"
+                )
+            self._drawn = labelled.tolist(), others.tolist()
+        return self._drawn
+
+    def _draw(self, y: np.ndarray) -> np.ndarray:
+        """`labels_per_class` rows of each class, in order."""
+        order = np.random.RandomState(self.seed).permutation(len(y))  # its stream does not change between versions
+        known = self.data.n_classes if y.dtype.kind in "iu" else None  # else they are names
+        classes = np.unique(y) if known is None else np.arange(known)
+        names = class_names(self.data)
+        drawn = []
+        for k in classes:
+            rows = order[y[order] == k]
+            if len(rows) < self.labels_per_class:
+                name = f"{k} ('{names[k]}')" if names is not None and known is not None else str(k)
+                raise UserError(
+                    f"FewLabels: class {name} has {len(rows)} rows in 'train', and labels_per_class="
+                    f"{self.labels_per_class}: "
+                    + ("lower it" if len(rows) else "give data with a labelled row of each class")
+                )
+            drawn.append(rows[: self.labels_per_class])
+        return np.sort(np.concatenate(drawn))
+
+
+class WeakAndStrong:
+    """Adds 'views', a weak and a strong one, to a batch; see `FewLabels`. `x_is_view` replaces 'x' by the weak one."""
+
+    keeps_labels = True
+
+    def __init__(self, weak: tuple[nn.Module, ...], strong: tuple[nn.Module, ...], x_is_view: bool = False) -> None:
+        self.pipelines, self.x_is_view = (weak, strong), x_is_view
+        self.keeps_x = not x_is_view
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        views = []
+        for pipeline in self.pipelines:
+            view = batch["x"]
+            for augment in pipeline:
+                view = augment(view, generator)
+            views.append(view)
+        return {**batch, "x": views[0] if self.x_is_view else batch["x"], "views": views}
