@@ -10,6 +10,7 @@ __version__ = "0.2.0.dev0"
 if TYPE_CHECKING:
     from frame.engine.opening import load as load
     from frame.engine.opening import open as open
+    from frame.engine.pretrained import pretrained as pretrained
     from frame.runs.listing import results as results
 
 
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from frame.engine import opening
 
         return getattr(opening, name)
+    if name == "pretrained":
+        from frame.engine.pretrained import pretrained
+
+        return pretrained
     if name == "results":
         from frame.runs.listing import results
 

@@ -14,9 +14,10 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 from frame.architectures.heads import CategoricalHead, DeltaHead, DiagonalNormalHead
 from frame.architectures.layers import mlp, start
 from frame.common.errors import UserError, at_least, choices
-from frame.models.base import ConditionalDistribution
+from frame.models.base import ConditionalDistribution, headless
 from frame.probability.distributions import (
     CategoricalLevels,
+    Delta,
     DiscretisedLogistic,
     FlatBernoulli,
     bernoulli,
@@ -152,6 +153,32 @@ class Encoder(ConditionalDistribution):
         if output.dim() == 3:
             return output[:, 0] if self.tokens == "first" else output.mean(dim=1)
         return output
+
+
+class Headless(ConditionalDistribution):
+    """All mass at the features of another encoder, whose head is removed: batch_shape (B,), event_shape (n_features,).
+
+    Args:
+        encoder: an encoder with features(x).
+
+    Raises:
+        UserError: it has none.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder: Any = headless(encoder)
+        n_features = getattr(getattr(encoder, "backbone", encoder), "n_out", None)
+        if n_features is not None:  # models compare it between their networks
+            self.z_dim = n_features
+
+    def forward(self, x: Tensor, *conditions: Tensor) -> Delta:
+        return Delta(self.features(x, *conditions).float())
+
+    def features(self, x: Tensor, *conditions: Tensor) -> Tensor:
+        """The other encoder's features, [B, D]."""
+        found: Tensor = self.encoder.features(x, *conditions)
+        return found
 
 
 def _made(head: partial[Any], backbone: nn.Module) -> nn.Module:

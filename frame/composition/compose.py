@@ -247,9 +247,16 @@ def _read(overrides: Sequence[str]) -> DictConfig:
 
 
 def _with_values(before: DictConfig, values: Sequence[Override]) -> DictConfig:
-    """`before` with the typed values, as Hydra applies them."""
+    """`before` with the typed values, as Hydra applies them; a typed mapping replaces a node of another `_target_`."""
     config = deepcopy(before)
     try:
+        for override in values:
+            value, key = override.value(), override.key_or_group
+            if isinstance(value, dict) and "_target_" in value:
+                there = OmegaConf.select(config, key)
+                if isinstance(there, DictConfig) and there.get("_target_") != value["_target_"]:
+                    OmegaConf.update(config, key, {}, merge=False, force_add=True)
+                override.type = OverrideType.FORCE_ADD  # its keys are arguments, which are checked
         ConfigLoaderImpl._apply_overrides_to_config(list(values), config)
     except (ConfigCompositionException, OmegaConfBaseException, ValueError) as error:
         raise UserError(_composition(error)) from None

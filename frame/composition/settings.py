@@ -31,7 +31,8 @@ SPLITS = ("train", "valid", "test")  # data may have a data set for each
 SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test", "cut_schedules")
 FREE = ("params", "architectures")  # any key that something refers to
 SIZES = "sizes"  # of the data, as plain values; known once the data are loaded
-TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer", "evaluations", SIZES)
+PRETRAINED = "pretrained"  # networks that start with another run's weights: where they came from
+TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer", "evaluations", SIZES, PRETRAINED)
 NEEDED = (*OWN, *SINGLE, "trainer")
 Check = Callable[[str, Any], None]
 
@@ -101,7 +102,7 @@ def unread(raw: dict[str, Any], words: set[str] | None = None) -> Iterator[str]:
     """Yields keys that neither frame nor a reference (`${params.lr}`) reads, unless they are null."""
     words = references(raw) if words is None else words
     for root, node in raw.items():
-        if root in BUILT or root in SINGLE or root in ("trainer", "evaluations", SIZES):
+        if root in BUILT or root in SINGLE or root in ("trainer", "evaluations", SIZES, PRETRAINED):
             continue
         if root in OWN:
             known = OWN[root]

@@ -36,6 +36,7 @@ from frame.data.loader import Loads
 from frame.data.per_sample import as_data_set
 from frame.data.sizes import sizes_of
 from frame.data.take import Take
+from frame.engine import pretrained
 from frame.engine.costs import costs
 from frame.engine.dry_run import check_data, check_keys, check_rows, dry_run
 from frame.engine.ending import failed, finish, stopped
@@ -141,7 +142,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
             "To go on: train_for=..., above what is done"
         )
         return 0
-    experiment = build(plain, run)
+    experiment = build(plain, run, saved=state is not None)
     if state is not None:
         _tell_stretched(experiment, limits_of(as_config(all_filled(run.stored))), state["counters"])
     with Signals(experiment.trainer, experiment.optimization):
@@ -186,12 +187,13 @@ def _tell_stretched(experiment: Experiment, former: Sequence[Duration], counters
     )
 
 
-def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> Experiment:
+def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None, *, saved: bool = False) -> Experiment:
     """Builds everything and tries it on a few rows; writes no file.
 
     Args:
         config: the composed config, to which `sizes` are added; or plain values, which are built unchanged.
         run: the run to resume; the data must be those that it was trained on.
+        saved: whether that run has a checkpoint, so that pretrained networks need not be read again.
 
     Raises:
         UserError: names what is wrong and what to do.
@@ -209,9 +211,11 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None) -> 
     check_keys(locate(plain["model"]["_target_"], "model"), {"index", *data.keys}, data)  # before sizes are missed
     checks.check(plain, written, GIVEN)
     names.check_config(plain)
+    plain, sources = pretrained.placed(plain)
     limits, save_every = limits_of(config), save_interval(config)
     _seed(config)  # again, so that the first weights do not depend on what the data drew
     model = instantiate(plain["model"], "model")
+    pretrained.fill(model, sources or ({} if saved else pretrained.again(plain)))
     batch = check_data(model, data, config)
     translated, settings = translate(config)
     optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)

@@ -286,6 +286,7 @@ class Optimization(LightningModule):
             coefficient.advance(self.counters)
         for player in self.players.values():
             player.advance(self.counters)
+        self.rules.settle()
 
     def coefficients(self) -> dict[str, float]:
         """The values of scheduled coefficients, by their names in the model."""

@@ -1,5 +1,7 @@
 """Rules that group parameters by their names or shapes, set options of their optimizer, and freeze them.
 
+A frozen normalisation keeps its running statistics, too, and uses them.
+
 In YAML, only the first rule that matches a parameter's name applies to it:
 
     optimization:
@@ -138,10 +140,23 @@ class Rules:
             raise UserError("optimization.rules freeze all parameters of the model: leave some that are trained")
         for name in self.frozen:
             parameters[name].requires_grad_(False)
+        # normalisations that may be frozen: their running statistics are, too
+        self.with_statistics = [
+            module
+            for path, module in model.named_modules()
+            if next(module.children(), None) is None and next(module.buffers(), None) is not None
+            if (own := [f"{path}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)])
+            and all(name in self.owner and self.owner[name].freeze is not False for name in own)
+        ]
 
     def _starts(self, name: str) -> bool:
         """Whether a parameter is trained from the start."""
         return name not in self.owner or self.owner[name].freeze is False
+
+    def settle(self) -> None:
+        """Sets frozen normalisations to evaluation, in which they use their running statistics and keep them."""
+        for module in self.with_statistics:
+            module.train(any(parameter.requires_grad for parameter in module.parameters()))
 
     def groups(self, parameters: Mapping[str, nn.Parameter]) -> list[Group]:
         """The parameters by rule, in the rules' order, then by layer; those without a rule come last."""

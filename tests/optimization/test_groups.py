@@ -1,6 +1,7 @@
 """Rules: the parameters that they match, the options that they set, and the end of a freeze."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frame.architectures.layers import BatchNorm
 from frame.common.durations import Duration
 from frame.common.errors import UserError
 from frame.common.schedules import Linear
@@ -177,6 +179,32 @@ def test_parameters_frozen_for_a_time_start_like_new(accumulate: int, tmp_path: 
     state = optimization.players["model"].optimizer.state
     steps = {name: int(state[p]["step"]) for name, p in model.named_parameters()}
     assert steps["encoder.embed.weight"] == 4 // accumulate and steps["head.weight"] == 8 // accumulate
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(4), BatchNorm(4, momentum=0.1)], ids=["torch", "ours"])
+def test_a_frozen_normalisation_keeps_its_statistics_and_uses_them(norm: nn.Module, tmp_path: Path) -> None:
+    modes: list[bool] = []
+
+    class Normalised(Tower):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder["norm"] = deepcopy(norm)
+
+        def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+            modes.append(self.encoder["norm"].training)
+            return super().compute_loss(batch)
+
+    def statistics(model: Model) -> list[Tensor]:
+        return [buffer.clone() for name, buffer in model.named_buffers() if name.startswith("encoder.norm")]
+
+    for freeze, expected in ((True, [False] * 6), ("2 iterations", [False] * 2 + [True] * 4)):
+        modes.clear()
+        optimization = BatchOptimization(Normalised(), adam, 16, rules={"a": {"match": "encoder.*", "freeze": freeze}})
+        before = statistics(optimization.model)
+        fit(optimization, pictures(), 6, tmp_path)
+        assert modes == expected
+        same = [torch.equal(a, b) for a, b in zip(before, statistics(optimization.model), strict=True)]
+        assert all(same) if freeze is True else not any(same)
 
 
 def test_a_resumed_freeze_ends_where_it_would_have(tmp_path: Path) -> None:
