@@ -51,7 +51,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch, **parts: float) -> None:
     def draw(n: int, low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
         return torch.full((n,), low + (high - low) * next(order))
 
-    monkeypatch.setattr("frame.data.augment.uniform", draw)
+    monkeypatch.setattr("frame.data.augment.geometry.uniform", draw)
 
 
 @pytest.mark.parametrize("size", [(28, 28), (20, 33)], ids=str)
@@ -252,6 +252,28 @@ def test_the_config_passes_the_check_and_builds(words: list[str], inner: str) ->
     affine, drop = data.augmentations
     assert isinstance(affine, Affine) and affine.scale == (0.9, 1.1) and affine.rotation == affine.shear
     assert isinstance(drop, Drop) and drop.p == 0.3
+
+
+@pytest.mark.parametrize(
+    "name, channels, inner", [("views_natural", 3, "CIFAR10"), ("views_grey", 1, "FashionMNIST")], ids=lambda v: str(v)
+)
+def test_lists_of_augmentations_go_with_any_data_of_their_kind(name: str, channels: int, inner: str) -> None:
+    """Named on the command line or in an experiment, alone or around other data."""
+    plain = resolved(compose(["experiment=digits_VAE", f"data={name}"]))
+    checks.check(plain, plain, GIVEN)
+    data = instantiate(plain["data"])
+    assert isinstance(data, Views) and type(data.data).__name__ == inner
+    x = torch.rand(6, channels, 20, 20)
+    view = x
+    for change in data.augmentations:
+        view = change(view, generator())
+    assert view.shape == x.shape and not torch.equal(view, x) and view.min() >= 0 and view.max() <= 1
+    words = ["experiment=digits_VAE", f"data={name}", "data.data=MNIST", "data.augmentations.crop.scale=[0.2,1]"]
+    config = resolved(compose(words))["data"]
+    assert config["data"]["_target_"] == "frame.data.MNIST.MNIST" and config["augmentations"]["crop"]["scale"] == [
+        0.2,
+        1,
+    ]
 
 
 def test_errors_in_views() -> None:
