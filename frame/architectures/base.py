@@ -465,18 +465,33 @@ class MLPDecoder(ConditionalDistribution):
 class Predictor(ConditionalDistribution):
     """p(y|z): z [..., z_dim] -> Categorical over `n_classes`, batch_shape (...); linear unless `layers` are given.
 
+    Args:
+        z_dim: length of z.
+        n_classes: K.
+        layers: widths of the hidden layers.
+        activation: after each hidden layer, ReLU by default.
+        reference: whether the first class has the logit 0: two classes then have one logit.
+        init: first weights of all layers: 'torch', 'he' or 'glorot'.
+
     Raises:
-        UserError: z_dim or a width is not positive, or fewer than 2 classes.
+        UserError: z_dim or a width is not positive, fewer than 2 classes, or an unknown `init`.
     """
 
     def __init__(
-        self, z_dim: int, n_classes: int = 10, layers: Sequence[int] = (), activation: nn.Module | None = None
+        self,
+        z_dim: int,
+        n_classes: int = 10,
+        layers: Sequence[int] = (),
+        activation: nn.Module | None = None,
+        reference: bool = False,
+        init: str = "torch",
     ) -> None:
         super().__init__()
         at_least(1, z_dim=z_dim)
         self.z_dim = z_dim
         self.hidden = mlp(z_dim, layers, activation)
-        self.head = CategoricalHead([z_dim, *layers][-1], n_classes)
+        self.head = CategoricalHead([z_dim, *layers][-1], n_classes, reference)
+        start(self, init)
 
     def forward(self, z: Tensor) -> Categorical:
         return self.head(self.hidden(z))

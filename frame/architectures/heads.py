@@ -84,16 +84,22 @@ class DeltaMapHead(Head):
 class CategoricalHead(Head):
     """Features [..., n_in] -> Categorical over `n_classes`, batch_shape (...).
 
+    Args:
+        n_in: features.
+        n_classes: K.
+        reference: whether the first class has the logit 0, so that there are K - 1 free ones: one for two classes.
+
     Raises:
         UserError: n_in < 1 or fewer than 2 classes.
     """
 
-    def __init__(self, n_in: int, n_classes: int) -> None:
+    def __init__(self, n_in: int, n_classes: int, reference: bool = False) -> None:
         super().__init__()
         at_least(1, n_in=n_in)
         at_least(2, n_classes=n_classes)
-        self.n_in, self.n_classes = n_in, n_classes
-        self.linear = nn.Linear(n_in, n_classes)
+        self.n_in, self.n_classes, self.reference = n_in, n_classes, reference
+        self.linear = nn.Linear(n_in, n_classes - reference)
 
     def forward(self, features: Tensor) -> Categorical:
-        return Categorical(logits=self.linear(features).float(), validate_args=False)
+        logits = self.linear(features).float()
+        return Categorical(logits=F.pad(logits, (1, 0)) if self.reference else logits, validate_args=False)

@@ -150,6 +150,19 @@ class DataSet:
         return None if names is None else len(names)
 
     @property
+    def n_envs(self) -> int | None:
+        """Environments that are trained on, if they are known: 'env' is 0 .. n_envs - 1 in 'train'.
+
+        By default those of rows in memory. Data sets that know it without reading override this.
+        """
+        env = getattr(self.split("train"), "columns", {}).get("env") if "train" in self.splits else None
+        if not isinstance(env, Tensor) or env.dim() != 1 or env.is_floating_point() or len(env) == 0:
+            return None
+        if int(env.min()) < 0:
+            raise UserError(f"{type(self).__name__}: 'env' has {int(env.min())}: environments count from 0")
+        return int(env.max()) + 1
+
+    @property
     def classes(self) -> Sequence[str] | None:
         """The names of the classes, in the order of 'y'; None if they have none."""
         return None

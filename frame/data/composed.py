@@ -110,6 +110,10 @@ class Wrapped(DataSet):
         return self.data.n_classes
 
     @property
+    def n_envs(self) -> int | None:
+        return self.data.n_envs
+
+    @property
     def classes(self) -> Sequence[str] | None:
         return self.data.classes
 

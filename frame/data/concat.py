@@ -44,6 +44,11 @@ class Concat(Wrapped):
         return max((n for n in known if n is not None), default=None)
 
     @property
+    def n_envs(self) -> int | None:
+        known = [part.n_envs for part in self.parts]
+        return max((n for n in known if n is not None), default=None)
+
+    @property
     def classes(self) -> Sequence[str] | None:
         named = [part.classes for part in self.parts]
         if all(isinstance(names, list | tuple) for names in named):

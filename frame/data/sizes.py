@@ -11,7 +11,8 @@ def sizes_of(data: DataSet) -> Mapping[str, Any]:
 
     'x': the shape of one row, such as [1, 28, 28]. 'n_classes': values of 'y'. 'n_train': rows that are trained on.
     'n_unlabelled': rows of 'unlabelled', which n_train does not count. 'levels': values that each number of 'x' can
-    have, such as 2 or 256. 'vocabulary': how many tokens there are.
+    have, such as 2 or 256. 'vocabulary': how many tokens there are. 'n_envs':
+    environments that are trained on.
 
     Raises:
         UserError: the data cannot be read.
@@ -25,4 +26,5 @@ def sizes_of(data: DataSet) -> Mapping[str, Any]:
         "n_unlabelled": None if unlabelled is None else unlabelled.rows,
         "levels": levels_of(train),
         "vocabulary": data.vocabulary,
+        "n_envs": data.n_envs if "env" in data.keys else None,
     }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from frame.common.errors import UserError, at_least
+from frame.common.ranks import all_rows
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.probability.distributions import Delta, negative_log_prob, rsample
@@ -395,6 +396,59 @@ class StochasticClassifier(EncoderModel):
         # One sample at a time: all at once would hold n_samples_predict x B x z_dim numbers
         log_p = torch.stack([self.predictor(rsample(q_z_given_x)).logits for _ in range(self.n_samples_predict)])
         return log_p.logsumexp(0) - math.log(self.n_samples_predict)
+
+
+class EnvironmentModel(EncoderModel):
+    """Models that predict y from the mean z of q(z|x) in several environments; a subclass defines the loss.
+
+    Environments are those of the rows of all ranks. One that has no row in a batch does not count in its loss.
+
+    Args:
+        encoder: q(z|x), of which only the mean is used.
+        predictor: p(y|z).
+        n_envs: the number of environments: 'env' of a batch is 0 .. n_envs - 1.
+
+    Raises:
+        UserError: n_envs is not known or below 1, or the networks disagree on z_dim.
+    """
+
+    needs = ("x", "y", "env")
+
+    def __init__(
+        self, encoder: ConditionalDistribution, predictor: ConditionalDistribution, n_envs: int | None
+    ) -> None:
+        super().__init__()
+        if n_envs is None:
+            raise UserError("n_envs=None: the data do not say how many environments they have: set model.n_envs")
+        at_least(1, n_envs=n_envs)
+        check_z_dim(encoder=encoder, predictor=predictor)
+        self.encoder = encoder
+        self.predictor = predictor
+        self.n_envs = n_envs
+
+    def encode(self, x: Tensor, *conditions: Tensor) -> Distribution:
+        """All mass at the mean of q(z|x), batch_shape (B,)."""
+        return Delta(self.encoder(x).mean)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """log p(y|z) [B, n_classes] at the mean z of q(z|x)."""
+        return self.predictor(self.encoder(x).mean).logits
+
+    def by_environment(self, values: Tensor, env: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of values [B, ...] over the rows of each environment, [E, ...], and 1 if it has rows, else 0: [E].
+
+        Without rows the mean is 0.
+        """
+        values, env = all_rows(values), all_rows(env)
+        belongs = (env == torch.arange(self.n_envs, device=env.device).unsqueeze(1)).to(values.dtype)  # [E, N]
+        share = belongs / belongs.sum(1, keepdim=True).clamp(min=1)
+        means = (share.reshape(*share.shape, *[1] * (values.dim() - 1)) * values).sum(1)
+        return means, belongs.amax(1)
+
+
+def rescaled(loss: Tensor, weight: Tensor) -> Tensor:
+    """A loss divided by the weight of its penalty where that is above 1, so that gradients keep their size."""
+    return loss / weight.clamp(min=1)
 
 
 class QuantisedModel(EncoderModel):

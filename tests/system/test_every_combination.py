@@ -33,6 +33,7 @@ FEW = {
     "MNIST": ["data.n_valid=16"],
     "FashionMNIST": ["data.n_valid=16"],
     "CIFAR10": ["data.n_valid=16"],
+    "CMNIST": ["data.n_valid=16"],
     "zip_MNIST": [
         "data.data.rows=16",
         *(f"data.beside.unlabelled.data.{key}" for key in ("skip=16", "data.n_valid=16")),
