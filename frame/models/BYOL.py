@@ -30,8 +30,6 @@ class BYOL(JointEmbeddingModel):
         UserError: decay is out of range, or as `JointEmbeddingModel`; from the loss, there are not two views.
     """
 
-    least_rows = 2
-
     def __init__(
         self,
         encoder: nn.Module,

@@ -7,14 +7,12 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frame.common.errors import UserError
 from frame.common.ranks import all_rows
-from frame.common.schedules import Coefficient, coefficient
+from frame.common.schedules import Coefficient
 from frame.data.base import Batch
-from frame.models.base import JointEmbeddingModel, two_views
+from frame.models.base import JointEmbeddingModel, above_zero, cosines, two_views
 
 
 class SimCLR(JointEmbeddingModel):
@@ -31,15 +29,11 @@ class SimCLR(JointEmbeddingModel):
         UserError: the temperature is not above 0, or as `JointEmbeddingModel`; from the loss, there are not two views.
     """
 
-    least_rows = 2
-
     def __init__(
         self, encoder: nn.Module, projector: nn.Module | partial[Any], temperature: float | Coefficient
     ) -> None:
         super().__init__(encoder, projector)
-        self.temperature = coefficient("temperature", temperature)
-        if not self.temperature.bounds[0] > 0:
-            raise UserError(f"temperature={self.temperature.bounds[0]:g}: it must be above 0, such as 0.5")
+        self.temperature = above_zero("temperature", temperature)
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         z1, z2 = self.embed(torch.cat(two_views(batch))).chunk(2)
@@ -48,9 +42,8 @@ class SimCLR(JointEmbeddingModel):
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float | Tensor) -> Tensor:
     """The mean NT-Xent of embeddings of two views, both [N, z_dim]; shape (), nats."""
-    z = F.normalize(torch.cat([z1, z2]).float(), dim=1)  # [2N, z_dim]
-    with torch.autocast(z.device.type, enabled=False):
-        s = z @ z.T / temperature  # cosines over tau, [2N, 2N]
+    z = torch.cat([z1, z2])  # [2N, z_dim]
+    s = cosines(z, z) / temperature  # [2N, 2N]
     s = s.masked_fill(torch.eye(len(s), dtype=torch.bool, device=s.device), float("-inf"))
     # l(i, j) = -log(exp(s_ij) / sum over k != i of exp(s_ik)), where j is the other view of i
     positive = torch.cat([s.diagonal(len(z1)), s.diagonal(-len(z1))])  # [2N]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from frame.common.errors import UserError, at_least
-from frame.common.ranks import all_rows
+from frame.common.ranks import all_rows, mean_over_ranks
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.probability.distributions import Delta, negative_log_prob, rsample
@@ -197,6 +197,7 @@ class JointEmbeddingModel(EncoderModel):
     """
 
     needs: tuple[str, ...] = ("views",)
+    least_rows = 2  # rows are compared, or projectors normalise over the batch
     codes = {"mean": "projector", "features": "backbone"}
 
     def __init__(self, encoder: nn.Module, projector: nn.Module | partial[Any]) -> None:
@@ -219,19 +220,25 @@ class Teacher(nn.Module):
     """A copy of an encoder and its projector that gets no gradient and follows them by a moving average of weights.
 
     The copy's weights are buffers: no optimizer and no rule finds them, they are in the checkpoint, and DDP leaves them
-    alone. The running statistics of its normalisations are its own.
+    alone. Its batch normalisations use statistics of the batch, and their running statistics are its own. Otherwise
+    their statistics follow the student's running ones, a mean over ranks, by the same average as weights (Cai et al.
+    2021, "Exponential moving average normalization", 2101.08482): its output for a row does not depend on other rows.
 
     Args:
         encoder: f; the copy is f'.
         projector: g; the copy is g'.
         decay: the share of its own weights that it keeps in each update, in [0, 1]; it may follow a schedule.
+        own_statistics: whether its batch normalisations use statistics of the batch.
 
     Raises:
         UserError: decay is not in [0, 1].
     """
 
-    def __init__(self, encoder: nn.Module, projector: nn.Module, decay: float | Coefficient) -> None:
+    def __init__(
+        self, encoder: nn.Module, projector: nn.Module, decay: float | Coefficient, own_statistics: bool = True
+    ) -> None:
         super().__init__()
+        self.own_statistics = own_statistics
         self.decay = coefficient("decay", decay)
         if self.decay.bounds[1] > 1:
             raise UserError(f"decay={self.decay.bounds[1]:g}: it must lie in [0, 1], such as 0.99")
@@ -241,16 +248,59 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def embed(self, x: Tensor) -> Tensor:
         """z' = g'(f'(x)), [B, z_dim], float32, without gradient."""
+        training = self.training
+        if not self.own_statistics:
+            self.eval()
         z: Tensor = self.projector(self.encoder.features(x))
+        if not self.own_statistics:
+            self.train(training)
         return z.float()
 
     @torch.no_grad()
     def follow(self, encoder: nn.Module, projector: nn.Module) -> None:
         """theta' = decay theta' + (1 - decay) theta, for all weights theta of the student."""
         for copy_, student in ((self.encoder, encoder), (self.projector, projector)):
-            weights = dict(copy_.named_buffers())
+            mine = dict(copy_.named_buffers())
             for name, parameter in student.named_parameters():
-                weights[name].lerp_(parameter, 1 - self.decay())
+                mine[name].lerp_(parameter, 1 - self.decay())
+            for name, statistic in student.named_buffers():
+                if not self.own_statistics and statistic.is_floating_point():
+                    mine[name].lerp_(mean_over_ranks(statistic.clone()), 1 - self.decay())
+
+
+def embedding_size(projector: nn.Module) -> int:
+    """The projector's z_dim.
+
+    Raises:
+        UserError: it does not say.
+    """
+    z_dim: int | None = getattr(projector, "z_dim", None)
+    if z_dim is None:
+        raise UserError(f"{type(projector).__name__} has no z_dim, the length of an embedding: give it this attribute")
+    return z_dim
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b in float32, also under autocast."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a.float() @ b.float()
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """cos(a_i, b_j) of the rows of a [N, D] and b [M, D]: [N, M], float32."""
+    return product(F.normalize(a.float(), dim=1), F.normalize(b.float(), dim=1).T)
+
+
+def above_zero(name: str, value: float | Coefficient) -> Coefficient:
+    """A coefficient such as a temperature, by which something is divided; `name` is the constructor's argument.
+
+    Raises:
+        UserError: it is neither a number nor a schedule, or not above 0.
+    """
+    found = coefficient(name, value)
+    if not found.bounds[0] > 0:
+        raise UserError(f"{name}={found.bounds[0]:g}: it must be above 0, such as 0.1")
+    return found
 
 
 def _of_buffers(network: nn.Module) -> nn.Module:
