@@ -1,0 +1,72 @@
+"""Momentum contrast: a query finds its key among a queue of earlier keys, which a slowly moving encoder made.
+
+He et al. 2019, "Momentum contrast for unsupervised visual representation learning" (1911.05722), eq. 1 and 2, with the
+projector of Chen et al. 2020, "Improved baselines with momentum contrastive learning" (2003.04297).
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frame.common.errors import at_least
+from frame.common.ranks import all_rows
+from frame.common.schedules import Coefficient
+from frame.data.base import Batch
+from frame.models.base import JointEmbeddingModel, Teacher, above_zero, cosines, embedding_size, two_views
+
+
+class MoCo(JointEmbeddingModel):
+    """loss = -log of the softmax of cos(q, k) / tau at the row's own key, among it and the keys in the queue.
+
+    Nats per row, a mean over rows. q = g(f(v1)), k = g'(f'(v2)) of a teacher, whose weights are a moving average. In
+    training, the keys of all ranks enter the queue after the loss, and the oldest leave it; at first it has random
+    directions. The loss is log(n_queue + 1) if all cosines are equal.
+
+    The paper shuffles rows over devices for the keys, so that a query and its key are not normalised by the same
+    batch, which gives the pair away. Here the teacher normalises by moving averages of the student's running
+    statistics instead: a key does not depend on the other rows of its batch, on any number of devices.
+
+    Args:
+        encoder: f; its head is removed.
+        projector: g.
+        temperature: tau, above 0.
+        decay: m of the teacher's average, in [0, 1]; it may follow a schedule.
+        n_queue: K, the keys in the queue.
+
+    Raises:
+        UserError: a number is out of range, the projector has no z_dim, or as `JointEmbeddingModel`; from the loss,
+            there are not two views.
+    """
+
+    queue: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module | partial[Any],
+        temperature: float | Coefficient,
+        decay: float | Coefficient,
+        n_queue: int,
+    ) -> None:
+        super().__init__(encoder, projector)
+        at_least(1, n_queue=n_queue)
+        self.temperature = above_zero("temperature", temperature)
+        self.teacher = Teacher(self.encoder, self.projector, decay, own_statistics=False)
+        self.register_buffer("queue", F.normalize(torch.randn(n_queue, embedding_size(self.projector)), dim=1))
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        v1, v2 = two_views(batch)
+        q, k = self.embed(v1), F.normalize(self.teacher.embed(v2), dim=1)
+        positive = F.cosine_similarity(q, k).unsqueeze(1)  # [B, 1]
+        s = torch.cat([positive, cosines(q, self.queue)], dim=1) / self.temperature()  # [B, 1 + K]
+        # L = -log(exp(q.k+ / tau) / sum_i exp(q.k_i / tau))
+        loss = (s.logsumexp(1) - s[:, 0]).mean()
+        if self.training:
+            self.queue.copy_(torch.cat([all_rows(k), self.queue])[: len(self.queue)])
+        return {"loss": loss}
+
+    def after_update(self, iteration: int) -> None:
+        self.teacher.follow(self.encoder, self.projector)
