@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frame.architectures.layers import BatchNorm
 from frame.common.errors import UserError
 from frame.models.MoCo import MoCo
 from tests.joint import Flat, Same, networks, views
@@ -64,9 +65,9 @@ def test_a_key_does_not_depend_on_the_other_rows_and_its_statistics_follow_the_s
     model({"views": [v1, v2]})  # changes the student's running statistics
     torch.testing.assert_close(model.teacher.embed(v2)[:2], model.teacher.embed(v2[:2]))
     assert model.teacher.training and all(module.training for module in model.teacher.modules())
-    (norm,) = (module for module in projector.modules() if hasattr(module, "running"))
-    (mine,) = (module for module in model.teacher.modules() if hasattr(module, "running"))
-    assert isinstance(norm, nn.Module) and isinstance(mine, nn.Module)
+    (norm,) = (module for module in projector.modules() if isinstance(module, BatchNorm))
+    (mine,) = (module for module in model.teacher.modules() if isinstance(module, BatchNorm))
+    assert norm.running is not None and mine.running is not None
     expected = 0.75 * mine.running + 0.25 * norm.running
     assert not torch.equal(mine.running, expected)
     model.after_update(1)
