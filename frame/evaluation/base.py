@@ -126,6 +126,7 @@ class Scalar:
     bound: str = ""  # 'lower', 'upper', or 'neither' for an estimate that is no bound; empty for the number itself
     saturated: bool = False  # near the estimator's maximum: the truth may be far larger
     better: Better = "more"  # which values comparisons rank first; empty if neither
+    width: int | None = None  # dimensions of the measured code
 
 
 @dataclass

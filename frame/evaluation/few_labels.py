@@ -92,10 +92,9 @@ class FewLabelsEvaluation(Evaluation):
             estimator = f"logistic regression, {n} labels per class of {self.train_on}, mean of {self.n_draws} draws"
             estimator += f" [nothing is chosen: {self.evaluate_on} touched once a draw]"
             interval = t_interval(found) if self.n_draws > 1 else None
-            yield (
-                f"{n}_per_class{suffix}",
-                Scalar(mean, "%", len(rows[0]), estimator, standard_error, "" if suffix else "mean", interval),
-            )
+            layer, size = "" if suffix else "mean", train[0].shape[1]
+            number = Scalar(mean, "%", len(rows[0]), estimator, standard_error, layer, interval, width=size)
+            yield f"{n}_per_class{suffix}", number
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
         of = partial(self._rows, data)

@@ -16,21 +16,23 @@ from frame.evaluation.shards import seeded
 from frame.measures.pca import PCA
 from frame.probability.distributions import Delta
 
-FLOORS = ("pixels", "pca", "untrained")
+FLOORS = ("pixels", "pca", "untrained")  # measured unless others are asked for
+ALL_FLOORS = ("pixels", "pca", "whitened", "untrained")
+N_WHITENED = 50
 Rows = tuple[Tensor, Tensor]  # codes [N, D] and classes [N]
 
 
 def check_floors(floors: Sequence[str]) -> tuple[str, ...]:
-    """Raises UserError for a word that is not in FLOORS."""
+    """Raises UserError for a word that is not in ALL_FLOORS."""
     for floor in floors:
-        if floor not in FLOORS:
-            raise UserError(choices(floor, FLOORS, kind="floor"))
+        if floor not in ALL_FLOORS:
+            raise UserError(choices(floor, ALL_FLOORS, kind="floor"))
     return tuple(floors)
 
 
 def floor_names(floors: Sequence[str], layers: Sequence[str]) -> list[str]:
     """The names under which `floor_codes` gives these floors."""
-    names = [floor for floor in FLOORS[:-1] if floor in floors]
+    names = [floor for floor in ALL_FLOORS[:-1] if floor in floors]
     return names + [_untrained(layer) for layer in layers if "untrained" in floors]
 
 
@@ -50,20 +52,23 @@ def floor_codes(
     """The name of each floor, and its rows: first those that a probe learns from, then the others.
 
     Args:
-        floors: any of FLOORS.
+        floors: any of ALL_FLOORS; 'whitened' is the first N_WHITENED principal components, each with variance 1.
         model: the model whose untrained copy is a floor.
         data, split: a few of these rows show which parameters the copy uses.
         layers: layers of the untrained copy; all but 'mean' are part of the floor's name.
         size: number of principal components.
         rows: gives the rows of a model's layer; a probe and the components learn from the first.
     """
-    if {"pixels", "pca"} & set(floors):
+    if {"pixels", "pca", "whitened"} & set(floors):
         pixels = rows(Pixels(), "mean")
         if "pixels" in floors:
             yield "pixels", pixels
         if "pca" in floors:
             pca = PCA(pixels[0][0], size)
             yield "pca", tuple((pca(x), y) for x, y in pixels)
+        if "whitened" in floors:
+            whitened = PCA(pixels[0][0], N_WHITENED, whiten=True)
+            yield "whitened", tuple((whitened(x), y) for x, y in pixels)
     if "untrained" in floors:
         few = next(batches(model, data, split, 2))
         for layer in layers:

@@ -137,7 +137,8 @@ class LinearProbeEvaluation(Evaluation):
         # results are in brackets, because they may differ between runs of one protocol
         found = f"one of {len(probes)} [{settings[chosen]}{edge}]"
         estimator = f"{self.of}{how}, {found}; {len(train[0])} of {TRAIN_ON}, {touched}"
-        entry.scalars[key] = Scalar(100 * right, "%", len(judged[0]), estimator, 100 * standard_error, layer)
+        n, error = len(judged[0]), 100 * standard_error
+        entry.scalars[key] = Scalar(100 * right, "%", n, estimator, error, layer, width=train[0].shape[1])
         names = [setting.split(" = ") for setting in settings]
         table = [[float(value), 100 * accuracy] for (_, value), accuracy in zip(names, accuracies, strict=True)]
         entry.tables[f"{key}/{CHOOSE_ON}".lstrip("/")] = ([names[0][0], f"accuracy on {CHOOSE_ON} (%)"], table)

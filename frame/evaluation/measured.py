@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
@@ -37,6 +37,7 @@ class Measured:
     entry: LogEntry
     at: Moment
     took: float  # seconds
+    networks: Mapping[str, str] = field(default_factory=dict)  # by layer: the part of the model whose output it is
 
     @property
     def values(self) -> dict[str, float]:
@@ -64,6 +65,8 @@ class Measured:
                 "estimator": scalar.estimator,
                 "standard_error": None if math.isnan(scalar.standard_error or 0) else scalar.standard_error,
                 "layer": scalar.layer,
+                "network": self.networks.get(scalar.layer, ""),
+                "width": scalar.width,
                 "interval": None if scalar.interval is None else list(scalar.interval),
                 "bound": scalar.bound,
                 "saturated": scalar.saturated,
@@ -112,4 +115,5 @@ def measure(evaluation: Evaluation, name: str, model: nn.Module, data: DataSet, 
     with evaluating(model):
         entry = evaluation.evaluate(model, data)
     entry.check()
-    return Measured(name, entry, at, time.monotonic() - started)
+    networks = getattr(model, "networks", None)
+    return Measured(name, entry, at, time.monotonic() - started, networks if isinstance(networks, Mapping) else {})

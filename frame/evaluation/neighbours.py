@@ -1,7 +1,9 @@
 """Classification by nearest neighbours in code space, compared with codes that need no training."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,11 +13,14 @@ from frame.data.base import DataSet, whole_batch
 from frame.evaluation.base import Declaration, Encodes, Evaluation, HasFeatures, LogEntry, Scalar, Unsuited
 from frame.evaluation.codes import labelled_codes
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
-from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_vote
+from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_votes
 from frame.measures.statistics import fraction
 
 # by the word in `codes`: the capability that it needs, and the layer that is used
 CODES = {"encode": (Encodes, "mean"), "features": (HasFeatures, "features")}
+SENSITIVITY = "sensitivity"
+OTHER_K, OTHER_T = (1, 5, 20, 200), (0.05, 0.07, 0.1, 0.5)  # shown beside the chosen ones
+Table = tuple[list[str], list[list[Any]]]  # columns and rows
 
 
 class NeighbourEvaluation(Evaluation):
@@ -24,7 +29,8 @@ class NeighbourEvaluation(Evaluation):
     '' uses the mean of encode(x), 'features' the layer before it. 'floor/pixels' uses the pictures themselves,
     'floor/pca' as many principal components as the code has dimensions, and 'floor/untrained' and
     'floor/untrained_features' the two codes of an untrained copy of the model. Floors do not change during training and
-    are measured once. On 'train', a picture is not its own neighbour.
+    are measured once. On 'train', a picture is not its own neighbour. A table for each code, 'sensitivity', has the
+    accuracy for other numbers of neighbours and, if there is one, other temperatures.
 
     Args:
         evaluate_on: split.
@@ -86,14 +92,16 @@ class NeighbourEvaluation(Evaluation):
         layers = self._layers(model)
         floors = floor_names(self.floors, [*layers.values()])
         keys = ["" if word == "encode" else word for word in layers]
-        return Declaration(self.evaluate_on, dict.fromkeys([*keys, *(f"floor/{name}" for name in floors)], "%"))
+        numbers = dict.fromkeys([*keys, *(f"floor/{name}" for name in floors)], "%")
+        return Declaration(self.evaluate_on, numbers, tables=[f"{key}/{SENSITIVITY}".lstrip("/") for key in keys])
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry, sizes = LogEntry(self.evaluate_on), []
         for word, layer in self._layers(model).items():
             bank, rows = self._rows(data, model, layer)
             sizes.append(bank[0].shape[1])
-            entry.scalars["" if word == "encode" else word] = self._measured(bank, rows, layer)
+            key = "" if word == "encode" else word
+            entry.scalars[key], entry.tables[f"{key}/{SENSITIVITY}".lstrip("/")] = self._measured(bank, rows, layer)
         if self._floors is None or self._floors[0] is not data:
             self._floors = data, dict(self._measured_floors(model, data, sizes[0]))
         entry.scalars |= self._floors[1]
@@ -107,19 +115,28 @@ class NeighbourEvaluation(Evaluation):
         bank = labelled_codes(model, data, "train", layer, self.n_bank)
         return bank, labelled_codes(model, data, self.evaluate_on, layer, self.n_samples)
 
-    def _measured(self, bank: Rows, rows: Rows, layer: str = "") -> Scalar:
+    def _measured(self, bank: Rows, rows: Rows, layer: str = "") -> tuple[Scalar, Table]:
+        """The accuracy, and for a layer of the model a table of those for other settings."""
         leave_one_out = self.evaluate_on == "train"
         votes = "votes" if self.temperature is None else f"exp(s / {self.temperature}) votes"
         estimator = f"{votes} of {self.n_neighbours} nearest of {len(bank[0])} training pictures, {self.metric}"
         check_classes(bank[1])
         check_codes(bank[0])
-        voted = neighbours_vote(
-            *bank, rows[0], self.n_neighbours, self.metric, self.temperature, leave_one_out=leave_one_out
-        )
-        right, standard_error = fraction(voted == rows[1])
-        return Scalar(100 * right, "%", len(voted), estimator, 100 * standard_error, layer)
+        settings = [(self.n_neighbours, self.temperature), *(self._others() if layer else ())]
+        voted = neighbours_votes(*bank, rows[0], settings, self.metric, leave_one_out)
+        found = [fraction(votes == rows[1]) for votes in voted]
+        right, standard_error = found[0]
+        shown = [[k, t or "", 100 * one] for (k, t), (one, _) in zip(settings, found, strict=True)]
+        number = Scalar(100 * right, "%", len(rows[1]), estimator, 100 * standard_error, layer)
+        return replace(number, width=bank[0].shape[1]), (["neighbours", "temperature", "accuracy (%)"], shown)
+
+    def _others(self) -> list[tuple[int, float | None]]:
+        """Other numbers of neighbours with the same temperature, then other temperatures."""
+        ks = [(k, self.temperature) for k in OTHER_K if k != self.n_neighbours]
+        ts = [(self.n_neighbours, t) for t in OTHER_T if self.temperature not in (None, t)]
+        return [*ks, *ts]
 
     def _measured_floors(self, model: nn.Module, data: DataSet, size: int) -> Iterator[tuple[str, Scalar]]:
         layers, of = [*self._layers(model).values()], partial(self._rows, data)
         for name, (bank, rows) in floor_codes(self.floors, model, data, self.evaluate_on, layers, size, of):
-            yield f"floor/{name}", self._measured(bank, rows)
+            yield f"floor/{name}", self._measured(bank, rows)[0]

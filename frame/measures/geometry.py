@@ -78,6 +78,59 @@ def effective_rank(codes: Tensor) -> float:
     return torch.exp(torch.special.entr(p).sum()).item()
 
 
+def alpha_req(codes: Tensor) -> float:
+    """alpha of the power law j^-alpha that the j-th largest eigenvalue of the codes' covariance follows; 1 is best.
+
+    Agrawal et al. 2022, "alpha-ReQ: assessing representation quality in self-supervised learning by measuring
+    eigenspectrum decay", section 3. A least-squares line through (log j, log lambda_j), over all eigenvalues above 1e-6
+    of the largest.
+
+    Raises:
+        NoNumber: see `finite`; or fewer than 2 eigenvalues are above that.
+    """
+    z = finite(codes)
+    if len(z) < 2:
+        raise TooFew("a covariance needs at least 2 rows")
+    values = torch.linalg.svdvals(z - z.mean(0)).square()
+    kept = values[values > 1e-6 * values[0].clamp_min(1e-24)]
+    if len(kept) < 2:
+        raise NoNumber("codes vary in one direction or none, and a power law needs two: the encoder has collapsed")
+    x = torch.arange(1, len(kept) + 1, dtype=torch.float64).log()
+    x = x - x.mean()
+    return -((x * kept.log()).sum() / x.square().sum()).item()
+
+
+def lidar(codes: Tensor, delta: float = 1e-4, eps: float = 1e-7) -> float:
+    """exp of the entropy of the spectrum of linear discriminants of rows, whose classes are pictures; at most D.
+
+    Thilak et al. 2024, "LiDAR: sensing linear probing performance in joint embedding SSL architectures" (2312.04000),
+    eq. 1 to 4, with their delta and eps: of Sigma_w^-1/2 Sigma_b Sigma_w^-1/2, where Sigma_b is the covariance of the
+    pictures' means, and Sigma_w that of views around them, plus delta I.
+
+    Args:
+        codes: [N, Q, D], Q views of each of N pictures.
+        delta, eps: as above.
+
+    Raises:
+        UserError: the shape is another one, or there are fewer than 2 pictures or views.
+        NoNumber: codes are not finite, or all pictures have the same mean.
+    """
+    if codes.dim() != 3 or min(codes.shape[:2]) < 2:
+        raise TooFew(f"codes {list(codes.shape)}: LiDAR needs [N, Q, D], 2 or more views of 2 or more pictures")
+    z = finite(codes.flatten(0, 1)).view(codes.shape)
+    means = z.mean(1)  # [N, D]
+    between, within = (means - means.mean(0)), (z - means.unsqueeze(1)).flatten(0, 1)
+    sigma_b = between.T @ between / (len(z) - 1)
+    sigma_w = within.T @ within / (len(z) * (z.shape[1] - 1))
+    values, vectors = torch.linalg.eigh(sigma_w + delta * torch.eye(z.shape[2], dtype=z.dtype))
+    root = vectors * values.rsqrt()  # Sigma_w^-1/2 up to a rotation, which no eigenvalue sees
+    spectrum = torch.linalg.eigvalsh(root.T @ sigma_b @ root).clamp_min(0)
+    if spectrum.sum() == 0:
+        raise NoNumber("all pictures have the same code: the encoder has collapsed")
+    p = spectrum / spectrum.sum() + eps
+    return (-(p * p.log()).sum()).exp().item()
+
+
 def dead_units(codes: Tensor, threshold: float = 1e-2) -> int:
     """The number of dimensions whose standard deviation is below `threshold` times the largest one.
 

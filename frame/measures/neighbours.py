@@ -1,7 +1,7 @@
 """Classification by nearest neighbours, which needs no training."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -64,11 +64,24 @@ def neighbours_vote(
         UserError: shapes do not fit, a number is out of range, codes are not finite, or there is a temperature without
             the cosine.
     """
-    at_least(1, k=k)
+    return neighbours_votes(codes_train, y_train, codes_test, [(k, temperature)], metric, leave_one_out)[0]
+
+
+def neighbours_votes(
+    codes_train: Tensor,
+    y_train: Tensor,
+    codes_test: Tensor,
+    settings: Sequence[tuple[int, float | None]],
+    metric: str = "euclidean",
+    leave_one_out: bool = False,
+) -> list[Tensor]:
+    """`neighbours_vote` for each k and temperature in `settings`, from one search. Arguments and errors as there."""
+    for k, temperature in settings:
+        at_least(1, k=k)
+        if temperature is not None and not (metric == "cosine" and temperature > 0):
+            raise UserError(f"temperature={temperature} must be positive and needs metric=cosine")
     if metric not in METRICS:
         raise UserError(choices(metric, METRICS, kind="metric"))
-    if temperature is not None and not (metric == "cosine" and temperature > 0):
-        raise UserError(f"temperature={temperature} must be positive and needs metric=cosine")
     if codes_train.dim() != 2 or codes_test.dim() != 2 or codes_train.shape[1] != codes_test.shape[1]:
         raise UserError(f"codes {list(codes_train.shape)} and {list(codes_test.shape)}: give [N, D] and [M, D]")
     if len(y_train) != len(codes_train) or not len(codes_train):
@@ -77,18 +90,24 @@ def neighbours_vote(
         if not all(rows.isfinite().all() for rows in codes.split(ROWS)):
             raise NoNumber(f"{name} codes have NaN or infinite values, so that nothing is their neighbour")
     n_classes = int(y_train.max()) + 1
-    voted = []
-    for s, index in nearest(codes_train, codes_test, k, metric, leave_one_out):
-        if temperature is not None:
-            weights = (s / temperature).exp()
-        else:
-            # sums to less than 1, so that it decides only ties
-            k = s.shape[1]
-            weights = 1 + torch.arange(k, 0, -1, device=s.device) / (k * (k + 1.0))
-        votes = torch.zeros(len(s), n_classes, device=s.device)
-        votes.scatter_add_(1, y_train[index], weights.expand_as(s))
-        voted.append(votes.argmax(1))
-    return torch.cat(voted)
+    voted: list[list[Tensor]] = [[] for _ in settings]
+    for s, index in nearest(codes_train, codes_test, max(k for k, _ in settings), metric, leave_one_out):
+        for found, (k, temperature) in zip(voted, settings, strict=True):
+            found.append(_vote(s[:, :k], y_train[index[:, :k]], n_classes, temperature))
+    return [torch.cat(found) for found in voted]
+
+
+def _vote(s: Tensor, y: Tensor, n_classes: int, temperature: float | None) -> Tensor:
+    """The classes [m] for which neighbours of similarities s and classes y [m, k], nearest first, vote."""
+    if temperature is not None:
+        weights = (s / temperature).exp()
+    else:
+        # sums to less than 1, so that it decides only ties
+        k = s.shape[1]
+        weights = 1 + torch.arange(k, 0, -1, device=s.device) / (k * (k + 1.0))
+    votes = torch.zeros(len(s), n_classes, device=s.device)
+    votes.scatter_add_(1, y, weights.expand_as(s))
+    return votes.argmax(1)
 
 
 def nearest(

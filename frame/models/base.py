@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -117,6 +117,8 @@ class EncoderModel(Model):
     """
 
     encoder: ConditionalDistribution  # q(z|x)
+    # The part whose output each layer of a record is
+    networks: Mapping[str, str] = {"mean": "encoder", "sample": "encoder", "features": "backbone"}
 
     def encode(self, x: Tensor, *conditions: Tensor) -> Distribution:
         """q(z|x), batch_shape (B,)."""
@@ -198,7 +200,7 @@ class JointEmbeddingModel(EncoderModel):
 
     needs: tuple[str, ...] = ("views",)
     least_rows = 2  # rows are compared, or projectors normalise over the batch
-    codes = {"mean": "projector", "features": "backbone"}
+    networks = {"mean": "projector", "features": "backbone"}
 
     def __init__(self, encoder: nn.Module, projector: nn.Module | partial[Any]) -> None:
         super().__init__()

@@ -178,10 +178,12 @@ _TEXT = frozenset({str})
 COUNTS = ("iteration", "seconds")
 RECORD = {
     **dict.fromkeys(("name", "unit", "split", "estimator", "layer", "bound", "better", "checkpoint"), _TEXT),
-    **dict.fromkeys(("weights", "evaluation"), _TEXT),
+    **dict.fromkeys(("weights", "evaluation", "network"), _TEXT),
     **dict.fromkeys(("iteration", "seconds"), frozenset({int, float})),
     "value": frozenset({int, float, str}),
-    **dict.fromkeys(("n_samples", "standard_error", "took", "together"), frozenset({int, float, str, type(None)})),
+    **dict.fromkeys(
+        ("n_samples", "width", "standard_error", "took", "together"), frozenset({int, float, str, type(None)})
+    ),
     "interval": frozenset({list, type(None)}),
     "saturated": frozenset({bool}),
 }

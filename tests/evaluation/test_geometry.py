@@ -10,7 +10,7 @@ from frame.data.digits import Digits
 from frame.data.views import Views
 from frame.evaluation.base import evaluating
 from frame.evaluation.geometry import GeometryEvaluation
-from frame.measures.geometry import dead_units, rankme, uniformity
+from frame.measures.geometry import dead_units, lidar, rankme, uniformity
 from frame.models.base import Model
 from frame.probability.distributions import Delta
 
@@ -51,6 +51,21 @@ def test_two_views_have_an_alignment_and_one_picture_has_none() -> None:
     slow = sum(float(((a / a.norm() - b / b.norm()) ** 2).sum()) for a, b in zip(x, y, strict=True)) / 100
     assert still.value == pytest.approx(0, abs=1e-9) and moved.value == pytest.approx(slow, rel=1e-5)
     assert moved.value > 0.05 and moved.n_samples == 100 and moved.layer == "mean"
+
+
+def test_lidar_reads_new_views_of_the_same_rows() -> None:
+    model, noisy = Pixels(5), Views(Digits(), {"noise": Noise(0.3)})
+    evaluation = GeometryEvaluation(n_samples=100, layers=["mean", "features"], n_lidar=50, n_views=5)
+    evaluation.check(model, noisy)
+    with evaluating(model):
+        scalars = evaluation.evaluate(model, noisy).scalars
+        views = evaluation._many_views(model, noisy, "mean")
+    assert views.shape == (50, 5, 5) and (views[:, 0] != views[:, 1]).any(1).all()
+    assert scalars["lidar"].value == pytest.approx(lidar(views)) and scalars["lidar"].width == 5
+    assert scalars["alpha_req"].value == pytest.approx(abs(scalars["alpha"].value - 1))
+    assert not [name for name in scalars if name.startswith("features")]  # the model has no such layer
+    with pytest.raises(UserError, match="lidar needs 'views'"):
+        evaluation.check(model, Digits())
 
 
 def test_collapsed_codes_are_an_error_of_one_line() -> None:

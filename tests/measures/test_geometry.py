@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from frame.common.errors import TooFew, UserError
+from frame.common.errors import NoNumber, TooFew, UserError
+from frame.measures import geometry
 from frame.measures.geometry import alignment, dead_units, effective_rank, rankme, uniformity
 from frame.measures.similarity import cka, mutual_knn
 from tests.reference import similarity as reference
@@ -63,6 +64,43 @@ def test_ranks_of_known_spectra() -> None:
     assert effective_rank(shifted) == pytest.approx(5, rel=1e-6) and rankme(shifted) < 1.2
     one_direction = noise(100, 1) @ noise(1, 8)
     assert effective_rank(one_direction) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.5])
+def test_the_exponent_of_a_power_law_is_found(alpha: float) -> None:
+    """Codes whose covariance has exactly the eigenvalues j^-alpha."""
+    n, size = 200, 20
+    x = noise(n, size)
+    centred = torch.linalg.qr(x - x.mean(0)).Q  # orthonormal columns of mean 0
+    z = centred * torch.arange(1, size + 1).double() ** (-alpha / 2)
+    assert geometry.alpha_req(z + 3) == pytest.approx(alpha, rel=1e-9)
+    assert geometry.alpha_req(z @ rotation(size)) == pytest.approx(alpha, rel=1e-9)
+    with pytest.raises(NoNumber, match="power law"):
+        geometry.alpha_req(z[:, :1])
+
+
+def test_lidar_is_its_definition() -> None:
+    """By loops over pictures and views; and as many directions as separate the pictures."""
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(30, 1, 6, dtype=torch.float64, generator=generator).expand(-1, 8, -1)
+    z = z + 0.3 * torch.randn(30, 8, 6, dtype=torch.float64, generator=generator)
+    means = [views.mean(0) for views in z]
+    centre = torch.stack(means).mean(0)
+    between = sum((torch.outer(m - centre, m - centre) for m in means), torch.zeros(6, 6)) / 29
+    spread = [torch.outer(v - m, v - m) for views, m in zip(z, means, strict=True) for v in views]
+    within = torch.stack(spread).sum(0) / (30 * 7)
+    values, vectors = torch.linalg.eigh(within + 1e-4 * torch.eye(6))
+    root = vectors @ torch.diag(values**-0.5) @ vectors.T
+    spectrum = torch.linalg.eigvalsh(root @ between @ root)
+    p = spectrum / spectrum.sum() + 1e-7
+    assert geometry.lidar(z) == pytest.approx((-(p * p.log()).sum()).exp().item(), rel=1e-9)
+    flat = torch.zeros(500, 4, 5, dtype=torch.float64)
+    flat[:, :, :2] = torch.randn(500, 1, 2, dtype=torch.float64, generator=generator)
+    assert geometry.lidar(flat) == pytest.approx(2, abs=0.02)
+    with pytest.raises(NoNumber, match="same code"):
+        geometry.lidar(torch.ones(5, 3, 2))
+    with pytest.raises(UserError, match="2 or more views"):
+        geometry.lidar(torch.rand(5, 1, 2))
 
 
 def test_dead_units_are_counted() -> None:
