@@ -19,8 +19,8 @@ from frame.runs.reading import RECORD, is_record
 
 COUNTERS = {"iterations": 7, "seconds": 1.5, "epochs": 0.5}
 FIELDS = (
-    "name value unit split n_samples estimator standard_error layer network width interval bound saturated better checkpoint "
-    "iteration seconds took weights evaluation together"
+    "name value unit split n_samples estimator standard_error layer network width interval bound saturated better "
+    "checkpoint iteration seconds took weights evaluation together"
 ).split()
 
 
