@@ -255,6 +255,16 @@ class Cosine(Shape):
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * min(1.0, part))) / 2
 
 
+class Logistic(Shape):
+    """From start along the upper half of a logistic curve, fast first, then its last value, 0.01 % short of end.
+
+    value = start + (end - start) (2 / (1 + exp(-10 part)) - 1): Ganin et al. 2016 (1505.07818), section 5.2.2.
+    """
+
+    def at(self, part: float) -> float:
+        return self.start + (self.end - self.start) * math.tanh(5 * min(1.0, part))
+
+
 class Cyclic(Shape):
     """From start to end along a line in the first `rise` of each cycle, then end; `over` is one cycle.
 

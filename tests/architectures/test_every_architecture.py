@@ -30,7 +30,7 @@ SHAPES: dict[tuple[int, ...], int | None] = {  # and the levels of their values
     (12,): None,
 }
 PARAMS = {"z_dim": 6, "z2_dim": 6, "noise_dim": 6, "n_features": 6, "n_categories": 5, "n_continuous": 2}
-REFERENCES = {f"params.{key}" for key in PARAMS} | {"sizes.x", "sizes.n_classes", "sizes.levels"}
+REFERENCES = {f"params.{key}" for key in PARAMS} | {"sizes.x", "sizes.n_classes", "sizes.levels", "sizes.n_envs"}
 ROWS = 4
 
 
@@ -55,7 +55,7 @@ def filled(node: Any, values: dict[str, Any]) -> Any:
 def config(name: str, shape: tuple[int, ...], *, small: bool = True) -> dict[str, Any]:
     """The plain values of an option; `small`: of a backbone as small as it gets."""
     values: dict[str, Any] = {f"params.{key}": value for key, value in PARAMS.items()}
-    values |= {"sizes.x": list(shape), "sizes.n_classes": 10, "sizes.levels": SHAPES[shape]}
+    values |= {"sizes.x": list(shape), "sizes.n_classes": 10, "sizes.levels": SHAPES[shape], "sizes.n_envs": ROWS}
     found: dict[str, Any] = filled(load(FILES[name]), values)
     for _, node in targets(found):
         if small and node["_target_"].endswith("ResNet"):

@@ -1,5 +1,6 @@
 """Schedules: their closed forms, lengths in every unit, and errors."""
 
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from frame.common.schedules import (
     Cyclic,
     Exponential,
     Linear,
+    Logistic,
     Stages,
     changes,
     coefficient,
@@ -39,6 +41,7 @@ def run(limit: str = "10 epochs", step: int = 1, cut: bool = False) -> RunLength
         (Exponential(1e-3, 1.0, "3 iterations"), [1e-3, 1e-2, 1e-1, 1, 1, 1, 1]),
         (Exponential(1.0, 0.25, "4 iterations", every="2 iterations"), [1, 1, 0.5, 0.5, 0.25, 0.25]),
         (Cosine(0.0, 1.0, "4 iterations"), [0, (1 - 0.5**0.5) / 2, 0.5, (1 + 0.5**0.5) / 2, 1, 1, 1]),
+        (Logistic(0.0, 2.0, "2 iterations"), [0, *[4 / (1 + math.exp(-10 * p)) - 2 for p in (0.5, 1, 1)]]),
         (Cosine(1.0, 0.0, "4 iterations", warmup="1 iterations"), [1, 1, 0.853553, 0.5, 0.146447, 0]),
         (Cyclic(0.0, 1.0, "4 iterations"), [0, 0.5, 1, 1, 0, 0.5, 1]),
         (Cyclic(0.0, 1.0, "4 iterations", rise=1.0), [0, 0.25, 0.5, 0.75, 0, 0.25, 0.5]),

@@ -46,7 +46,7 @@ def gradient(model: EnvironmentModel, batch: dict[str, Tensor]) -> Tensor:
 
 
 def test_there_are_models() -> None:
-    assert {"IRM", "VREx"} <= set(KINDS)
+    assert {"IRM", "VREx", "GroupDRO", "CORAL", "DANN"} <= set(KINDS)
 
 
 @pytest.mark.parametrize("name", KINDS)
