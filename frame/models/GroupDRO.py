@@ -17,8 +17,8 @@ class GroupDRO(EnvironmentModel):
     """loss = sum over environments e of q_e R_e, where q_e <- q_e exp(step_size R_e), normalised, at each step.
 
     R_e is the mean of -log p(y|z) in e, nats per sample. The paper draws a group for each step; here a batch has rows
-    of all of them, as in the authors' code. The weights q start equal, and are a buffer. If several batches make a step,
-    the last one decides them.
+    of all of them, as in the authors' code. The weights q start equal, and are a buffer. If a step is made of several
+    batches, the last one decides them.
 
     Args:
         encoder: q(z|x), of which only the mean is used.
