@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from frame.architectures import base
 from frame.architectures.heads import DeltaHead, DiagonalNormalHead
-from frame.architectures.layers import doubling, halving, mlp, picture
+from frame.architectures.layers import batch_normalised, doubling, halving, mlp, picture
 from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
 
@@ -50,13 +50,17 @@ def default_channels(shape: Sequence[int], first: int = 32, most: int = 256) -> 
 
 
 class ConvBackbone(nn.Module):
-    """x [B, *shape] in [0, 1] -> the last hidden layer, [B, n_out]; the last feature map, flat, if there are none.
+    """x [B, *shape] in [0, 1] -> the last hidden layer, [B, n_out]; if there are none, the last feature map, flat.
 
     Args:
         shape: of one picture.
         channels: of the convolutions, each of which halves the picture; None: see `default_channels`.
         layers: widths of the hidden layers behind them.
         centred: x enters as 2x - 1.
+        pooled: the mean over the last map's places, [B, channels[-1]], stands in place of the flat map.
+        batch_norm: whether convolutions and hidden layers are normalised over the batch, in evaluation by running
+            statistics; see `layers.BatchNorm`.
+        shared_statistics: whether the statistics of a batch are those of all ranks' rows.
 
     Raises:
         UserError: a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved so often.
@@ -68,20 +72,28 @@ class ConvBackbone(nn.Module):
         channels: Sequence[int] | None = None,
         layers: Sequence[int] = (),
         centred: bool = False,
+        pooled: bool = False,
+        batch_norm: bool = False,
+        shared_statistics: bool = False,
     ) -> None:
         super().__init__()
         channels = default_channels(shape) if channels is None else channels
         side = smallest(shape, channels)
-        n_flat = channels[-1] * math.prod(side)
-        self.centred = centred
-        self.convolutions = halving(shape[0], channels)
-        self.hidden = mlp(n_flat, layers)
-        self.n_out = [n_flat, *layers][-1]
+        n_in = channels[-1] * (1 if pooled else math.prod(side))
+        self.centred, self.pooled = centred, pooled
+        self.convolutions, self.hidden = halving(shape[0], channels), mlp(n_in, layers)
+        if batch_norm:
+            self.convolutions = batch_normalised(self.convolutions, momentum=0.1, shared=shared_statistics)
+            self.hidden = batch_normalised(self.hidden, momentum=0.1, shared=shared_statistics)
+        elif shared_statistics:
+            raise UserError("shared_statistics are those of batch_norm: set batch_norm, too")
+        self.n_out = [n_in, *layers][-1]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.centred:
             x = 2 * x - 1
-        return self.hidden(self.convolutions(x).flatten(start_dim=1))
+        maps = self.convolutions(x)
+        return self.hidden(maps.mean((2, 3)) if self.pooled else maps.flatten(start_dim=1))
 
 
 class ConvEncoder(base.Encoder):
@@ -95,6 +107,7 @@ class ConvEncoder(base.Encoder):
         scale_shift: sigma = softplus(rho + scale_shift).
         centred: x enters as 2x - 1.
         deterministic: the head is a `DeltaHead`, with all mass at mu(x).
+        pooled, batch_norm, shared_statistics: as in `ConvBackbone`.
 
     Raises:
         UserError: z_dim or a width is not positive, `shape` is not [C, H, W], or its sides cannot be halved so often.
@@ -109,8 +122,11 @@ class ConvEncoder(base.Encoder):
         scale_shift: float = 0.0,
         centred: bool = False,
         deterministic: bool = False,
+        pooled: bool = False,
+        batch_norm: bool = False,
+        shared_statistics: bool = False,
     ) -> None:
-        backbone = ConvBackbone(shape, channels, layers, centred)
+        backbone = ConvBackbone(shape, channels, layers, centred, pooled, batch_norm, shared_statistics)
         n = backbone.n_out
         super().__init__(backbone, DeltaHead(n, z_dim) if deterministic else DiagonalNormalHead(n, z_dim, scale_shift))
 

@@ -109,12 +109,24 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.float()  # half precision would round the mean
         if self.running is not None and not self.training:
-            mean, variance = self.running
-        else:
+            return self._normalised(x, *self.running)
+        if self.shared and several():
             mean, variance = self.statistics(x)
-            if self.running is not None and self.momentum is not None:
-                now = mean_over_ranks(torch.stack([mean, variance]).detach())
-                self.running.mul_(1 - self.momentum).add_(now, alpha=self.momentum)
+            self._remember(mean, variance)
+            return self._normalised(x, mean, variance)
+        # torch's kernel, in a quarter of the time; it also gives the mean and 1 / sqrt(variance + eps)
+        found, mean, inverse = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps)
+        if self.running is not None:
+            self._remember(mean, (inverse.square().reciprocal() - self.eps).clamp(min=0))
+        return found
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Updates the running statistics, if there are any."""
+        if self.running is not None and self.momentum is not None:
+            now = mean_over_ranks(torch.stack([mean, variance]).detach())
+            self.running.mul_(1 - self.momentum).add_(now, alpha=self.momentum)
+
+    def _normalised(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         channels = [-1] + [1] * (x.dim() - 2)
         x = (x - mean.view(channels)) * (variance + self.eps).rsqrt().view(channels)
         if self.weight is None or self.bias is None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Independent
 from torch.nn.functional import softplus
 
 from frame.architectures import convolutional, critics, generators, residual
 from frame.architectures.base import DiscretisedLogisticPicture
-from frame.architectures.convolutional import ConvDecoder, ConvEncoder, default_channels
+from frame.architectures.convolutional import ConvBackbone, ConvDecoder, ConvEncoder, default_channels
 from frame.common.errors import UserError
 from frame.probability.distributions import Delta, DiscretisedLogistic
 
@@ -39,6 +39,38 @@ def test_a_deterministic_encoder_is_the_mean_of_the_same_layers() -> None:
     q = point(x)
     assert isinstance(q, Delta)
     torch.testing.assert_close(q.mean, plain(x).mean)
+
+
+def test_pooled_features_are_the_mean_of_the_last_map() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(4, 3, 32, 32)
+    flat, pooled = ConvBackbone((3, 32, 32), [4, 6]), ConvBackbone((3, 32, 32), [4, 6], pooled=True)
+    pooled.load_state_dict(flat.state_dict())
+    assert (flat.n_out, pooled.n_out) == (6 * 64, 6)
+    torch.testing.assert_close(pooled(x), flat(x).view(4, 6, 64).mean(2))
+    assert ConvBackbone((3, 32, 32), [4, 6], [5], pooled=True)(x).shape == (4, 5)
+    encoder = ConvEncoder((3, 32, 32), 3, [4, 6], pooled=True)
+    assert encoder.features(x).shape == (4, 6) and encoder(x).event_shape == (3,)
+
+
+def test_layers_are_normalised_over_the_batch_written_out() -> None:
+    torch.manual_seed(0)
+    backbone, x = ConvBackbone((1, 8, 8), [4, 6], [5], batch_norm=True), torch.rand(7, 1, 8, 8)
+    kinds = [type(layer).__name__ for layer in [*backbone.convolutions, *backbone.hidden]]
+    assert kinds == 2 * ["Conv2d", "BatchNorm", "ReLU"] + ["Linear", "BatchNorm", "ReLU"]
+
+    def bn(h: Tensor) -> Tensor:
+        rows = h.transpose(0, 1).flatten(1).T  # all that a channel has in a column
+        return (h.movedim(1, -1) - rows.mean(0)).div((rows.var(0, correction=0) + 1e-5).sqrt()).movedim(-1, 1)
+
+    w1, w2, w3 = (p for p in backbone.parameters() if p.dim() > 1)
+    h = bn(nn.functional.conv2d(x, w1, stride=2, padding=1)).relu()
+    h = bn(nn.functional.conv2d(h, w2, stride=2, padding=1)).relu()
+    torch.testing.assert_close(backbone(x), bn(h.flatten(1) @ w3.T).relu())
+    backbone.eval()
+    torch.testing.assert_close(backbone(x)[:1], backbone(x[:1]))
+    with pytest.raises(UserError, match="shared_statistics are those of batch_norm"):
+        ConvBackbone((1, 8, 8), [4], shared_statistics=True)
 
 
 def test_a_decoder_without_hidden_layers_is_a_linear_map_and_its_convolutions() -> None:

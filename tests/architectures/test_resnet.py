@@ -80,6 +80,17 @@ def test_pictures_of_any_size(shape: tuple[int, ...], stem: Any) -> None:
     assert pooled(x).shape == (3, 32)
 
 
+def test_shared_statistics_are_its_own_in_one_process() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(4, 3, 8, 8)
+    for depth in (18, 50):
+        plain, shared = (ResNet((3, 8, 8), depth, width=4, shared_statistics=value) for value in (False, True))
+        assert n_parameters(plain) == n_parameters(shared)
+        for mine, their in zip(shared.parameters(), plain.parameters(), strict=True):
+            mine.data.copy_(their.data)
+        torch.testing.assert_close(shared(x), plain(x), rtol=1e-4, atol=1e-5)
+
+
 def test_pooled_features_are_the_mean_of_the_map_and_encoders_take_either() -> None:
     torch.manual_seed(0)
     backbone, x = ResNet((3, 8, 8), width=4).eval(), torch.rand(3, 3, 8, 8)

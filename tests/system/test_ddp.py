@@ -158,6 +158,24 @@ def test_two_ranks_agree_with_one_process_of_twice_the_batch(procedure: str, tmp
         torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-6)
 
 
+NORMALISED = {
+    "resnet": ["architectures/encoder=resnet18", "architectures.encoder.backbone.width=4"]
+    + ["architectures.encoder.backbone.shared_statistics=true"],
+    "convolutions": ["architectures/encoder=conv", "architectures.encoder.layers=[8]"]
+    + ["architectures.encoder.batch_norm=true", "architectures.encoder.shared_statistics=true"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NORMALISED)
+def test_shared_statistics_are_those_of_one_process_with_all_rows(name: str, tmp_path: Path) -> None:
+    plain = ["data=digits", "model=Classifier", "logging=csv", "params.z_dim=8", *NORMALISED[name]]
+    ours, theirs = of_two_and_of_one(plain, "0.01", tmp_path)
+    assert any("running" in key for key in theirs)
+    for key, value in theirs.items():
+        torch.testing.assert_close(ours[key], value, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_averages_over_a_batch_are_those_of_all_ranks(accumulate: int, tmp_path: Path) -> None:
