@@ -179,7 +179,7 @@ def test_running_statistics_are_torchs_and_rows_are_then_alone() -> None:
     far = BatchNorm(3, momentum=0.1)
     far(torch.full((4, 3), 100.0))  # the variance is 0, not below
     assert far.running is not None and torch.allclose(far.running[1], torch.tensor(0.9))
-    assert BatchNorm(3)(torch.rand(1, 3)).abs().max() == 0, "a single row is not an error"
+    assert BatchNorm(3)(torch.rand(1, 3)).abs().max() < 1e-4, "a single row is not an error"
     half = BatchNorm(3, affine=False)(x.bfloat16() + 100)  # statistics in bfloat16 would be off by halves
     assert half.mean(0).abs().max() < 1e-5
 
