@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from frame.architectures import MNIST
+from frame.architectures import MNIST, layers
 from frame.architectures.base import MLPBackbone, MLPDecoder, MLPEncoder, Predictor
 from frame.architectures.convolutional import ConvDecoder, ConvEncoder
 from frame.architectures.critics import ConvCritic
@@ -182,6 +182,21 @@ def test_running_statistics_are_torchs_and_rows_are_then_alone() -> None:
     assert BatchNorm(3)(torch.rand(1, 3)).abs().max() < 1e-4, "a single row is not an error"
     half = BatchNorm(3, affine=False)(x.bfloat16() + 100)  # statistics in bfloat16 would be off by halves
     assert half.mean(0).abs().max() < 1e-5
+
+
+def test_shared_statistics_are_those_of_the_rows_of_both_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    mine, theirs = torch.randn(6, 3, 2) + 100, 5 * torch.randn(6, 3, 2) + 90
+    whole = BatchNorm(3, momentum=0.1)
+    expected = whole(torch.cat([mine, theirs]))[:6]
+    statistics = torch.stack(BatchNorm(3).statistics(theirs)).unsqueeze(0)
+    monkeypatch.setattr(layers, "several", lambda: True)
+    monkeypatch.setattr(layers, "all_rows", lambda x: torch.cat([x, statistics]))
+    shared = BatchNorm(3, momentum=0.1, shared=True)
+    torch.testing.assert_close(shared(mine), expected, rtol=1e-4, atol=1e-4)
+    assert shared.running is not None and whole.running is not None
+    torch.testing.assert_close(shared.running, whole.running)
+    assert not torch.allclose(BatchNorm(3)(mine), expected, atol=1e-1)  # its own rows
 
 
 def test_batch_norm_is_torchs_in_training_and_a_generator_tells_its_latents_apart() -> None:

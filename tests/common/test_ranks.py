@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, distributed
 
 from frame.common import ranks
-from frame.common.ranks import alone, from_rank_0, log_mean_exp_over_ranks, mean_over_ranks, sum_over_ranks
+from frame.common.ranks import all_rows, alone, from_rank_0, log_mean_exp_over_ranks, mean_over_ranks, sum_over_ranks
 
 OTHERS = (2.0, 6.0)
 
@@ -20,6 +20,7 @@ def three(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 2)
     monkeypatch.setattr(distributed, "all_reduce", lambda x: x.add_(sum(OTHERS)))
     monkeypatch.setattr(distributed, "broadcast", lambda x, src: x.fill_(OTHERS[src]))
     monkeypatch.setattr(distributed, "all_gather", all_gather)
@@ -41,17 +42,30 @@ def test_sums_and_means_are_those_of_all_ranks() -> None:
 
 
 @pytest.mark.usefixtures("three")
+def test_rows_of_all_ranks_are_in_their_order_and_a_gradient_is_the_sum_over_ranks() -> None:
+    x = torch.tensor([[1.0, 3.0], [1.0, 5.0]], requires_grad=True)
+    found = all_rows(x)
+    assert found.tolist() == [[2, 2], [2, 2], [6, 6], [6, 6], [1, 3], [1, 5]]
+    weights = torch.arange(12.0).view(6, 2)
+    (weights * found).sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, weights[4:] + sum(OTHERS))  # what the others' losses have
+    assert all_rows(torch.tensor([1, 7])).tolist() == [2, 2, 6, 6, 1, 7]  # such as classes
+
+
+@pytest.mark.usefixtures("three")
 def test_nothing_is_shared_while_a_rank_is_alone() -> None:
     assert ranks.several()
     with alone():
         with alone():
             pass
         assert not ranks.several()
-        functions = (sum_over_ranks, mean_over_ranks, from_rank_0, log_mean_exp_over_ranks)
-        assert [share(torch.tensor([1.0])).item() for share in functions] == [1.0] * 4
+        functions = (sum_over_ranks, mean_over_ranks, from_rank_0, log_mean_exp_over_ranks, all_rows)
+        assert [share(torch.tensor([1.0])).item() for share in functions] == [1.0] * 5
     assert ranks.several()
 
 
 def test_a_single_process_shares_nothing() -> None:
     assert not ranks.several()
     assert mean_over_ranks(torch.tensor([1.0])).item() == 1
+    x = torch.ones(2, 3)
+    assert all_rows(x) is x
