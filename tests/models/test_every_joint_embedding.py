@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
+from frame.architectures.base import Encoder
+from frame.architectures.projectors import Projector
+from frame.architectures.resnet import ResNet
 from frame.common.errors import UserError
 from frame.common.ranks import mean_over_ranks
 from frame.data.base import Batch
 from frame.models.base import JointEmbeddingModel, Model, Teacher
+from frame.models.BYOL import BYOL
 from tests.models.test_every_model import FIRST, MODELS, build, model_class
 from tests.processes import context
 
@@ -99,6 +103,7 @@ def train(model: Model, batch: Batch, rank: int, world: int) -> dict[str, Tensor
         losses = model(rows_of(batch, rank, world))
         losses["loss"].backward()
         for parameter in model.parameters():
+            assert parameter.grad is not None
             mean_over_ranks(parameter.grad)
         optimizer.step()
         model.after_update(step + 1)
@@ -120,7 +125,7 @@ def of_two_ranks(cases: dict[str, Any], folder: Path) -> list[dict[str, dict[str
     for rank in ranks:
         rank.start()
     for rank in ranks:
-        rank.join(60)
+        rank.join(120)
     for rank in ranks:
         if rank.exitcode is None:
             rank.kill()
@@ -133,6 +138,8 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
     """Weights, running statistics, teachers, queues, centres and random directions."""
     torch.manual_seed(0)
     cases = {name: build(FIRST[name]) for name in NAMES}
+    pictures, batch = ResNet((1, 8, 8), width=2, shared_statistics=True), cases["BYOL"][1]
+    cases["BYOL of maps"] = BYOL(Encoder(pictures, nn.Identity()), Projector(16, 4), Projector(4, 4), 0.9), batch
     both = of_two_ranks(cases, tmp_path)
     for name, (model, batch) in cases.items():
         first = copies(model, "parameters")

@@ -18,7 +18,7 @@ SHORT = ["callbacks=null", "logging=csv", "train_for=50 iterations", "checkpoint
 WARM = "params.lr={_target_: frame.common.schedules.Cosine, start: 1e-3, end: 0.0, warmup: 70%}"  # killed within it
 STILL = "optimization.rules={decoder: {match: decoder.*, freeze: 80%, lr_scale: 0.5}}"
 # the state that each of them tests, and settings that change it within 50 iterations
-# (the last three write buffers, the very last within its loss)
+# (those from VQVAE on write buffers, MoCo, DINO and the last within their losses; LeJEPA draws directions)
 METHODS = {
     "digits_VAE": ["optimization.average=0.9", "params.encoder_layers=[32]", WARM, STILL],
     "digits_AAE": ["params.n_adversary_steps=2", "optimization.accumulate=3"],
@@ -26,6 +26,12 @@ METHODS = {
     "digits_AnnealedVAE": ["params.capacity.over=40 iterations"],
     "digits_VQVAE": ["params.decay=0.9", "params.encoder_channels=[4, 8]", "params.decoder_channels=[8, 4]"],
     "digits_SparseAutoencoder": ["params.dead_after=3", "params.n_units=128"],
+    "digits_MoCo": ["params.n_queue=200"],
+    "digits_DINO": [
+        "params.decay={_target_: frame.common.schedules.Cosine, start: 0.9, end: 1.0}",
+        "params.teacher_temperature={_target_: frame.common.schedules.Linear, start: 0.04, end: 0.07, over: 70%}",
+    ],
+    "digits_LeJEPA": [],
     "normalised": [],
 }
 QUICK = ("digits_AAE",)
