@@ -1,9 +1,7 @@
 """Any `torch.utils.data.Dataset`, such as those of torchvision, as a source of whole batches."""
 
 import copy
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError, choices
+from frame.common.seeds import random_states
 from frame.data.arrays import as_tensor, finite, picture, plain, seen, upright
 from frame.data.base import Batch, DataSet, Source, check_mask
 from frame.data.identity import digest, pixels
@@ -60,7 +59,7 @@ class PerSample:
 
     def batch(self, indices: Tensor) -> Batch:
         items = []
-        with _random_states() as seed_all:
+        with random_states() as seed_all:
             for index in indices.tolist():
                 seed_all(mix(self.seed, self.epoch, index))
                 row = self.rows[index]
@@ -132,24 +131,6 @@ class PerSample:
     @property
     def _name(self) -> str:
         return type(self.data).__name__
-
-
-@contextmanager
-def _random_states() -> Iterator[Any]:
-    """Yields a function that seeds Python, numpy and torch on the CPU, and restores their states at the end."""
-    before = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
-
-    def seed_all(seed: int) -> None:
-        random.seed(seed)
-        np.random.seed(seed & 0xFFFFFFFF)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerator, too
-
-    try:
-        yield seed_all
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.default_generator.set_state(before[2])
 
 
 class PerSampleSplits(DataSet):

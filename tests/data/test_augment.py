@@ -1,10 +1,12 @@
 """Augmentations against slow loops and kornia's, what they preserve, and the source of their noise."""
 
 import colorsys
+import random
 from typing import Any
 
 import kornia
 import kornia.augmentation as K
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,7 @@ from frame.data.augment import (
     GaussianBlur,
     Grayscale,
     HorizontalFlip,
+    Library,
     Noise,
     RandomResizedCrop,
     Rotation,
@@ -27,6 +30,9 @@ from frame.data.augment import (
 )
 from frame.data.augment.colour import grey, jittered, solarized, turned
 from frame.data.augment.geometry import affine, blurred, resized_crop
+from frame.data.digits import Digits
+from frame.data.loader import Loader
+from frame.data.views import Views
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "Affine": {"rotation": 15, "shift": 0.1, "scale": [0.9, 1.1], "shear": 10},
@@ -34,7 +40,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "Noise": {"std": 0.2},
     "Rotation": {"degrees": 30},
 }
-ALL = [getattr(augment, name)(**ARGUMENTS.get(name, {})) for name in dir(augment) if name[0].isupper()]
+OURS = [name for name in dir(augment) if name[0].isupper() and name != "Library"]
+ALL = [getattr(augment, name)(**ARGUMENTS.get(name, {})) for name in OURS]
 WITH_P = [RandomResizedCrop, HorizontalFlip, ColourJitter, Grayscale, GaussianBlur, Solarize]
 
 
@@ -214,6 +221,61 @@ def test_affine_agrees_with_kornia() -> None:
     matrix = kornia.geometry.get_affine_matrix2d(14 * shift, centre, torch.stack([scale, scale], 1), angle.rad2deg())
     expected = kornia.geometry.warp_affine(x, matrix[:, :2], (14, 14), align_corners=True)
     torch.testing.assert_close(affine(x, angle, zero, scale, shift), expected, rtol=0, atol=1e-4)
+
+
+# Of other libraries
+
+
+class OneForAll(nn.Module):
+    """Draws from all global states, once a call, like torchvision's transforms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.rand(()) + random.random() + np.random.rand()).to(x.dtype) / 3
+
+
+KORNIA = K.RandomPerspective(0.5, p=1.0)
+
+
+@pytest.mark.parametrize("change", [Library(KORNIA), Library(OneForAll(), each=True)], ids=["kornia", "one for all"])
+def test_noise_of_a_library_comes_from_the_generator_alone(change: Library) -> None:
+    x = pictures(1, 3, 12, 12).expand(5, 3, 12, 12)
+    states = random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state()
+    found = change(x, generator())
+    assert random.getstate() == states[0] and np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]
+    assert torch.equal(torch.get_rng_state(), states[2])
+    torch.rand(7), np.random.rand(), random.random()
+    assert torch.equal(change(x, generator()), found) and not torch.equal(change(x, generator(1)), found)
+    assert len(torch.unique(found.flatten(1), dim=0)) == 5, "each picture in its own way"
+    one = generator()
+    assert not torch.equal(change(x, one), change(x, one)), "the generator moves on"
+
+
+def test_views_of_a_library_resume_in_the_same_bits() -> None:
+    source = Views(Digits(), {"perspective": Library(KORNIA)}).split("train")
+
+    def third(resumed: bool) -> Tensor:
+        loader = Loader(source, 100, seed=3)
+        if resumed:
+            torch.manual_seed(99)
+            loader.load_state_dict({"epoch": 0, "position": 2})
+        batches = iter(loader)
+        views: Tensor = [next(batches) for _ in range(1 if resumed else 3)][-1]["views"][1]
+        return views
+
+    assert torch.equal(third(False), third(True))
+
+
+def test_a_library_that_returns_something_else_is_one_line() -> None:
+    x = pictures(4, 1, 8, 8)
+    for change, each, match in (
+        (lambda x: x[:2], False, r"<lambda> returns torch.float32 \[2, 1, 8, 8\], and must return floats \[4, ...\]"),
+        (lambda x: (x, 1), False, "returns tuple"),
+        (lambda x: (255 * x).byte(), True, "returns torch.uint8"),
+    ):
+        with pytest.raises(UserError, match=match):
+            Library(change, each)(x, generator())
+    with pytest.raises(UserError, match="change=3 cannot be called"):
+        Library(3)  # type: ignore[arg-type]
 
 
 def test_errors_name_the_argument() -> None:

@@ -11,6 +11,7 @@ from frame.data.augment.geometry import GaussianBlur as GaussianBlur
 from frame.data.augment.geometry import HorizontalFlip as HorizontalFlip
 from frame.data.augment.geometry import RandomResizedCrop as RandomResizedCrop
 from frame.data.augment.geometry import Rotation as Rotation
+from frame.data.augment.library import Library as Library
 from frame.data.augment.noise import Drop as Drop
 from frame.data.augment.noise import Noise as Noise
 from frame.data.augment.noise import Shuffle as Shuffle
