@@ -495,3 +495,32 @@ class Predictor(ConditionalDistribution):
 
     def forward(self, z: Tensor) -> Categorical:
         return self.head(self.hidden(z))
+
+
+class NumberPredictor(ConditionalDistribution):
+    """p(y|z) for numbers y: z [..., z_dim] -> N(mu(z), scale^2), batch_shape (...); linear unless `layers` are given.
+
+    Args:
+        z_dim: length of z.
+        layers: widths of the hidden layers.
+        activation: after each hidden layer, ReLU by default.
+        scale: the standard deviation; with sqrt(1/2), -log p(y|z) is the squared error and a constant.
+
+    Raises:
+        UserError: z_dim, a width or the scale is not positive.
+    """
+
+    def __init__(
+        self, z_dim: int, layers: Sequence[int] = (), activation: nn.Module | None = None, scale: float = 0.5**0.5
+    ) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim)
+        if not scale > 0:
+            raise UserError(f"scale={scale}: it must be positive")
+        self.z_dim, self.scale = z_dim, scale
+        self.hidden = mlp(z_dim, layers, activation)
+        self.linear = nn.Linear([z_dim, *layers][-1], 1)
+
+    def forward(self, z: Tensor) -> Normal:
+        loc = self.linear(self.hidden(z)).squeeze(-1).float()
+        return normal(loc, torch.full_like(loc, self.scale))

@@ -12,8 +12,9 @@ from frame.common.errors import UserError, choices
 from frame.data.identity import compare_classes, compare_split, identity_of
 from frame.data.labels import check_range, class_numbers
 
-# 'x': [B, *shape] · 'y': [B] · 'factors': [B, K] · 'views': V x [B, *shape] · 'env': [B] · 'mask': [B, T], bool ·
-# 'index': [B], the rows' positions in their split · any other name: a Batch of another source, with rows of its own
+# 'x': [B, *shape] · 'y': [B], classes, or numbers as floats · 'factors': [B, K] · 'views': V x [B, *shape] ·
+# 'env': [B] · 'mask': [B, T], bool · 'index': [B], the rows' positions in their split · any other name: a Batch of
+# another source, with rows of its own
 Batch = dict[str, Any]  # Tensor | list[Tensor] | Batch; Any spares every method a cast
 Indices = Tensor | dict[str, Tensor]  # rows of the only stream, or of each stream by its path; see `Stream`
 Epoch = int | dict[str, int]

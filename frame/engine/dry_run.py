@@ -119,7 +119,7 @@ def _check_sizes(model: Model, n_rows: int, data: DataSet, config: DictConfig) -
 
 def _try_losses(model: Model, batch: Batch, data: DataSet) -> dict[str, Tensor]:
     """The model's losses on the batch, with those of an adversary if it has one."""
-    if "y" in getattr(model, "needs", ()):
+    if "y" in getattr(model, "needs", ()) and not batch["y"].is_floating_point():
         _limit_labels(model, batch, data)
     with evaluating(model), naming_shapes(model, batch), torch.enable_grad():
         losses: dict[str, Tensor] = model(batch)

@@ -51,7 +51,7 @@ class Decodes(Protocol):
 @runtime_checkable
 class Predicts(Protocol):
     def predict(self, x: Tensor) -> Tensor:
-        """Log-probabilities of the classes, [B, n_classes]."""
+        """Log-probabilities of the classes, [B, n_classes]; if 'y' holds numbers, what they are expected to be, [B]."""
         ...
 
 
@@ -197,6 +197,7 @@ class Evaluation:
     pictures: Collection[str] = ()
     tables: Collection[str] = ()
     draws: bool = False  # rows as pictures
+    classes: bool = True  # whether a 'y' that is needed must be classes and not numbers
     fits_on: Collection[str] = ()  # splits, named by the user, on which the evaluation fits something
 
     def __init__(self, evaluate_on: str = "valid") -> None:
@@ -236,6 +237,8 @@ class Evaluation:
                     f"{', '.join(sorted(row))}",
                     key=key,
                 )
+        if self.classes and "y" in self.needs_data and row["y"].is_floating_point():
+            raise Unsuited(f"{type(self).__name__} needs classes; 'y' of {type(data).__name__} holds numbers")
         if self.draws and "x" in row and not is_picture(row["x"]):
             raise Unsuited(
                 f"{type(self).__name__} draws rows of 1 or 3 channels, [C, H, W]; those of {type(data).__name__} are "

@@ -60,8 +60,9 @@ def of_codes(model: Any, batch: Batch) -> dict[str, float]:
 
 
 def of_predictions(model: Any, batch: Batch) -> dict[str, float]:
-    """`n_classes`."""
-    return {"n_classes": float(model.predict(*given(model, batch))[:1].shape[1])}
+    """`n_classes`, unless numbers are predicted."""
+    found = model.predict(*given(model, batch))
+    return {"n_classes": float(found.shape[1])} if found.dim() == 2 else {}
 
 
 def of_samples(model: Any, batch: Batch) -> dict[str, float]:

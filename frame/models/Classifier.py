@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from frame.data.base import Batch
-from frame.models.base import ConditionalDistribution, EncoderModel, check_z_dim
+from frame.models.base import ConditionalDistribution, EncoderModel, check_z_dim, prediction
 from frame.probability.distributions import Delta
 
 
@@ -15,7 +15,7 @@ class Classifier(EncoderModel):
 
     Args:
         encoder: q(z|x), of which only the mean is used.
-        predictor: p(y|z), a Categorical.
+        predictor: p(y|z), a Categorical; for numbers y a Normal.
 
     Raises:
         UserError: the networks disagree on z_dim.
@@ -38,5 +38,5 @@ class Classifier(EncoderModel):
         return Delta(self.encoder(x).mean)
 
     def predict(self, x: Tensor) -> Tensor:
-        """log p(y|z) [B, n_classes] at the mean z of q(z|x)."""
-        return self.predictor(self.encoder(x).mean).logits
+        """log p(y|z) [B, n_classes] at the mean z of q(z|x); for numbers y their mean, [B]."""
+        return prediction(self.predictor(self.encoder(x).mean))

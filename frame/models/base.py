@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Categorical, Distribution
 
 from frame.common.errors import UserError, at_least
 from frame.common.ranks import all_rows, mean_over_ranks
@@ -457,7 +457,7 @@ class EnvironmentModel(EncoderModel):
 
     Args:
         encoder: q(z|x), of which only the mean is used.
-        predictor: p(y|z).
+        predictor: p(y|z), a Categorical; for numbers y a Normal.
         n_envs: the number of environments: 'env' of a batch is 0 .. n_envs - 1.
 
     Raises:
@@ -483,8 +483,8 @@ class EnvironmentModel(EncoderModel):
         return Delta(self.encoder(x).mean)
 
     def predict(self, x: Tensor) -> Tensor:
-        """log p(y|z) [B, n_classes] at the mean z of q(z|x)."""
-        return self.predictor(self.encoder(x).mean).logits
+        """At the mean z of q(z|x): see `prediction`."""
+        return prediction(self.predictor(self.encoder(x).mean))
 
     def by_environment(self, values: Tensor, env: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of values [B, ...] over the rows of each environment, [E, ...], and 1 if it has rows, else 0: [E].
@@ -496,6 +496,13 @@ class EnvironmentModel(EncoderModel):
         share = belongs / belongs.sum(1, keepdim=True).clamp(min=1)
         means = (share.reshape(*share.shape, *[1] * (values.dim() - 1)) * values).sum(1)
         return means, belongs.amax(1)
+
+
+def prediction(p_y_given_z: Distribution) -> Tensor:
+    """log p(y|z) of each class [B, K]; for numbers y the mean of p(y|z), [B]."""
+    if isinstance(p_y_given_z, Categorical):
+        return p_y_given_z.logits
+    return p_y_given_z.mean
 
 
 def rescaled(loss: Tensor, weight: Tensor) -> Tensor:
