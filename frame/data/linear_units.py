@@ -106,10 +106,10 @@ class LinearUnits(DataSet):
         x, y = (torch.stack(part, 1).flatten(0, 1) for part in zip(*parts, strict=True))
         if self.example.endswith("s"):
             x = x @ self.rotation
-        env = torch.arange(len(x)) % self.n_envs
+        envs = torch.arange(len(x)) % self.n_envs
         if self.n_classes is not None:
-            return InMemory(x, y.long(), env=env)
-        found = InMemory(x, env=env)
+            return InMemory(x, y.long(), env=envs)
+        found = InMemory(x, env=envs)
         found.columns["y"] = y
         return found
 

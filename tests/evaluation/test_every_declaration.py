@@ -25,7 +25,7 @@ from tests.ranks import on_ranks
 NAMES = sorted(file.stem for file in (config_folder() / "evaluation").glob("*.yaml"))
 # a model for each set of capabilities and inputs
 KINDS = ("VAE", "ConditionalVAE", "Classifier", "VIB", "VQVAE", "AE", "GAN", "InfoGAN", "MVInfoMax")
-EXPERIMENTS = [*(f"digits_{kind}" for kind in KINDS), "gaussians_InformationEstimation"]
+EXPERIMENTS = [*(f"digits_{kind}" for kind in KINDS), "gaussians_InformationEstimation", "linear_units_IRM"]
 N_ROWS = 80  # of each split: more than the 64 features of generation
 # the smallest that show every name
 SMALL: dict[str, dict[str, Any]] = {
