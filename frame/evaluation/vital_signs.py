@@ -1,9 +1,10 @@
 """Signs of a model's health on a few hundred rows, as far as it has the capabilities. The doctor interprets them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frame.common.errors import UserError
@@ -14,6 +15,19 @@ from frame.measures.codes import perplexity, usage
 from frame.measures.geometry import effective_rank
 
 TELLING = 0.1  # nats that a direction must carry to be counted
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A joint-embedding method, whose loss acts on embeddings."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """z [B, z_dim]."""
+        ...
+
+    def features(self, x: Tensor) -> Tensor:
+        """The backbone's features, [B, n]."""
+        ...
 
 
 def vital_signs(model: nn.Module, batch: Batch) -> dict[str, float]:
@@ -59,6 +73,22 @@ def of_codes(model: Any, batch: Batch) -> dict[str, float]:
     return found
 
 
+def of_embeddings(model: Any, batch: Batch) -> dict[str, float]:
+    """`spread` of the embeddings on which the loss acts, and `backbone_spread` of the features before them.
+
+    The mean standard deviation of a dimension of codes scaled to length 1, times sqrt(D): 0 if all point the same way, 1
+    if they point everywhere (Chen & He 2021, 2011.10566, section 4.1).
+    """
+    x = given(model, batch)
+    return {"spread": spread(model.embed(*x)), "backbone_spread": spread(model.features(*x))}
+
+
+def spread(codes: Tensor) -> float:
+    """The mean standard deviation over rows of codes [N, D] scaled to length 1, times sqrt(D)."""
+    directions = F.normalize(codes.flatten(1).double(), dim=1)
+    return (directions.std(0).mean() * directions.shape[1] ** 0.5).item()
+
+
 def of_predictions(model: Any, batch: Batch) -> dict[str, float]:
     """`n_classes`, unless numbers are predicted."""
     found = model.predict(*given(model, batch))
@@ -91,6 +121,7 @@ def of_codebook(model: Any, batch: Batch) -> dict[str, float]:
 
 SIGNS: tuple[tuple[type, Callable[[Any, Batch], dict[str, float]]], ...] = (
     (Encodes, of_codes),
+    (Embeds, of_embeddings),
     (Predicts, of_predictions),
     (Samples, of_samples),
     (Quantises, of_codebook),
