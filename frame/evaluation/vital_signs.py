@@ -76,8 +76,8 @@ def of_codes(model: Any, batch: Batch) -> dict[str, float]:
 def of_embeddings(model: Any, batch: Batch) -> dict[str, float]:
     """`spread` of the embeddings on which the loss acts, and `backbone_spread` of the features before them.
 
-    The mean standard deviation of a dimension of codes scaled to length 1, times sqrt(D): 0 if all point the same way, 1
-    if they point everywhere (Chen & He 2021, 2011.10566, section 4.1).
+    The mean standard deviation of a dimension of codes scaled to length 1, times sqrt(D): 0 if all point the same way,
+    1 if they point everywhere (Chen & He 2021, 2011.10566, section 4.1).
     """
     x = given(model, batch)
     return {"spread": spread(model.embed(*x)), "backbone_spread": spread(model.features(*x))}

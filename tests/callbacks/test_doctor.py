@@ -10,7 +10,7 @@ import torch
 from frame.callbacks.checkpoints import read
 from frame.callbacks.doctor import Doctor, fewest_directions, moves
 from frame.common.errors import UserError
-from frame.evaluation.vital_signs import nearest_distance, vital_signs
+from frame.evaluation.vital_signs import nearest_distance, spread, vital_signs
 from frame.runs.folder import RunFolder
 from tests.processes import OWN, Process, only_run, train
 from tests.slow import slow_but
@@ -45,6 +45,7 @@ LOGGED = "trainer.log_every_n_steps=20"
 TROUBLES: dict[str, tuple[str, list[str], int, str]] = {
     "posterior collapse": ("digits_VAE", ["params.beta=100"], 300, "a smaller weight of the KL"),
     "dimensional collapse": ("digits_AE", ["params.encoder_layers=[1]"], 200, "lie in 1.0 directions"),
+    "collapse of embeddings": ("digits_VICReg", ["params.variance=0", "params.lr=1e-2"], 300, "the same way"),
     "mode collapse": ("digits_GAN", ["params.adversary_lr=0", "params.lr=2e-3"], 500, "samples are all alike"),
     "dead codebook": ("digits_VQVAE", [*DEAD, OFTEN, *FEW], 40, "of 240 codes"),
     "the adversary has won": ("digits_GAN", [*STRONG, LOGGED, *SMALL_GAN], 250, "adversary_optimizer.lr"),
@@ -57,6 +58,8 @@ HEALTHY: dict[str, list[str]] = {
     "digits_GAN": SMALL_GAN,
     "digits_VQVAE": SMALL,
     "digits_MIB": ["params.encoder_layers=[64]", "params.critic_layers=[64]"],
+    "digits_VICReg": [],
+    "digits_SimSiam": [],
 }
 
 
@@ -200,3 +203,10 @@ def test_errors() -> None:
         Doctor(share=0)
     with pytest.raises(UserError, match="check_every"):
         Doctor(check_every="often")
+
+
+def test_the_spread_of_embeddings_is_1_everywhere_and_0_in_one_direction() -> None:
+    codes = torch.randn(5000, 20, generator=torch.Generator().manual_seed(0))
+    assert spread(codes) == pytest.approx(1, abs=0.01)
+    assert spread(codes.abs() * 0 + 3) == pytest.approx(0, abs=1e-6)
+    assert spread(7 * codes + 100) < 0.1
