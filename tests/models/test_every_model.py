@@ -159,7 +159,7 @@ def test_an_experiment_has_a_description(name: str) -> None:
     assert f"experiment={name}" in header
 
 
-@pytest.mark.parametrize("experiment", CASES)
+@pytest.mark.parametrize("experiment", ONE_OF_EACH)
 def test_gradients_reach_every_parameter_of_the_player_and_no_other(experiment: str) -> None:
     torch.manual_seed(0)
     model, batch = build(experiment)
