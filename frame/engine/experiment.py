@@ -305,7 +305,14 @@ def _taken(given: dict[str, Any], target: str, path: str) -> dict[str, Any]:
 
 def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | None = None) -> int:
     """Trains from `state` on; returns the exit code. Ranks above 0 have no folder, because they write nothing."""
-    with Signals(experiment.trainer, experiment.optimization) as signals:
+    optimization = experiment.optimization
+    if optimization.lr_scale != 1.0 and experiment.trainer.global_rank == 0:
+        rows = optimization.batch_size * optimization.accumulate * optimization.world
+        say(
+            f"learning rates are multiplied by {optimization.lr_scale:g}: a step has {rows} rows, and "
+            f"optimization.lr_batch={optimization.lr_batch}"
+        )
+    with Signals(experiment.trainer, optimization) as signals:
         try:
             return _fit(experiment, run, signals, state) or finish(
                 experiment.trainer, experiment.config, experiment.limits, run

@@ -45,8 +45,9 @@ class AdversarialOptimization(Optimization):
         average: float | None = None,
         noise_seed: int = 0,
         rules: Mapping[str, Any] | None = None,
+        lr_batch: int | None = None,
     ) -> None:
-        super().__init__(model, batch_size, accumulate, clip, average, noise_seed, rules)
+        super().__init__(model, batch_size, accumulate, clip, average, noise_seed, rules, lr_batch)
         if not isinstance(model, AdversarialModel):
             raise UserError(f"{type(model).__name__} has no adversary: choose optimization=batch_ADAM")
         at_least(1, n_adversary_steps=n_adversary_steps)

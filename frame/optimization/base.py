@@ -40,6 +40,9 @@ class Optimization(LightningModule):
         average: decay of an exponential moving average of the weights, which evaluations use; None keeps no average.
         noise_seed: seeds the model's random numbers in training.
         rules: by name, parameters that have their own options or are frozen; see `frame.optimization.groups`.
+        lr_batch: the rows of a step, over all processes, for which learning rates are given. They are multiplied by
+            batch_size * accumulate * processes / lr_batch, as in Goyal et al. 2017 (1706.02677), section 2.1; None
+            leaves them.
 
     Raises:
         UserError: a value is out of range, or a rule cannot be read or matches nothing.
@@ -57,10 +60,11 @@ class Optimization(LightningModule):
         average: float | None = None,
         noise_seed: int = 0,
         rules: Mapping[str, Any] | None = None,
+        lr_batch: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("accumulate", accumulate)):
-            if not value >= 1:
+        for name, value in (("batch_size", batch_size), ("accumulate", accumulate), ("lr_batch", lr_batch)):
+            if value is not None and not value >= 1:
                 raise UserError(f"optimization.{name}={value}: must be at least 1")
         if average is not None and not 0 <= average < 1:
             raise UserError(f"optimization.average={average}: a decay lies in [0, 1), such as 0.999")
@@ -68,6 +72,8 @@ class Optimization(LightningModule):
         self.model = model
         self.batch_size = batch_size
         self.accumulate = accumulate
+        self.lr_batch = lr_batch
+        self.world = 1  # processes, once they are known
         self.clip = checked_clip("clip", clip)
         self.average = average
         self.noise_seed = noise_seed
@@ -139,10 +145,15 @@ class Optimization(LightningModule):
                 )
         for name, player in players.items():
             player.clip = player.clip or self.clip
-            player.group(self.rules, name)
+            player.group(self.rules, name, self.lr_scale)
             if self.run_length is not None:
                 player.bind(self.run_length, name)
         return players
+
+    @property
+    def lr_scale(self) -> float:
+        """The factor of all learning rates, see `lr_batch`."""
+        return 1.0 if self.lr_batch is None else self.batch_size * self.accumulate * self.world / self.lr_batch
 
     def named(self, part: nn.Module) -> list[tuple[str, nn.Parameter]]:
         """The parameters of a part of the model, with their names in the model."""
@@ -160,11 +171,12 @@ class Optimization(LightningModule):
         Raises:
             UserError: a schedule is longer than the run, or its unit is unknown or does not go with the run's.
         """
+        self.world = getattr(loader, "world", 1)
         iterations = {
             "iterations": 1.0,
             "updates": float(self.accumulate),
             "epochs": float(len(loader)),
-            "samples": 1 / (getattr(loader, "rows", self.batch_size) * getattr(loader, "world", 1)),
+            "samples": 1 / (getattr(loader, "rows", self.batch_size) * self.world),
         }
         counters = tuple(self.counters)
         self.run_length = RunLength(tuple(limits), iterations, counters, self.accumulate, cut)

@@ -33,8 +33,9 @@ class BatchOptimization(Optimization):
         average: float | None = None,
         noise_seed: int = 0,
         rules: Mapping[str, Any] | None = None,
+        lr_batch: int | None = None,
     ) -> None:
-        super().__init__(model, batch_size, accumulate, clip, average, noise_seed, rules)
+        super().__init__(model, batch_size, accumulate, clip, average, noise_seed, rules, lr_batch)
         if isinstance(model, AdversarialModel):
             raise UserError(f"{type(model).__name__} has an adversary: choose optimization=adversarial_ADAM")
         self._optimizer = optimizer

@@ -44,8 +44,9 @@ class JointOptimization(Optimization):
         average: float | None = None,
         noise_seed: int = 0,
         rules: Mapping[str, Any] | None = None,
+        lr_batch: int | None = None,
     ) -> None:
-        super().__init__(model, batch_size, accumulate, clip, average, noise_seed, rules)
+        super().__init__(model, batch_size, accumulate, clip, average, noise_seed, rules, lr_batch)
         if not hasattr(model, "models") or not hasattr(model, "summed"):
             raise UserError(f"{type(model).__name__} holds no models: choose model=Joint, or optimization=batch_ADAM")
         models: Any = model.models

@@ -41,18 +41,26 @@ class Player:
         self.parameters = list(self.named.values())
         self.clip = clip
         self._partial = optimizer
+        self.lr_scale = 1.0
         self.groups: list[Group] = []
         self._scheduled: list[tuple[int, str, Any, float]] = []  # (index of the group, option, value, factor)
         self._frozen: list[tuple[Group, Length]] = []
         self._until: list[tuple[Group, str, float]] = []  # the counter and the count until which they are frozen
 
-    def group(self, rules: Rules, name: str) -> None:
-        """Makes the optimizer, with a group for each rule that matches a parameter; `name` is for messages.
+    def group(self, rules: Rules, name: str, lr_scale: float = 1.0) -> None:
+        """Makes the optimizer, with a group for each rule that matches a parameter.
+
+        Args:
+            rules: of the optimization.
+            name: for messages.
+            lr_scale: factor of all learning rates.
 
         Raises:
             UserError: the optimizer refuses its options, or does not know an option of a rule.
         """
-        self.groups = rules.groups(self.named)
+        self.groups, self.lr_scale = rules.groups(self.named), lr_scale
+        for group in self.groups:
+            group.lr_scale *= lr_scale
         keywords: Mapping[str, Any] = getattr(self._partial, "keywords", {})
         scheduled = {option: value for option, value in keywords.items() if changes(value)}
         made = partial(self._partial, **{option: _now(value, None) for option, value in keywords.items()})
@@ -82,7 +90,8 @@ class Player:
                     self._scheduled.append((place, option, value, group.lr_scale if option == "lr" else 1.0))
             if group.lr_scale != 1.0:
                 if "lr" not in torch_group:
-                    raise UserError(f"{key}: {type(self.optimizer).__name__} has no lr that a factor could change")
+                    where = key if self.lr_scale == 1.0 else "optimization.lr_batch"
+                    raise UserError(f"{where}: {type(self.optimizer).__name__} has no lr that a factor could change")
                 torch_group["lr"] = torch_group["lr"] * group.lr_scale
         self._frozen = [(group, group.freeze) for group in self.groups if group.freeze is not None]
 
@@ -176,10 +185,14 @@ class Player:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict()}
+        return {"optimizer": self.optimizer.state_dict(), "lr_scale": self.lr_scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
+        # a run may go on with another number of processes
+        factor = self.lr_scale / state.get("lr_scale", self.lr_scale)
+        for group in self.optimizer.param_groups if factor != 1.0 else ():
+            group["lr"] = group["lr"] * factor
 
 
 def _now(value: Any, counters: Mapping[str, float] | None, end: int = 0) -> Any:

@@ -150,6 +150,60 @@ def test_the_rate_of_a_step_is_that_of_its_first_batch(accumulate: int, tmp_path
     assert optimization.options() == {"lr": 0.0}
 
 
+def in_processes(optimization: BatchOptimization, world: int) -> BatchOptimization:
+    """With its optimizers, in a run of that many processes."""
+    loader = Loader(rows(), optimization.batch_size, 0, world=world)
+    optimization.bind([Duration(2, "iterations")], loader)
+    optimization.configure_optimizers()
+    optimization.advance()
+    return optimization
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate", "world"), [(4, 1, 1), (4, 3, 1), (4, 3, 2), (2, 1, 1)])
+def test_the_rate_is_that_of_the_rows_of_a_step(batch_size: int, accumulate: int, world: int, tmp_path: Path) -> None:
+    """All rates: a number's, a schedule's and a rule's."""
+    rules = {"own": {"match": "w", "lr": 0.2}} if world == 2 else None
+    factor = batch_size * accumulate * world / 4
+    rates: list[Any] = [0.1, Linear(0.1, 0.0)]
+    for lr in rates:
+        optimizer = partial(torch.optim.SGD, lr=lr)
+        made = BatchOptimization(Line(), optimizer, batch_size, accumulate, rules=rules, lr_batch=4)
+        found = in_processes(made, world).options()
+        assert found == pytest.approx({"lr": (0.2 if rules else 0.1) * factor})
+        if isinstance(lr, float):
+            assert made.groups()[0]["lr"] == pytest.approx(found["lr"])
+        elif factor != 1 and not rules:
+            assert str(made.groups()[0]["lr"]).endswith(f" × {factor:g}")
+        plain = BatchOptimization(Line(), optimizer, batch_size, accumulate)
+        assert in_processes(plain, world).options() == pytest.approx({"lr": 0.1})
+
+
+def test_twice_the_rows_take_twice_the_step(tmp_path: Path) -> None:
+    small = BatchOptimization(Line(), sgd, batch_size=8, lr_batch=8)
+    large = BatchOptimization(Line(), sgd, batch_size=4, accumulate=2, lr_batch=4)
+    fit(small, rows(8), 1, tmp_path)
+    fit(large, rows(8), 2, tmp_path)
+    torch.testing.assert_close(weight(large.model), 2 * weight(small.model))
+
+
+def test_a_run_that_goes_on_with_more_processes_has_their_rate() -> None:
+    sgd_ = partial(torch.optim.SGD, lr=0.1)
+    one = in_processes(BatchOptimization(Line(), sgd_, 4, lr_batch=4), 1)
+    one.players["model"].optimizer.param_groups[0]["lr"] *= 0.5  # as a plateau does
+    two = in_processes(BatchOptimization(Line(), sgd_, 4, lr_batch=4), 2)
+    two.players["model"].load_state_dict(one.players["model"].state_dict())
+    assert two.options() == pytest.approx({"lr": 0.1})
+
+
+def test_an_optimizer_without_a_rate_has_none_to_scale() -> None:
+    class Rprop(torch.optim.Optimizer):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {})
+
+    with pytest.raises(UserError, match="optimization.lr_batch: Rprop has no lr"):
+        BatchOptimization(Line(), Rprop, 8, lr_batch=4).configure_optimizers()
+
+
 def test_every_option_may_follow_a_schedule(tmp_path: Path) -> None:
     adamw: Any = torch.optim.AdamW
     optimizer = partial(
@@ -194,7 +248,16 @@ def test_a_broken_loss_is_named_with_its_iteration() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_size": 0}, {"accumulate": 0}, {"clip": 0.0}, {"clip": -1.0}, {"average": 1.0}, {"average": -0.1}]
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"accumulate": 0},
+        {"clip": 0.0},
+        {"clip": -1.0},
+        {"average": 1.0},
+        {"average": -0.1},
+        {"lr_batch": 0},
+    ],
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     (name,) = wrong

@@ -125,7 +125,8 @@ CLASSIFIER = (
 SGD = "{{_target_: torch.optim.SGD, _partial_: true, lr: '${{params.{}}}'}}"
 # models without noise of their own (no sampling of z, no dropout): a gradient is the mean over all rows
 NOISELESS = {
-    "batch": ["model=Classifier", "params.z_dim=8", "architectures.encoder.layers=[32]"],
+    "batch": ["model=Classifier", "params.z_dim=8", "architectures.encoder.layers=[32]"]
+    + ["optimization.lr_batch=32"],  # both have twice the rate
     "joint": ["model=Joint", f"model.models={{a: {CLASSIFIER.format(8)}, b: {CLASSIFIER.format(32)}}}"],
     "adversarial": ["model=Contest", "+params.adversary_lr=0.1", "+params.n_adversary_steps=2"]
     + ["~optimization.optimizer", f"+optimization.optimizer={SGD.format('lr')}"]
