@@ -1,6 +1,7 @@
 """The encoder of any backbone and head: pooling, errors, and a run with a user's own backbone."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -22,7 +23,9 @@ from frame.architectures.base import (
     MLPDecoder,
     MLPEncoder,
     NormalPicture,
+    NumberPredictor,
     PictureOfLevels,
+    Predictor,
 )
 from frame.architectures.heads import CategoricalHead, DeltaHead, DiagonalNormalHead
 from frame.common.errors import UserError
@@ -295,3 +298,28 @@ def test_features_are_the_layer_before_a_projection() -> None:
 def test_a_backbone_that_does_not_fit_ends_before_training(own: None, words: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         build(composed(*words.split()))
+
+
+def test_two_classes_may_have_one_logit() -> None:
+    """With a class of reference, log p(y = 1) is -softplus(-l), and there is one weight for each number of z."""
+    torch.manual_seed(0)
+    predictor, z = Predictor(3, 2, reference=True, init="glorot"), torch.randn(5, 3)
+    assert [tuple(p.shape) for p in predictor.parameters()] == [(1, 3), (1,)]
+    logit = predictor.head.linear(z).squeeze(1)
+    y = torch.tensor([0, 1, 1, 0, 1])
+    expected = nn.functional.binary_cross_entropy_with_logits(logit, y.float(), reduction="none")
+    torch.testing.assert_close(-predictor(z).log_prob(y), expected)
+    assert not predictor.head.linear.bias.any()  # Glorot's biases are 0
+    three = Predictor(3, 3, [4], reference=True)(z).logits
+    assert three.shape == (5, 3)
+
+
+def test_numbers_are_predicted_with_the_squared_error() -> None:
+    torch.manual_seed(0)
+    predictor, z, y = NumberPredictor(3), torch.randn(2, 5, 3), torch.randn(5)
+    p = predictor(z)
+    assert p.batch_shape == (2, 5)
+    error = (p.mean - y).square()
+    torch.testing.assert_close(-p.log_prob(y), error + 0.5 * math.log(math.pi))
+    with pytest.raises(UserError, match="scale=0"):
+        NumberPredictor(3, scale=0.0)

@@ -1,12 +1,17 @@
 """The linear unit tests: what predicts y in training and in test, by least squares."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from frame.common.errors import UserError
+from frame.composition.compose import compose
 from frame.data.linear_units import EXAMPLES, LinearUnits
 from frame.data.sizes import sizes_of
+from frame.engine.experiment import train
 
 N = 2000
 
@@ -85,3 +90,15 @@ def test_wrong_arguments_are_one_line() -> None:
         LinearUnits(4)
     with pytest.raises(UserError, match="n_envs=1"):
         LinearUnits("1", n_envs=1)
+
+
+@pytest.mark.parametrize("method", ["ERM", "IRM"])
+def test_numbers_are_trained_on_watched_and_judged(method: str, tmp_path: Path) -> None:
+    words = [f"experiment=linear_units_{method}", "data.example=1", "architectures/predictor=numbers", "logging=csv"]
+    words += ["data.n_rows=50", "params.batch_size=50", "train_for=4 iterations", f"device.experiments_root={tmp_path}"]
+    assert train(compose([*words, "doctor.check_every=2 iterations"]), words) == 0
+    (records,) = tmp_path.glob("*/*/records.jsonl")
+    found = {record["name"]: record for record in map(json.loads, records.read_text().splitlines())}
+    assert found["Environments/Test/worst"]["unit"] == "squared error"
+    worst = max(found[f"Environments/Test/{env}"]["value"] for env in range(3))
+    assert found["Environments/Test/worst"]["value"] == worst

@@ -75,6 +75,30 @@ def test_sizes_are_those_of_the_rows(data: DataSet, expected: dict[str, Any]) ->
     assert yaml.safe_load(yaml.safe_dump(dict(found))) == found  # plain values
 
 
+ENV = np.array([0, 2, 1, 0, 2])
+
+
+@pytest.mark.parametrize(
+    "data, expected",
+    [
+        (Rows(SERIES, env=ENV), 3),
+        (Take(Rows(SERIES, env=ENV), 2), 3),  # of all rows, so that a model does not change with their number
+        (Map(Rows(SERIES, env=ENV), lambda batch, generator: batch), 3),
+        (Concat([Rows(SERIES, env=ENV), Rows(SERIES, env=ENV + 1)]), 4),
+        (Views(Rows(BYTES, env=ENV), {"halve": Halve()}), 3),
+        (Rows(SERIES), None),
+        (Digits(), None),
+    ],
+)
+def test_environments_are_counted(data: DataSet, expected: int | None) -> None:
+    assert sizes_of(data)["n_envs"] == expected
+
+
+def test_environments_count_from_0() -> None:
+    with pytest.raises(UserError, match="'env' has -1: environments count from 0"):
+        sizes_of(Rows(SERIES, env=ENV - 1))
+
+
 def test_until_the_data_are_there_a_config_shows_the_references() -> None:
     config = compose(["model=BetaTCVAE", "data=digits"])
     assert config.architectures._get_node("encoder")._get_node("shape")._value() == "${sizes.x}"

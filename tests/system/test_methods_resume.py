@@ -32,6 +32,7 @@ METHODS = {
         "params.teacher_temperature={_target_: frame.common.schedules.Linear, start: 0.04, end: 0.07, over: 70%}",
     ],
     "digits_LeJEPA": [],
+    "linear_units_GroupDRO": ["data.n_rows=450", "params.batch_size=64", "params.step_size=0.5"],
     "normalised": [],
 }
 QUICK = ("digits_AAE",)
