@@ -1,7 +1,7 @@
 """The codes of a split, encoded once for all measures that use them."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from frame.common.errors import UserError, choices
 from frame.common.files import write_whole
 from frame.data.base import Batch, DataSet
-from frame.evaluation.base import Encodes, HasFeatures, batches, evaluating, given, over_rows
+from frame.evaluation.base import (
+    Encodes,
+    Evaluation,
+    HasFeatures,
+    Unsuited,
+    batches,
+    evaluating,
+    given,
+    methods_of,
+    over_rows,
+)
 from frame.probability.distributions import rsample
 
 
@@ -50,6 +60,32 @@ LAYERS: dict[str, tuple[type, Callable[[Any, Batch], Tensor]]] = {
     "sample": (Encodes, sampled_code),
     "features": (HasFeatures, layer_before),
 }
+
+
+def check_layers(layers: Sequence[str]) -> tuple[str, ...]:
+    """Raises UserError for a layer that does not exist."""
+    for layer in layers:
+        if layer not in LAYERS:
+            raise UserError(choices(layer, LAYERS, kind="layer"))
+    return tuple(layers)
+
+
+def layers_of(model: nn.Module, layers: Sequence[str]) -> list[str]:
+    """Those of the layers that a model has."""
+    return [layer for layer in layers if isinstance(model, LAYERS[layer][0])]
+
+
+def require_layers(evaluation: Evaluation, model: nn.Module, layers: Sequence[str]) -> None:
+    """Raises Unsuited if a model has none of the layers that an evaluation measures."""
+    if not layers_of(model, layers):
+        capability = LAYERS[layers[0]][0] if layers else object
+        raise Unsuited(
+            f"{type(evaluation).__name__} needs a model that has {', '.join(methods_of(capability))}(); "
+            f"{type(model).__name__} has none",
+            capabilities=[(LAYERS[layer][0],) for layer in layers],
+        )
+
+
 _cache: ContextVar[Path | None] = ContextVar("cache", default=None)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from frame.common.errors import NoNumber, UserError, at_least, choices
+from frame.common.errors import NoNumber, at_least
 from frame.data.base import Batch, DataSet, whole_batch
 from frame.evaluation.base import Better, Declaration, Encodes, Evaluation, LogEntry, Scalar, Unsuited, device_of
-from frame.evaluation.codes import LAYERS, codes_of
+from frame.evaluation.codes import LAYERS, check_layers, codes_of, layers_of, require_layers
 from frame.measures import geometry
 
 # by its word: how it is computed, its unit ('of D' if None), what it is, and which values are better
@@ -53,19 +53,17 @@ class GeometryEvaluation(Evaluation):
         at_least(1, n_samples=n_samples)
         at_least(0, n_lidar=n_lidar)
         at_least(2, n_views=n_views)
-        for layer in layers:
-            if layer not in LAYERS:
-                raise UserError(choices(layer, LAYERS, kind="layer"))
-        self.n_samples, self.layers, self.n_lidar, self.n_views = n_samples, tuple(layers), n_lidar, n_views
+        self.n_samples, self.layers, self.n_lidar, self.n_views = n_samples, check_layers(layers), n_lidar, n_views
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
+        require_layers(self, model, self.layers)
         if self.n_lidar and not _has_views(model, data):
             raise Unsuited(f"lidar needs 'views' of rows, and {type(data).__name__} has none: n_lidar=0", key="views")
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         row, numbers = next(self.batches(model, data, 1)), dict[str, str]()
-        for layer in self._layers(model):
+        for layer in layers_of(model, self.layers):
             size = LAYERS[layer][1](model, row).shape[1]
             units = {name: f"of {size}" if unit is None else unit for name, (_, unit, *_) in NUMBERS.items()}
             units |= {"alpha_req": ""} | ({"alignment": "of 4"} if _has_views(model, data) else {})
@@ -75,12 +73,9 @@ class GeometryEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry = LogEntry(self.evaluate_on)
-        for layer in self._layers(model):
+        for layer in layers_of(model, self.layers):
             entry.scalars |= {_key(layer, name): one for name, one in self._measured(model, data, layer)}
         return entry
-
-    def _layers(self, model: nn.Module) -> list[str]:
-        return [layer for layer in self.layers if isinstance(model, LAYERS[layer][0])]
 
     def _measured(self, model: nn.Module, data: DataSet, layer: str) -> Iterator[tuple[str, Scalar]]:
         codes = codes_of(model, data, self.evaluate_on, layer, self.n_samples).codes

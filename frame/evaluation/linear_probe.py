@@ -7,10 +7,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from frame.common.errors import UserError, at_least, choices
+from frame.common.errors import UserError, at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, Unsuited, methods_of
-from frame.evaluation.codes import LAYERS, labelled_codes
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, Unsuited
+from frame.evaluation.codes import check_layers, labelled_codes, layers_of, require_layers
 from frame.evaluation.confusion import confusion_figure
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
 from frame.measures.linear_probe import (
@@ -65,30 +65,21 @@ class LinearProbeEvaluation(Evaluation):
     ) -> None:
         super().__init__(evaluate_on)
         at_least(1, n_train_samples=n_train_samples, n_samples=n_samples)
-        for layer in layers:
-            if layer not in LAYERS:
-                raise UserError(choices(layer, LAYERS, kind="layer"))
         if not cs or not min(cs) > 0:
             raise UserError(f"cs={list(cs)}: give one regularisation or more, all positive")
-        self.cs, self.layers, self.floors = tuple(cs), tuple(layers), check_floors(floors)
+        self.cs, self.layers, self.floors = tuple(cs), check_layers(layers), check_floors(floors)
         self.n_train_samples, self.n_samples = n_train_samples, n_samples
         self._floors: tuple[DataSet, LogEntry] | None = None  # with the data that they were measured on
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         super().check(model, data)
-        if not self._layers(model):
-            capability = LAYERS[self.layers[0]][0] if self.layers else object
-            raise Unsuited(
-                f"{type(self).__name__} needs a model that has {', '.join(methods_of(capability))}(); "
-                f"{type(model).__name__} has none",
-                capabilities=[(LAYERS[layer][0],) for layer in self.layers],
-            )
+        require_layers(self, model, self.layers)
         for split in (TRAIN_ON, CHOOSE_ON):
             if "y" not in data.split(split).batch(torch.arange(1)):
                 raise Unsuited(f"{type(self).__name__} needs 'y' in the data; '{split}' has none", key="y")
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
-        layers = self._layers(model)
+        layers = layers_of(model, self.layers)
         keys = ["" if layer == "mean" else layer for layer in layers]
         probed = [*keys, *(f"floor/{name}" for name in floor_names(self.floors, layers))]
         return Declaration(
@@ -100,22 +91,19 @@ class LinearProbeEvaluation(Evaluation):
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry, sizes = LogEntry(self.evaluate_on), []
-        for layer in self._layers(model):
+        for layer in layers_of(model, self.layers):
             rows = self._rows(data, model, layer)
             sizes.append(rows[0][0].shape[1])
             self._measure(entry, "" if layer == "mean" else layer, rows, layer)
         if self._floors is None or self._floors[0] is not data:
             floors, of = LogEntry(self.evaluate_on), partial(self._rows, data)
-            layers = self._layers(model)
+            layers = layers_of(model, self.layers)
             for name, rows in floor_codes(self.floors, model, data, self.evaluate_on, layers, sizes[0], of):
                 self._measure(floors, f"floor/{name}", rows)
             self._floors = data, floors
         entry.scalars |= self._floors[1].scalars
         entry.tables |= self._floors[1].tables
         return entry
-
-    def _layers(self, model: nn.Module) -> list[str]:
-        return [layer for layer in self.layers if isinstance(model, LAYERS[layer][0])]
 
     def _rows(self, data: DataSet, model: nn.Module, layer: str) -> tuple[Rows, ...]:
         """Codes and classes of the rows to train on, to choose on and to test on."""

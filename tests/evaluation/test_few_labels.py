@@ -40,6 +40,32 @@ def test_means_of_codes_are_measured() -> None:
     assert "2 labels per class of train" in scalar.estimator and "4 draws" in scalar.estimator
 
 
+def test_another_layer_has_its_own_names_and_floor() -> None:
+    class Layered(Reads):
+        """A code without information, and features with all of it."""
+
+        def features(self, x: Tensor) -> Tensor:
+            return x
+
+        def encode(self, x: Tensor) -> Independent:
+            return super().encode(x[:, :1] * 0 + torch.arange(len(x)).unsqueeze(1))
+
+    evaluation = FewLabelsEvaluation(
+        labels_per_class=(2,), n_draws=3, floors=("whitened",), layers=("mean", "features")
+    )
+    evaluation.check(Layered(), Rows())
+    declared, entry = evaluation.declare(Layered(), Rows()), evaluation.evaluate(Layered(), Rows())
+    assert set(entry.scalars) == {"2_per_class", "features/2_per_class", "2_per_class/floor/whitened"}
+    assert declared.numbers.keys() == entry.scalars.keys()
+    features = entry.scalars["features/2_per_class"]
+    assert (features.value, features.layer, features.width) == (100.0, "features", 3)
+    assert entry.scalars["2_per_class"].value < 80 and entry.scalars["2_per_class"].layer == "mean"
+    with pytest.raises(UserError, match=r"needs a model that has features\(\); Reads has none"):
+        FewLabelsEvaluation(layers=("features",)).check(Reads(), Rows())
+    with pytest.raises(UserError, match="no layer 'feature'"):
+        FewLabelsEvaluation(layers=("feature",))
+
+
 def test_floors_are_reported_and_measured_once() -> None:
     class Learned(Reads):
         """Confuses classes 0 and 1, which untrained weights would not."""
