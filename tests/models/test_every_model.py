@@ -87,6 +87,8 @@ def composed(experiment: str) -> DictConfig:
             config.params[key] = [16] * len(value)
         elif str(key).endswith("_channels") and value is not None:
             config.params[key] = [4] * len(value)
+        elif str(key).endswith("_width"):
+            config.params[key] = 4
     return config
 
 
