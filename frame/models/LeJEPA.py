@@ -84,7 +84,8 @@ def epps_pulley(x: Tensor, t_max: float = 5.0, n_points: int = 17) -> Tensor:
     w = 2 * phi * t_max / (n_points // 2)
     w = w * torch.where((t == 0) | (t == t_max), 0.5, 1.0)
     # Re and Im of phi_x: means over the rows of this rank, then over ranks
-    means = torch.stack([(x.unsqueeze(-1) * t).cos().mean(0), (x.unsqueeze(-1) * t).sin().mean(0)])  # [2, M, T]
+    angles = x.unsqueeze(-1) * t  # [B, M, T]
+    means = torch.stack([angles.cos().mean(0), angles.sin().mean(0)])  # [2, M, T]
     each = all_rows(means.unsqueeze(0))  # [W, 2, M, T]
     real, imaginary = each.mean(0).unbind(0)
     return len(each) * len(x) * (((real - phi).square() + imaginary.square()) * w).sum(-1)
