@@ -1,18 +1,12 @@
 """CIFAR-10: small colour pictures of ten kinds of things (Krizhevsky 2009)."""
 
-import shutil
-import tarfile
-import zlib
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from frame.common.errors import UserError
-from frame.common.files import write_whole
-from frame.data.files import download, missing, roots
+from frame.data.files import roots, unpacked
 from frame.data.formats import broken, read_pickle
 from frame.data.memory import OfficialSplits
 
@@ -44,6 +38,8 @@ class CIFAR10(OfficialSplits):
     known_hash = "md5:c58f30108f718f92721af3b95e74349a"
     train_files = tuple(f"data_batch_{i}" for i in range(1, 6))
     test_files = ("test_batch",)
+    other_files = ("batches.meta",)
+    labels = "labels"  # their key in a file
 
     def __init__(
         self,
@@ -62,21 +58,15 @@ class CIFAR10(OfficialSplits):
         parts = [self._read_file(folder / name) for name in names]
         return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
+    def n_rows(self, name: str) -> int:
+        """Rows of a file."""
+        return self.n_file
+
     def _folder(self, names: tuple[str, ...]) -> Path:
-        """The first folder that has the files; else an archive is unpacked, and downloaded before if it is missing."""
-        folders = [root / self.folder for root in self.roots]
-        for folder in folders:
-            if all((folder / name).is_file() for name in names):
-                return folder
-        archive = next((root / self.archive for root in self.roots if (root / self.archive).is_file()), None)
-        if archive is None:
-            if not self.download_files:
-                absent = [name for name in names if not (folders[0] / name).is_file()]
-                raise missing(type(self).__name__, absent[0], folders)
-            archive = self.roots[0] / self.archive
-            download(type(self).__name__, archive, self.mirrors, self.known_hash)
-        self._unpack(archive)
-        return archive.parent / self.folder
+        """The first folder that has the files."""
+        every = (*self.train_files, *self.test_files, *self.other_files)
+        rest = (every, self.archive, self.mirrors, self.known_hash, self.download_files)
+        return unpacked(type(self).__name__, self.roots, self.folder, names, *rest)
 
     def _read_file(self, path: Path) -> tuple[Tensor, Tensor]:
         content = read_pickle(path)
@@ -84,26 +74,12 @@ class CIFAR10(OfficialSplits):
             raise broken(path, "it holds no mapping")
         # keys are bytes in the original, which Python 2 wrote
         named = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
-        x, y = named.get("data"), named.get("labels")
-        n_bytes = 3 * 32 * 32
-        if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.shape != (self.n_file, n_bytes):
-            raise broken(path, f"its 'data' is not an array of {self.n_file} x {n_bytes} bytes")
-        if not isinstance(y, list) or len(y) != self.n_file or not all(type(i) is int and 0 <= i < 10 for i in y):
-            raise broken(path, f"its 'labels' are not {self.n_file} numbers from 0 to 9")
+        x, y = named.get("data"), named.get(self.labels)
+        n, n_bytes = self.n_rows(path.name), 3 * 32 * 32
+        if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.shape != (n, n_bytes):
+            raise broken(path, f"its 'data' is not an array of {n} x {n_bytes} bytes")
+        last = self.n_classes - 1
+        if not isinstance(y, list) or len(y) != n or not all(type(i) is int and 0 <= i <= last for i in y):
+            raise broken(path, f"its '{self.labels}' are not {n} numbers from 0 to {last}")
         # a row is the red plane, then green, then blue
         return torch.from_numpy(x.copy()).view(-1, *self.shape), torch.tensor(y)
-
-    def _unpack(self, archive: Path) -> None:
-        # by name, file by file, so that the archive cannot choose paths
-        target = archive.parent / self.folder
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(archive) as tar:
-                for name in (*self.train_files, *self.test_files, "batches.meta"):
-                    member = tar.extractfile(f"{self.folder}/{name}")
-                    assert member is not None, f"{name} in it is not a file"
-                    write_whole(target / name, partial(shutil.copyfileobj, member))
-        except (tarfile.TarError, EOFError, zlib.error, KeyError, AssertionError) as error:
-            raise broken(archive, str(error.args[0]) if error.args else "it ends early") from error
-        except OSError as error:
-            raise UserError(f"{archive} cannot be unpacked into {archive.parent}: {error}") from error

@@ -1,10 +1,16 @@
-"""Finds a data set's files below data_root or big_data_root, and downloads missing ones."""
+"""Finds a data set's files below data_root or big_data_root, downloads missing ones, and unpacks archives."""
 
 import logging
+import shutil
+import tarfile
+import zlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from frame.common.errors import UserError
+from frame.common.files import write_whole
+from frame.data.formats import broken
 
 
 def find(folder: Path, names: Sequence[str]) -> Path | None:
@@ -56,6 +62,62 @@ def download(data_set: str, path: Path, mirrors: Sequence[str], known_hash: str)
         f"{data_set}: {path.name} could not be fetched ({'; '.join(dict.fromkeys(reasons))}): put it into "
         f"{path.parent} yourself, or set device.data_root to the folder that has it"
     )
+
+
+def unpacked(
+    data_set: str,
+    roots: Sequence[Path],
+    folder: str,
+    wanted: Sequence[str],
+    names: Sequence[str],
+    archive: str,
+    mirrors: Sequence[str],
+    known_hash: str,
+    fetch: bool,
+) -> Path:
+    """The first `<root>/<folder>` that has the files `wanted`.
+
+    If there is none, the archive `<root>/<archive>` is unpacked beside itself, and downloaded before if it is missing.
+
+    Args:
+        data_set: its name, for messages.
+        roots: folders of data sets.
+        folder: the name of the data set's own folder, in roots and in the archive.
+        wanted: names of files in it.
+        names: the files of the archive that are unpacked.
+        archive, mirrors, known_hash: as for `download`.
+        fetch: whether a missing archive may be downloaded.
+
+    Raises:
+        UserError: a file is missing, the archive is broken or cannot be unpacked.
+    """
+    folders = [root / folder for root in roots]
+    for there in folders:
+        if all((there / name).is_file() for name in wanted):
+            return there
+    path = next((root / archive for root in roots if (root / archive).is_file()), None)
+    if path is None:
+        if not fetch:
+            raise missing(data_set, next(n for n in wanted if not (folders[0] / n).is_file()), folders)
+        path = download(data_set, roots[0] / archive, mirrors, known_hash)
+    _unpack(path, folder, names)
+    return path.parent / folder
+
+
+def _unpack(archive: Path, folder: str, names: Sequence[str]) -> None:
+    # by name, file by file, so that the archive cannot choose paths
+    target = archive.parent / folder
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(archive) as tar:
+            for name in names:
+                member = tar.extractfile(f"{folder}/{name}")
+                assert member is not None, f"{name} in it is not a file"
+                write_whole(target / name, partial(shutil.copyfileobj, member))
+    except (tarfile.TarError, EOFError, zlib.error, KeyError, AssertionError) as error:
+        raise broken(archive, str(error.args[0]) if error.args else "it ends early") from error
+    except OSError as error:
+        raise UserError(f"{archive} cannot be unpacked into {archive.parent}: {error}") from error
 
 
 def _reason(error: Exception, folder: Path) -> str:

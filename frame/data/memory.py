@@ -111,7 +111,7 @@ class OfficialSplits(DataSet):
     """
 
     n_train: int
-    keys = ("x", "y")
+    keys: tuple[str, ...] = ("x", "y")
 
     def __init__(self, binarize: str, n_valid: int) -> None:
         super().__init__()

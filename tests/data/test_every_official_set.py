@@ -3,6 +3,7 @@
 import inspect
 import os
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from omegaconf import OmegaConf
 from frame.common.errors import UserError
 from frame.data.base import DataSet
 from frame.data.CIFAR10 import CIFAR10
+from frame.data.CIFAR100 import CIFAR100
 from frame.data.digits import Digits
 from frame.data.FashionMNIST import FashionMNIST
 from frame.data.images import Images
 from frame.data.MNIST import MNIST
 from frame.data.sprites import Sprites
+from frame.data.STL10 import STL10
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config/data").glob("*.yaml"))
 ROOT = os.environ.get("DATA_ROOT")
@@ -69,7 +72,7 @@ def test_digits() -> None:
     assert torch.equal(every_row(Digits(), "train")["x"], parts[0]["x"])
 
 
-@pytest.mark.parametrize("kind", [MNIST, FashionMNIST, CIFAR10])
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST, CIFAR10, CIFAR100, STL10])
 def test_missing_files_are_one_line(kind: Any, tmp_path: Path) -> None:
     data = kind(tmp_path / "nowhere")  # constructors read nothing
     for split in data.splits:
@@ -82,7 +85,7 @@ def test_missing_files_are_one_line(kind: Any, tmp_path: Path) -> None:
         data.split("vaild")
 
 
-@pytest.mark.parametrize("kind", [MNIST, CIFAR10])
+@pytest.mark.parametrize("kind", [MNIST, CIFAR10, CIFAR100, STL10])
 def test_wrong_arguments_are_refused_before_anything_is_read(kind: Any, tmp_path: Path) -> None:
     for n_valid in (-1, 10**6, 1.5, True):
         with pytest.raises(UserError, match="n_valid"):
@@ -118,6 +121,116 @@ def test_cifar_files_of_another_shape_are_refused(
     (folder / "test_batch").write_bytes(pickle.dumps({**content, **change}))
     with pytest.raises(UserError, match=f"test_batch is broken .*{why}"):
         CIFAR10(tmp_path).split("test")
+
+
+def cifar100(root: Path, monkeypatch: pytest.MonkeyPatch, n_train: int = 6, n_test: int = 4) -> None:
+    """Files of the official format, with few rows."""
+    monkeypatch.setattr(CIFAR100, "n_file", n_train)
+    monkeypatch.setattr(CIFAR100, "n_train", n_train)
+    monkeypatch.setattr(CIFAR100, "n_test", n_test)
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for name, n in (("train", n_train), ("test", n_test)):
+        data = (np.arange(n * 3072) % 251).astype(np.uint8).reshape(n, 3072)
+        labels = {b"fine_labels": list(range(99, 99 - n, -1)), b"coarse_labels": list(range(n))}
+        (folder / name).write_bytes(pickle.dumps({b"data": data, b"filenames": [b"a.png"] * n, **labels}, protocol=2))
+
+
+def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cifar100(tmp_path, monkeypatch)
+    fine, coarse = CIFAR100(tmp_path, n_valid=2), CIFAR100(tmp_path, n_valid=2, labels="coarse")
+    assert (fine.n_classes, coarse.n_classes) == (100, 20)
+    assert [every_row(fine, split)["y"].tolist() for split in fine.splits] == [
+        [99, 98, 97, 96],
+        [95, 94],
+        [99, 98, 97, 96],
+    ]
+    assert every_row(coarse, "train")["y"].tolist() == [0, 1, 2, 3]
+    x = every_row(fine, "train")["x"]
+    assert x.shape == (4, 3, 32, 32) and x[2, 1, 5, 7] == (2 * 3072 + 1024 + 5 * 32 + 7) % 251
+    with pytest.raises(UserError, match="no labels 'fien': did you mean 'fine'"):
+        CIFAR100(tmp_path, n_valid=2, labels="fien")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({b"data": np.zeros((3, 3072), np.uint8)}, "'data' is not an array of 4 x 3072"),
+        ({b"fine_labels": [0, 1, 2, 100]}, "'fine_labels' are not 4 numbers from 0 to 99"),
+        ({b"fine_labels": None}, "'fine_labels'"),
+    ],
+)
+def test_cifar100_files_of_another_shape_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[bytes, Any], why: str
+) -> None:
+    cifar100(tmp_path, monkeypatch)
+    file = tmp_path / "cifar-100-python" / "test"
+    file.write_bytes(pickle.dumps({**pickle.loads(file.read_bytes()), **change}, protocol=2))
+    with pytest.raises(UserError, match=f"test is broken .*{why}"):
+        CIFAR100(tmp_path, n_valid=2).split("test")
+
+
+def stl10(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """Files of the official format, with few rows, and their pictures [N, 3, 96, 96]."""
+    sizes = {"train": 5, "test": 3, "unlabeled": 4}
+    for name, n in (("n_train", 5), ("n_test", 3), ("n_unlabelled", 4)):
+        monkeypatch.setattr(STL10, name, n)
+    folder = root / "stl10_binary"
+    folder.mkdir(parents=True)
+    drawn, found = np.random.RandomState(0), {}
+    for name, n in sizes.items():
+        x = found[name] = drawn.randint(0, 256, (n, 3, 96, 96)).astype(np.uint8)
+        (folder / f"{name}_X.bin").write_bytes(x.transpose(0, 1, 3, 2).tobytes())  # column by column
+        if name != "unlabeled":
+            (folder / f"{name}_y.bin").write_bytes(bytes(range(10, 10 - n, -1)))
+    return found
+
+
+def test_stl10_reads_columns_and_counts_classes_from_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = stl10(tmp_path, monkeypatch)
+    data = STL10(tmp_path, n_valid=2)
+    train, valid, test = (every_row(data, split) for split in data.splits)
+    assert np.array_equal(torch.cat([train["x"], valid["x"]]), expected["train"])
+    assert np.array_equal(test["x"], expected["test"]) and data.n_classes == 10
+    assert [part["y"].tolist() for part in (train, valid, test)] == [[9, 8, 7], [6, 5], [9, 8, 7]]
+
+
+def test_the_unlabelled_part_of_stl10_is_its_only_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = stl10(tmp_path, monkeypatch)
+    data = STL10(tmp_path, n_valid=2, part="unlabelled")
+    batch = every_row(data, "train")
+    assert data.splits == ("train",) and data.keys == ("x",) and data.n_classes is None and "y" not in batch
+    assert np.array_equal(batch["x"], expected["unlabeled"])
+    with pytest.raises(UserError, match="no split 'valid': set data.part=labelled"):
+        data.split("valid")
+    with pytest.raises(UserError, match="no part of STL10 'unlabeled': did you mean 'unlabelled'"):
+        STL10(tmp_path, n_valid=2, part="unlabeled")  # type: ignore[arg-type]
+
+
+def test_stl10_files_of_another_size_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stl10(tmp_path, monkeypatch)
+    folder = tmp_path / "stl10_binary"
+    for name, content, why in (
+        ("test_y.bin", bytes([1, 2, 11]), "other numbers than 1 to 10"),
+        ("test_y.bin", bytes([1, 2, 0]), "other numbers than 1 to 10"),
+        ("test_y.bin", bytes(4), "it holds 4 of 3 bytes"),
+        ("test_y.bin", b"", "empty"),
+        ("train_X.bin", bytes(9), f"it holds 9 of {5 * 3 * 96 * 96} bytes"),
+    ):
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"{name} is broken .*{why}") as caught:
+            STL10(tmp_path, n_valid=2).split(name.split("_")[0])
+        assert "\n" not in str(caught.value)
+        (folder / name).write_bytes(before)
+
+
+def test_an_archive_of_stl10_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = stl10(tmp_path / "made", monkeypatch)
+    with tarfile.open(tmp_path / "stl10_binary.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "made" / "stl10_binary", "stl10_binary")
+    assert np.array_equal(every_row(STL10(tmp_path, n_valid=2), "test")["x"], expected["test"])
+    assert (tmp_path / "stl10_binary" / "unlabeled_X.bin").is_file()
 
 
 @needs("MNIST/raw")

@@ -27,6 +27,7 @@ from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.data.CIFAR10 import CIFAR10
 from frame.data.MNIST import MNIST
 from frame.data.sprites import Sprites
+from frame.data.STL10 import STL10
 from frame.data.take import TakenRows
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
@@ -67,6 +68,7 @@ def no_files() -> Iterator[None]:
     with (
         patch.object(MNIST, "read", fake((1, 28, 28))),
         patch.object(CIFAR10, "read", fake((3, 32, 32))),
+        patch.object(STL10, "read", fake((3, 96, 96))),
         patch.object(Sprites, "file", "none.npz"),  # rendered: the official file takes seconds to read
     ):
         yield

@@ -19,6 +19,7 @@ from frame.data.base import DataSet
 from frame.data.CIFAR10 import CIFAR10
 from frame.data.MNIST import MNIST
 from frame.data.sprites import Sprites
+from frame.data.STL10 import STL10
 from frame.engine.experiment import build, build_data, fit
 from tests.models.test_every_model import model_class, no_files
 from tests.slow import slow_but
@@ -33,6 +34,10 @@ FEW = {
     "MNIST": ["data.n_valid=16"],
     "FashionMNIST": ["data.n_valid=16"],
     "CIFAR10": ["data.n_valid=16"],
+    "CIFAR100": ["data.n_valid=16"],
+    "STL10": ["data.n_valid=16"],
+    "views_natural": ["data.data.n_valid=16"],
+    "views_grey": ["data.data.n_valid=16"],
     "CMNIST": ["data.n_valid=16"],
     "zip_MNIST": [
         "data.data.rows=16",
@@ -43,11 +48,14 @@ FEW = {
     "images": ["data.size=16"],
 }
 
+ALIKE = ("CIFAR100", "STL10", "views_natural", "views_grey")  # only slow: they share their classes with others
+
 
 @contextmanager
 def few_rows() -> Iterator[None]:
     sizes = patch.object(Sprites, "factor_sizes", (3, 1, 1, 8, 8))
-    with no_files(), patch.object(MNIST, "n_train", 64), patch.object(CIFAR10, "n_train", 64), sizes:
+    few = [patch.object(kind, "n_train", 64) for kind in (MNIST, CIFAR10, STL10)]
+    with no_files(), few[0], few[1], few[2], sizes:
         yield
 
 
@@ -98,6 +106,7 @@ QUICK = [
     if (data == "digits" and networks == "mlp" or model in ("VAE", "BiGAN") and data == "digits")
     or model == "VIB"
     and networks == "mlp"
+    and data not in ALIKE
 ]
 
 
