@@ -406,6 +406,36 @@ class LatentVariableModel(EncoderModel):
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 
 
+class MeanClassifier(EncoderModel):
+    """Models that predict y from the mean z of q(z|x); a subclass defines the loss.
+
+    The encoder's scales are not used and not trained.
+
+    Args:
+        encoder: q(z|x), of which only the mean is used.
+        predictor: p(y|z), a Categorical; for numbers y a Normal.
+
+    Raises:
+        UserError: the networks disagree on z_dim.
+    """
+
+    needs: tuple[str, ...] = ("x", "y")
+
+    def __init__(self, encoder: ConditionalDistribution, predictor: ConditionalDistribution) -> None:
+        super().__init__()
+        check_z_dim(encoder=encoder, predictor=predictor)
+        self.encoder = encoder
+        self.predictor = predictor
+
+    def encode(self, x: Tensor, *conditions: Tensor) -> Distribution:
+        """All mass at the mean of q(z|x), batch_shape (B,)."""
+        return Delta(self.encoder(x).mean)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """log p(y|z) [B, n_classes] at the mean z of q(z|x); for numbers y their mean, [B]."""
+        return prediction(self.predictor(self.encoder(x).mean))
+
+
 class StochasticClassifier(EncoderModel):
     """Models that predict y from z ~ q(z|x); a subclass defines the loss.
 
@@ -450,7 +480,7 @@ class StochasticClassifier(EncoderModel):
         return log_p.logsumexp(0) - math.log(self.n_samples_predict)
 
 
-class EnvironmentModel(EncoderModel):
+class EnvironmentModel(MeanClassifier):
     """Models that predict y from the mean z of q(z|x) in several environments; a subclass defines the loss.
 
     Environments are those of the rows of all ranks. One that has no row in a batch does not count in its loss.
@@ -469,22 +499,11 @@ class EnvironmentModel(EncoderModel):
     def __init__(
         self, encoder: ConditionalDistribution, predictor: ConditionalDistribution, n_envs: int | None
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, predictor)
         if n_envs is None:
             raise UserError("n_envs=None: the data do not say how many environments they have: set model.n_envs")
         at_least(1, n_envs=n_envs)
-        check_z_dim(encoder=encoder, predictor=predictor)
-        self.encoder = encoder
-        self.predictor = predictor
         self.n_envs = n_envs
-
-    def encode(self, x: Tensor, *conditions: Tensor) -> Distribution:
-        """All mass at the mean of q(z|x), batch_shape (B,)."""
-        return Delta(self.encoder(x).mean)
-
-    def predict(self, x: Tensor) -> Tensor:
-        """At the mean z of q(z|x): see `prediction`."""
-        return prediction(self.predictor(self.encoder(x).mean))
 
     def by_environment(self, values: Tensor, env: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of values [B, ...] over the rows of each environment, [E, ...], and 1 if it has rows, else 0: [E].

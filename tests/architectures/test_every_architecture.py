@@ -1,8 +1,10 @@
 """Every file of config/architectures, found by folder: what it builds for data of each shape, and what it refuses."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ SHAPES: dict[tuple[int, ...], int | None] = {  # and the levels of their values
 }
 PARAMS = {"z_dim": 6, "z2_dim": 6, "noise_dim": 6, "n_features": 6, "n_categories": 5, "n_continuous": 2}
 REFERENCES = {f"params.{key}" for key in PARAMS} | {"sizes.x", "sizes.n_classes", "sizes.levels", "sizes.n_envs"}
+MADE = {"n_in": PARAMS["n_features"], "patch_size": 4}
 ROWS = 4
 
 
@@ -60,7 +63,7 @@ def config(name: str, shape: tuple[int, ...], *, small: bool = True) -> dict[str
     for _, node in targets(found):
         if small and node["_target_"].endswith("ResNet"):
             node["width"] = 4
-        elif small and node["_target_"].endswith("ViT"):
+        elif small and node["_target_"].rpartition(".")[2] in ("ViT", "PatchDecoder"):
             node |= {"dim": 4 * node["n_heads"], "depth": 2}
     return found
 
@@ -68,7 +71,11 @@ def config(name: str, shape: tuple[int, ...], *, small: bool = True) -> dict[str
 def build(name: str, shape: tuple[int, ...], *, small: bool = True) -> Any:
     node, place = config(name, shape, small=small), "architectures." + name.partition("/")[0]
     check({place: node}, {place: node}, {})
-    return instantiate(node, place)
+    found = instantiate(node, place)
+    if not isinstance(found, partial):
+        return found
+    # a model makes the rest of it
+    return found(**{key: value for key, value in MADE.items() if key in inspect.signature(found.func).parameters})
 
 
 class Data:
@@ -111,6 +118,14 @@ def decoder(network: Any, name: str, data: Data) -> Tensor:
     return -p.log_prob(data.x).mean()
 
 
+def patch_decoder(network: Any, name: str, data: Data) -> Tensor:
+    n = math.prod(data.x.shape[2:]) // 16
+    tokens, order = torch.randn(ROWS, 1 + n // 2, PARAMS["n_features"]), torch.rand(ROWS, n).argsort(1)
+    found: Tensor = network(tokens, order)
+    assert found.shape == (ROWS, n, 16 * data.x.shape[1])
+    return found.square().sum()
+
+
 def prior(network: Any, name: str, data: Data) -> Tensor:
     p = network(encoder=data.encoder)
     assert p.batch_shape == () and p.event_shape == (PARAMS["z_dim"],) and p.sample((3,)).isfinite().all()
@@ -151,6 +166,9 @@ TAKEN: dict[str, Callable[[Any, str, Data], Tensor]] = {
     "class_normal|conditional_prior|backward_encoder": lambda network, name, data: spread(
         network(data.y), PARAMS["z_dim"]
     ),
+    "patch_decoder": patch_decoder,
+    "classifier": lambda network, name, data: network(data.x).logits.square().sum(),
+    "projector": lambda network, name, data: network(data.features).square().sum(),
     "encoder": encoder,
     "decoder": decoder,
     "prior": prior,
@@ -212,7 +230,7 @@ def test_pictures_that_cannot_be_halved_are_one_line(name: str) -> None:
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if "resnet" in name or "vit" in name])
+@pytest.mark.parametrize("name", [name for name in FILES if re.match("encoder/(resnet|vit)", name)])
 def test_backbones_at_their_own_size(name: str) -> None:
     """By hand: the ResNets without their last layer, the ViTs at patches of 4 x 4, and a linear head."""
     n = sum(p.numel() for p in build(name, (3, 32, 32), small=False).parameters())
@@ -234,7 +252,7 @@ def test_a_file_holds_all_arguments_of_its_class_and_says_what_it_is(name: str) 
         if not part["_target_"].startswith("frame."):
             continue
         arguments = list(inspect.signature(locate(part["_target_"], path)).parameters)
-        given = {"n_in"} if "_partial_" in part else {"field", "tokens"} - part.keys() if "backbone" in part else set()
+        given = {*MADE} if "_partial_" in part else {"field", "tokens"} - part.keys() if "backbone" in part else set()
         assert {key for key in part if not key.startswith("_")} == {*arguments} - given, "YAML keys are its arguments"
     assert {*re.findall(r"\$\{([^}]*)\}", text)} <= REFERENCES
     assert guard(config(name, (1, 8, 8)))  # a run with it can be opened

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from frame.architectures.base import Encoder
 from frame.architectures.heads import CategoricalHead, DiagonalNormalHead
-from frame.architectures.vit import Attention, Block, ViT, sincos
+from frame.architectures.vit import Attention, Block, PatchDecoder, ViT, rows_of, sincos
 from frame.common.errors import UserError
 from frame.evaluation.floors import untrained
 
@@ -88,6 +88,40 @@ def test_tokens_are_patches_and_positions() -> None:
             patch = 2 * x[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten(1) - 1
             t = 1 + 3 * row + column
             torch.testing.assert_close(tokens[:, t], patch @ weight.T + vit.position[t])
+
+
+@torch.no_grad()
+def test_kept_patches_are_seen_alone_with_their_positions() -> None:
+    torch.manual_seed(0)
+    vit, x = ViT((2, 4, 6), 2, 8, 2, 2), torch.rand(3, 2, 4, 6)
+    every = torch.stack([torch.randperm(6) for _ in range(3)])
+    torch.testing.assert_close(vit(x, every)[:, 0], vit(x)[:, 0])  # attention has no order
+    torch.testing.assert_close(vit(x, every)[:, 1:], rows_of(vit(x)[:, 1:], every))
+    kept = torch.tensor([[4, 1], [0, 5], [2, 3]])
+    tokens = vit(x, kept)
+    assert tokens.shape == (3, 3, 8)
+    for row, numbers in enumerate(kept):
+        embedded = vit.patches(2 * x - 1).flatten(2).transpose(1, 2)[row, numbers] + vit.position[1 + numbers]
+        first = vit.class_token + vit.position[0]
+        torch.testing.assert_close(tokens[row], vit.norm(vit.blocks(torch.cat([first[None], embedded])[None]))[0])
+
+
+@torch.no_grad()
+def test_the_decoder_puts_patches_into_their_places() -> None:
+    """Without blocks: a patch that was seen gives its pixels by its token, and the others are the mask token's."""
+    torch.manual_seed(0)
+    decoder = PatchDecoder((1, 4, 6), 2, 5, 8, 1, 2)
+    decoder.blocks, decoder.norm = nn.Sequential(), nn.Identity()  # type: ignore[assignment]
+    kept = torch.tensor([[4, 1], [0, 5]])
+    order = torch.tensor([[2, 1, 3, 4, 0, 5], [0, 2, 3, 4, 5, 1]])
+    tokens = torch.randn(2, 3, 5)
+    found = decoder(tokens, order)
+    assert found.shape == (2, 6, 4)
+    for b in range(2):
+        for t in range(6):
+            seen = [k for k in range(2) if kept[b, k] == t]
+            token = decoder.embed(tokens[b, 1 + seen[0]]) if seen else decoder.mask_token
+            torch.testing.assert_close(found[b, t], decoder.pixels(token + decoder.position[1 + t]))
 
 
 def test_fixed_positions_are_the_formula_and_no_parameters() -> None:

@@ -57,8 +57,8 @@ def fake(shape: tuple[int, ...]) -> Callable[..., tuple[Tensor, Tensor]]:
 
     def read(self: DataSet, train: bool) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(int(train))
-        x = torch.randint(0, 256, (64, *shape), dtype=torch.uint8, generator=generator)
-        return x, torch.arange(64) % 10
+        x = torch.randint(0, 256, (640, *shape), dtype=torch.uint8, generator=generator)
+        return x, torch.arange(640) % 10
 
     return read
 
@@ -89,7 +89,7 @@ def composed(experiment: str) -> DictConfig:
             config.params[key] = [16] * len(value)
         elif str(key).endswith("_channels") and value is not None:
             config.params[key] = [4] * len(value)
-        elif str(key).endswith("_width"):
+        elif str(key).endswith(("_width", "_depth")):
             config.params[key] = 4
     return config
 
@@ -98,7 +98,7 @@ def rows(config: DictConfig, n_rows: int) -> Source:
     """The first training rows of the experiment."""
     with no_files():
         data: DataSet = instantiate(resolved(config.data))
-        return TakenRows(data.split("train"), n_rows)
+        return TakenRows(data.training(), n_rows)
 
 
 def build(experiment: str) -> tuple[Model, Batch]:

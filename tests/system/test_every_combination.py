@@ -84,6 +84,10 @@ def shrink(node: Any, n_halvings: int) -> None:
             shrink(value, n_halvings)
 
 
+# networks that a model needs, whatever the data
+ONLY = {"MAE": "vit_tiny"}
+
+
 def words(model: str, data: str, networks: str, folder: Path) -> list[str]:
     typed = [f"model={model}", f"data={data}", f"architectures={networks}", *FEW.get(data, [])]
     typed += ["params.batch_size=8", "train_for=1 iterations", "cut_schedules=true", "logging=csv", "doctor=null"]
@@ -95,6 +99,8 @@ def why_not(model: str, networks: str, data: DataSet) -> str:
     for key in model_class(model).needs:
         if key not in data.keys:
             return f"'{key}'"
+    if model in ONLY:
+        return ONLY[model]
     picture = len(data.shape) == 3
     return "" if picture or networks == "mlp" else "[channels, height, width]"
 
