@@ -223,6 +223,7 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None, *, 
         raise UserError(f"optimization: {config.optimization._target_} is not a frame.optimization.base.Optimization")
     if plain.get("execution") is not None:
         optimization.execution = instantiate(plain["execution"], "execution")
+        optimization.execution.lay_out(model)
     for limit in limits:
         limit.check(optimization.counters, key="train_for")
     if save_every is not None:

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from frame.architectures.base import DiagonalNormal, MLPDecoder, MLPEncoder
+from frame.architectures.convolutional import ConvDecoder, ConvEncoder
 from frame.common.errors import UserError
 from frame.data.memory import InMemory
+from frame.models.AE import AE
 from frame.models.VAE import VAE
 from frame.optimization.base import Optimization
 from frame.optimization.batch import BatchOptimization
-from frame.optimization.execution import Compiled
+from frame.optimization.execution import Compiled, Eager
 from tests.optimization.fitting import fit
 from tests.optimization.test_every_procedure import pictures
 
@@ -24,6 +26,42 @@ def small() -> Optimization:
     torch.manual_seed(0)
     model = VAE(MLPEncoder((1, 2, 2), 2, [8]), MLPDecoder((1, 2, 2), 2, [8]), DiagonalNormal(2), beta=0.5)
     return BatchOptimization(model, partial(torch.optim.Adam, lr=0.01), batch_size=24, average=0.9)
+
+
+def convolutions(channels_last: bool) -> BatchOptimization:
+    torch.manual_seed(0)
+    encoder = ConvEncoder((3, 8, 8), 10, [8, 8], pooled=True, batch_norm=True)
+    model = AE(encoder, ConvDecoder((3, 8, 8), 10))
+    optimization = BatchOptimization(model, partial(torch.optim.SGD, lr=0.1, momentum=0.9), 16, average=0.9)
+    optimization.execution = Eager(channels_last)
+    optimization.execution.lay_out(model)
+    return optimization
+
+
+def test_channels_last_gives_the_same_numbers_and_resumes_in_the_same_bits(tmp_path: Path) -> None:
+    x = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    plain, last, half, rest = (convolutions(value) for value in (False, True, True, True))
+    fit(plain, InMemory(x), 6, tmp_path)
+    fit(last, InMemory(x), 6, tmp_path)
+    fit(half, InMemory(x), 3, tmp_path, length=6)
+    fit(rest, InMemory(x), 6, tmp_path, state=half.training_state())
+    layout = {"memory_format": torch.channels_last}
+    assert all(p.is_contiguous(**layout) for p in (*last.model.parameters(), *rest.model.parameters()) if p.dim() == 4)
+    named = zip(plain.model.state_dict().values(), last.model.state_dict().values(), strict=True)
+    for mine, other in named:
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+    for mine, other in zip(rest.model.state_dict().values(), last.model.state_dict().values(), strict=True):
+        assert torch.equal(mine, other)
+    maps: list[torch.Tensor] = []
+    encoder: Any = last.model.encoder
+    encoder.backbone.convolutions.register_forward_hook(lambda m, i, found: maps.append(found))
+    last.model({"x": torch.rand(2, 3, 8, 8)})
+    assert maps[0].is_contiguous(**layout)
+
+
+def test_channels_last_without_convolutions_is_one_line() -> None:
+    with pytest.raises(UserError, match="channels_last=true: VAE has no convolutions"):
+        Eager(channels_last=True).lay_out(small().model)
 
 
 def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
