@@ -93,3 +93,13 @@ def test_the_benchmark_runs_and_its_last_line_is_json(model: str) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert list(found["ratios"]) == ["bare", *keys] and found["ratios"]["bare"] == 1 and found["model"] == model
     assert all(ratio > 0 for ratio in found["ratios"].values())
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_augmentations_runs_and_compares_in_pairs() -> None:
+    script = str(Path(bare.__file__).with_name("augmentation.py"))
+    words = ["--quick", "--rows", "64", "--json"]
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(found["views_per_second"]) == {"frame", "kornia"} and found["ratio"] > 1
