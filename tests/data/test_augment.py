@@ -2,6 +2,8 @@
 
 import colorsys
 import random
+import subprocess
+import sys
 from typing import Any
 
 import kornia
@@ -248,6 +250,12 @@ def test_noise_of_a_library_comes_from_the_generator_alone(change: Library) -> N
     assert len(torch.unique(found.flatten(1), dim=0)) == 5, "each picture in its own way"
     one = generator()
     assert not torch.equal(change(x, one), change(x, one)), "the generator moves on"
+
+
+def test_augmentations_do_not_import_the_compiler() -> None:
+    """It takes seconds, and a decorator that keeps it away imports it."""
+    code = "import sys, torch, frame.data.augment; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_views_of_a_library_resume_in_the_same_bits() -> None:

@@ -35,7 +35,6 @@ class Library(nn.Module):
             raise UserError(f"Library: change={change!r:.60} cannot be called: name a transform under _target_")
         self.change, self.each = change, each
 
-    @torch.compiler.disable
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         with random_states(x.device) as seed_all, torch.no_grad():
