@@ -22,7 +22,7 @@ from scipy.stats import kendalltau
 from frame.runs.listing import find, summaries
 
 METHODS = ("SimCLR", "BYOL", "VICReg", "LeJEPA")
-N = 32
+N, N_BOOT = 32, 2000  # configurations of a method, and draws of the bootstrap
 PRIMARY = "rankme"
 # the records' names, and 1 if more is better, -1 if less is
 MEASURES = {
@@ -82,11 +82,11 @@ def drawn(method: str, random: np.random.Generator) -> list[str]:
     return words + own[method]()
 
 
-def tau(measure: Sequence[float], accuracy: Sequence[float], n_boot: int = 2000) -> tuple[float, float, float]:
+def tau(measure: Sequence[float], accuracy: Sequence[float]) -> tuple[float, float, float]:
     """Kendall's tau-b, and the ends of its 95 % interval by the bootstrap over configurations."""
     x, y = np.asarray(measure), np.asarray(accuracy)
     random = np.random.default_rng(0)
-    again = [kendalltau(x[rows], y[rows]).statistic for rows in random.integers(len(x), size=(n_boot, len(x)))]
+    again = [kendalltau(x[rows], y[rows]).statistic for rows in random.integers(len(x), size=(N_BOOT, len(x)))]
     low, high = np.nanpercentile(again, [2.5, 97.5])
     return float(kendalltau(x, y).statistic), float(low), float(high)
 

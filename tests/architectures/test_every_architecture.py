@@ -168,7 +168,7 @@ TAKEN: dict[str, Callable[[Any, str, Data], Tensor]] = {
     ),
     "patch_decoder": patch_decoder,
     "classifier": lambda network, name, data: network(data.x).logits.square().sum(),
-    "projector": lambda network, name, data: network(data.features).square().sum(),
+    "projector|target_predictor": lambda network, name, data: network(data.features).square().sum(),
     "encoder": encoder,
     "decoder": decoder,
     "prior": prior,

@@ -95,7 +95,10 @@ ERRORS = [
         ["ReduceOnPlateau", "schedule of lr", "remove one"],
     ),
     (["experiment=digits_BetaTCVAE", "model.n_data=50"], ["n_data=50", "1297 rows", "set model.n_data"]),
-    (["experiment=digits_MIB", "data=digits"], ["MIB needs 'views'", "Data sets with 'views': gaussians, views"]),
+    (
+        ["experiment=digits_MIB", "data=digits"],
+        ["MIB needs 'views'", "Data sets with 'views': ", ", gaussians, views,"],
+    ),
     (["experiment=digits_MIB", "data.n_views=1"], ["two views", "data.n_views=2"]),
     # the machine
     (["experiment=MNIST_VAE", "device.data_root=nowhere", "device.download_files=false"], ["nowhere", "train-images"]),

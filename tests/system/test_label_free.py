@@ -11,6 +11,7 @@ from frame.sweeps.sweep_file import load
 
 STUDIES = Path(__file__).parents[2] / "studies"
 STUDY = runpy.run_path(str(STUDIES / "label_free.py"))
+STUDY["tau"].__globals__["N_BOOT"] = 100  # quick
 
 
 def test_the_file_is_what_the_script_draws() -> None:
