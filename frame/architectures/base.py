@@ -14,7 +14,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 from frame.architectures.heads import CategoricalHead, DeltaHead, DiagonalNormalHead
 from frame.architectures.layers import mlp, start
 from frame.common.errors import UserError, at_least, choices
-from frame.models.base import ConditionalDistribution, headless
+from frame.models.base import ConditionalDistribution, headless, n_features
 from frame.probability.distributions import (
     CategoricalLevels,
     Delta,
@@ -168,9 +168,8 @@ class Headless(ConditionalDistribution):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder: Any = headless(encoder)
-        n_features = getattr(getattr(encoder, "backbone", encoder), "n_out", None)
-        if n_features is not None:  # models compare it between their networks
-            self.z_dim = n_features
+        if (size := n_features(encoder)) is not None:  # models compare it between their networks
+            self.z_dim = size
 
     def forward(self, x: Tensor, *conditions: Tensor) -> Delta:
         return Delta(self.features(x, *conditions).float())

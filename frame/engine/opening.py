@@ -177,6 +177,11 @@ class OpenRun:
             raise UserError(f"{self.folder.path} has no {self.checkpoint} checkpoint yet")
         return state
 
+    @property
+    def kept(self) -> str:
+        """The weights that `model` has: 'average' only if the run keeps one."""
+        return "average" if self.weights == "average" and self.state["average"] is not None else "raw"
+
     @cached_property
     def model(self) -> nn.Module:
         """The trained model in eval mode, with averaged weights if the run has them, unless `weights='raw'`.
@@ -187,7 +192,7 @@ class OpenRun:
         state = self.state
         model = build_model(self.folder, self.packages, self.export)
         weights = state["model"]
-        if self.weights == "average" and state["average"] is not None:
+        if self.kept == "average":
             # the averaged copy has its weights below `module`, and a count
             weights = {k.removeprefix("module."): v for k, v in state["average"].items() if k.startswith("module.")}
         try:

@@ -140,8 +140,7 @@ def _read(
     state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     if isinstance(getattr(module, "head", None), NoHead):  # the run's method removed it
         node = {"_target_": f"{Headless.__module__}.{Headless.__qualname__}", "encoder": deepcopy(node)}
-    kept = "average" if opened.weights == "average" and opened.state["average"] is not None else "raw"
-    place = {"run": run, "part": part, "checkpoint": opened.checkpoint, "weights": kept, "packages": [*packages]}
+    place = {"run": run, "part": part, "checkpoint": opened.checkpoint, "weights": opened.kept, "packages": [*packages]}
     return node, Source({**place, "iteration": opened.state["counters"]["iterations"]}, state)
 
 

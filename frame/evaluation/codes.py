@@ -75,6 +75,11 @@ def layers_of(model: nn.Module, layers: Sequence[str]) -> list[str]:
     return [layer for layer in layers if isinstance(model, LAYERS[layer][0])]
 
 
+def named(layer: str, name: str) -> str:
+    """The key of a number of a layer: 'features/rankme', and 'rankme' for the mean."""
+    return name if layer == "mean" else f"{layer}/{name}"
+
+
 def require_layers(evaluation: Evaluation, model: nn.Module, layers: Sequence[str]) -> None:
     """Raises Unsuited if a model has none of the layers that an evaluation measures."""
     if not layers_of(model, layers):

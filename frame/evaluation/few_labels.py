@@ -9,7 +9,7 @@ from torch import nn
 from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Declaration, Encodes, Evaluation, LogEntry, Scalar, Unsuited
-from frame.evaluation.codes import check_layers, labelled_codes, layers_of, require_layers
+from frame.evaluation.codes import check_layers, labelled_codes, layers_of, named, require_layers
 from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
 from frame.measures.probes import few_label_probe
 from frame.measures.statistics import mean_and_standard_error, t_interval
@@ -75,9 +75,8 @@ class FewLabelsEvaluation(Evaluation):
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         layers = layers_of(model, self.layers)
-        heads = [_head(layer) for layer in layers]
         suffixes = [f"/floor/{name}" for name in floor_names(self.floors, layers)]
-        names = [f"{head}{n}_per_class" for n in self.labels_per_class for head in heads]
+        names = [named(layer, f"{n}_per_class") for n in self.labels_per_class for layer in layers]
         names += [f"{n}_per_class{suffix}" for n in self.labels_per_class for suffix in suffixes]
         return Declaration(self.evaluate_on, dict.fromkeys(names, "%"))
 
@@ -86,7 +85,7 @@ class FewLabelsEvaluation(Evaluation):
         for layer in layers_of(model, self.layers):
             train, rows = self._rows(data, model, layer)
             sizes.append(train[0].shape[1])
-            entry.scalars |= {f"{_head(layer)}{key}": one for key, one in self._measured(train, rows, layer=layer)}
+            entry.scalars |= {named(layer, key): one for key, one in self._measured(train, rows, layer=layer)}
         if self._floors is None or self._floors[0] is not data:
             self._floors = data, dict(self._measured_floors(model, data, sizes[0]))
         entry.scalars |= self._floors[1]
@@ -112,7 +111,3 @@ class FewLabelsEvaluation(Evaluation):
         layers = layers_of(model, self.layers)
         for name, (train, rows) in floor_codes(self.floors, model, data, self.evaluate_on, layers, size, of):
             yield from self._measured(train, rows, f"/floor/{name}")
-
-
-def _head(layer: str) -> str:
-    return "" if layer == "mean" else f"{layer}/"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from frame.common.errors import NoNumber, at_least
 from frame.data.base import Batch, DataSet, whole_batch
 from frame.evaluation.base import Better, Declaration, Encodes, Evaluation, LogEntry, Scalar, Unsuited, device_of
-from frame.evaluation.codes import LAYERS, check_layers, codes_of, layers_of, require_layers
+from frame.evaluation.codes import LAYERS, check_layers, codes_of, layers_of, named, require_layers
 from frame.measures import geometry
 
 # by its word: how it is computed, its unit ('of D' if None), what it is, and which values are better
@@ -68,13 +68,13 @@ class GeometryEvaluation(Evaluation):
             units = {name: f"of {size}" if unit is None else unit for name, (_, unit, *_) in NUMBERS.items()}
             units |= {"alpha_req": ""} | ({"alignment": "of 4"} if _has_views(model, data) else {})
             units |= {"lidar": f"of {size}"} if self.n_lidar else {}
-            numbers |= {_key(layer, name): unit for name, unit in units.items()}
+            numbers |= {named(layer, name): unit for name, unit in units.items()}
         return Declaration(self.evaluate_on, numbers)
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         entry = LogEntry(self.evaluate_on)
         for layer in layers_of(model, self.layers):
-            entry.scalars |= {_key(layer, name): one for name, one in self._measured(model, data, layer)}
+            entry.scalars |= {named(layer, name): one for name, one in self._measured(model, data, layer)}
         return entry
 
     def _measured(self, model: nn.Module, data: DataSet, layer: str) -> Iterator[tuple[str, Scalar]]:
@@ -118,10 +118,6 @@ class GeometryEvaluation(Evaluation):
             batch = whole_batch(source, rows, seed=len(found), device=device)
             found += [LAYERS[layer][1](model, {**batch, "x": view}).float().cpu() for view in batch["views"]]
         return torch.stack(found[: self.n_views], dim=1)
-
-
-def _key(layer: str, name: str) -> str:
-    return name if layer == "mean" else f"{layer}/{name}"
 
 
 def _has_views(model: nn.Module, data: DataSet) -> bool:

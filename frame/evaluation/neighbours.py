@@ -1,7 +1,6 @@
 """Classification by nearest neighbours in code space, compared with codes that need no training."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -127,8 +126,11 @@ class NeighbourEvaluation(Evaluation):
         found = [fraction(votes == rows[1]) for votes in voted]
         right, standard_error = found[0]
         shown = [[k, t or "", 100 * one] for (k, t), (one, _) in zip(settings, found, strict=True)]
-        number = Scalar(100 * right, "%", len(rows[1]), estimator, 100 * standard_error, layer)
-        return replace(number, width=bank[0].shape[1]), (["neighbours", "temperature", "accuracy (%)"], shown)
+        n, error, width = len(rows[1]), 100 * standard_error, bank[0].shape[1]
+        return Scalar(100 * right, "%", n, estimator, error, layer, width=width), (
+            ["neighbours", "temperature", "accuracy (%)"],
+            shown,
+        )
 
     def _others(self) -> list[tuple[int, float | None]]:
         """Other numbers of neighbours with the same temperature, then other temperatures."""

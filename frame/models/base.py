@@ -164,6 +164,12 @@ def headless(encoder: nn.Module) -> nn.Module:
     return encoder
 
 
+def n_features(encoder: nn.Module) -> int | None:
+    """The number of an encoder's features; None if it does not say."""
+    found: int | None = getattr(getattr(encoder, "backbone", encoder), "n_out", None)
+    return found
+
+
 def sized(network: nn.Module | partial[Any], name: str, n_in: int | None, source: str) -> nn.Module:
     """A network that is still to be made, from YAML's `_partial_: true`, made with `n_in` inputs; a module as it is.
 
@@ -205,8 +211,7 @@ class JointEmbeddingModel(EncoderModel):
     def __init__(self, encoder: nn.Module, projector: nn.Module | partial[Any]) -> None:
         super().__init__()
         self.encoder: Any = headless(encoder)
-        n_features = getattr(getattr(encoder, "backbone", encoder), "n_out", None)
-        self.projector = sized(projector, "projector", n_features, type(encoder).__name__)
+        self.projector = sized(projector, "projector", n_features(encoder), type(encoder).__name__)
 
     def embed(self, x: Tensor) -> Tensor:
         """z = g(f(x)), [B, z_dim], float32."""

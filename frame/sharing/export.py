@@ -93,12 +93,11 @@ def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, toleranc
     device = run.folder.filled("device")
     private = Private([run.folder.path, folder.parent, device["data_root"], device["experiments_root"]])
     clean, variables = private.config(raw, str(device["data_root"]))
-    kept = "average" if run.weights == "average" and state["average"] is not None else "raw"
     name = name_of(str(raw.get("experiment_name")))
     experiment = {key: value for key, value in clean.items() if key not in APART}
     modules = own_modules(raw)
     write_weights(folder / WEIGHTS, run.model.state_dict())
-    _write_yaml(folder / "config.yaml", {**clean, "weights": kept})
+    _write_yaml(folder / "config.yaml", {**clean, "weights": run.kept})
     _write_yaml(folder / "source" / "config" / "experiment" / f"{name}.yaml", experiment, HEAD)
     places = {module: f"source/{place_of(module, file)}" for module, file in modules.items()}
     for module, file in modules.items():
@@ -118,7 +117,7 @@ def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, toleranc
         "exported": datetime.now().isoformat(timespec="seconds"),
         "experiment": name,
         "checkpoint": run.checkpoint,
-        "weights": kept,
+        "weights": run.kept,
         "counters": state["counters"],
         "versions": told,
         "modules": places,
