@@ -56,21 +56,21 @@ def _asks_for_job(flags: Sequence[str]) -> bool:
     return {"job", "--cfg=job"} & {*flags} != set() and {*flags} <= {"--cfg", "-c", "job", "--cfg=job", "--resolve"}
 
 
-def complete(words: Sequence[str], commands: Sequence[str]) -> int:
-    """Tab completion: subcommands from here, everything else from Hydra."""
+def complete(words: Sequence[str]) -> int:
+    """Tab completion: config keys of `frame train` from Hydra, everything else from what the commands declare."""
+    from frame.commands.completion import completions
     from frame.composition.folders import use_own_folder
 
     use_own_folder()
     line = os.environ.get("COMP_LINE", "")
-    typed = line.split(" ", 1)[1] if " " in line else ""
-    if any(word.startswith("query=") for word in words) and "train.py" not in line:
-        first, space, rest = typed.lstrip().partition(" ")
-        if not space:
-            print("\n".join(c for c in commands if c.startswith(first)))
+    if any(word.startswith("query=") for word in words):
+        is_script = line.split(" ")[:1] == ["python"]  # python train.py ...
+        point = int(os.environ.get("COMP_POINT") or len(line))
+        upto = line[:point]
+        found = completions(upto.replace("python ", "", 1).replace("train.py", "frame train", 1) if is_script else upto)
+        if found is not None:
+            print("\n".join(found))
             return 0
-        if first != "train":
-            return 0
-        shortened = f"frame {rest}"
-        os.environ["COMP_POINT"] = str(max(0, int(os.environ.get("COMP_POINT", "0")) - len(line) + len(shortened)))
-        os.environ["COMP_LINE"] = shortened
+        if not is_script:  # Hydra knows no subcommand
+            os.environ["COMP_LINE"] = upto.replace(" train", "", 1)
     return ask_hydra([word for word in words if word != "train"])

@@ -3,17 +3,35 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from frame.commands.parser import COMMANDS, parse
-from frame.common import selection
+from frame.commands.parser import Command, Key, parse
+from frame.commands.readers import names, text
 from frame.common.errors import UserError
-from frame.composition.settings import PARTS
+
+COMMAND = Command(
+    "list",
+    "[FOLDER ...]",
+    "a table of runs, filtered and sorted by any key or result",
+    {
+        "sort": Key(text, "a key or result; -KEY puts the largest first", "by folder", "-KEY", "keys"),
+        "columns": Key(names, "keys and results to show", "state, iteration, parts, what differs", among="keys"),
+    },
+    (
+        ("frame list", "all runs below runs/"),
+        ("frame list runs state=finished 'params.beta>0.5' sort=-ELBO/Validation", "filtered and sorted"),
+    ),
+    others="conditions: KEY=value, 'KEY>value', 'KEY!=value' and the like, in quotes",
+    among="runs",
+    prints=True,
+)
 
 
 def run(words: Sequence[str]) -> int:
-    """`frame list [FOLDER ...] [key=value] ['key>value'] [sort=-key] [columns=[a,b]]`."""
+    """`frame list`."""
+    from frame.common import selection
+    from frame.composition.settings import PARTS
     from frame.runs.listing import CONDITION, find, select, summaries, table, varying
 
-    typed = parse(COMMANDS["list"], words)
+    typed = parse(COMMAND, words)
     sort = typed.options.get("sort", "")
     places: list[str] = []
     conditions = list(typed.others)

@@ -13,12 +13,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frame.commands.parser import COMMANDS, parse
+from frame.commands.parser import Command, parse
 from frame.common.errors import UserError, choices
 from frame.common.files import writing
 from frame.common.shell import pasted
 from frame.composition.folders import config_folder, options, use_own_folder
 
+COMMAND = Command(
+    "new",
+    "KIND NAME",
+    "a Python file, its YAML and its test, ready to run: model, data, architecture, optimization, evaluation, logger, "
+    "or an experiment",
+    examples=(
+        ("frame new model MyVAE", "a method"),
+        ("frame new evaluation Sharpness --config-dir ~/thesis/config", "in a folder of your own"),
+    ),
+    places=(2, 2),
+    needs="new needs a kind and a name",
+    among="kinds",
+)
 TEMPLATES = Path(__file__).parent / "templates"
 TRAIN = "frame train +experiment="
 
@@ -210,8 +223,8 @@ def _shown(path: Path) -> str:
 
 
 def run(words: Sequence[str]) -> int:
-    """`frame new model MyVAE`."""
-    typed = parse(COMMANDS["new"], words)
+    """`frame new`."""
+    typed = parse(COMMAND, words)
     with writing(Path.cwd()):
         print(new(typed.places[0], typed.places[1], typed.config_dir))
     return 0

@@ -1,54 +1,78 @@
-"""The command line: one parser, and for each command a table of its options. Nothing here imports torch."""
+"""The command line: one parser. Each command declares the words that it takes, in its own file as COMMAND.
+
+What is declared is parsed, shown by `--help` and completed by the tab key. Nothing here imports torch.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from frame.commands.readers import (
-    Reader,
-    above_zero,
-    any_names,
-    device,
-    file,
-    folder,
-    names,
-    one_of,
-    seeds,
-    text,
-    truth,
-    whole,
-)
+from frame.commands.readers import Reader
 from frame.common.errors import UserError, choices
 
 HYPHENS = "\u2010\u2011\u2012\u2013\u2014\u2212"
 QUOTES = "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
 
 
+Among = Literal["", "runs", "evaluations", "metrics", "keys", "kinds", "patterns"]  # what the tab key completes
+
+
 @dataclass(frozen=True)
-class Command:
-    """The words that a command takes.
+class Key:
+    """An option, typed `key=value`.
 
     Args:
-        usage: an example, in one line.
-        options: by name, the reader of the value after `name=`.
-        families: names before a dot that any option may follow: `launcher.timeout_min=60`.
-        others: whether other words with '=' are kept, for Hydra or for a filter.
-        places: smallest and largest number of folders, files or names without '='.
-        needs: the message if there are too few or too many.
+        read: reads the value.
+        what: what it is for, in a few words.
+        default: what holds without it, in words; '' if there is nothing to say.
+        looks: how a value is typed; '' leaves it to the reader.
+        among: what the tab key completes; '' offers the words that the reader knows.
     """
 
-    usage: str
-    options: Mapping[str, Reader] = field(default_factory=dict)
-    families: tuple[str, ...] = ()
-    others: bool = False
+    read: Reader
+    what: str
+    default: str = ""
+    looks: str = ""
+    among: Among = ""
+
+
+@dataclass(frozen=True)
+class Command:
+    """The words that a command takes, and its help.
+
+    Args:
+        name: of the command, and of its file.
+        takes: how folders, files or names are typed, in the order in which they come; '' if there are none.
+        what: what it does; the first line stands in the list of all commands.
+        keys: by name, the options.
+        examples: lines that can be typed, and what each does.
+        families: names before a dot that any option may follow, `launcher.timeout_min=60`, and what they are for.
+        others: what other words with '=' are, for Hydra or for a filter; '' refuses them.
+        places: smallest and largest number of folders, files or names without '='.
+        needs: the message if there are too few or too many.
+        among: what the tab key completes where a folder, file or name is typed; '' offers files.
+        prints: whether the output is its work.
+    """
+
+    name: str
+    takes: str
+    what: str
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    examples: Sequence[tuple[str, str]] = ()
+    families: Mapping[str, str] = field(default_factory=dict)
+    others: str = ""
     places: tuple[float, float] = (0, math.inf)
     needs: str = ""
+    among: Among = ""
+    prints: bool = False
 
     @property
-    def name(self) -> str:
-        return self.usage.split()[1]
+    def usage(self) -> str:
+        """`frame export RUN [key=value ...]`."""
+        more = "[key=value ...]" if self.keys or self.others else ""
+        return " ".join(["frame", self.name, *filter(None, (self.takes, more))])
 
 
 @dataclass(frozen=True)
@@ -77,12 +101,12 @@ def parse(command: Command, words: Sequence[str]) -> Words:
         family, _, option = key.partition(".")
         if word.startswith("-"):
             raise UserError(_flag(word, rest[number + 1 :], command))
-        if not key.strip() and equals or key != key.strip() and key.strip() in command.options or word == "":
+        if not key.strip() and equals or key != key.strip() and key.strip() in command.keys or word == "":
             raise UserError(_spaces(word))
-        if key in command.options:
+        if key in command.keys:
             if key in typed.options:
                 raise UserError(f"{key}= is typed twice: leave one out")
-            typed.options[key] = command.options[key](key, _filled(key, value))
+            typed.options[key] = command.keys[key].read(key, _filled(key, value))
         elif family in command.families and option and equals:
             typed.families[family][option] = _filled(key, value)
         elif command.others and (word.startswith("~") or equals and not (is_place(word) and command.places[1] > 1)):
@@ -90,12 +114,12 @@ def parse(command: Command, words: Sequence[str]) -> Words:
         elif is_place(word):
             typed.places.append(word)
         else:
-            raise UserError(choices(key, [*command.options, *command.families], kind=f"option of {command.name}"))
+            raise UserError(choices(key, [*command.keys, *command.families], kind=f"option of {command.name}"))
     least, most = command.places
     if not most and typed.places:
         raise UserError(f"cannot read '{typed.places[0]}': write key=value, and quote a value that has spaces")
     if not least <= len(typed.places) <= most:
-        raise UserError(f"{command.needs}: {command.usage}")
+        raise UserError(f"{command.needs}: {command.examples[0][0] if command.examples else command.usage}")
     return typed
 
 
@@ -117,9 +141,9 @@ def check_characters(word: str) -> None:
 def _flag(word: str, after: Sequence[str], command: Command) -> str:
     name, equals, value = word.lstrip("-").partition("=")
     value = value if equals else next(iter(after), "...")
-    if name in command.options:
+    if name in command.keys:
         return f"no option '{word}': write {name}={value}"
-    valid = [*command.options, *command.families, "--config-dir"]
+    valid = [*command.keys, *command.families, "--config-dir"]
     return choices(word.split("=")[0], valid, kind=f"option of {command.name}") + "; settings are written key=value"
 
 
@@ -166,110 +190,3 @@ def own_folder(words: Iterable[str]) -> tuple[list[str], Path | None]:
             raise UserError(f"{name} is typed twice: leave one out")
         found = Path(value).expanduser()
     return rest, found
-
-
-COMMANDS = {
-    command.name: command
-    for command in (
-        Command(
-            "frame train +experiment=NAME [key=value ...] [resume=RUN]", {"resume": text}, others=True, places=(0, 0)
-        ),
-        Command(
-            "frame evaluate RUN [RUN ...] [evaluation=[a,b]] [a.n_samples=100] [evaluate_on=test] [checkpoint=best]"
-            " [weights=raw] [packages=[a]] [device=cuda] [again=true] [allow_test=true]",
-            {
-                "evaluation": names,
-                "evaluate_on": text,
-                "checkpoint": one_of("last", "best"),
-                "weights": one_of("average", "raw"),
-                "packages": names,
-                "device": device,
-                "again": truth,
-                "allow_test": truth,
-            },
-            others=True,
-            places=(1, math.inf),
-            needs="evaluate needs a run",
-        ),
-        Command(
-            "frame list [FOLDER ...] [key=value] ['key>value'] [sort=-key] [columns=[a,b]]",
-            {"sort": text, "columns": names},
-            others=True,
-        ),
-        Command("frame show RUN [RUN ...]", places=(1, math.inf), needs="show needs a run"),
-        Command(
-            "frame export RUN [out=FOLDER] [checkpoint=best] [weights=raw] [format=onnx] [packages=[a]]"
-            " [tolerance=1e-4]",
-            {
-                "out": folder,
-                "checkpoint": one_of("last", "best"),
-                "weights": one_of("average", "raw"),
-                "format": one_of("safetensors", "onnx", "torch_export"),
-                "packages": names,
-                "tolerance": above_zero,
-            },
-            places=(1, 1),
-            needs="export takes one run",
-        ),
-        Command("frame new model MyVAE", places=(2, 2), needs="new needs a kind and a name"),
-        Command(
-            "frame sweep FILE [seeds=5] [jobs=2] [run_cap=20] [folder=...] [launcher=submitit] [retry=true]"
-            " [again=true] [key=value of runs ...]",
-            {
-                "seeds": seeds,
-                "jobs": whole,
-                "run_cap": whole,
-                "folder": folder,
-                "launcher": text,
-                "retry": truth,
-                "again": truth,
-            },
-            families=("launcher",),
-            others=True,
-            places=(1, 1),
-            needs="sweep needs one file, or a study's folder",
-        ),
-        Command(
-            "frame compare STUDY [RUN ...] rows=params.beta metrics=[ELBO/Test] [select=valid] [within=experiment]"
-            " [against=...] [minimize=[a]] [columns=[a]] [sort=a] [allow_test=true]"
-            " [out=table.tex]",
-            {
-                "rows": names,
-                "metrics": names,
-                "select": text,
-                "within": text,
-                "against": text,
-                "minimize": any_names,
-                "columns": any_names,
-                "sort": text,
-                "allow_test": truth,
-                "out": file("it ends in one of", ".csv", ".md", ".tex"),
-            },
-            places=(1, math.inf),
-            needs="compare needs a study or runs",
-        ),
-        Command(
-            "frame plot STUDY x=params.beta y=METRIC [hue=model] [band=ci|sd|none] [log=x] [title=...] [kind=...]"
-            " [name=...] [out=figure.pdf]",
-            {
-                "x": text,
-                "y": text,
-                "hue": names,
-                "band": one_of("ci", "sd", "none"),
-                "log": one_of("x", "y", "xy"),
-                "title": text,
-                "kind": one_of("values", "parallel", "pictures", "rate_distortion", "information_plane"),
-                "name": text,
-                "out": file("a figure ends in", ".pdf", ".svg", ".png", ".eps"),
-            },
-            places=(1, math.inf),
-            needs="plot needs a study or runs",
-        ),
-        Command(
-            "frame report STUDY [metrics=[a,b]] [rows=a,b] [out=report.html]",
-            {"metrics": names, "rows": names, "out": file("a report ends in", ".html", ".htm")},
-            places=(1, math.inf),
-            needs="report needs a study or runs",
-        ),
-    )
-}

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,20 @@ def seeds(name: str, value: str) -> tuple[int, ...]:
     return tuple(map(int, found))
 
 
-def one_of(*valid: str) -> Reader:
-    def read(name: str, value: str) -> str:
-        if value not in valid:
-            raise UserError(choices(value, valid, kind=name))
+@dataclass(frozen=True)
+class OneOf:
+    """Reads one of some words."""
+
+    valid: tuple[str, ...]
+
+    def __call__(self, name: str, value: str) -> str:
+        if value not in self.valid:
+            raise UserError(choices(value, self.valid, kind=name))
         return value
 
-    return read
+
+def one_of(*valid: str) -> OneOf:
+    return OneOf(valid)
 
 
 def folder(name: str, value: str) -> Path:
@@ -82,19 +90,25 @@ def folder(name: str, value: str) -> Path:
     return path
 
 
-def file(what: str, *endings: str) -> Reader:
-    """A file to write, with one of these suffixes, in a folder that exists or can be made."""
+@dataclass(frozen=True)
+class FileWith:
+    """Reads a file to write, with one of these suffixes, in a folder that exists or can be made."""
 
-    def read(name: str, value: str) -> Path:
+    what: str
+    endings: tuple[str, ...]
+
+    def __call__(self, name: str, value: str) -> Path:
         path = Path(value).expanduser()
-        if path.suffix not in endings:
-            raise UserError(f"{name}={value}: {what} {', '.join(endings)}")
+        if path.suffix not in self.endings:
+            raise UserError(f"{name}={value}: {self.what} {', '.join(self.endings)}")
         if path.is_dir():
             raise UserError(f"{name}={value} is a folder: name a file")
         folder(name, str(path.parent))
         return path
 
-    return read
+
+def file(what: str, *endings: str) -> FileWith:
+    return FileWith(what, endings)
 
 
 def device(name: str, value: str) -> str:
@@ -106,3 +120,26 @@ def device(name: str, value: str) -> str:
 def listed(text: str) -> list[str]:
     """'[a,b]' or 'a,b' as a list of names."""
     return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
+
+
+LOOKS: dict[Reader, str] = {
+    text: "TEXT",
+    names: "[a,b]",
+    any_names: "[a,b]",
+    truth: "true",
+    whole: "N",
+    above_zero: "NUMBER",
+}
+LOOKS |= {seeds: "N", folder: "FOLDER", device: "cpu|cuda|mps"}
+
+
+def looks(read: Reader) -> str:
+    """How a value that this reads is typed, for the help."""
+    if isinstance(read, OneOf):
+        return "|".join(read.valid)
+    return f"FILE{'|'.join(read.endings)}" if isinstance(read, FileWith) else LOOKS.get(read, "VALUE")
+
+
+def known(read: Reader) -> tuple[str, ...]:
+    """The words that this reads if they are few, for the tab key."""
+    return read.valid if isinstance(read, OneOf) else ("true", "false") if read is truth else ()

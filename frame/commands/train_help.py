@@ -1,30 +1,38 @@
-"""`frame train --help`: what can be chosen, from the names of the config files. Hydra's own takes twice as long."""
+"""`frame train --help`: also keys and what can be chosen, from the config files. Hydra's own takes twice as long."""
 
+import re
 import textwrap
 from pathlib import Path
 
-from frame.composition.folders import config_folders, options
+from frame.commands.help import WIDTH, help_of, table
+from frame.commands.train import COMMAND
+from frame.composition.folders import config_folder, config_folders, options
 
-WIDTH = 100
-TEXT = """frame train +experiment=NAME [key=value ...]      (python train.py is the same)
-
-{groups}
-
-For example
-  +experiment=MNIST_VAE params.beta=0.1           one value
-  model=VAE data=FashionMNIST architectures=conv  parts, with or without an experiment
-  train_for="1 hour 30 minutes"                   or 20 epochs, 500 iterations, 90 seconds
-  logging=[wandb,tensorboard]                     or csv: only plain files
-  callbacks.elbo_valid.evaluate_every="1 epoch"   ~callbacks.elbo_valid and callbacks=null remove
-  debug=fast                                      one iteration on one batch, before a long run
-  resume=runs/...                                 continues a run; train_for=... extends it
-  --cfg job                                       shows the composed config and stops
-  --hydra-help                                    Hydra's own flags"""
+LINE = re.compile(r"( *)(\w+):(?: ([^#]+?))?(?: *# (.*))?")  # a key of config.yaml, its value, and its comment
+CHOSEN = ("params", "architectures", "hydra", "doctor")  # the experiment's, or not for a first look
 
 
 def train_help() -> str:
     """The usage of `frame train`, with all config groups and their options, in the user's folder and in ours."""
-    return TEXT.format(groups="\n".join(_described(group) for group in _groups()))
+    groups = "\n".join(["What can be chosen, GROUP=NAME, +experiment=NAME:", *map(_described, _groups())])
+    return help_of(COMMAND, [f"Keys of every run\n{table(keys())}", groups, "  --hydra-help shows Hydra's own flags"])
+
+
+def keys() -> dict[str, str]:
+    """The keys in config.yaml with their defaults, and what its comments say on them."""
+    found: dict[str, str] = {}
+    section = ""
+    for line in (config_folder() / "config.yaml").read_text().splitlines():
+        match = LINE.fullmatch(line)
+        if match is None:
+            continue
+        indent, key, value, comment = match.groups()
+        section = section if indent else key
+        if section in CHOSEN or value is None and comment is None:
+            continue
+        dotted = f"{section}.{key}" if indent else key
+        found[f"{dotted}={value}" if value else dotted] = comment or ""
+    return found
 
 
 def _groups() -> list[str]:
@@ -36,5 +44,5 @@ def _groups() -> list[str]:
 
 
 def _described(group: str) -> str:
-    listed = f"{group}: {', '.join(options(group))}"
-    return textwrap.fill(listed, WIDTH, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
+    listed = f"  {group}: {', '.join(options(group))}"
+    return textwrap.fill(listed, WIDTH, subsequent_indent="      ", break_on_hyphens=False, break_long_words=False)

@@ -63,10 +63,15 @@ def _places(pattern: str) -> list[Path]:
     return [Path(place) for place in sorted(glob.glob(os.path.expanduser(pattern), recursive=True))]
 
 
+def is_run(names: set[str]) -> bool:
+    """Whether a folder in which there are these names is a run."""
+    return len(MARKS & names) > 1
+
+
 def _below(place: Path) -> list[Path]:
     runs = []
     for folder, below, files in os.walk(place):
-        if len(MARKS & {*files, *below}) > 1:
+        if is_run({*files, *below}):
             runs.append(Path(folder))
             below.clear()  # nothing inside a run is another run
     return sorted(runs)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from frame.commands import main
+from frame.commands import help
 from frame.composition.compose import compose
 from frame.composition.stored import resolved
 
@@ -82,7 +82,7 @@ def test_the_readme_is_short() -> None:
 
 def test_the_commands_of_frame_are_all_in_the_table() -> None:
     text = (ROOT / "docs/commands.md").read_text()
-    for command in re.findall(r"^  (frame \w+|eval \S+ -sc)", main.USAGE, re.MULTILINE):
+    for command in ('eval "$(frame -sc', *(f"frame {name}" for name in help.names())):
         assert command in text, command
 
 
