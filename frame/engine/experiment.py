@@ -214,8 +214,8 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None, *, 
     plain, sources = pretrained.placed(plain)
     limits, save_every = limits_of(config), save_interval(config)
     _seed(config)  # again, so that the first weights do not depend on what the data drew
-    model = instantiate(plain["model"], "model")
-    pretrained.fill(model, sources or ({} if saved else pretrained.again(plain)))
+    sources = sources or ({} if saved else pretrained.again(plain))
+    model = pretrained.built(plain["model"], sources)
     batch = check_data(model, data, config)
     translated, settings = translate(config)
     optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)

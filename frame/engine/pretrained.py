@@ -1,21 +1,26 @@
 """Trained networks as the start of another run.
 
-In a config, `{_target_: frame.pretrained, run: runs/..., part: model.encoder}` takes the place of a network. Before the
-model is built, it is replaced by the network's own config in that run, so that the new run's folder needs no other
-folder; the weights are loaded once the model is there.
+In a config, `{_target_: frame.pretrained, run: runs/..., part: model.encoder}` takes the place of a network, or
+`{_target_: frame.pretrained, file: resnet.safetensors, network: {_target_: ...}}`. Before the model is built, it is
+replaced by the network's own config, so that the new run's folder needs no other folder and no other file. The weights
+are loaded as soon as the network is built, before a model takes a copy of it.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from frame.architectures.base import Headless
 from frame.common.errors import UserError, choices
 from frame.common.output import say
+from frame.common.weights import Weights, load_weights, read_weights
 from frame.composition.checks import targets
+from frame.composition.instantiate import instantiate, locate
 from frame.composition.settings import PRETRAINED
 from frame.engine.opening import OpenRun
 from frame.engine.opening import open as open_run
@@ -25,13 +30,20 @@ NAME = "frame.pretrained"
 
 
 def pretrained(
-    run: str,
+    run: str | None = None,
     part: str = "model.encoder",
     checkpoint: str = "last",
     weights: str | None = None,
     packages: Sequence[str] = (),
+    *,
+    file: str | Path | None = None,
+    network: nn.Module | Mapping[str, Any] | None = None,
+    at: str | None = None,
+    prefix: str = "",
+    names: Mapping[str, str] | None = None,
+    allow: Sequence[str] = (),
 ) -> nn.Module:
-    """A trained network of a run, ready to be trained on: in training mode, with gradients.
+    """A trained network, of a run or with weights from elsewhere, ready to be trained on: in training mode.
 
     Args:
         run: the run's folder, or an export.
@@ -39,11 +51,31 @@ def pretrained(
         checkpoint: 'last' or 'best'.
         weights: 'average' or 'raw'; None takes what the run's config says.
         packages: further packages whose classes may be built, see `frame.open`.
+        file: weights from elsewhere instead of a run: .safetensors, or .pt, .pth, .bin, .ckpt of tensors.
+        network: the network that takes them: a module, or plain values with a `_target_`.
+        at, prefix, names: which tensors of the file are taken and how their names are mapped, see
+            `frame.common.weights.read_weights`.
+        allow: regular expressions of how names begin that need not fit, see `frame.common.weights.load_weights`.
 
     Raises:
-        UserError: there is no run, no checkpoint or no such network.
+        UserError: there is no run, no checkpoint, no such network or file, or the weights do not fit.
+
+    Examples:
+        >>> encoder = frame.pretrained("runs/digits_SimCLR/2026-11-28_10-00-00")  # doctest: +SKIP
+        >>> backbone = frame.pretrained(  # doctest: +SKIP
+        ...     file="moco.pt", network=torchvision.models.resnet18(), prefix="module.encoder_q.", allow=["fc"]
+        ... )
     """
-    module: nn.Module = deepcopy(_part(_opened(run, checkpoint, weights, packages), part))
+    given: dict[str, Any] = {"run": run, "part": part, "checkpoint": checkpoint, "weights": weights}
+    given |= {"file": file, "network": network, "at": at, "prefix": prefix, "names": names, "allow": allow}
+    if _of_file(given):
+        module = network if isinstance(network, nn.Module) else instantiate(dict(network or {}), "network")
+        if not isinstance(module, nn.Module):
+            raise UserError(f"{NAME}: network must be a torch.nn.Module, and is a {type(module).__name__}")
+        fill(module, _of(given), "network")
+        return module.train().requires_grad_(True)
+    assert run is not None
+    module = deepcopy(_part(_opened(run, checkpoint, weights, packages), part))
     return module.train().requires_grad_(True)
 
 
@@ -52,12 +84,13 @@ class Source:
     """Where a network's weights come from.
 
     Args:
-        place: for messages and the stored config: run, part, checkpoint, weights, iteration.
+        place: for messages and the stored config: run, part, checkpoint, weights, iteration; or file, sha256, and how
+            names are mapped.
         state: the weights.
     """
 
     place: Mapping[str, Any]
-    state: Mapping[str, Tensor]
+    state: Weights
 
 
 def placed(plain: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Source]]:
@@ -71,7 +104,7 @@ def placed(plain: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Source]]:
     for path, node in [*targets(plain["model"], "model")]:
         if node["_target_"] == NAME:
             given = {key: value for key, value in node.items() if key != "_target_"}
-            found, sources[path] = _read(**given)
+            found, sources[path] = _read(given, path)
             node.clear()
             node.update(found)
     if sources:
@@ -80,53 +113,115 @@ def placed(plain: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Source]]:
 
 
 def again(plain: Mapping[str, Any]) -> dict[str, Source]:
-    """The weights that a stored config's networks start from, for a run that was stopped before it was saved."""
-    kept = plain.get(PRETRAINED) or {}
-    return {
-        path: _read(**{key: value for key, value in place.items() if key != "iteration"})[1]
-        for path, place in kept.items()
-    }
-
-
-def fill(model: nn.Module, sources: Mapping[str, Source]) -> None:
-    """Loads the weights into the networks of a model; prints where they came from and which keys did not fit.
+    """The weights that a stored config's networks start from, for a run that was stopped before it was saved.
 
     Raises:
-        UserError: none of the weights fit, or a tensor has another shape.
+        UserError: they are not there any more, or a file is another one than before.
     """
-    for path, source in sources.items():
-        where = f"{path}: {source.place['part']} of {source.place['run']}"
-        try:
-            network = model.get_submodule(path.partition(".")[2])
-        except AttributeError:
-            raise UserError(f"{where} is another kind of network than {type(model).__name__} has there") from None
-        network = network.encoder if isinstance(network, Headless) else network
-        own = network.state_dict()
-        for name in own.keys() & source.state.keys():
-            if own[name].shape != source.state[name].shape:
-                raise UserError(
-                    f"{where}: {name} is {list(source.state[name].shape)} there and {list(own[name].shape)} here: the "
-                    "networks differ"
-                )
-        if not own.keys() & source.state.keys():
-            raise UserError(f"{where}: no weight has the name of one in {type(network).__name__}: another network")
-        network.load_state_dict(dict(source.state), strict=False)
-        told = [f"{where}, {source.place['weights']} weights of iteration {source.place['iteration']:.0f}"]
-        told += _names("new: ", own.keys() - source.state.keys())
-        told += _names("left out: ", source.state.keys() - own.keys())
-        say("; ".join(told))
+    found: dict[str, Source] = {}
+    for path, place in (plain.get(PRETRAINED) or {}).items():
+        given = {key: value for key, value in place.items() if key not in ("iteration", "sha256")}
+        found[path] = _of(given) if "file" in place else _read(given, path)[1]
+        if found[path].place.get("sha256") != place.get("sha256"):
+            raise UserError(f"{place['file']} is not the file that {path} of this run started with")
+    return found
 
 
-def _names(what: str, names: Any) -> list[str]:
-    return [what + ", ".join(sorted(names))] if names else []
+def built(node: Mapping[str, Any], sources: Mapping[str, Source]) -> Any:
+    """The model of a config. Each network at one of the paths has its weights as soon as it is built.
+
+    So a model that copies the network in its constructor, such as for a teacher, copies its weights, too.
+
+    Raises:
+        UserError: a network at a path is no module, the model does not build it, or the weights do not fit.
+    """
+    filled: set[str] = set()
+
+    def found(name: str, path: str) -> Any:
+        target = locate(name, path)
+        return with_weights(target, path) if path in sources else target
+
+    def with_weights(target: Callable[..., Any], path: str) -> Callable[..., nn.Module]:
+        def make(*positional: Any, **arguments: Any) -> nn.Module:
+            network = target(*positional, **arguments)
+            if not isinstance(network, nn.Module):
+                raise UserError(f"{path} must be a torch.nn.Module to take weights, and is a {type(network).__name__}")
+            fill(network, sources[path], path)
+            filled.add(path)
+            return network
+
+        return make
+
+    model = instantiate(dict(node), "model", found)
+    for path in sources.keys() - filled:
+        came = sources[path].place
+        what = came.get("file") or f"{came['part']} of {came['run']}"
+        raise UserError(f"{path}: {what} is another kind of network than {type(model).__name__} has there")
+    return model
 
 
-def _read(
+def fill(network: nn.Module, source: Source, path: str) -> None:
+    """Loads the weights into a network; prints where they came from and which names did not fit.
+
+    Raises:
+        UserError: the weights do not fit, and `allow` does not say that they need not.
+    """
+    place = source.place
+    came = str(place["file"]) if "file" in place else f"{place['part']} of {place['run']}"
+    of = "" if "file" in place else f"{place['weights']} weights of iteration {place['iteration']:.0f}: "
+    try:
+        told = load_weights(
+            network.encoder if isinstance(network, Headless) else network, source.state, place.get("allow") or ()
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {came}: {error}") from None
+    say(f"{path}: {came}, {of}{told}")
+
+
+def _read(given: Mapping[str, Any], path: str) -> tuple[dict[str, Any], Source]:
+    """The config of the network that takes the place of a node with these arguments, and its weights."""
+    given = {key: value for key, value in given.items() if value is not None}
+    if not _of_file(given):
+        return _of_run(**given)
+    network = given.get("network")
+    if not isinstance(network, Mapping) or "_target_" not in network:
+        raise UserError(f"{path}: {NAME} needs network, the network that takes the weights: network: {{_target_: ...}}")
+    if any(node["_target_"] == NAME for _, node in targets(network)):
+        raise UserError(f"{path}.network holds another {NAME}: give one of them")
+    return deepcopy(dict(network)), _of(given)
+
+
+def _of_file(given: Mapping[str, Any]) -> bool:
+    """Whether weights come from a file.
+
+    Raises:
+        UserError: neither a file nor a run is named, or both are.
+    """
+    of_file, of_run = given.get("file") is not None, given.get("run") is not None
+    if of_file == of_run:
+        raise UserError(f"{NAME} takes run, the folder of a run, or file, a file of weights: give one of them")
+    other = ("weights",) if of_file else ("network", "at", "prefix", "names")
+    if extra := [key for key in other if given.get(key)]:
+        raise UserError(f"{NAME}: {', '.join(extra)} does not go with {'file' if of_file else 'run'}: leave it out")
+    return of_file
+
+
+def _of(given: Mapping[str, Any]) -> Source:
+    """Weights of a file."""
+    mapping = {key: given[key] for key in ("at", "prefix", "names") if given.get(key)}
+    state = read_weights(given["file"], **mapping)
+    digest = hashlib.sha256(Path(given["file"]).expanduser().read_bytes()).hexdigest()
+    allow = {"allow": [*given["allow"]]} if given.get("allow") else {}
+    return Source({"file": str(given["file"]), "sha256": digest, **mapping, **allow}, state)
+
+
+def _of_run(
     run: str,
     part: str = "model.encoder",
     checkpoint: str = "last",
     weights: str | None = None,
     packages: Sequence[str] = (),
+    allow: Sequence[str] = (),
 ) -> tuple[dict[str, Any], Source]:
     """The config of a run's network, and its weights."""
     opened = _opened(run, checkpoint, weights, packages)
@@ -141,7 +236,8 @@ def _read(
     if isinstance(getattr(module, "head", None), NoHead):  # the run's method removed it
         node = {"_target_": f"{Headless.__module__}.{Headless.__qualname__}", "encoder": deepcopy(node)}
     place = {"run": run, "part": part, "checkpoint": opened.checkpoint, "weights": opened.kept, "packages": [*packages]}
-    return node, Source({**place, "iteration": opened.state["counters"]["iterations"]}, state)
+    place |= {"allow": [*allow]} if allow else {}
+    return node, Source({**place, "iteration": opened.state["counters"]["iterations"]}, Weights(state))
 
 
 def _opened(run: str, checkpoint: str, weights: str | None, packages: Sequence[str]) -> OpenRun:

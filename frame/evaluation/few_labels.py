@@ -10,7 +10,7 @@ from frame.common.errors import at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Declaration, Encodes, Evaluation, LogEntry, Scalar, Unsuited
 from frame.evaluation.codes import check_layers, labelled_codes, layers_of, named, require_layers
-from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
+from frame.evaluation.floors import FLOORS, Floor, Rows, check_floors, floor_codes, floor_names
 from frame.measures.probes import few_label_probe
 from frame.measures.statistics import mean_and_standard_error, t_interval
 
@@ -51,7 +51,7 @@ class FewLabelsEvaluation(Evaluation):
         train_on: str = "train",
         labels_per_class: Sequence[int] = (1,),
         n_draws: int = 20,
-        floors: Sequence[str] = FLOORS,
+        floors: Sequence[Floor] = FLOORS,
         n_samples: int | None = None,
         n_train_samples: int | None = None,
         layers: Sequence[str] = ("mean",),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from frame.common.errors import UserError, choices
 from frame.data.base import Batch, DataSet
-from frame.evaluation.base import batches, evaluating
+from frame.evaluation.base import batches, device_of, evaluating
 from frame.evaluation.codes import LAYERS
 from frame.evaluation.shards import seeded
 from frame.measures.pca import PCA
@@ -19,20 +19,39 @@ from frame.probability.distributions import Delta
 FLOORS = ("pixels", "pca", "untrained")  # measured unless others are asked for
 ALL_FLOORS = ("pixels", "pca", "whitened", "untrained")
 N_WHITENED = 50
+Floor = str | nn.Module
 Rows = tuple[Tensor, Tensor]  # codes [N, D] and classes [N]
 
 
-def check_floors(floors: Sequence[str]) -> tuple[str, ...]:
-    """Raises UserError for a word that is not in ALL_FLOORS."""
-    for floor in floors:
+def check_floors(floors: Sequence[Floor]) -> tuple[Floor, ...]:
+    """The floors: words of ALL_FLOORS, or networks with a name and encode(x), such as a `Frozen`.
+
+    Raises:
+        UserError: a floor is anything else, or two have one name.
+    """
+    words = [floor for floor in floors if not isinstance(floor, nn.Module)]
+    for floor in words:
         if floor not in ALL_FLOORS:
-            raise UserError(choices(floor, ALL_FLOORS, kind="floor"))
+            raise UserError(choices(str(floor), ALL_FLOORS, kind="floor"))
+    taken = [*words]
+    for network in _networks(floors):
+        name = getattr(network, "name", None)
+        if not isinstance(name, str) or not hasattr(network, "encode"):
+            raise UserError(f"the floor {type(network).__name__} has no name and encode(x): take architectures.frozen")
+        if name in taken or name.startswith("untrained"):
+            raise UserError(f"two floors are called {name}: give the network another name=...")
+        taken.append(name)
     return tuple(floors)
 
 
-def floor_names(floors: Sequence[str], layers: Sequence[str]) -> list[str]:
+def _networks(floors: Sequence[Floor]) -> list[Any]:
+    return [floor for floor in floors if isinstance(floor, nn.Module)]
+
+
+def floor_names(floors: Sequence[Floor], layers: Sequence[str]) -> list[str]:
     """The names under which `floor_codes` gives these floors."""
     names = [floor for floor in ALL_FLOORS[:-1] if floor in floors]
+    names += [network.name for network in _networks(floors)]
     return names + [_untrained(layer) for layer in layers if "untrained" in floors]
 
 
@@ -41,7 +60,7 @@ def _untrained(layer: str) -> str:
 
 
 def floor_codes(
-    floors: Sequence[str],
+    floors: Sequence[Floor],
     model: nn.Module,
     data: DataSet,
     split: str,
@@ -52,7 +71,8 @@ def floor_codes(
     """The name of each floor, and its rows: first those that a probe learns from, then the others.
 
     Args:
-        floors: any of ALL_FLOORS; 'whitened' is the first N_WHITENED principal components, each with variance 1.
+        floors: any of ALL_FLOORS, and networks; 'whitened' is the first N_WHITENED principal components, each with
+            variance 1.
         model: the model whose untrained copy is a floor.
         data, split: a few of these rows show which parameters the copy uses.
         layers: layers of the untrained copy; all but 'mean' are part of the floor's name.
@@ -69,6 +89,8 @@ def floor_codes(
         if "whitened" in floors:
             whitened = PCA(pixels[0][0], N_WHITENED, whiten=True)
             yield "whitened", tuple((whitened(x), y) for x, y in pixels)
+    for network in _networks(floors):
+        yield network.name, rows(network.to(device_of(model)), "mean")
     if "untrained" in floors:
         few = next(batches(model, data, split, 2))
         for layer in layers:

@@ -12,7 +12,7 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, Unsuited
 from frame.evaluation.codes import check_layers, labelled_codes, layers_of, require_layers
 from frame.evaluation.confusion import confusion_figure
-from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
+from frame.evaluation.floors import FLOORS, Floor, Rows, check_floors, floor_codes, floor_names
 from frame.measures.linear_probe import (
     CS,
     LRS,
@@ -40,7 +40,7 @@ class LinearProbeEvaluation(Evaluation):
         evaluate_on: split that is reported.
         cs: inverse strengths of the L2 regularisation, on codes of variance 1.
         layers: any of 'mean', 'sample' and 'features'; those that the model does not have are left out.
-        floors: any of 'pixels', 'pca' and 'untrained'.
+        floors: any of 'pixels', 'pca', 'whitened' and 'untrained', or a `frame.architectures.frozen.Frozen`.
         n_train_samples: rows of 'train'; all of them if None or if there are fewer.
         n_samples: rows of the split; all of them if None or if there are fewer.
 
@@ -59,7 +59,7 @@ class LinearProbeEvaluation(Evaluation):
         evaluate_on: str = "test",
         cs: Sequence[float] = CS,
         layers: Sequence[str] = ("mean", "features"),
-        floors: Sequence[str] = FLOORS,
+        floors: Sequence[Floor] = FLOORS,
         n_train_samples: int | None = 50_000,
         n_samples: int | None = None,
     ) -> None:
@@ -164,7 +164,7 @@ class SGDProbeEvaluation(LinearProbeEvaluation):
         batch_size: int = 256,
         momentum: float = 0.9,
         layers: Sequence[str] = ("mean", "features"),
-        floors: Sequence[str] = FLOORS,
+        floors: Sequence[Floor] = FLOORS,
         n_train_samples: int | None = 50_000,
         n_samples: int | None = None,
     ) -> None:

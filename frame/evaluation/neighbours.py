@@ -11,7 +11,7 @@ from frame.common.errors import UserError, at_least, choices
 from frame.data.base import DataSet, whole_batch
 from frame.evaluation.base import Declaration, Encodes, Evaluation, HasFeatures, LogEntry, Scalar, Unsuited
 from frame.evaluation.codes import labelled_codes
-from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
+from frame.evaluation.floors import FLOORS, Floor, Rows, check_floors, floor_codes, floor_names
 from frame.measures.neighbours import METRICS, check_classes, check_codes, neighbours_votes
 from frame.measures.statistics import fraction
 
@@ -35,7 +35,7 @@ class NeighbourEvaluation(Evaluation):
         evaluate_on: split.
         n_neighbours: number of neighbours that vote.
         codes: 'encode' and 'features'; those that the model does not have are left out.
-        floors: any of 'pixels', 'pca' and 'untrained'.
+        floors: any of 'pixels', 'pca', 'whitened' and 'untrained', or a `frame.architectures.frozen.Frozen`.
         n_bank: training pictures to search for neighbours; all of them if None or if there are fewer.
         n_samples: pictures of the split; all of them if None or if there are fewer.
         metric: 'euclidean' or 'cosine'.
@@ -55,7 +55,7 @@ class NeighbourEvaluation(Evaluation):
         evaluate_on: str = "test",
         n_neighbours: int = 1,
         codes: Sequence[str] = ("encode", "features"),
-        floors: Sequence[str] = FLOORS,
+        floors: Sequence[Floor] = FLOORS,
         n_bank: int | None = None,
         n_samples: int | None = None,
         metric: str = "euclidean",

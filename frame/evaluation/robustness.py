@@ -13,7 +13,7 @@ from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, S
 from frame.evaluation.changed import Changed
 from frame.evaluation.codes import LAYERS, labelled_codes
 from frame.evaluation.colours import COLOURS
-from frame.evaluation.floors import FLOORS, Rows, check_floors, floor_codes, floor_names
+from frame.evaluation.floors import FLOORS, Floor, Rows, check_floors, floor_codes, floor_names
 from frame.evaluation.linear_probe import CHOOSE_ON, TRAIN_ON
 from frame.evaluation.predictions import predictions
 from frame.measures.linear_probe import CS, best, logistic_regression
@@ -55,7 +55,7 @@ class RobustnessEvaluation(Evaluation):
         evaluate_on: str = "test",
         layer: str = "mean",
         cs: Sequence[float] = CS,
-        floors: Sequence[str] = FLOORS,
+        floors: Sequence[Floor] = FLOORS,
         n_train_samples: int | None = 10_000,
         n_samples: int | None = 2000,
     ) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import frame
+from frame.architectures.base import MLPEncoder
 from frame.commands.main import main
 from frame.common.errors import UserError
 from frame.composition.compose import compose
@@ -99,3 +100,90 @@ def test_what_does_not_fit_is_one_line(simclr: Path, more: str, expected: str) -
     words = ["experiment=digits_Classifier", word(simclr, more), "params.z_dim=16", *QUICK]
     with pytest.raises(UserError, match=expected):
         build(compose(words))
+
+
+def elsewhere() -> MLPEncoder:
+    torch.manual_seed(3)
+    return MLPEncoder([1, 8, 8], 8, [16])
+
+
+NETWORK = "{_target_: frame.architectures.base.MLPEncoder, shape: [1, 8, 8], z_dim: 8, layers: [16]}"
+
+
+def of_file(file: Path, more: str = "") -> str:
+    return f"architectures.encoder={{_target_: frame.pretrained, file: {file}, network: {NETWORK}{more}}}"
+
+
+@pytest.fixture
+def moco(tmp_path: Path) -> Path:
+    """A file as MoCo's: a wrapper's prefix, a queue, and a last layer that the network has not."""
+    state = {f"module.encoder_q.{name}": tensor for name, tensor in elsewhere().state_dict().items()}
+    state |= {"module.encoder_q.fc.bias": torch.ones(2), "module.queue": torch.ones(3)}
+    torch.save({"epoch": 200, "state_dict": state}, tmp_path / "moco.pt")
+    return tmp_path / "moco.pt"
+
+
+def test_weights_of_a_file_start_a_run_that_needs_it_no_longer(
+    moco: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = of_file(moco, ", prefix: module.encoder_q., allow: [fc]")
+    words = ["+experiment=digits_Classifier", given, "params.z_dim=8", *QUICK]
+    frozen = "optimization.rules={backbone: {match: encoder.*, freeze: true}}"
+    code, printed = train([*words, frozen, "train_for=2 iterations"], tmp_path)
+    assert code == 0, printed
+    assert f"model.encoder: {moco}, all weights; left out: fc.bias; not below the prefix: module.queue" in printed
+    run = only_run(tmp_path)
+    kept = frame.open(run).config.pretrained["model.encoder"]
+    assert kept.file == str(moco) and len(kept.sha256) == 64 and kept.prefix == "module.encoder_q."
+    content = moco.read_bytes()
+    moco.unlink()
+    expected = encoder_of(elsewhere())
+    for name, weight in encoder_of(frame.load(run)).items():
+        assert torch.equal(weight, expected[name]), name
+    code, printed = train([f"resume={run}", "train_for=3 iterations"], tmp_path)
+    assert code == 0, printed
+    # without a checkpoint the file is needed, and must be the same
+    shutil.rmtree(run / "checkpoints")
+    (run / "status.json").write_text((run / "status.json").read_text().replace('"finished"', '"stopped"'))
+    torch.save({"state_dict": {"module.encoder_q.head.bias": torch.ones(16)}}, moco)
+    code, printed = train([f"resume={run}"], tmp_path)
+    assert code == 2 and "is not the file that model.encoder of this run started with" in printed
+    moco.write_bytes(content)
+    code, printed = train([f"resume={run}"], tmp_path)
+    assert code == 0, printed
+
+
+def test_a_teacher_starts_with_the_weights_of_its_student(moco: Path) -> None:
+    given = of_file(moco, ", prefix: module.encoder_q., allow: [fc]")
+    made = build(compose(["model=BYOL", "data=views", given, *QUICK]))
+    expected = elsewhere().state_dict()["backbone.hidden.0.weight"]
+    model: Any = made.model
+    assert torch.equal(model.encoder.backbone.hidden[0].weight, expected)
+    assert torch.equal(model.teacher.encoder.backbone.hidden[0].weight, expected)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("", "no weight fits MLPEncoder, whose names are backbone.* "),
+        (", prefix: module.encoder_q.", r"left out: fc.bias. Map names .* allow=.fc"),
+        (", run: runs/a", "takes run, the folder of a run, or file, a file of weights: give one"),
+        (", weights: raw", "weights does not go with file"),
+        (", prefix: module.encoder_q., allow: ['(']", "no regular expression"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_one_line(moco: Path, more: str, expected: str) -> None:
+    with pytest.raises(UserError, match=expected) as error:
+        build(compose(["experiment=digits_Classifier", of_file(moco, more), "params.z_dim=8", *QUICK]))
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_a_file_in_a_notebook(moco: Path) -> None:
+    mapping = {r"^module\.encoder_q\.": ""}
+    frozen = elsewhere().requires_grad_(False)
+    found: Any = frame.pretrained(file=moco, network=frozen, names=mapping, allow=["fc", "module.queue"])
+    assert found.training and all(p.requires_grad for p in found.parameters())
+    with pytest.raises(UserError, match="network must be a torch.nn.Module"):
+        frame.pretrained(file=moco, network={"_target_": "builtins.dict"})
+    with pytest.raises(UserError, match="give one of them"):
+        frame.pretrained()
