@@ -5,7 +5,7 @@ from pathlib import Path
 
 from frame.commands.beside import trust
 from frame.commands.parser import Command, Key, parse
-from frame.commands.readers import above_zero, folder, names, one_of
+from frame.commands.readers import above_zero, folder, names, one_of, text
 from frame.common.files import writing
 from frame.composition.folders import use_own_folder
 
@@ -19,13 +19,19 @@ COMMAND = Command(
         "weights": Key(
             one_of("average", "raw"), "averaged ones, if the run keeps them, or raw ones", "as the run says"
         ),
-        "format": Key(one_of("safetensors", "onnx", "torch_export"), "weights alone, or a program, too", "safetensors"),
+        "format": Key(
+            one_of("safetensors", "onnx", "torch_export", "huggingface"),
+            "weights alone, or a program, too; huggingface: a folder that the hub takes",
+            "safetensors",
+        ),
+        "license": Key(text, "of a model on the hub", "unknown", "mit"),
         "packages": Key(names, "packages of yours that the run's config may build from", "none"),
         "tolerance": Key(above_zero, "largest relative difference between a program and the model", "1e-4"),
     },
     (
         ("frame export runs/digits_VAE/2026-11-28_10-00-00", "weights, config and card"),
         ("frame export runs/digits_VAE/2026-11-28_10-00-00 format=onnx out=shared/VAE", "with a program for ONNX"),
+        ("frame export runs/digits_VAE/2026-11-28_10-00-00 format=huggingface license=mit", "for the Hugging Face hub"),
     ),
     places=(1, 1),
     needs="export takes one run",
@@ -39,10 +45,11 @@ def run(words: Sequence[str]) -> int:
     use_own_folder(typed.config_dir, trains=False)
     trust(typed.options.get("packages", []))
     form = typed.options.pop("format", "safetensors")
+    licence = typed.options.pop("license", None)
     from frame.sharing.export import export as write
     from frame.sharing.export import said
 
     with writing(typed.options.get("out", Path("exports"))):
-        written = write(Path(typed.places[0]), form=form, **typed.options)
-    print(said(written))
+        written = write(Path(typed.places[0]), form=form, licence=licence, **typed.options)
+    print(said(written, licence))
     return 0

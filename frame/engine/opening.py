@@ -19,6 +19,7 @@ from frame.composition.instantiate import instantiate
 from frame.composition.stored import is_data_root
 from frame.data.base import DataSet, Source
 from frame.evaluation.base import Evaluation
+from frame.runs import hub
 from frame.runs.exported import Export
 from frame.runs.folder import RunFolder
 from frame.runs.metrics import columns
@@ -260,7 +261,8 @@ def open(
     """Opens a run's folder or an export, wherever the packages that its config names can be imported.
 
     Args:
-        folder: the run or the export.
+        folder: the run or the export; or an export's name on the Hugging Face hub, 'user/name' or
+            'user/name@revision', which is downloaded to your cache.
         packages: further packages whose classes the config may build, besides `frame` and torch's own.
         device: the model's device.
         weights: 'average' or 'raw'; None takes what the run's config says.
@@ -268,8 +270,11 @@ def open(
         trust_source: whether to run the source in an export. Read it first: it can do everything that you can do.
 
     Raises:
-        UserError: there is no run in the folder, or a file of an export is not what was exported.
+        UserError: there is no run in the folder, a file of an export is not what was exported, or the hub cannot be
+            reached.
     """
+    if hub.is_hub_name(folder):
+        folder = hub.downloaded(str(folder))
     return OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source)
 
 

@@ -72,6 +72,7 @@ class Card:
             own_code=bool(manifest["modules"]),
             installed=safe(str(packages)) if packages else "",
             encoder=manifest["encoder"],
+            on_hub=manifest["hub"],
             command=safe(self._command()),
             variables=manifest["variables"],
             inside=[file for module, file in manifest["modules"].items() if module.startswith("frame.")],
@@ -98,6 +99,11 @@ class Card:
 
     def _numbers(self) -> dict[str, str]:
         """Tables of the newest records: of these weights, and of other weights of the same run."""
+        tables = zip(("here", "elsewhere"), self.measured(), strict=True)
+        return {name: _table(COLUMNS, map(_row, found)) if found else "" for name, found in tables}
+
+    def measured(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The newest records: of these weights, and of other weights of the same run."""
         iteration = self.manifest["counters"]["iterations"]
         here: dict[Any, dict[str, Any]] = {}
         elsewhere: dict[Any, dict[str, Any]] = {}
@@ -107,10 +113,7 @@ class Card:
             key = tuple(record.get(k) for k in ("name", "split", "layer", "estimator", "n_samples"))
             (here if of_these else elsewhere)[key] = record
         elsewhere = {key: record for key, record in elsewhere.items() if key not in here}
-        return {
-            name: _table(COLUMNS, map(_row, found.values())) if found else ""
-            for name, found in (("here", here), ("elsewhere", elsewhere))
-        }
+        return [*here.values()], [*elsewhere.values()]
 
     def _files(self) -> Iterator[tuple[str, str]]:
         yield f"`{WEIGHTS}`", "weights, without the optimizer's state"

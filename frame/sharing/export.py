@@ -30,12 +30,14 @@ from frame.runs.journal import RECORDS, Journal
 from frame.runs.metrics import TABLE, write_table
 from frame.sharing.card import Card
 from frame.sharing.encoder import export_encoder, rows_of
+from frame.sharing.hub import check_hub, upload_lines, write_card, write_config
 from frame.sharing.private import Private
 from frame.sharing.source import own_modules, place_of
 
 # left out of the exported experiment: they belong to the machine, or other values refer to them
 APART = ("device", "logging", "params", "architectures")
 HEAD = "# @package _global_\n# Every value is written out: change an argument in place, such as model.beta=...\n"
+HUB = "huggingface"
 TOLD = ("python", "torch", "lightning", "numpy")  # versions in the card
 
 
@@ -48,6 +50,7 @@ def export(
     form: str = "safetensors",
     packages: Sequence[str] = (),
     tolerance: float = 1e-4,
+    licence: str | None = None,
 ) -> Path:
     """Writes a run's export, completely or not at all, and returns its folder.
 
@@ -56,14 +59,20 @@ def export(
         out: the export's folder; by default exports/<experiment>_<the run's name>.
         checkpoint: 'last' or 'best'.
         weights: 'average' or 'raw'; None: as the run's config says.
-        form: 'safetensors': only the weights; 'onnx' or 'torch_export': also the encoder as a graph.
+        form: 'safetensors': only the weights; 'onnx' or 'torch_export': also the encoder as a graph; 'huggingface': the
+            weights, and what the Hugging Face hub reads: metadata in the card, and config.json.
         packages: see `frame.open`.
         tolerance: largest difference of the graph's outputs from the original, in units of the largest output, or 1.
+        licence: the hub's identifier of the licence, such as 'mit'; only for 'huggingface'.
 
     Raises:
         UserError: there is no such run or checkpoint, the folder exists, the model may not be built, the graph differs,
             or something in the export would name this machine.
     """
+    if form == HUB:
+        check_hub(licence)
+    elif licence is not None:
+        raise UserError(f"license={licence} is for format={HUB}: leave it out")
     run = open_run(folder, packages=packages, checkpoint=checkpoint, weights=weights)
     if run.export is not None:
         raise UserError(f"{folder} is an export already: export the run that it was made from")
@@ -79,7 +88,7 @@ def export(
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        _fill(temporary, run, state, form, tolerance)
+        _fill(temporary, run, state, form, tolerance, licence)
         temporary.chmod(0o755)
         os.rename(temporary, out)
     except BaseException:
@@ -88,7 +97,7 @@ def export(
     return out
 
 
-def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, tolerance: float) -> None:
+def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, tolerance: float, licence: str | None) -> None:
     raw = run.folder.stored
     device = run.folder.filled("device")
     private = Private([run.folder.path, folder.parent, device["data_root"], device["experiments_root"]])
@@ -109,7 +118,7 @@ def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, toleranc
         (folder / "data.json").write_text(json.dumps(run.folder.data, indent=2, ensure_ascii=False) + "\n")
     told = _versions(run)
     encoder = None
-    if form != "safetensors":
+    if form not in ("safetensors", HUB):
         encoder = export_encoder(run.model, rows_of(run), form, folder, tolerance)
     manifest = {
         "format": FORMAT,
@@ -123,9 +132,15 @@ def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, toleranc
         "modules": places,
         "variables": variables,
         "encoder": encoder,
+        "hub": form == HUB,
     }
     card = Card(run, clean, manifest, state["average"] is not None, private.without)
-    (folder / "README.md").write_text(card.text(folder))
+    text = card.text(folder)
+    if form == HUB:
+        write_card(folder / "README.md", text, clean, manifest, card.measured()[0], licence)
+        write_config(folder / "config.json", clean, manifest)
+    else:
+        (folder / "README.md").write_text(text)
     # only files that are opened or run are checked; results may be added
     checked = ["config.yaml", WEIGHTS, *([encoder["file"]] if encoder else [])]
     checked += ["data.json"] if (folder / "data.json").exists() else []
@@ -206,7 +221,7 @@ def _versions(run: OpenRun) -> dict[str, Any]:
     return {name: value for name, value in {**versions, **beside}.items() if value is not None}
 
 
-def said(folder: Path) -> str:
+def said(folder: Path, licence: str | None = None) -> str:
     """A description of an export for the terminal."""
     manifest = Export(folder).manifest
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -219,6 +234,7 @@ def said(folder: Path) -> str:
         lines.append(f"encoder   {folder / encoder['file']}: {difference} on {encoder['compared_on']}")
     lines += [f"source    {folder / file}" for file in manifest["modules"].values()]
     lines += [f"variable  {name} stands for {key}" for name, key in manifest["variables"].items()]
+    lines += upload_lines(folder, licence) if manifest["hub"] else []
     consent = ", trust_source=True" if manifest["modules"] else ""
     lines.append(f'load      frame.load("{folder}"{consent})')
     return "\n".join(lines)
