@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from frame.engine.opening import open as open
     from frame.engine.pretrained import pretrained as pretrained
     from frame.runs.listing import results as results
+    from frame.sharing.codes import encode as encode
 
 
 def __getattr__(name: str) -> Any:
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from frame.runs.listing import results
 
         return results
+    if name == "encode":
+        from frame.sharing.codes import encode
+
+        return encode
     raise AttributeError(f"module 'frame' has no attribute {name!r}")

@@ -16,7 +16,18 @@ from tests.processes import Process, context
 from tests.slow import slow_but
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("data", "models", "architectures", "optimization", "callbacks", "evaluation", "device", "logging", "studies")
+PAGES = (
+    "data",
+    "models",
+    "architectures",
+    "optimization",
+    "callbacks",
+    "evaluation",
+    "device",
+    "logging",
+    "studies",
+    "sharing",
+)
 FENCE = re.compile(r"^```(\w+)?(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
