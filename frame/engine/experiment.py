@@ -6,6 +6,7 @@ import random
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from frame.engine.dry_run import check_data, check_keys, check_rows, dry_run
 from frame.engine.ending import failed, finish, stopped
 from frame.engine.suitable import suitable
 from frame.engine.trainer import make_trainer, quiet, translate
+from frame.evaluation.floors import floors_of
 from frame.loggers.base import RunLogger
 from frame.loggers.files import FilesLogger
 from frame.models.base import Model
@@ -232,7 +234,8 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None, *, 
     if plain.get("doctor") is not None:
         callbacks.append(instantiate(plain["doctor"], "doctor"))
     trainer = make_trainer(config, settings, optimization)
-    dry_run(model, optimization, callbacks, data, batch, config)
+    with floors_of(partial(instantiate, plain["model"], "model"), int(config.seeds.init)):
+        dry_run(model, optimization, callbacks, data, batch, config)
     loader = make_loader(plain, data, optimization, trainer)
     check_rows(model, loader)
     optimization.bind(limits, loader, cut=bool(config.get("cut_schedules")))
@@ -313,7 +316,11 @@ def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | N
             f"learning rates are multiplied by {optimization.lr_scale:g}: a step has {rows} rows, and "
             f"optimization.lr_batch={optimization.lr_batch}"
         )
-    with Signals(experiment.trainer, optimization) as signals:
+    build = partial(instantiate, experiment.plain["model"], "model")
+    with (
+        Signals(experiment.trainer, optimization) as signals,
+        floors_of(build, int(experiment.config.seeds.init)),
+    ):
         try:
             return _fit(experiment, run, signals, state) or finish(
                 experiment.trainer, experiment.config, experiment.limits, run

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +19,12 @@ from frame.composition.instantiate import named
 from frame.composition.stored import literal
 from frame.data.base import DataSet
 from frame.data.identity import DataChanged
-from frame.engine.opening import OpenRun, build_evaluation
+from frame.engine.opening import OpenRun, build_evaluation, build_model
 from frame.engine.opening import open as open_run
 from frame.engine.recording import Book, recordable
 from frame.evaluation.base import Evaluation
 from frame.evaluation.codes import caching
+from frame.evaluation.floors import floors_of
 from frame.evaluation.measured import measure
 from frame.evaluation.similarity import Other, opening
 from frame.runs.notes import Busy, Notes, evaluating_alone, key_of
@@ -222,7 +224,8 @@ def _measure(
     if refused and len(refused) == n_asked:
         raise UserError(next(iter(refused.values())))
     measured = 0
-    with caching(run.folder.path / "cache"):
+    build = partial(build_model, run.folder, run.packages, run.export)
+    with caching(run.folder.path / "cache"), floors_of(build, int(run.config.seeds.init)):
         for name, evaluation in evaluations.items():
             if name in refused:
                 continue

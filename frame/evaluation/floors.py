@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain, count, islice
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.common.errors import UserError, choices
+from frame.common.seeds import random_states
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import batches, device_of, evaluating
 from frame.evaluation.codes import LAYERS
@@ -94,7 +97,7 @@ def floor_codes(
     if "untrained" in floors:
         few = next(batches(model, data, split, 2))
         for layer in layers:
-            fresh = untrained(model, _layer_of(few, layer))
+            fresh = as_before_training(model) or untrained(model, _layer_of(few, layer))
             settle(fresh, LAYERS[layer][1], data)
             yield _untrained(layer), rows(fresh, layer)
 
@@ -129,8 +132,40 @@ def settle(fresh: nn.Module, take: Callable[[Any, Batch], Tensor], data: DataSet
             take(fresh, batch)
 
 
+_run: ContextVar[tuple[Callable[[], nn.Module], int] | None] = ContextVar("run", default=None)
+
+
+@contextmanager
+def floors_of(build: Callable[[], nn.Module], seed: int) -> Iterator[None]:
+    """Within this context the untrained copy is what `build` returns after `seed`: a run's model before its training.
+
+    Args:
+        build: builds the model from the run's config.
+        seed: `seeds.init` of the run.
+    """
+    token = _run.set((build, seed))
+    try:
+        yield
+    finally:
+        _run.reset(token)
+
+
+def as_before_training(model: nn.Module) -> nn.Module | None:
+    """The model of the run that is measured with its first weights, where `model` is; None outside of a run."""
+    run = _run.get()
+    if run is None:
+        return None
+    build, seed = run
+    with random_states() as seed_all:
+        seed_all(seed)
+        fresh = build()
+    return (
+        fresh.to(next(chain(model.parameters(), model.buffers()), torch.empty(0)).device).requires_grad_(False).eval()
+    )
+
+
 def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = None, seed: int = 0) -> nn.Module:
-    """A copy of `model` with newly drawn weights, as before training.
+    """A copy of `model` with newly drawn weights, for a model that belongs to no run.
 
     Every module with `reset_parameters` is reset, running statistics of normalisations included. Other parameters
     keep their values, which is an error if `depends` shows that the result uses them.
@@ -163,6 +198,6 @@ def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = 
     if kept:
         raise UserError(
             f"{type(model).__name__} has no untrained copy: give the module of {next(iter(kept))} a method "
-            "reset_parameters(), or leave 'untrained' out of floors"
+            "reset_parameters(), measure a run of it, or leave 'untrained' out of floors"
         )
     return fresh.requires_grad_(False)
