@@ -26,21 +26,26 @@ def one_protocol(metric: str, records: Sequence[Mapping[str, Any]], but: Sequenc
     """
     found = [protocol(record) for record in records]
     for part in (part for part in PARTS if part not in but):
-        # records of callbacks do not name the weights: they are the run's own
+        # runs that keep no average have no choice of weights
         values = {str(one[part]) for one in found if one[part] or part not in ("weights", "layer")}
         if len(values) > 1:
             ways = " and ".join(
                 f"{part} {value} ({sum(str(one[part]) == value for one in found)} runs)" for value in sorted(values)
             )
             raise UserError(f"{metric} was measured in several ways, which are not averaged: {ways}")
-    return found[0]
+    kept = sorted({str(one["weights"]) for one in found if one["weights"]})
+    some = " where a run keeps them" if kept and not all(one["weights"] for one in found) else ""
+    return {**found[0], "weights": f"{kept[0]} weights{some}" if kept else ""}
 
 
 def said(protocol: Mapping[str, Any], layers: Sequence[str]) -> str:
     """'test, 300 samples, layer mean, last checkpoint: logistic regression'."""
     samples = f"{protocol['n_samples']} samples" if protocol["n_samples"] else ""
     layer = f"layer {' or '.join(layers)}" if any(layers) else ""
-    weights = f"{protocol['weights']} weights" if protocol["weights"] else ""
     checkpoint = f"{protocol['checkpoint']} checkpoint" if protocol["checkpoint"] else ""
-    parts = [part for part in (str(protocol["split"] or ""), samples, layer, checkpoint, weights) if part]
+    parts = [
+        part
+        for part in (str(protocol["split"] or ""), samples, layer, checkpoint, str(protocol["weights"] or ""))
+        if part
+    ]
     return ", ".join(parts) + (f": {protocol['estimator']}" if protocol["estimator"] else "")

@@ -4,13 +4,15 @@ import traceback
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 
 from frame.callbacks.base import Context, Listens, Measurement, optimization_of
 from frame.common.durations import Duration, parse
 from frame.common.errors import UserError
+from frame.common.interrupts import Interrupted
 from frame.common.output import say
 from frame.evaluation.base import Evaluation
-from frame.evaluation.measured import Moment, measure
+from frame.evaluation.measured import Measured, Moment, measure
 from frame.evaluation.shards import together
 from frame.optimization.base import Optimization
 
@@ -19,7 +21,8 @@ class EvaluationCallback(Callback):
     """Evaluates at the start, each `evaluate_every`, and at the end. The run's clock stops meanwhile.
 
     All ranks evaluate together, with rank 0's buffers; rank 0 logs, and all receive its numbers. If there is no number,
-    for example because the encoder has collapsed, one line says so and training continues.
+    for example because the encoder has collapsed, one line says so and training continues. A signal ends it at once,
+    and the resumed run repeats it.
 
     Args:
         name: the name under which the result is logged, such as 'ELBO/Validation'.
@@ -66,11 +69,19 @@ class EvaluationCallback(Callback):
             self.next_at = self.every.next_after(optimization.counters[self.every.counter])
             self._evaluate(trainer, optimization)
 
+    def _now(self, optimization: Optimization) -> float:
+        return optimization.counters[self.every.counter] if self.every is not None else self.next_at
+
     def _evaluate(self, trainer: Trainer, optimization: Optimization) -> None:
-        at = Moment.of(optimization.counters, self._context.weights)
-        self.evaluated_at = at.iteration
-        with optimization.clock.paused():
-            found = self._evaluate_here(trainer, optimization, at)
+        at = Moment.of(optimization.counters, self._context.weights if optimization.keeps_average else "")
+        before, self.evaluated_at = self.evaluated_at, at.iteration
+        try:
+            with optimization.clock.paused():
+                found = self._evaluate_here(trainer, optimization, at)
+        except Interrupted as signalled:  # on all ranks
+            optimization.stop_signal = signalled.number
+            self.evaluated_at, self.next_at = before, min(self.next_at, self._now(optimization))
+            return
         if isinstance(found, Exception):
             if not self.succeeded and not isinstance(found, UserError):
                 raise found
@@ -88,7 +99,7 @@ class EvaluationCallback(Callback):
         try:
             found = together(
                 model,
-                lambda: measure(self.evaluator, self.name, model, context.data, at),
+                lambda: self._measure(model, optimization, at),
                 trainer.global_rank,
                 trainer.world_size,
             )
@@ -115,6 +126,16 @@ class EvaluationCallback(Callback):
             if context.run is not None:
                 context.run.record(found.records())
         return measurement
+
+    def _measure(self, model: nn.Module, optimization: Optimization, at: Moment) -> Measured:
+        """Measures, and raises Interrupted after a signal if the run can end here: gradients are not saved."""
+        optimization.measuring = optimization.accumulated == 0
+        try:
+            if optimization.measuring and optimization.noticed_signal:
+                raise Interrupted(optimization.noticed_signal)
+            return measure(self.evaluator, self.name, model, self._context.data, at)
+        finally:
+            optimization.measuring = False
 
     @property
     def _context(self) -> Context:

@@ -10,6 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import Measurement, Monitor, optimization_of
 from frame.common.errors import UserError
+from frame.common.interrupts import Interrupted
+from frame.common.numbers import counted
 from frame.common.output import say
 from frame.optimization.base import Optimization
 
@@ -32,7 +34,7 @@ class EarlyStopping(Monitor):
         if self.waited >= self.patience:
             trainer.should_stop = True
             if trainer.is_global_zero:
-                say(f"{self.monitor} has not improved in {self.waited} measurements: stopping early")
+                say(f"{self.monitor} has not improved in {counted(self.waited, 'measurements')}: stopping early")
 
 
 class Signals(Callback):
@@ -74,6 +76,8 @@ class Signals(Callback):
         self.optimization.noticed_signal = number
         if self.trainer.is_global_zero:
             say(f"{signal.Signals(number).name}: stopping after this step (once more kills)")
+        if self.optimization.measuring:
+            raise Interrupted(number)  # an evaluation may take minutes; the resumed run repeats it
 
 
 class StopOnSignal(Callback):
@@ -81,6 +85,9 @@ class StopOnSignal(Callback):
 
     def is_due(self, optimization: Optimization) -> bool:
         return optimization.stop_signal != 0 and optimization.accumulated == 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_train_batch_end(trainer, pl_module)  # the first evaluation was interrupted
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         optimization = optimization_of(pl_module)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from frame.common.errors import UserError
+from frame.common.numbers import unsigned_zero
 from frame.engine.opening import OpenRun
 from frame.evaluation.measured import Measured, Moment
 from frame.loggers.files import FilesLogger
@@ -33,7 +34,8 @@ class Book:
         self, run: OpenRun, notes: Notes, identity: dict[str, Any], keys: Mapping[str, str], *, recorded: bool
     ) -> None:
         self.run, self.notes, self.identity, self.keys = run, notes, identity, keys
-        self.at = Moment.of(run.state["counters"], run.weights, run.checkpoint)
+        weights = "" if run.state["average"] is None else run.weights
+        self.at = Moment.of(run.state["counters"], weights, run.checkpoint)
         self.files = FilesLogger(run.folder.path, checkpoint=run.checkpoint, table=False) if recorded else None
 
     def close(self) -> None:
@@ -61,10 +63,8 @@ class Book:
         """Prints the results."""
         for record in found.records():
             error = f" ± {record['standard_error']:.2g}" if record["standard_error"] is not None else ""
-            print(
-                f"  {record['name']}  {record['value']:.5g}{error} {record['unit']}  ({record['split']})"
-                + remarks(record)
-            )
+            value = unsigned_zero(f"{record['value']:.5g}")
+            print(f"  {record['name']}  {value}{error} {record['unit']}  ({record['split']})" + remarks(record))
         if found.entry.images or found.entry.figures:
             print(f"  {found.name}  picture in {self.run.folder.path / 'images'}")
         print(f"    {found.took:.1f} s", flush=True)

@@ -20,7 +20,7 @@ class Moment:
     iteration: int
     seconds: float  # of training
     epochs: float
-    weights: str  # 'average' or 'raw'
+    weights: str  # 'average' or 'raw'; '' if the run keeps no average
     checkpoint: str = ""  # 'last' or 'best'; '' while the run trains
 
     @classmethod

@@ -90,6 +90,7 @@ class Optimization(LightningModule):
         self.waiting = 0  # their rows
         self.rows = 0  # rows of the current batch
         self.noticed_signal = 0  # set by a signal handler on this rank
+        self.measuring = False  # whether an evaluation runs that a signal may end
         self.stop_signal = 0  # a signal that any rank has noticed; the same on all ranks
         self.watchers: list[Callable[[Optimization], bool]] = []  # each says whether it acts after this iteration
         self.interrupted = False  # whether training ended because of a signal
@@ -349,6 +350,11 @@ class Optimization(LightningModule):
         self.counters["seconds"], self.stop_signal = self._agreement.now(self.counters["seconds"], signal)
 
     # Used by others
+
+    @property
+    def keeps_average(self) -> bool:
+        """Whether there is an average of the weights."""
+        return bool(self._averaged)
 
     @property
     def evaluated(self) -> nn.Module:

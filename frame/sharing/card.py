@@ -108,7 +108,7 @@ class Card:
         here: dict[Any, dict[str, Any]] = {}
         elsewhere: dict[Any, dict[str, Any]] = {}
         for record in self.run.folder.records:
-            measured = record.get("weights", self.run.config.get("weights", "average")) if self.averaged else "raw"
+            measured = record.get("weights") or self.run.config.get("weights", "average") if self.averaged else "raw"
             of_these = record["iteration"] == iteration and measured == self.manifest["weights"]
             key = tuple(record.get(k) for k in ("name", "split", "layer", "estimator", "n_samples"))
             (here if of_these else elsewhere)[key] = record

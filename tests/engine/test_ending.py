@@ -145,7 +145,7 @@ def test_resuming_a_run_that_was_killed_after_early_stopping_only_ends_it(tmp_pa
 
 def test_what_nohup_ignores_stays_ignored_and_the_handlers_come_back() -> None:
     trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=None), is_global_zero=False)
-    optimization: Any = SimpleNamespace(noticed_signal=0)
+    optimization: Any = SimpleNamespace(noticed_signal=0, measuring=False)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Signals(trainer, optimization):

@@ -188,7 +188,7 @@ def test_many_runs_are_one_command_and_what_is_there_is_skipped(study: Path) -> 
     for run in runs:
         (record,) = [r for r in lines(run) if r["name"] == "elbo/Test"]
         assert record["n_samples"] == 50 and record["split"] == "test" and record["took"] is not None
-        assert record["checkpoint"] == "last" and record["weights"] == "average"
+        assert record["checkpoint"] == "last" and record["weights"] == ""
     before = {run: (run / "records.jsonl").read_text() for run in runs}
     code, output = frame_command([*AGAIN, "runs", "evaluation=elbo", "elbo.n_samples=50"], study)
     assert code == 0 and output.count("1 of 1 measured already") == 3

@@ -1,6 +1,9 @@
 """A run that is killed anywhere and resumed ends in the same weights. Uses real processes and kills."""
 
 import math
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 
 from frame.callbacks.checkpoints import read
 from frame.runs.folder import RunFolder
+from frame.runs.journal import RECORDS, Journal
 from frame.runs.listing import show
 from tests.processes import OWN, Process, only_run, train
 
@@ -101,6 +105,32 @@ def test_a_signal_saves_and_stops_on_an_optimizer_step(
     code, output = train([f"resume={run}"], tmp_path)
     assert code == 0, output
     assert_same_end(run, uninterrupted["tiny"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("every", "nth"), [("20 iterations", 1), ("20 iterations", 2), ("end", 1)])
+def test_a_signal_ends_an_evaluation_and_the_resumed_run_repeats_it(every: str, nth: int, tmp_path: Path) -> None:
+    slow = "{_target_: frame.callbacks.EvaluationCallback, name: slow, evaluate_every: %s, evaluator: %s}"
+    words = ["experiment=tiny", f"+callbacks.slow={slow % (every, '{_target_: toys.Slow, seconds: 0}')}"]
+    words += ["doctor=null"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    assert train(words, whole)[0] == 0
+    process = Process(["train", "--config-dir", str(OWN / "config"), *words], broken, SLOW="8")
+    while process.output.count("measuring") < 1 + nth:  # once in the dry run
+        time.sleep(0.02)
+    started = time.monotonic()
+    os.kill(process.process.pid or 0, signal.SIGTERM)
+    assert process.wait() == 143, process.output
+    assert time.monotonic() - started < 5
+    run = only_run(broken)
+    code, output = train([f"resume={run}"], broken)
+    assert code == 0, output
+    ours, theirs = (Journal(only_run(folder) / RECORDS).read() for folder in (broken, whole))
+    seen = [sorted((one["name"], one["iteration"], one["value"]) for one in each) for each in (ours, theirs)]
+    assert seen[0] == seen[1]
+    assert_same_end(run, only_run(whole))
 
 
 def test_a_finished_run_says_so_and_can_be_extended(tmp_path: Path, tiny_run: Path) -> None:
