@@ -12,6 +12,7 @@ from frame.analysis.protocols import one_protocol, said
 from frame.analysis.rows import Row, best_of, by_seed, differ, finite, left_out, measured, pair, ranked_rows
 from frame.common import selection
 from frame.common.errors import UserError, choices
+from frame.common.numbers import counted as number_of
 from frame.runs.folder import RunFolder
 from frame.runs.listing import RunSummary, summaries, varying
 
@@ -20,7 +21,7 @@ SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
 
 @dataclass
 class Comparison:
-    """A table and the notes below it."""
+    """A table and the notes below it. By metric: its unit, what is better, and its protocol."""
 
     keys: list[str]
     metrics: list[str]
@@ -28,6 +29,8 @@ class Comparison:
     rows: list[Row]
     floors: dict[str, dict[str, Sample]]
     units: dict[str, str]
+    better: dict[str, str]
+    protocols: dict[str, str]
     notes: list[str]
 
 
@@ -132,13 +135,14 @@ def compare(
     asked = Question(rows, metrics, **how)
     finished, others = counted(runs)
     if not finished:
-        raise UserError(f"none of {len(runs)} runs is finished: `frame list` shows their states")
+        raise UserError(f"none of {number_of(len(runs), 'runs')} is finished: `frame list` shows their states")
     columns = _telling_apart(finished) if asked.columns is None else asked.columns
     _check_keys(finished, asked, columns)
     _check_metrics(finished, asked)
     notes = _on_test(finished, asked.by, asked.sort, asked.allow_test)
     found = _grouped(finished, rows)
-    units, better = _sampled(found, finished, asked, notes)
+    units, better, protocols = _sampled(found, finished, asked)
+    notes += [f"{metric}: {protocol}" for metric, protocol in protocols.items()]
     tried = trials([*finished, *others]) if "trials" in columns else {}
     for row in found:
         row.facts = {key: shared(row.runs, key, tried) for key in columns if key != "layer"}
@@ -153,7 +157,8 @@ def compare(
         place = {row.label: i for i, row in enumerate(ranked_rows(found, asked.sort, better[asked.sort]))}
         found.sort(key=lambda row: place.get(row.label, math.inf))
     floors = _floors(finished, metrics)
-    return Comparison([*rows], [*metrics], [*columns], found, floors, units, notes + _uneven(floors))
+    notes += _uneven(floors)
+    return Comparison([*rows], [*metrics], [*columns], found, floors, units, better, protocols, notes)
 
 
 def _telling_apart(finished: Sequence[RunSummary]) -> list[str]:
@@ -185,22 +190,22 @@ def _check_metrics(finished: Sequence[RunSummary], asked: Question) -> None:
 
 
 def _sampled(
-    found: Sequence[Row], finished: Sequence[RunSummary], asked: Question, notes: list[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Fills in the samples of each row. Returns each metric's unit, and whether 'more' or 'less' of it is better."""
-    units, better = {}, {}
+    found: Sequence[Row], finished: Sequence[RunSummary], asked: Question
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Fills in the samples of each row. Returns each metric's unit, which direction is better, and its protocol."""
+    units, better, protocols = {}, {}, {}
     for metric in asked.measured:
         records = [record for _, record in measured(finished, metric)]
         common = one_protocol(metric, records, but=["layer"])
         units[metric] = common["unit"]
         better[metric] = "less" if metric in asked.minimize else str(records[-1].get("better", "more"))
-        layers = list(dict.fromkeys(layer for row in found if (layer := _layer(row, metric))))
-        notes.append(f"{metric}: {said(common, layers)}{'; less is better' if better[metric] == 'less' else ''}")
+        layers = list(dict.fromkeys(layer for row in found if (layer := _layer(row, metric, said=True))))
+        protocols[metric] = f"{said(common, layers)}{'; less is better' if better[metric] == 'less' else ''}"
         for row in found:
             values = by_seed(row.runs, metric)
             if values:
                 row.samples[metric] = Sample.of(values, units[metric])
-    return units, better
+    return units, better, protocols
 
 
 def _chosen(
@@ -218,9 +223,12 @@ def _chosen(
     return found
 
 
-def _layer(row: Row, metric: str) -> str:
+def _layer(row: Row, metric: str, said: bool = False) -> str:
+    """The layer whose codes a row's metric is of; `said`: with the network that it is the output of."""
     records = [record for _, record in measured(row.runs, metric)]
-    return str(one_protocol(metric, records)["layer"] or "") if records else ""
+    layer = str(one_protocol(metric, records)["layer"] or "") if records else ""
+    network = records[-1].get("network") if said and layer else ""
+    return f"{layer} (of the {network})" if network else layer
 
 
 def _best_within(found: Sequence[Row], within: str, by: str, better: str, notes: list[str]) -> list[Row]:
@@ -247,9 +255,9 @@ def _on_test(finished: Sequence[RunSummary], by: str | None, sort: str | None, a
         if metric
     ]
     trained = sum(summary.get(selection.ALLOW) is True for summary in finished)
-    said += [f"{trained} runs were trained with {selection.ALLOW}=true: what they keep may be chosen on test"] * (
-        trained > 0
-    )
+    said += [
+        f"{number_of(trained, 'runs')} trained with {selection.ALLOW}=true: what is kept may be chosen on test"
+    ] * (trained > 0)
     return [note for note in said if note]
 
 
@@ -294,13 +302,13 @@ def _missing(
         states = [f"seed {s.get('seed')} {s.state}" for s in waiting.pop(row.label, [])]
         n = len({pair(s) for s in row.runs})
         if n < most or states:
-            notes.append(f"{row.name}: {max(most - n, len(states))} runs missing" + _listed(states))
+            notes.append(f"{row.name}: {number_of(max(most - n, len(states)), 'runs')} missing" + _listed(states))
         for metric in metrics:
             without = sum(s.record(metric) is None for s in row.runs)
             if without:
-                notes.append(f"{row.name}: {without} runs have no {metric}: frame evaluate measures it")
+                notes.append(f"{row.name}: {number_of(without, 'runs')} without {metric}: frame evaluate measures it")
     n_rest = sum(map(len, waiting.values()))
-    return notes + ([f"{n_rest} more runs are not finished and in no row"] if n_rest else [])
+    return notes + ([f"{number_of(n_rest, 'more runs')} not finished and in no row"] if n_rest else [])
 
 
 def _listed(states: Sequence[str]) -> str:

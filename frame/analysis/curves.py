@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from frame.analysis.figures import HEIGHT, STYLE, WIDTH
 from frame.common.errors import UserError
+from frame.common.numbers import counted
 from frame.evaluation.colours import COLOURS, MARKERS
 from frame.runs.listing import shown
 
@@ -80,7 +81,7 @@ def information_plane(
         axes.axhline(limit, color="0.6", linestyle="--", linewidth=0.8, zorder=0)
         axes.annotate("H(y)", (axes.get_xlim()[1], limit), fontsize=6.5, color="0.4", ha="right", va="bottom")
     hollow = "; hollow: saturated, may be larger" if saturated.any() else ""
-    axes.set_title(f"{len(across)} runs, {across['split'].iloc[0]}{hollow}", fontsize=8)
+    axes.set_title(f"{counted(len(across), 'runs')}, {across['split'].iloc[0]}{hollow}", fontsize=8)
     return figure
 
 
@@ -109,7 +110,7 @@ def _bound(rows: pandas.DataFrame) -> str:
 
 
 def _caption(rows: pandas.DataFrame, name: str) -> str:
-    return f"{name}: {len(rows)} runs, {rows['n_samples'].iloc[0]} samples of {rows['split'].iloc[0]}"
+    return f"{name}: {counted(len(rows), 'runs')}, {rows['n_samples'].iloc[0]} samples of {rows['split'].iloc[0]}"
 
 
 def _points(

@@ -121,6 +121,8 @@ def plot(
         notes.append(f"points are means of {fewest} to {most} runs, see the CSV")
     label_x = PROGRESS.get(x, x.removeprefix("params."))
     figure = _lines(lines, label_x, f"{y} ({unit})" if unit else y, band=band, log=log, title=title)
+    if x in PROGRESS and "x" not in log:
+        figure.axes[0].set_xlim(left=0)  # a training starts there
     head = [",".join(hue) or "line", x, "runs", y, *(f"{band}_{end}" for end in ("low", "high"))]
     return Plot(figure, head, numbers, notes)
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from frame.common.numbers import unsigned_zero
+
 LEVEL = 0.95
 TOGETHER = 10_000  # pairs that are tested at once, which bounds the memory
 BOUNDS = {"%": (0.0, 100.0), "of 1": (0.0, 1.0)}  # the range of each unit
@@ -23,7 +25,7 @@ class Sample:
         values: by the seeds that paired runs share: the seed, and the seed of the data's order.
         mean: of the values.
         half: half of the t interval; NaN for one value.
-        low, high: its ends, cut at the bounds of the unit (100 % for an accuracy); NaN for one value.
+        low, high: the ends of the interval, within the bounds of the unit (100 % for an accuracy); NaN for one value.
     """
 
     values: Mapping[Any, float]
@@ -40,7 +42,8 @@ class Sample:
         return cls(values, mean, half, low, high)
 
     @property
-    def is_cut(self) -> bool:
+    def is_bent(self) -> bool:
+        """Whether the interval is the logit's, and not symmetric."""
         return self.low > self.mean - self.half or self.high < self.mean + self.half
 
 
@@ -77,11 +80,25 @@ def _quantile(freedom: int, level: float) -> float:
 
 
 def ends(mean: float, half: float, values: Iterable[float], unit: str) -> tuple[float, float]:
-    """Both ends of an interval, cut at the bounds of the unit if all values lie within them."""
+    """Both ends of an interval. They are within the bounds of the unit if all values are.
+
+    The t interval, mean ± half, if it fits. Else the interval of the logit of the mean by the delta method: its half is
+    half / (p (1 - p)) for a mean of p.
+    """
     low, high = BOUNDS.get(unit, (-math.inf, math.inf))
-    if not all(low <= value <= high for value in values):
-        low, high = -math.inf, math.inf
-    return (math.nan, math.nan) if math.isnan(half) else (max(mean - half, low), min(mean + half, high))
+    if math.isnan(half):
+        return math.nan, math.nan
+    fits = low <= mean - half and mean + half <= high
+    if fits or not all(low <= value <= high for value in values) or not low < mean < high:
+        return mean - half, mean + half
+    p = (mean - low) / (high - low)
+    logit, wide = math.log(p / (1 - p)), half / (high - low) / (p * (1 - p))
+    first, last = (low + (high - low) * _expit(at) for at in (logit - wide, logit + wide))
+    return first, last
+
+
+def _expit(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def difference(values: Mapping[Any, float], others: Mapping[Any, float]) -> Difference:
@@ -215,12 +232,15 @@ def ranked(samples: Mapping[Label, Mapping[Any, float]], less: bool) -> list[Lab
 
 
 def shown(sample: Sample) -> str:
-    """`mean ± half`, with two digits of the latter."""
-    return spread(sample.mean, sample.half)
+    """`mean ± half`, with two digits of the latter; `mean [low, high]` if the interval is not symmetric."""
+    if not sample.is_bent:
+        return spread(sample.mean, sample.half)
+    digits = max(0, 1 - math.floor(math.log10(sample.high - sample.low)))
+    return f"{sample.mean:.{digits}f} [{sample.low:.{digits}f}, {sample.high:.{digits}f}]"
 
 
 def spread(mean: float, half: float, sign: str = "") -> str:
     if math.isnan(half) or half < 1e-9 * max(1.0, abs(mean)):  # only rounding
-        return f"{mean:{sign}.5g}"
+        return unsigned_zero(f"{mean:{sign}.5g}")
     digits = max(0, 1 - math.floor(math.log10(half)))
-    return f"{mean:{sign}.{digits}f} ± {half:.{digits}f}"
+    return f"{unsigned_zero(f'{mean:{sign}.{digits}f}')} ± {half:.{digits}f}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from frame.analysis.intervals import LEVEL, Difference, Sample, adjusted, differences, holm, pairwise, ranked
 from frame.common.errors import UserError, choices
+from frame.common.numbers import counted
 from frame.runs.listing import RunSummary
 
 
@@ -74,11 +75,13 @@ def left_out(found: Sequence[Row], metric: str) -> list[str]:
     for row in found:
         lost = sum(finite(record["value"]) is None for _, record in measured(row.runs, metric))
         if lost:
-            notes.append(f"{row.name}: {lost} runs have a {metric} that is NaN or infinite, and are left out")
+            notes.append(f"{row.name}: {counted(lost, 'runs')} left out, whose {metric} is NaN or infinite")
     have = [(row, row.samples[metric]) for row in found if metric in row.samples]
-    cut = [f"{row.name} {sample.low:.5g} to {sample.high:.5g}" for row, sample in have if sample.is_cut]
-    if cut:
-        notes.append(f"intervals of {metric} that are cut at the bounds of its unit: {_few(cut)}")
+    bent = [f"{row.name} {sample.low:.5g} to {sample.high:.5g}" for row, sample in have if sample.is_bent]
+    if bent:
+        notes.append(
+            f"intervals of {metric} on the logit's scale, since t intervals would leave the unit's bounds: {_few(bent)}"
+        )
     single = [row.name for row, sample in have if len(sample.values) == 1]
     if single and len(have) > 1:
         notes.append(f"{metric}: {_few(single)}: one seed has no interval, and is not tested")
@@ -115,7 +118,9 @@ def differ(found: Sequence[Row], everything: Sequence[Row], metric: str, against
     for row in have:
         if row is not reference:
             row.differences[metric] = shown_ones[row.label]
-    notes = [f"differences of {metric} are from {reference.name}; p after Holm over {n_tests} tests against it"]
+    notes = [
+        f"differences of {metric} are from {reference.name}; p after Holm over {counted(n_tests, 'tests')} against it"
+    ]
     if against in (None, "best"):
         notes = [
             f"differences of {metric} are from {best.name}, the best; p after Holm over all {n_tests} pairs of rows"

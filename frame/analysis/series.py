@@ -13,6 +13,7 @@ from frame.analysis.intervals import ends, interval
 from frame.analysis.protocols import one_protocol
 from frame.analysis.rows import by_seed, one_a_seed
 from frame.common.errors import Damaged, UserError, choices
+from frame.common.numbers import counted as number_of
 from frame.common.output import say
 from frame.runs.listing import RunSummary, as_number, find, shown, varying
 from frame.runs.metrics import columns
@@ -51,7 +52,7 @@ class Series:
         if band == "ci":
             return ends(mean, half, values, self.unit)
         deviation = float(np.std(values, ddof=1)) if band == "sd" and len(values) > 1 else math.nan
-        return mean - deviation, mean + deviation
+        return ends(mean, deviation, values, self.unit)
 
 
 def finished(places: Sequence[str | Path] | Sequence[RunSummary]) -> tuple[list[RunSummary], list[str]]:
@@ -63,7 +64,7 @@ def finished(places: Sequence[str | Path] | Sequence[RunSummary]) -> tuple[list[
     read = [place for place in places if isinstance(place, RunSummary)]
     done, others = counted(read or find([place for place in places if not isinstance(place, RunSummary)]))
     if not done:
-        raise UserError(f"none of {len(others)} runs is finished: `frame list` shows their states")
+        raise UserError(f"none of {number_of(len(others), 'runs')} is finished: `frame list` shows their states")
     return done, [f"{len(others)} of {len(done) + len(others)} runs are not finished and left out"] if others else []
 
 

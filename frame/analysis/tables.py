@@ -28,12 +28,19 @@ def terminal(comparison: Comparison) -> str:
         if any(row.bold for row in comparison.rows)
         else []
     )
-    return "\n".join([*lines, "", INTERVALS, *stars, *comparison.notes])
+    return "\n".join([*lines, "", INTERVALS, *stars, *_brackets(comparison), *comparison.notes])
 
 
 def notes_of(comparison: Comparison) -> list[str]:
     """The lines below the table."""
-    return [INTERVALS, *comparison.notes]
+    return [INTERVALS, *_brackets(comparison), *comparison.notes]
+
+
+def _brackets(comparison: Comparison) -> list[str]:
+    samples = [sample for row in comparison.rows for sample in row.samples.values()]
+    return ["[low, high]: a 95 % interval on the logit's scale, where ± would leave the unit's bounds"] * any(
+        sample.is_bent for sample in samples
+    )
 
 
 def markdown(comparison: Comparison) -> str:
@@ -67,7 +74,7 @@ def latex(comparison: Comparison) -> str:
     lines = table.to_latex(index=False, escape=False, column_format=columns).splitlines()
     if comparison.floors:
         lines.insert(-2 - len(comparison.floors), "\\midrule")
-    notes = [f"% {' '.join(note.split())}" for note in comparison.notes]
+    notes = [f"% {' '.join(note.split())}" for note in [*_brackets(comparison), *comparison.notes]]
     return "\n".join(["% \\usepackage{booktabs}", *lines, *notes]) + "\n"
 
 

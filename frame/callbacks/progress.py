@@ -1,7 +1,9 @@
 """Shows the progress of a run, in a terminal or a log file."""
 
+import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,7 +12,10 @@ from tqdm import tqdm
 from frame.callbacks.base import Measurement, optimization_of
 from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
+from frame.common.numbers import unsigned_zero
 from frame.optimization.base import Optimization
+
+BESIDE = len(" 100% |") + 20 + len("| ") + 1  # what the bar itself takes of a line
 
 
 class ProgressBar(Callback):
@@ -36,9 +41,7 @@ class ProgressBar(Callback):
         self._looks_every = 0.2 if self.on_terminal or trainer.world_size > 1 else self.lines_every
         self._next_at = optimization_of(pl_module).counters["seconds"] + self._looks_every
         if self.on_terminal and self.shown:
-            self.bar = tqdm(
-                total=100, desc=self.name, bar_format="{desc} {percentage:3.0f}% |{bar:20}| {unit}", dynamic_ncols=True
-            )
+            self.bar = tqdm(total=100, bar_format="{desc} {percentage:3.0f}% |{bar:20}| {unit}", dynamic_ncols=True)
             self._draw(optimization_of(pl_module))
 
     def on_measurement(self, trainer: Trainer, optimization: Optimization, measurement: Measurement) -> None:
@@ -76,13 +79,35 @@ class ProgressBar(Callback):
         seconds = optimization.clock.seconds
         left = f"{_time(seconds * (1 - share) / share)} left" if share > 0 else "starting"
         numbers = {k: v for k, v in self.losses.newest.items() if k == "loss"} | dict(list(self._measured.items())[:2])
-        text = " · ".join([f"{done}/{limit}", left, *(f"{name} {value:.5g}" for name, value in numbers.items())])
+        parts = [f"{done}/{limit}", left]
+        parts += [f"{name} {unsigned_zero(f'{value:.5g}')}" for name, value in numbers.items()]
         if self.bar is not None:
             self.bar.n = round(100 * share, 1)
-            self.bar.unit = text  # the only field that tqdm prints unchanged
+            # the only field that tqdm prints unchanged; it cuts a line that is too long
+            self.bar.desc, self.bar.unit = fitted(self.name, parts, _columns() - BESIDE)
             self.bar.refresh()
         elif self.shown and not self.on_terminal:
-            print(f"{self.name} {100 * share:3.0f}% {text}", file=sys.stderr, flush=True)
+            print(f"{self.name} {100 * share:3.0f}% {' · '.join(parts)}", file=sys.stderr, flush=True)
+
+
+def fitted(name: str, parts: Sequence[str], width: int) -> tuple[str, str]:
+    """A name and texts on one line of this width: the last texts are left out, then the name is shortened."""
+    here = list(parts)
+    while len(here) > 2 and len(_short(name)) + len(" · ".join(here)) > width:
+        del here[-1]
+    text = " · ".join(here)
+    return name if len(name) + len(text) <= width else _short(name, max(1, width - len(text))), text
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _short(name: str, most: int = 20) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _time(seconds: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from frame.commands.parser import Command, Key, parse
 from frame.commands.readers import names, text
 from frame.common.errors import UserError
+from frame.common.numbers import counted
 
 COMMAND = Command(
     "list",
@@ -41,14 +42,14 @@ def run(words: Sequence[str]) -> int:
     everything = summaries(find(places or ["runs"]))
     chosen = select(everything, conditions, sort or None)
     if not chosen:
-        raise UserError(f"none of {len(everything)} runs has {' and '.join(conditions)}")
+        raise UserError(f"none of {counted(len(everything), 'runs')} has {' and '.join(conditions)}")
     asked = [match[1] for condition in conditions if (match := CONDITION.fullmatch(condition))]
     asked += [sort.removeprefix("-")] if sort else []
     columns = typed.options.get("columns") or list(
         dict.fromkeys(["run", "state", "iteration", *PARTS[:2], *varying(chosen), *asked])
     )
     print(table([{column: summary.get(column) for column in columns} for summary in chosen], columns))
-    print(f"\n{len(chosen)} of {len(everything)} runs")
+    print(f"\n{len(chosen)} of {counted(len(everything), 'runs')}")
     by = sort.removeprefix("-")
     if any(selection.on_test(record) for summary in chosen if by and (record := summary.record(by)) is not None):
         print(f"sorted by {by}, which is measured on test: a run that is picked from this list is chosen on test")

@@ -24,7 +24,7 @@ class Duration:
     counter: str
 
     def __str__(self) -> str:
-        return f"{self.amount:g} {self.counter}"
+        return f"{self.amount:g} {self.counter.removesuffix('s') if self.amount == 1 else self.counter}"
 
     def check(self, counters: Iterable[str], *, key: str) -> None:
         """Raises UserError if the optimization does not keep this counter."""

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from frame.callbacks.base import optimization_of
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from frame.common.durations import Duration
+from frame.common.numbers import counted, unsigned_zero
 from frame.common.output import say
 from frame.common.shell import pasted
 from frame.loggers.files import FilesLogger
@@ -112,7 +113,7 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
             )
     counters = optimization.counters
     lines.append(
-        f"\ntrained {counters['iterations']:.0f} iterations, {counters['epochs']:.1f} epochs "
+        f"\ntrained {counted(counters['iterations'], 'iterations')}, {counted(counters['epochs'], 'epochs')} "
         f"in {counters['seconds']:.0f} s"
     )
     lines.append(f"run      {run.path}")
@@ -125,7 +126,7 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4g}"
+    return unsigned_zero(f"{value:.2f}" if abs(value) >= 1 else f"{value:.4g}")
 
 
 def command(name: str) -> str:

@@ -117,8 +117,8 @@ class NeighbourEvaluation(Evaluation):
     def _measured(self, bank: Rows, rows: Rows, layer: str = "") -> tuple[Scalar, Table]:
         """The accuracy, and for a layer of the model a table of those for other settings."""
         leave_one_out = self.evaluate_on == "train"
-        votes = "votes" if self.temperature is None else f"exp(s / {self.temperature}) votes"
-        estimator = f"{votes} of {self.n_neighbours} nearest of {len(bank[0])} training pictures, {self.metric}"
+        votes = "equal votes" if self.temperature is None else f"T = {self.temperature:g}"
+        estimator = f"kNN, k = {self.n_neighbours}, {votes}, {self.metric}, among {len(bank[0])} training pictures"
         check_classes(bank[1])
         check_codes(bank[0])
         settings = [(self.n_neighbours, self.temperature), *(self._others() if layer else ())]

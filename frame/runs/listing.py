@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from frame.common.errors import UserError, choices
+from frame.common.numbers import counted, unsigned_zero
 from frame.composition.settings import PARTS
 from frame.runs.folder import RunFolder
 from frame.runs.index import Index, stamp
@@ -91,7 +92,9 @@ def each(runs: Iterable[RunFolder], do: Callable[[RunFolder], T]) -> list[T]:
         except UserError as error:
             broken.append(str(error))
     if broken and not found:
-        raise UserError(broken[0] + (f" ({len(broken) - 1} more runs cannot be read either)" if broken[1:] else ""))
+        raise UserError(
+            broken[0] + (f" ({counted(len(broken) - 1, 'more runs')} cannot be read either)" if broken[1:] else "")
+        )
     for line in broken:
         print(f"frame: left out: {line}", file=sys.stderr)
     return found
@@ -225,7 +228,7 @@ def shown(value: Any) -> str:
         return str(value)
     if math.isnan(value):
         return "NaN"
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4g}"
+    return f"{value:.2f}" if abs(value) >= 10 else unsigned_zero(f"{value:.4g}")
 
 
 def varying(summaries: Sequence[RunSummary]) -> list[str]:

@@ -245,9 +245,10 @@ def in_training(record: Line) -> bool:
 
 
 def remarks(record: Mapping[str, Any]) -> str:
-    """Remarks on a record's number: its interval, its bound, and whether it is saturated."""
+    """Remarks on a record's number: its network, its interval, its bound, and whether it is saturated."""
     interval, bound = record.get("interval"), record.get("bound")
-    said = [f"95 % {interval[0]:.5g} to {interval[1]:.5g}"] if interval else []
+    said = [f"of the {record['network']}"] if record.get("network") else []
+    said += [f"95 % {interval[0]:.5g} to {interval[1]:.5g}"] if interval else []
     said += [{"neither": "no bound"}.get(bound, f"{bound} bound")] if bound else []
     said += ["saturated: may be far larger"] if record.get("saturated") else []
     return "".join(f", {part}" for part in said)

@@ -7,6 +7,7 @@ export.json
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -97,12 +98,18 @@ def export(
     return out
 
 
+def option_of(text: str) -> str:
+    """A name as one that `+experiment=` takes unquoted: 'beta=0.5,seed=1' becomes 'beta_0_5_seed_1'."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:100]
+    return name if name[:1].isalpha() else f"run_{name}".rstrip("_")
+
+
 def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, tolerance: float, licence: str | None) -> None:
     raw = run.folder.stored
     device = run.folder.filled("device")
     private = Private([run.folder.path, folder.parent, device["data_root"], device["experiments_root"]])
     clean, variables = private.config(raw, str(device["data_root"]))
-    name = name_of(str(raw.get("experiment_name")))
+    name = option_of(str(raw.get("experiment_name")))
     experiment = {key: value for key, value in clean.items() if key not in APART}
     modules = own_modules(raw)
     write_weights(folder / WEIGHTS, run.model.state_dict())

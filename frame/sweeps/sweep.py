@@ -15,6 +15,7 @@ from frame.common import selection
 from frame.common.errors import UserError
 from frame.common.files import write_text
 from frame.common.interrupts import Interrupts
+from frame.common.numbers import counted
 from frame.common.shell import pasted
 from frame.composition.stored import resolved
 from frame.runs.folder import RunFolder
@@ -230,7 +231,7 @@ class Sweep:
 
     def _stop(self) -> None:
         """Ends the runs, which save first, and gives their cells back."""
-        self.line.say(f"  stopping {len(self.running)} runs; they save first")
+        self.line.say(f"  stopping {counted(len(self.running), 'runs')}, saved first")
         for one in self.running:
             one.handle.stop()
         until = time.monotonic() + 60

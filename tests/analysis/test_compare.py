@@ -152,9 +152,9 @@ def test_missing_runs_and_numbers_are_counted(study: Path) -> None:
     run(study, 0.5, 5, ELBO__Test=-90.0)
     run(study, 8.0, 1, state="stopped")
     comparison = compare(find([study]), ["params.beta"], [TEST, VALID])
-    assert "2.0: 1 runs missing (seed 5 failed)" in comparison.notes
-    assert f"0.5: 1 runs have no {VALID}: frame evaluate measures it" in comparison.notes
-    assert "1 more runs are not finished and in no row" in comparison.notes
+    assert "2.0: 1 run missing (seed 5 failed)" in comparison.notes
+    assert f"0.5: 1 run without {VALID}: frame evaluate measures it" in comparison.notes
+    assert "1 more run not finished and in no row" in comparison.notes
 
 
 def test_of_a_sweeps_cell_the_newest_run_counts(study: Path) -> None:
@@ -220,7 +220,7 @@ def test_an_empty_study_and_one_without_finished_runs(tmp_path: Path, capsys: py
     run(tmp_path, 1.0, 1, state="failed")
     assert main(["compare", str(tmp_path), "metrics=[a]"]) == 2
     error = capsys.readouterr().err
-    assert "no run in" in error and "none of 1 runs is finished" in error
+    assert "no run in" in error and "none of 1 run is finished" in error
 
 
 def test_mixed_parameters_of_a_row_are_named(tmp_path: Path) -> None:
@@ -374,8 +374,8 @@ def test_rows_without_common_seeds_are_compared_by_welch_with_a_note(tmp_path: P
         ({"x": {1: 1.0, 2: 2.0}, "y": {1: 1.5, 2: 2.5}}, "differ by the same for each seed"),
         ({"x": {1: 1.0}, "y": {1: 2.0}}, "too few runs for a test"),
         ({"x": {1: 1.0}, "y": {2: 2.0, 3: 2.1}}, "one seed has no interval"),
-        ({"x": {1: 1.0, 2: math.nan, 3: 1.1}, "y": {1: 0.5, 2: 0.1, 3: 0.2}}, "1 runs have a ELBO/Test that is NaN"),
-        ({"x": {1: 1.0, 2: math.inf, 3: 1.1}, "y": {1: 0.5, 2: 0.1, 3: 0.2}}, "1 runs have a ELBO/Test that is NaN"),
+        ({"x": {1: 1.0, 2: math.nan, 3: 1.1}, "y": {1: 0.5, 2: 0.1, 3: 0.2}}, "1 run left out, whose ELBO/Test is NaN"),
+        ({"x": {1: 1.0, 2: math.inf, 3: 1.1}, "y": {1: 0.5, 2: 0.1, 3: 0.2}}, "1 run left out, whose ELBO/Test is NaN"),
     ],
 )
 def test_rows_that_cannot_be_tested_have_a_note_and_no_star(
@@ -386,13 +386,19 @@ def test_rows_that_cannot_be_tested_have_a_note_and_no_star(
     assert not any(row.bold for row in made.rows) and all(math.isfinite(row.samples[TEST].mean) for row in made.rows)
 
 
-def test_an_interval_of_accuracies_is_cut_at_100(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interval_of_accuracies_ends_below_100(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = rows(tmp_path / "study", {"x": {1: 99.0, 2: 99.9, 3: 98.0}}, unit="%")
     out = tmp_path / "t.csv"
     assert main(["compare", str(study), "rows=model", "metrics=[ELBO/Test]", f"out={out}"]) == 0
-    assert "cut at the bounds of its unit" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "99.0 [90.5, 99.9]" in printed and "on the logit's scale" in printed and "±" not in printed.split("mean")[0]
     (line,) = csv.DictReader(out.read_text().splitlines())
-    assert float(line["high"]) == 100 and float(line["low"]) < 97
+    # by hand: t of 2 degrees 4.302653, standard deviation 0.950438, p = 0.989667
+    half, p = 4.302653 * 0.950438 / math.sqrt(3) / 100, 0.9896667
+    ends = [math.log(p / (1 - p)) + sign * half / (p * (1 - p)) for sign in (-1, 1)]
+    assert [float(line["low"]), float(line["high"])] == pytest.approx(
+        [100 / (1 + math.exp(-x)) for x in ends], abs=1e-3
+    )
 
 
 def test_the_newest_of_several_runs_of_a_seed_counts_with_a_note(tmp_path: Path) -> None:
@@ -518,4 +524,4 @@ def test_the_split_and_not_the_name_decides_what_is_chosen_on_test(
 def test_runs_that_were_trained_with_allow_test_are_counted(tmp_path: Path) -> None:
     by_hand.run(tmp_path / "1", {"beta": 1.0}, 1, [by_hand.record(TEST, 1.0)], allow_test=True)
     made = compare(find([tmp_path]), ["model"], [TEST])
-    assert any("1 runs were trained with allow_test=true" in note for note in made.notes)
+    assert any("1 run trained with allow_test=true" in note for note in made.notes)

@@ -12,6 +12,7 @@ from frame.commands.main import main
 from frame.common.errors import Damaged
 from frame.common.inside import check, is_file, name_of
 from frame.runs.folder import RunFolder
+from frame.sharing.export import option_of
 from tests.system.test_releases import RELEASES
 
 
@@ -124,6 +125,6 @@ def test_an_experiments_name_is_not_a_path_in_an_export(
         assert main(["export", str(run)]) == 0, capsys.readouterr()
         assert {path.parent for path in tmp_path.rglob("export.json")} == set((tmp_path / "exports").iterdir())
         (experiment,) = (tmp_path / "exports").glob("*/source/config/experiment/*.yaml")
-        assert experiment.stem == name_of(name)
+        assert experiment.stem == option_of(name)
         shutil.rmtree(tmp_path / "exports")
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}

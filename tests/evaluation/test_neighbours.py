@@ -68,7 +68,7 @@ def test_codes_and_floors_agree_with_the_functions() -> None:
         assert found[key].value == pytest.approx(100 * p, abs=0.51), key  # a tie may go either way
         assert found[key].standard_error == pytest.approx(100 * error, abs=0.2)
         assert found[key].unit == "%" and found[key].n_samples == 200
-        assert found[key].estimator == "votes of 1 nearest of 1297 training pictures, euclidean"
+        assert found[key].estimator == "kNN, k = 1, equal votes, euclidean, among 1297 training pictures"
     assert found["floor/pixels"].value > 95 and found["floor/untrained"].value < found["floor/pixels"].value
 
 
@@ -101,7 +101,7 @@ def test_weighted_votes_of_cosines() -> None:
     evaluation = NeighbourEvaluation("valid", 50, ["encode"], [], metric="cosine", temperature=0.1, n_bank=300)
     found = run(evaluation, classifier()).scalars
     assert list(found) == [""]
-    assert found[""].estimator == "exp(s / 0.1) votes of 50 nearest of 300 training pictures, cosine"
+    assert found[""].estimator == "kNN, k = 50, T = 0.1, cosine, among 300 training pictures"
 
 
 class Features(nn.Module):

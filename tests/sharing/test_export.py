@@ -17,11 +17,13 @@ from safetensors.torch import load_file
 
 import frame
 from frame.common.errors import UserError
+from frame.composition.compose import compose
+from frame.composition.folders import OwnFolder
 from frame.engine.experiment import resume
 from frame.engine.reevaluate import evaluate_run
 from frame.evaluation.base import given
 from frame.sharing.encoder import Rows, export_encoder
-from frame.sharing.export import export
+from frame.sharing.export import export, option_of
 from frame.sharing.private import Private
 from tests.models.test_every_model import CASES, build
 from tests.processes import OWN, Process, only_run, python
@@ -186,6 +188,29 @@ def test_the_command_of_the_card_trains_the_same_weights(copied: Path, run: Path
     ours = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     again = torch.load(only_run(copied) / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(torch.equal(value, again["model"][key]) for key, value in ours["model"].items())
+
+
+def test_the_command_of_a_swept_runs_card_is_read(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(OWN)
+    swept = Path(shutil.copytree(run, tmp_path / "beta=0.5,layers=_16,8_,seed=1" / "a"))
+    config = yaml.safe_load((swept / "config.yaml").read_text())
+    (swept / "config.yaml").write_text(yaml.safe_dump(config | {"experiment_name": swept.parent.name}))
+    out = export(swept, out=tmp_path / "out", packages=["toys"])
+    (line,) = re.findall(r"^(?:\w+=\S+ )*(frame train .*)$", (out / "README.md").read_text(), re.MULTILINE)
+    words = shlex.split(line)[2:]
+    assert words[2] == "+experiment=beta_0_5_layers_16_8_seed_1"
+    monkeypatch.setenv("FRAME_CALLBACKS_WITNESS_FILE", "witness")
+    monkeypatch.setattr(OwnFolder, "folder", out / "source" / "config")
+    composed = compose(words[2:])
+    assert composed.experiment_name == swept.parent.name and composed.model == config["model"]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("VAE_MNIST", "VAE_MNIST"), ("β=1", "run_1"), ("", "run"), ("a" * 200, "a" * 100), ("7", "run_7")],
+)
+def test_the_name_of_an_exported_experiment_needs_no_quotes(name: str, option: str) -> None:
+    assert option_of(name) == option
 
 
 def test_a_variable_that_is_not_set_is_named(copied: Path) -> None:
