@@ -261,7 +261,7 @@ def test_existing_paths_are_taken_literally(
     for place in (f"./{name}", str(tmp_path / name), f"./{name}/here"):
         assert [found.path.name for found in find([place])] == ["here"]
         code, out, error = answered(["list", place, "columns=[seed]"], capsys)
-        assert code == 0 and out.split() == ["seed", "1", "1", "of", "1", "runs"], error
+        assert code == 0 and out.split() == ["seed", "1", "1", "of", "1", "run"], error
     assert len(find([f"{tmp_path}/a*"])) == (1 if name == "a*" else len(list(tmp_path.glob("a*"))))
 
 
