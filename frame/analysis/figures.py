@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -20,6 +20,9 @@ from frame.common.escaping import cell
 from frame.common.files import write_text
 from frame.evaluation.colours import COLOURS, MARKERS
 from frame.runs.listing import RunSummary, shown
+
+if TYPE_CHECKING:
+    import pandas
 
 WIDTH, HEIGHT = 3.3, 2.4  # inches
 # text in the PDF stays text
@@ -36,6 +39,14 @@ LINES = ("-", "--", "-.", ":")
 
 @dataclass
 class Plot:
+    """A figure with its numbers.
+
+    Args:
+        figure: matplotlib's.
+        head, numbers: the columns and rows of its CSV file.
+        notes: what is left out.
+    """
+
     figure: Figure
     head: list[str]
     numbers: list[list[Any]]
@@ -49,6 +60,22 @@ class Plot:
             for axis in (axes.xaxis, axes.yaxis):
                 for text in axis.get_ticklabels(which="both"):
                     text.set_parse_math(axis.get_scale() == "log")
+
+    @property
+    def data(self) -> "pandas.DataFrame":
+        """The numbers of the figure."""
+        import pandas
+
+        return pandas.DataFrame(
+            [[None if one == "" else one for one in line] for line in self.numbers], columns=self.head
+        )
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        stream = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(stream, format="png", dpi=150)
+        return stream.getvalue()
 
     def csv(self) -> str:
         stream = io.StringIO()

@@ -99,16 +99,19 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """All numbers in full, with a line for each row and metric. Floors have no differences."""
+    """See `lines`."""
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
+    rows.writerows([*map(escaping.cell, line)] for line in lines(comparison))
+    return stream.getvalue()
 
-    def write(line: Sequence[Any]) -> None:
-        rows.writerow(map(escaping.cell, line))
 
+def lines(comparison: Comparison) -> list[list[Any]]:
+    """The head, then all numbers in full, with a line for each row and metric. Floors have no differences."""
     interval = ["mean", "low", "high"]
     compared = ["pairs", "difference", "difference_low", "difference_high", "p_holm", "winner", "chosen"]
-    write([*comparison.keys, "metric", "unit", "seeds", *interval, *compared, *comparison.columns])
+    head = [*comparison.keys, "metric", "unit", "seeds", *interval, *compared, *comparison.columns]
+    found: list[list[Any]] = [head]
     for row in comparison.rows:
         for metric in comparison.metrics:
             if metric in row.samples:
@@ -118,12 +121,12 @@ def as_csv(comparison: Comparison) -> str:
                 )
                 facts = [row.facts[key] for key in comparison.columns]
                 flags = [metric in row.bold, row.chosen]
-                write([*row.label, *_numbers(comparison, metric, row.samples[metric]), *numbers, *flags, *facts])
+                found.append([*row.label, *_numbers(comparison, metric, row.samples[metric]), *numbers, *flags, *facts])
     for floor, samples in comparison.floors.items():
         for metric, sample in samples.items():
             label = [f"floor: {floor}", *[""] * (len(comparison.keys) - 1)]
-            write([*label, *_numbers(comparison, metric, sample)])
-    return stream.getvalue()
+            found.append([*label, *_numbers(comparison, metric, sample)])
+    return found
 
 
 def _numbers(comparison: Comparison, metric: str, sample: Sample) -> list[Any]:

@@ -69,7 +69,7 @@ class LastCheckpoint(Callback):
     def save(self, trainer: Trainer, optimization: Optimization) -> None:
         """Writes now. If that fails, a line says so, the former checkpoint stays and training continues."""
         optimization.check_finite()
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or self.folder == Path():  # without a run's folder there is nothing to keep
             return
         with optimization.clock.paused():
             for logger in trainer.loggers:

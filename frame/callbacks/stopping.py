@@ -38,16 +38,20 @@ class EarlyStopping(Monitor):
 
 
 class Signals(Callback):
-    """Notes SIGTERM, SIGHUP and Ctrl-C, so that a run can save and end; a second signal kills it.
+    """Notes SIGTERM, SIGHUP and Ctrl-C, so that a run can save and end; a second signal ends it at once.
 
     It acts within `with`, from the creation of a run's folder until its status is written. Under nohup SIGHUP stays
     ignored. It is the first callback, because Lightning sets its own handler just before.
+
+    Args:
+        trainer, optimization: the run's.
+        kills: whether a second signal ends the process; else it raises KeyboardInterrupt.
     """
 
     NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-    def __init__(self, trainer: Trainer, optimization: Optimization) -> None:
-        self.trainer, self.optimization = trainer, optimization
+    def __init__(self, trainer: Trainer, optimization: Optimization, kills: bool = True) -> None:
+        self.trainer, self.optimization, self.kills = trainer, optimization, kills
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -71,11 +75,14 @@ class Signals(Callback):
         if self.optimization.noticed_signal:
             for child in getattr(self.trainer.strategy.launcher, "procs", []):
                 child.kill()
+            if not self.kills:
+                raise Interrupted(number)
             os._exit(128 + number)
         # not sent to other ranks: a scheduler may have signalled them already, and a second signal kills
         self.optimization.noticed_signal = number
         if self.trainer.is_global_zero:
-            say(f"{signal.Signals(number).name}: stopping after this step (once more kills)")
+            more = "kills" if self.kills else "stops at once"
+            say(f"{signal.Signals(number).name}: stopping after this step (once more {more})")
         if self.optimization.measuring:
             raise Interrupted(number)  # an evaluation may take minutes; the resumed run repeats it
 

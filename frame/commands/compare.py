@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from frame.commands.parser import Command, Key, parse
 from frame.commands.readers import any_names, file, names, text, truth
-from frame.common.errors import UserError
 from frame.common.files import writing
 from frame.composition.folders import use_own_folder
 
@@ -41,20 +40,11 @@ def run(words: Sequence[str]) -> int:
     typed = parse(COMMAND, words)
     use_own_folder(typed.config_dir, trains=False)
     options = typed.options
-    from frame.analysis.compare import compare as side_by_side
-    from frame.analysis.compare import counted
-    from frame.analysis.series import settings
+    from frame.analysis.calls import comparison as compared
     from frame.analysis.tables import FORMATS, terminal
-    from frame.runs.listing import RunSummary, find
 
-    summaries: list[RunSummary] = [summary for group in counted(find(typed.places)) for summary in group]
-    metrics = options.pop("metrics", None)
-    if not metrics:
-        there = {name for summary in summaries for name in summary.newest if "/floor/" not in name}
-        raise UserError(f"compare needs metrics=[...]; these runs have: {', '.join(sorted(there)) or 'none'}")
-    rows = options.pop("rows", None) or settings(summaries) or ["experiment"]
-    out = options.pop("out", None)
-    comparison = side_by_side(summaries, rows, metrics, **options)
+    out, rows, metrics = (options.pop(name, None) for name in ("out", "rows", "metrics"))
+    comparison = compared(typed.places, rows, metrics, **options)
     print(terminal(comparison))
     if out is not None:
         with writing(out):

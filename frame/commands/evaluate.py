@@ -54,4 +54,4 @@ def run(words: Sequence[str]) -> int:
     folders = [run.path for run in find(typed.places)]
     from frame.engine.reevaluate import evaluate_runs
 
-    return evaluate_runs(folders, chosen=chosen, **typed.options)
+    return evaluate_runs(folders, chosen=chosen, **typed.options).code

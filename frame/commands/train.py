@@ -45,12 +45,6 @@ def run(words: Sequence[str]) -> int:
         from frame.engine.experiment import resume
 
         return resume(Path(typed.options["resume"]), typed.others)
-    from frame.composition.compose import compose
-    from frame.composition.settings import check_parts, check_read
+    from frame.engine.start import start
 
-    config = compose(typed.others)
-    check_read(config)  # errors of composition are found before torch is imported
-    check_parts(config)
-    from frame.engine import experiment
-
-    return experiment.train(config, typed.others)
+    return start(typed.others, typed.config_dir)

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Ends a command with its message on stderr, exit code 2 and no traceback."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message without a traceback."""
+        return [f"frame: {self}"]
+
 
 class Damaged(UserError):
     """A file in a run's folder is damaged. The message names the file, the error and what to do."""

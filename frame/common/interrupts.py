@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
@@ -21,6 +22,24 @@ class Interrupted(KeyboardInterrupt):
 
     def __reduce__(self) -> tuple[type["Interrupted"], tuple[int]]:
         return type(self), (self.number,)
+
+
+class Stopped(Interrupted):
+    """A run that Python started was stopped by a signal, and is saved.
+
+    Args:
+        number: number of the signal.
+        run: the opened run, whose `resume()` continues it.
+        text: one line on where it is and how it goes on.
+    """
+
+    def __init__(self, number: int, run: Any, text: str) -> None:
+        super().__init__(number)
+        self.args, self.run = (text,), run
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the line without a traceback."""
+        return [f"frame: {self}"]
 
 
 class Interrupts:

@@ -65,13 +65,22 @@ def hydra_words(overrides: Sequence[str]) -> list[str]:
     return [*files, *(o.input_line or "" for o in parsed if not _chooses_files(o))]
 
 
-def compose(overrides: Sequence[str] = ()) -> DictConfig:
+def compose(overrides: Sequence[str] = (), given: Mapping[str, Mapping[str, Any]] | None = None) -> DictConfig:
     """Composes one config from the defaults, the experiment and the overrides, as on the command line.
+
+    Args:
+        overrides: what was typed.
+        given: nodes that stand for parts which are objects of Python already, see `frame.engine.objects`. They take the
+            place of what the experiment names.
 
     Raises:
         UserError: an option, group or key is unknown, or a value has another type than the experiment's.
     """
+    given = given or {}
     parsed = _parse(normalise(overrides))
+    for part in given:
+        if any(root(o.key_or_group) == part for o in parsed):
+            raise UserError(f"{part} is given as an object and as words, {part}...=...: leave one of them out")
     values = [o for o in parsed if not _chooses_files(o)]
     for override in parsed:
         if override.is_sweep_override():
@@ -85,7 +94,11 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
             )
     # Without the typed values, the config shows which keys exist and which types they have.
     where = [o.input_line or "" for o in values if o.key_or_group == SEARCHPATH]
-    chosen = _compose(words_for_hydra([o for o in parsed if _chooses_files(o)]) + where)
+    files = words_for_hydra([o for o in parsed if _chooses_files(o)]) + where
+    chosen = _compose(files)
+    with open_dict(chosen):
+        for part, node in given.items():
+            chosen[part] = dict(node)
     named = [o for o in values if root(o.key_or_group) == evaluations.KEY]
     values = [o for o in values if o not in named]
     by_default = not any(_names_callbacks(o) for o in parsed) and bool(chosen.get("model") and chosen.get("data"))
@@ -98,15 +111,21 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     exchanged = any(o.key_or_group == "experiment" for o in parsed) and any(
         is_part(o) for o in parsed if _chooses_files(o)
     )
-    if exchanged or values or named:
-        _drop(config, parsed, chosen)
+    if exchanged or values or named or given:
+        _drop(config, parsed, _compose(files) if given else chosen)
     with open_dict(config):
-        experiments = [str(o.value()) for o in parsed if o.key_or_group == "experiment"]
         if config.get("experiment_name") is None:
-            parts = {o.key_or_group: str(o.value()) for o in parsed if _chooses_files(o) and not o.package}
-            named_after = [parts[part] for part in ("data", "model") if part in parts]
-            config.experiment_name = (experiments or ["_".join(named_after) or "run"])[-1]
+            config.experiment_name = _name(parsed, given)
     return config
+
+
+def _name(parsed: Sequence[Override], given: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name of a run that has none: the experiment's, else its data and its model."""
+    experiments = [str(o.value()) for o in parsed if o.key_or_group == "experiment"]
+    parts = {o.key_or_group: str(o.value()) for o in parsed if _chooses_files(o) and not o.package}
+    parts |= {part: str(node["_target_"]).rpartition(".")[2] for part, node in given.items()}
+    named_after = [parts[part] for part in ("data", "model") if part in parts]
+    return (experiments or ["_".join(named_after) or "run"])[-1]
 
 
 def _names_callbacks(override: Override) -> bool:

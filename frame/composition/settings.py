@@ -32,7 +32,8 @@ SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow
 FREE = ("params", "architectures")  # any key that something refers to
 SIZES = "sizes"  # of the data, as plain values; known once the data are loaded
 PRETRAINED = "pretrained"  # networks that start with another run's weights: where they came from
-TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer", "evaluations", SIZES, PRETRAINED)
+OBJECTS = "objects"  # parts that were given to frame.train as objects of Python, with a few words on each
+TOP = (*OWN, *BUILT, *SINGLE, *FREE, "trainer", "evaluations", SIZES, PRETRAINED, OBJECTS)
 NEEDED = (*OWN, *SINGLE, "trainer")
 Check = Callable[[str, Any], None]
 
@@ -102,7 +103,7 @@ def unread(raw: dict[str, Any], words: set[str] | None = None) -> Iterator[str]:
     """Yields keys that neither frame nor a reference (`${params.lr}`) reads, unless they are null."""
     words = references(raw) if words is None else words
     for root, node in raw.items():
-        if root in BUILT or root in SINGLE or root in ("trainer", "evaluations", SIZES, PRETRAINED):
+        if root in BUILT or root in SINGLE or root in ("trainer", "evaluations", SIZES, PRETRAINED, OBJECTS):
             continue
         if root in OWN:
             known = OWN[root]
@@ -267,11 +268,7 @@ def check_value(override: Override, before: DictConfig) -> None:
             return  # without an experiment there are none yet; a replaced model refers to params of its own
     if key not in there:
         siblings = [k for k in there if k.rpartition(".")[0] == parent and not k.rpartition(".")[2].startswith("_")]
-        # keys of this level first; else the whole config, for a key typed without its section
-        near = choices(key, siblings or there, kind="key")
-        if f"{parent}._target_" in there:
-            near += f"; another argument of its constructor is added by +{key}=..."
-        raise UserError(near if siblings else near.split(" There are")[0])
+        raise UserError(_unknown(override, parent, siblings, there))
     if override.is_delete():
         return
     try:
@@ -283,6 +280,18 @@ def check_value(override: Override, before: DictConfig) -> None:
         return  # a schedule instead of a number: constructors are checked later
     if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):
         raise UserError(f"{key}={new}: wants a {_kind(old)}, such as {old}")
+
+
+def _unknown(override: Override, parent: str, siblings: list[str], there: list[str]) -> str:
+    """What to write instead of a key that does not exist."""
+    key = override.key_or_group
+    if f"params.{key}" in there:
+        return f"no key '{key}': write params.{key}={override.value()}"
+    # keys of this level first; else the whole config, for a key typed without its section
+    near = choices(key, siblings or there, kind="key")
+    if f"{parent}._target_" in there:
+        near += f"; another argument of its constructor is added by +{key}=..."
+    return near if siblings else near.split(" There are")[0]
 
 
 def _inside_a_target(key: str, there: list[str]) -> bool:

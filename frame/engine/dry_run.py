@@ -277,6 +277,12 @@ def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
         yield
+    except KeyError as error:
+        key = error.args[0] if error.args else None
+        if entered or not isinstance(key, str) or key in batch:
+            raise
+        there = ", ".join(sorted(keys_in(batch)))
+        raise UserError(f"{prefix}{type(model).__name__} reads '{key}' of a batch, which has: {there}") from error
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         shape = list(batch["x"].shape) if isinstance(batch["x"], Tensor) else "x"

@@ -24,8 +24,19 @@ from frame.runs.folder import RunFolder
 NEXT = {"digits_VAE": "+experiment=MNIST_VAE", "MNIST_VAE": "+experiment=MNIST_VAE params.beta=1"}
 
 
-def finish(trainer: Trainer, config: DictConfig, limits: Sequence[Duration], run: RunFolder | None) -> int:
-    """Ends a run that has trained to its limit or a signal; the exit code is 0 if it is finished and on disk."""
+def finish(
+    trainer: Trainer,
+    config: DictConfig,
+    limits: Sequence[Duration],
+    run: RunFolder | None,
+    *,
+    in_python: bool = False,
+) -> int:
+    """Ends a run that has trained to its limit or a signal; the exit code is 0 if it is finished and on disk.
+
+    Args:
+        in_python: whether the caller is Python, which shows the results when the run is shown.
+    """
     optimization = optimization_of(trainer.lightning_module)
     number = optimization.stop_signal
     if run is None:
@@ -47,9 +58,12 @@ def finish(trainer: Trainer, config: DictConfig, limits: Sequence[Duration], run
         kept = f"its checkpoint is of iteration {saved['iterations']:.0f}" if saved else "it has no checkpoint"
         say(f"not finished: {unwritten[0]}; {kept}. Make room, then: {_go_on(run)}")
     elif number:
-        print(f"stopped by {signalled[0]}. To go on: {_go_on(run)}", file=sys.stderr)
+        if not in_python:  # the exception says it
+            print(f"stopped by {signalled[0]}. To go on: {_go_on(run)}", file=sys.stderr)
     elif not written:
         say(f"trained to the end, but {run.path / 'status.json'} could not be written. Make room, then: {_go_on(run)}")
+    elif in_python:
+        print(f"{trained(optimization)}: {run.path}")
     else:
         print(last_words(run, config, optimization))
     return 128 + number if number else int(bool(unwritten or gone) or not written)
@@ -111,11 +125,7 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
                 f"{name:{width}}  {_number(record['value']):>10}  {record['unit']:<{units}}  {record['split']:<6} "
                 f"{record['n_samples'] or ''}"
             )
-    counters = optimization.counters
-    lines.append(
-        f"\ntrained {counted(counters['iterations'], 'iterations')}, {counted(counters['epochs'], 'epochs')} "
-        f"in {counters['seconds']:.0f} s"
-    )
+    lines.append(f"\n{trained(optimization)}")
     lines.append(f"run      {run.path}")
     lines += [f"picture  {file}" for file in run.newest_pictures]
     lines.append(f"test     {command('evaluate')} {pasted(run.path, 'evaluate_on=test')}")
@@ -123,6 +133,15 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
     if following is not None:
         lines.append(f"next     {command('train')} {following}")
     return "\n".join(lines)
+
+
+def trained(optimization: Optimization) -> str:
+    """For how long it was trained, in one line."""
+    counters = optimization.counters
+    return (
+        f"trained {counted(counters['iterations'], 'iterations')}, {counted(counters['epochs'], 'epochs')} "
+        f"in {counters['seconds']:.0f} s"
+    )
 
 
 def _number(value: float) -> str:

@@ -41,6 +41,7 @@ from frame.engine import pretrained
 from frame.engine.costs import costs
 from frame.engine.dry_run import check_data, check_keys, check_rows, dry_run
 from frame.engine.ending import failed, finish, stopped
+from frame.engine.objects import Objects, refuse
 from frame.engine.suitable import suitable
 from frame.engine.trainer import make_trainer, quiet, translate
 from frame.evaluation.floors import floors_of
@@ -90,21 +91,32 @@ class Experiment:
     save_every: Duration | None
     trainer: Trainer
     loader: Loads
+    objects: Objects | None
+
+    def signals(self) -> Signals:
+        """Notes signals; a second one ends the process, or raises where Python goes on after the run."""
+        return Signals(self.trainer, self.optimization, kills=self.objects is None)
 
 
-def train(config: DictConfig, overrides: Sequence[str]) -> int:
-    """Trains a composed config in a new folder; returns the exit code. `overrides` are the typed words.
+def train(config: DictConfig, overrides: Sequence[str], objects: Objects | None = None) -> int:
+    """Trains a composed config in a new folder; returns the exit code.
+
+    Args:
+        config: as it was composed.
+        overrides: the typed words.
+        objects: parts that are objects of Python, if a caller's process goes on afterwards; their `folder` is set.
 
     Raises:
         UserError: nothing was trained and no folder was made.
     """
-    experiment = build(config)
+    experiment = build(config, objects=objects)
     trainer, optimization = experiment.trainer, experiment.optimization
-    with Signals(trainer, optimization):  # before the folder is made, so that its status is written
+    with experiment.signals():  # before the folder is made, so that its status is written
         if trainer.global_rank > 0:
             return fit(experiment, None)
         data = described(experiment.data)
         written = stored(config, experiment.plain)
+        written = written if objects is None else objects.noted(written)
         refuse_secrets(written)
         counted = costs(optimization, experiment.loader)
         root = Path(str(experiment.config.device.experiments_root))
@@ -118,11 +130,15 @@ def train(config: DictConfig, overrides: Sequence[str]) -> int:
             raise UserError(
                 f"runs cannot be written below {root} ({error.strerror}): set device.experiments_root=..."
             ) from None
+        if objects is not None:
+            objects.folder = run.path
         return fit(experiment, run)
 
 
-def resume(folder: Path, overrides: Sequence[str]) -> int:
+def resume(folder: Path, overrides: Sequence[str], objects: Objects | None = None) -> int:
     """Continues from the last checkpoint in `folder`, with the limits that `overrides` set; returns the exit code.
+
+    `objects` are those that the run was started with, see `train`.
 
     Raises:
         UserError: there is no run, another process trains in it, the overrides change other keys, or its
@@ -144,10 +160,10 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
             "To go on: train_for=..., above what is done"
         )
         return 0
-    experiment = build(plain, run, saved=state is not None)
+    experiment = build(plain, run, saved=state is not None, objects=objects)
     if state is not None:
         _tell_stretched(experiment, limits_of(as_config(all_filled(run.stored))), state["counters"])
-    with Signals(experiment.trainer, experiment.optimization):
+    with experiment.signals():
         if experiment.trainer.global_rank > 0:
             return fit(experiment, None, state)
         run.lock()
@@ -189,35 +205,45 @@ def _tell_stretched(experiment: Experiment, former: Sequence[Duration], counters
     )
 
 
-def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None, *, saved: bool = False) -> Experiment:
+def build(
+    config: DictConfig | dict[str, Any],
+    run: RunFolder | None = None,
+    *,
+    saved: bool = False,
+    objects: Objects | None = None,
+) -> Experiment:
     """Builds everything and tries it on a few rows; writes no file.
 
     Args:
         config: the composed config, to which `sizes` are added; or plain values, which are built unchanged.
         run: the run to resume; the data must be those that it was trained on.
         saved: whether that run has a checkpoint, so that pretrained networks need not be read again.
+        objects: parts that are objects of Python; they take the place of their nodes.
 
     Raises:
         UserError: names what is wrong and what to do.
     """
     quiet()
+    given = objects or Objects()
     if isinstance(config, dict):
-        data = _data_of(config, config, run)
+        data = _data_of(config, config, run, given)
         plain = written = config if SIZES in config else with_sizes(config, sizes_of(data))
     else:
-        data = build_data(config, run)
+        data = build_data(config, run, given)
         plain, written = resolved(config), OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
     automatic = plain.pop(evaluations.KEY, None) == evaluations.AUTO  # its callbacks are there
     config = as_config(plain)
     check_parts(config)
-    check_keys(locate(plain["model"]["_target_"], "model"), {"index", *data.keys}, data)  # before sizes are missed
-    checks.check(plain, written, GIVEN)
+    if given.model is None:
+        refuse(plain, "model", run)
+        check_keys(locate(plain["model"]["_target_"], "model"), {"index", *data.keys}, data)  # before sizes are missed
+    checks.check({part: node for part, node in plain.items() if part not in given.nodes}, written, GIVEN)
     names.check_config(plain)
     plain, sources = pretrained.placed(plain)
     limits, save_every = limits_of(config), save_interval(config)
     _seed(config)  # again, so that the first weights do not depend on what the data drew
     sources = sources or ({} if saved else pretrained.again(plain))
-    model = pretrained.built(plain["model"], sources)
+    model: Model = given.untrained(partial(pretrained.built, plain["model"], sources))()
     batch = check_data(model, data, config)
     translated, settings = translate(config)
     optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)
@@ -234,36 +260,42 @@ def build(config: DictConfig | dict[str, Any], run: RunFolder | None = None, *, 
     if plain.get("doctor") is not None:
         callbacks.append(instantiate(plain["doctor"], "doctor"))
     trainer = make_trainer(config, settings, optimization)
-    with floors_of(partial(instantiate, plain["model"], "model"), int(config.seeds.init)):
+    with floors_of(given.untrained(partial(instantiate, plain["model"], "model")), int(config.seeds.init)):
         dry_run(model, optimization, callbacks, data, batch, config)
     loader = make_loader(plain, data, optimization, trainer)
     check_rows(model, loader)
     optimization.bind(limits, loader, cut=bool(config.get("cut_schedules")))
-    return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader)
+    return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader, objects)
 
 
-def build_data(config: DictConfig, run: RunFolder | None = None) -> DataSet:
+def build_data(config: DictConfig, run: RunFolder | None = None, objects: Objects | None = None) -> DataSet:
     """Builds the data of a composed config, once they are checked, and adds their `sizes` to the config.
 
     Args:
         config: as it was composed.
         run: the run that is continued; the data must be those that it was trained on.
+        objects: the data may be among them.
 
     Raises:
         UserError: the data cannot be built or read.
     """
-    data = _data_of(resolved(config), OmegaConf.to_container(config, resolve=False), run)  # type: ignore[arg-type]
+    written: Any = OmegaConf.to_container(config, resolve=False)
+    data = _data_of(resolved(config), written, run, objects or Objects())
     with open_dict(config):
         config.sizes = dict(sizes_of(data))
     return data
 
 
-def _data_of(plain: dict[str, Any], written: dict[str, Any], run: RunFolder | None) -> DataSet:
+def _data_of(plain: dict[str, Any], written: dict[str, Any], run: RunFolder | None, objects: Objects) -> DataSet:
     config = as_config(plain)
     check_parts(config)
-    checks.check({"data": plain["data"]}, {"data": written["data"]}, GIVEN)
     _seed(config)
-    data = as_data_set(instantiate(plain["data"], "data"))
+    if objects.data is not None:
+        data = objects.data
+    else:
+        refuse(plain, "data", run)
+        checks.check({"data": plain["data"]}, {"data": written["data"]}, GIVEN)
+        data = as_data_set(instantiate(plain["data"], "data"))
     if run is not None:
         data.expect(run.data, str(run.path))
     return data if config.get("data_rows") is None else Take(data, int(config.data_rows))
@@ -316,14 +348,12 @@ def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | N
             f"learning rates are multiplied by {optimization.lr_scale:g}: a step has {rows} rows, and "
             f"optimization.lr_batch={optimization.lr_batch}"
         )
-    build = partial(instantiate, experiment.plain["model"], "model")
-    with (
-        Signals(experiment.trainer, optimization) as signals,
-        floors_of(build, int(experiment.config.seeds.init)),
-    ):
+    given = experiment.objects or Objects()
+    build = given.untrained(partial(instantiate, experiment.plain["model"], "model"))
+    with experiment.signals() as signals, floors_of(build, int(experiment.config.seeds.init)):
         try:
             return _fit(experiment, run, signals, state) or finish(
-                experiment.trainer, experiment.config, experiment.limits, run
+                experiment.trainer, experiment.config, experiment.limits, run, in_python=experiment.objects is not None
             )
         finally:
             if run is not None:

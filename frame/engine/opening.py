@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from frame.composition.checks import targets
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import is_data_root
 from frame.data.base import DataSet, Source
+from frame.engine.objects import Objects, refuse
 from frame.evaluation.base import Evaluation
 from frame.runs import hub
 from frame.runs.exported import Export
@@ -82,6 +83,7 @@ def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None
 
 def build_model(folder: RunFolder, packages: Sequence[str] = (), export: Export | None = None) -> nn.Module:
     """The run's model with untrained weights."""
+    refuse(folder.plain, "model", folder)
     model: nn.Module = _build(folder.filled("model"), "model", packages, nn.Module, export)
     return model
 
@@ -90,6 +92,7 @@ def build_data(folder: RunFolder, packages: Sequence[str] = (), export: Export |
     """The run's data set."""
     from frame.data.per_sample import as_data_set
 
+    refuse(folder.plain, "data", folder)
     return as_data_set(_build(folder.filled("data"), "data", packages, object, export))
 
 
@@ -149,7 +152,9 @@ class OpenRun:
         weights: str | None = None,
         checkpoint: str = "last",
         trust_source: bool = False,
+        objects: Objects | None = None,
     ) -> None:
+        self.objects = objects or Objects()
         self.folder, self.packages, self.device, self.checkpoint = folder, tuple(packages), device, checkpoint
         self.export = Export.at(folder.path)
         if self.export is not None:
@@ -191,7 +196,7 @@ class OpenRun:
             UserError: there is no checkpoint yet, a class may not be built, or the weights do not fit.
         """
         state = self.state
-        model = build_model(self.folder, self.packages, self.export)
+        model: nn.Module = self.objects.untrained(partial(build_model, self.folder, self.packages, self.export))()
         weights = state["model"]
         if self.kept == "average":
             # the averaged copy has its weights below `module`, and a count
@@ -214,7 +219,7 @@ class OpenRun:
             UserError: a class may not be built, files are missing, or the data are not those that the run was trained
                 on; some of these only when a split is read.
         """
-        return self.of_this_run(build_data(self.folder, self.packages, self.export))
+        return self.of_this_run(self.objects.data or build_data(self.folder, self.packages, self.export))
 
     def of_this_run(self, data: DataSet) -> DataSet:
         """Returns `data`, which must be those that the run was trained on.
@@ -228,6 +233,26 @@ class OpenRun:
     def data(self, split: str) -> Source:
         """One split of the run's data."""
         return self.data_set.split(split)
+
+    def resume(self, *words: str, **options: Any) -> "OpenRun":
+        """Trains on from the last checkpoint, with the objects that the run was trained with; returns this run.
+
+        Args:
+            words, options: what a resumed run may change, such as `train_for="20 epochs"`.
+
+        Raises:
+            UserError: another process trains in it, or a setting may not change.
+            KeyboardInterrupt: as for `frame.train`.
+        """
+        from frame.engine.calls import train
+
+        try:
+            train(*words, resume=self, **options)
+        finally:
+            for name in ("state", "model"):  # they were those of the former checkpoint
+                vars(self).pop(name, None)
+            self.folder = RunFolder(self.folder.path)
+        return self
 
     @property
     def results(self) -> "pandas.DataFrame":
@@ -257,6 +282,8 @@ def open(
     weights: str | None = None,
     checkpoint: str = "last",
     trust_source: bool = False,
+    model: Any = None,
+    data: Any = None,
 ) -> OpenRun:
     """Opens a run's folder or an export, wherever the packages that its config names can be imported.
 
@@ -268,14 +295,21 @@ def open(
         weights: 'average' or 'raw'; None takes what the run's config says.
         checkpoint: 'last' or 'best'; an export has one.
         trust_source: whether to run the source in an export. Read it first: it can do everything that you can do.
+        model, data: the objects that the run was trained with, if `frame.train` was given any: its weights are loaded
+            into a copy of the model.
 
     Raises:
         UserError: there is no run in the folder, a file of an export is not what was exported, or the hub cannot be
             reached.
+
+    Example:
+        >>> run = frame.open("runs/digits_VAE/2026-11-28_12-00-00")
+        >>> codes = run.model.encode(x).mean
     """
     if hub.is_hub_name(folder):
         folder = hub.downloaded(str(folder))
-    return OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source)
+    objects = Objects.of(model, data)
+    return OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source, objects)
 
 
 def load(folder: str | Path, part: str = "model", **options: Any) -> nn.Module:

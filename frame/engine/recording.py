@@ -37,6 +37,7 @@ class Book:
         weights = "" if run.state["average"] is None else run.weights
         self.at = Moment.of(run.state["counters"], weights, run.checkpoint)
         self.files = FilesLogger(run.folder.path, checkpoint=run.checkpoint, table=False) if recorded else None
+        self.unrecorded: list[dict[str, Any]] = []
 
     def close(self) -> None:
         """Brings metrics.csv up to date, unless the run trains: the training process keeps it up to date then."""
@@ -46,6 +47,7 @@ class Book:
     def write(self, found: Measured) -> str:
         """Returns why it could not be recorded, or ''. Unrecorded results are measured again the next time."""
         if self.files is None:
+            self.unrecorded += found.records()
             return ""
         failures, key = self.files.failures, self.keys[found.name]
         try:

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from frame.composition.instantiate import named
 from frame.composition.stored import literal
 from frame.data.base import DataSet
 from frame.data.identity import DataChanged
+from frame.engine.objects import Objects
 from frame.engine.opening import OpenRun, build_evaluation, build_model
 from frame.engine.opening import open as open_run
 from frame.engine.recording import Book, recordable
@@ -27,6 +29,7 @@ from frame.evaluation.codes import caching
 from frame.evaluation.floors import floors_of
 from frame.evaluation.measured import measure
 from frame.evaluation.similarity import Other, opening
+from frame.runs.folder import RunFolder
 from frame.runs.notes import Busy, Notes, evaluating_alone, key_of
 
 WAIT_SECONDS = 600.0  # to wait for another process that evaluates the same run, counted from its last record
@@ -37,12 +40,34 @@ class Outcome(NamedTuple):
 
     measured: int
     refused: dict[str, str]
+    keys: tuple[str, ...] = ()  # of all evaluations that were asked for, in the notes of the run
+    unrecorded: tuple[dict[str, Any], ...] = ()  # records, where the folder can only be read
+
+
+@dataclass
+class Evaluated:
+    """The outcomes of several runs.
+
+    Args:
+        code: the exit code.
+        outcomes: of the runs that could be evaluated, by folder.
+        failed: why runs, or evaluations of a run, could not be.
+    """
+
+    code: int = 0
+    outcomes: dict[Path, Outcome] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def evaluate_runs(
-    folders: Sequence[Path], *, chosen: Mapping[str, dict[str, Any]] | None = None, again: bool = False, **options: Any
-) -> int:
-    """Evaluates one run after the other and prints how long the rest will take. Returns the exit code.
+    folders: Sequence[Path],
+    *,
+    chosen: Mapping[str, dict[str, Any]] | None = None,
+    again: bool = False,
+    own: Mapping[Path, Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> Evaluated:
+    """Evaluates one run after the other and prints how long the rest will take.
 
     Runs that cannot be evaluated are listed at the end. After a signal, everything that was measured is recorded. Runs
     that follow one another on the same data read them once.
@@ -51,15 +76,17 @@ def evaluate_runs(
         folders: the runs.
         chosen: evaluators by name, as `evaluate_run` takes them.
         again: repeat evaluations that are recorded already.
+        own: options of single runs, by folder.
         options: as `evaluate_run` takes them.
 
     Raises:
         UserError: the only run cannot be evaluated.
     """
-    failed: dict[str, str] = {}
+    found = Evaluated()
+    failed = found.failed
     took: list[float] = []  # seconds of measured runs, without those that were already complete
     shared: dict[str, DataSet] = {}
-    interrupted, code, number, n_runs = "", 0, 0, len(folders)
+    interrupted, number, n_runs = "", 0, len(folders)
     # runs that another process evaluates now are tried again at the end
     queue = [(folder, 0.0 if n_runs > 1 else WAIT_SECONDS) for folder in folders]
     try:  # around the whole loop, because Ctrl-C may come between two runs
@@ -70,12 +97,14 @@ def evaluate_runs(
                     print(f"[{number}/{n_runs}] {_left(took, n_runs - number + 1)}", end="", flush=True)
                 started = time.monotonic()
                 try:
+                    given = {**options, **(own or {}).get(folder, {})}
                     with interrupts.counted():
-                        measured, refused = evaluate_run(
-                            folder, chosen=chosen, again=again, shared=shared, patience=patience, **options
+                        outcome = evaluate_run(
+                            folder, chosen=chosen, again=again, shared=shared, patience=patience, **given
                         )
-                    failed |= {f"{folder}: {name}": reason for name, reason in refused.items()}
-                    took += [time.monotonic() - started] if measured else []
+                    found.outcomes[folder] = outcome
+                    failed |= {f"{folder}: {name}": reason for name, reason in outcome.refused.items()}
+                    took += [time.monotonic() - started] if outcome.measured else []
                 except Exception as error:
                     if isinstance(error, Busy) and patience == 0:
                         print(f"{folder} is evaluated by another process now: tried again at the end", flush=True)
@@ -89,7 +118,7 @@ def evaluate_runs(
                         failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
                         traceback.print_exc()
     except KeyboardInterrupt as signalled:
-        code = signalled.code if isinstance(signalled, Interrupted) else 130
+        found.code = signalled.code if isinstance(signalled, Interrupted) else 130
         there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
         interrupted = f"frame: {there}: what was measured is recorded, and the same command continues from there"
     for reason in dict.fromkeys(failed.values()):  # the runs of a study often fail for the same reason
@@ -98,8 +127,9 @@ def evaluate_runs(
         print(f"frame: {what} {were} not evaluated: {reason}")
     if interrupted:
         print(f"\n{interrupted}", flush=True)
-        return code
-    return 1 if failed else 0
+    else:
+        found.code = 1 if failed else 0
+    return found
 
 
 def _left(took: Sequence[float], n_runs: int) -> str:
@@ -126,6 +156,7 @@ def evaluate_run(
     shared: dict[str, DataSet] | None = None,
     patience: float = WAIT_SECONDS,
     allow_test: bool = False,
+    objects: Objects | None = None,
 ) -> Outcome:
     """Runs evaluations on a run, records what they find in the run's folder, and prints it.
 
@@ -146,6 +177,7 @@ def evaluate_run(
         shared: the previous run's data, which are used if this run has the same, and replaced otherwise.
         patience: seconds to wait for another process that evaluates this run, counted from its last record.
         allow_test: let an evaluation fit something on test, such as a temperature; the run's config may allow it, too.
+        objects: the parts of the run that are objects of Python.
 
     Raises:
         Busy: another process evaluates this run, and patience is 0.
@@ -158,10 +190,11 @@ def evaluate_run(
     if seen is not None and chosen and not again:  # without reading the config, which takes most of the time
         identity = {"checkpoint": checkpoint, "iteration": seen[0], "weights": weights or seen[1]}
         wanted = dict(_on(evaluate_on, chosen))
-        if all(_key(node, identity) in notes.done() for node in wanted.values()):
-            return _nothing_left(folder, identity, len(wanted))
+        asked = tuple(_key(node, identity) for node in wanted.values())
+        if all(key in notes.done() for key in asked):
+            return _nothing_left(folder, identity, asked)
     stamp = notes.stamp(checkpoint)
-    run = open_run(folder, packages=packages, device=device, weights=weights, checkpoint=checkpoint)
+    run = OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, objects=objects)
     evaluators = dict(_on(evaluate_on, chosen if chosen is not None else _own(run)))
     if not evaluators:
         raise UserError(f"the config of {folder} names no evaluations: choose some, evaluation=[...]")
@@ -186,7 +219,7 @@ def evaluate_run(
         done = notes.done(before if again else 0)
         left = {name: node for name, node in evaluators.items() if keys[name] not in done}
         if not left:
-            return _nothing_left(run.folder.path, identity, len(evaluators))
+            return _nothing_left(run.folder.path, identity, tuple(keys.values()))
         n_done = len(evaluators) - len(left)
         skipped = f", {n_done} of {len(evaluators)} measured already" if n_done else ""
         print(f"{run.folder.path}, {run.checkpoint} checkpoint at iteration {iteration}{skipped}", flush=True)
@@ -197,7 +230,8 @@ def evaluate_run(
         try:
             opener = _opener(packages, device) if chosen is not None else None  # a run's own config opens no other
             allowed = allow_test or bool(run.config.get(selection.ALLOW))
-            return _measure(run, evaluations, opener, book, len(evaluators), allowed)
+            outcome = _measure(run, evaluations, opener, book, len(evaluators), allowed)
+            return outcome._replace(keys=tuple(keys.values()), unrecorded=tuple(book.unrecorded))
         finally:
             book.close()
 
@@ -224,7 +258,7 @@ def _measure(
     if refused and len(refused) == n_asked:
         raise UserError(next(iter(refused.values())))
     measured = 0
-    build = partial(build_model, run.folder, run.packages, run.export)
+    build = run.objects.untrained(partial(build_model, run.folder, run.packages, run.export))
     with caching(run.folder.path / "cache"), floors_of(build, int(run.config.seeds.init)):
         for name, evaluation in evaluations.items():
             if name in refused:
@@ -278,10 +312,11 @@ def _key(node: Mapping[str, Any], identity: dict[str, Any]) -> str:
     return key_of({"evaluator": node, **identity, **beside})
 
 
-def _nothing_left(folder: Path, identity: dict[str, Any], n: int) -> Outcome:
+def _nothing_left(folder: Path, identity: dict[str, Any], keys: tuple[str, ...]) -> Outcome:
+    n = len(keys)
     at = f"{identity['checkpoint']} checkpoint at iteration {identity['iteration']}"
     print(f"{folder}, {at}, {n} of {n} measured already", flush=True)
-    return Outcome(0, {})
+    return Outcome(0, {}, keys)
 
 
 def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:

@@ -243,16 +243,40 @@ def results(pattern: str | Path | Sequence[str | Path]) -> "pandas.DataFrame":
 
     Raises:
         UserError: there is no run.
+
+    Example:
+        >>> records = frame.results("runs/digits_VAE")
+        >>> records[records.name == "ELBO/Test"].groupby("params.beta").value.mean()
     """
     import pandas
 
-    rows = []
-    for summary in summaries(find([pattern] if isinstance(pattern, (str, Path)) else pattern)):
-        facts = {key: value for key, value in summary.facts.items() if key != "iteration"}
-        params = {key: summary.get(key) for key in summary.params}
-        beside = {**facts, "seed": summary.get("seed"), **params}
-        rows += [{**record, **beside} for record in summary.run.records]
-    return pandas.DataFrame(rows)
+    found = summaries(find([pattern] if isinstance(pattern, (str, Path)) else pattern))
+    return pandas.DataFrame([{**record, **beside(summary)} for summary in found for record in summary.run.records])
+
+
+def runs_table(found: Sequence[RunSummary]) -> "pandas.DataFrame":
+    """One row a run: its folder, experiment, parts, state, seed and parameters, and its newest results by name.
+
+    Floors are left out.
+    """
+    import pandas
+
+    newest = [
+        {name: record["value"] for name, record in summary.newest.items() if "/floor/" not in name} for summary in found
+    ]
+    return pandas.DataFrame([{**beside(summary), **values} for summary, values in zip(found, newest, strict=True)])
+
+
+def places_of(runs: Any) -> list[str | Path]:
+    """Folders or patterns of what Python gives: one or several of an opened run, a folder or a pattern."""
+    several = runs if isinstance(runs, list | tuple) else [runs]
+    return [run.folder.path if hasattr(run, "folder") else run for run in several]
+
+
+def beside(summary: RunSummary) -> dict[str, Any]:
+    """What stands beside each of a run's records in a data frame: its facts, seed and parameters."""
+    facts = {key: value for key, value in summary.facts.items() if key != "iteration"}
+    return {**facts, "seed": summary.get("seed"), **{key: summary.get(key) for key in summary.params}}
 
 
 def show(run: RunFolder) -> str:

@@ -48,6 +48,10 @@ class Notes:
         """The name for the next completed evaluation with this key."""
         return f"{key}-{sum(line.get('key') == key for line in self.lines)}"
 
+    def newest(self, key: str) -> str:
+        """The name of the last completed evaluation with this key."""
+        return f"{key}-{sum(line.get('key') == key for line in self.lines) - 1}"
+
     def opened(self, checkpoint: str) -> tuple[int, str] | None:
         """Iteration of an opened checkpoint, and the weights that the config names; None if the files have changed."""
         files = self.stamp(checkpoint)

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping
 from email.parser import HeaderParser
@@ -71,6 +72,9 @@ def own_sources() -> str:
 
 def _modules(name: str) -> list[Path]:
     """The files of a package that is the user's own or frame; libraries are identified by their versions."""
+    if name == "__main__":  # a script, or a notebook, which has no file
+        script = getattr(sys.modules[name], "__file__", None)
+        return [Path(script)] if script is not None and Path(script).is_file() else []
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or spec.origin is None and not spec.submodule_search_locations:
         return []

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from frame.common.errors import UserError
+from frame.composition.words import typed
 from frame.runs.folder import RunFolder
-from frame.sweeps.sweep_file import Point, SweepFile, typed
+from frame.sweeps.sweep_file import Point, SweepFile
 from frame.sweeps.workers import Lock, Worker, is_held
 
 if TYPE_CHECKING:

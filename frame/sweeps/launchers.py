@@ -41,10 +41,9 @@ def make_launcher(
     *,
     jobs: int,
     program: str,
-    forks: bool,
     folder: Path,
     worker: Path,
-    train: Train,
+    train: Train | None,
 ) -> Launcher:
     """The launcher of that name.
 
@@ -53,10 +52,10 @@ def make_launcher(
         options: the launcher's options, as typed: SLURM's `timeout_min`, `slurm_partition`; Ray's `num_cpus`.
         jobs: number of cells that run at a time.
         program: the sweep file's program.
-        forks: whether a cell is a single process, so that it may be forked from one that has torch loaded.
         folder: the folder for the launcher's files.
         worker: this worker's sign of life; without it, a job that waited in a queue does not start.
-        train: `frame train` in a forked process; returns the exit code.
+        train: `frame train` in a process that is forked from one that has torch loaded; returns the exit code. None if
+            a cell needs a fresh process.
 
     Raises:
         UserError: the launcher is unknown, or its package is not installed.
@@ -68,7 +67,7 @@ def make_launcher(
             raise UserError(f"launcher.{next(iter(options))}: launcher=local takes no options")
         threads = max(1, (os.cpu_count() or 1) // jobs)
         fresh = Processes(command(program), threads)
-        return Forks(threads, fresh, train) if forks and _is_ours(program) else fresh
+        return Forks(threads, fresh, train) if train is not None and _is_ours(program) else fresh
     if name == "ray":
         return Ray(command(program), options, worker)
     return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder, worker)

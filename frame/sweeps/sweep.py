@@ -3,8 +3,8 @@
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean as mean
@@ -18,6 +18,7 @@ from frame.common.interrupts import Interrupts
 from frame.common.numbers import counted
 from frame.common.shell import pasted
 from frame.composition.stored import resolved
+from frame.composition.words import typed
 from frame.runs.folder import RunFolder
 from frame.runs.provenance import fingerprints
 from frame.sweeps.cells import DONE, Cell, Study
@@ -25,7 +26,7 @@ from frame.sweeps.changes import changed
 from frame.sweeps.goal import first_config, on_test
 from frame.sweeps.launchers import Handle, Launcher, Train, is_one_process, make_launcher
 from frame.sweeps.progress import StatusLine, best, duration, last, last_line, percent, values
-from frame.sweeps.sweep_file import SweepFile, load, typed
+from frame.sweeps.sweep_file import SweepFile, load
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,19 @@ class Options:
 
 
 def sweep(file: Path, options: Options, train: Train) -> int:
-    """Runs the missing cells of a study; returns the exit code, 1 if cells failed.
+    """Runs the missing cells of a study; returns the exit code, 1 if cells failed. See `opened`."""
+    with opened(file, options, train) as worker:
+        return worker.run()
+
+
+@contextmanager
+def opened(file: Path, options: Options, train: Train | None = None) -> Iterator["Sweep"]:
+    """A worker for a study's missing cells.
 
     Args:
         file: the sweep file, or the folder of a study to continue.
-        train: `frame train` in a forked process; returns the exit code.
+        train: `frame train` in a forked process; returns the exit code. None starts a fresh process for each cell,
+            which does not import the caller's script.
 
     Raises:
         UserError: the file, the options or the config of a cell is wrong.
@@ -85,13 +94,12 @@ def sweep(file: Path, options: Options, train: Train) -> int:
             options.launcher_options,
             jobs=options.jobs,
             program=described.program,
-            forks=is_one_process(config),
             folder=study.folder,
             worker=study.worker.file,
-            train=train,
+            train=train if is_one_process(config) else None,
         )
         with closing(launcher):
-            return Sweep(study, launcher, options, config).run()
+            yield Sweep(study, launcher, options, config)
 
 
 @dataclass

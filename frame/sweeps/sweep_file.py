@@ -14,6 +14,7 @@ import numpy as np
 
 from frame.common.errors import UserError, at_least, choices
 from frame.composition import config_files
+from frame.composition.words import typed
 from frame.sweeps.hyperband import Hyperband
 from frame.sweeps.search_space import Distribution, distribution, number
 
@@ -93,24 +94,6 @@ class SweepFile:
         mine = self.variants.get(str(point.get(VARIANT)), ())
         rest = {key: value for key, value in point.items() if not (key == VARIANT and self.variants)}
         return [*self.words, *mine, *(f"{self.plus}{key}={typed(value)}" for key, value in rest.items())]
-
-
-def typed(value: Any) -> str:
-    """A value for Hydra's command line: null for None, and quotes around texts with special characters."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list):
-        return "[" + ",".join(typed(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{typed(item)}" for key, item in value.items()) + "}"
-    text = str(value)
-    if re.fullmatch(r"[\w./@+:-]+", text) or text.startswith("${"):
-        return text
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def load(file: Path) -> SweepFile:

@@ -84,7 +84,7 @@ def test_the_second_continues_where_the_first_was_killed(run: Path) -> None:
 
 def test_a_callback_and_evaluate_write_the_same_records(run: Path) -> None:
     """The run's own evaluation, at the last iteration and of the last checkpoint."""
-    assert evaluate_run(run, packages=["toys"]) == (1, {})
+    assert evaluate_run(run, packages=["toys"])[:2] == (1, {})
     records = Journal(run / RECORDS).read()
     own = [record for record in records if record["iteration"] == 10 and record["checkpoint"] == "iteration 10"]
     again = later(run)
@@ -118,7 +118,7 @@ def test_fitting_on_test_is_refused_unless_it_is_allowed(run: Path, capsys: pyte
     with pytest.raises(UserError, match=r"mine: it is fitted on test.*allow_test=true"):
         evaluate_run(run, chosen={"mine": node}, packages=["toys", "tests"])
     assert not later(run)
-    assert evaluate_run(run, chosen={"mine": node}, packages=["toys", "tests"], allow_test=True) == (1, {})
+    assert evaluate_run(run, chosen={"mine": node}, packages=["toys", "tests"], allow_test=True)[:2] == (1, {})
     assert "fitted on test: mine" in capsys.readouterr().err
 
 
@@ -160,21 +160,21 @@ def test_records_of_a_killed_evaluation_count_only_if_they_are_complete(run: Pat
     whole = later(run)
     notes, records = Journal(run / FILE), Journal(run / RECORDS)
     notes.cut(lambda line: "name" not in line)  # killed before it noted that it was done
-    assert evaluate_run(run, chosen=ELBO, packages=["toys"]) == (0, {})
+    assert evaluate_run(run, chosen=ELBO, packages=["toys"])[:2] == (0, {})
     assert later(run) == whole and len(Notes(run).done()) == 1
     notes.cut(lambda line: "name" not in line)
     records.cut(lambda line: line["name"] != whole[-1]["name"] or line["checkpoint"] != "last")  # killed within
-    assert evaluate_run(run, chosen=ELBO, packages=["toys"]) == (1, {})
+    assert evaluate_run(run, chosen=ELBO, packages=["toys"])[:2] == (1, {})
     assert [record["name"] for record in later(run)] == [record["name"] for record in whole] and once_each(run)
 
 
 def test_numbers_that_could_not_be_recorded_do_not_count_as_measured(run: Path) -> None:
     size = (run / RECORDS).stat().st_size
     with files_no_larger_than(size + 100):
-        measured, refused = evaluate_run(run, chosen=ELBO, packages=["toys"])
+        measured, refused, *_ = evaluate_run(run, chosen=ELBO, packages=["toys"])
     assert measured == 0 and "could not be recorded" in next(iter(refused.values()))
     assert not later(run) and (run / RECORDS).stat().st_size == size and not Notes(run).done()
-    assert evaluate_run(run, chosen=ELBO, packages=["toys"]) == (1, {}) and once_each(run)
+    assert evaluate_run(run, chosen=ELBO, packages=["toys"])[:2] == (1, {}) and once_each(run)
     assert "elbo/Test" in pd.read_csv(run / "metrics.csv")
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from frame.common.errors import UserError
-from frame.sweeps.sweep_file import SweepFile, load, parse, typed
+from frame.sweeps.sweep_file import SweepFile, load, parse
 
 CLONE = Path(__file__).parents[2]
 GRID: dict[str, Any] = {"method": "grid", "parameters": {"params.beta": {"values": [1, 2]}}}
@@ -68,15 +67,6 @@ def test_the_command_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sweep.overrides({"params.beta": 1}) == ["+experiment=a", "train_for=3 epochs", "params.beta=1"]
     added = parse({**GRID, "command": ["${args_append_hydra}"]})
     assert added.overrides({"params.beta": 1}) == ["+params.beta=1"]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [None, True, 3, 1e-5, -2.5, "a", "two words", "it's", [1, [2, "b c"]], {"a": 1}, "${params.lr}", "a=b,c", ""],
-)
-def test_hydra_reads_the_same_values(value: Any) -> None:
-    (override,) = OverridesParser.create().parse_overrides([f"key={typed(value)}"])
-    assert override.value() == value
 
 
 @pytest.mark.parametrize(
