@@ -113,7 +113,9 @@ def _umap() -> Any:
     try:
         return importlib.import_module("umap")  # imported here because it is an extra and takes seconds
     except ImportError as error:
-        raise UserError(f"UMAP is not installed ({error}): pip install 'frame[umap]', or use pca_scatter") from None
+        raise UserError(
+            f"UMAP is not installed ({error}): pip install 'frame-representations[umap]', or use pca_scatter"
+        ) from None
 
 
 def scatter(positions: Tensor, y: Tensor | None, axes_names: tuple[str, str], title: str) -> Figure:

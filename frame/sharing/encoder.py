@@ -102,7 +102,9 @@ def export_encoder(model: nn.Module, rows: Rows, form: str, folder: Path, tolera
         try:
             __import__(package)
         except ImportError:
-            raise UserError(f"format=onnx needs {', '.join(needed)}: pip install 'frame[export]'") from None
+            raise UserError(
+                f"format=onnx needs {', '.join(needed)}: pip install 'frame-representations[export]'"
+            ) from None
     encoder = Encoder(deepcopy(model).eval().requires_grad_(False))
     file = folder / FILES[form]
     with torch.no_grad(), quiet():

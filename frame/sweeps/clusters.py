@@ -20,7 +20,9 @@ class Submitit:
         try:
             import submitit
         except ImportError:
-            raise UserError("launcher=submitit needs the package submitit: pip install 'frame[slurm]'") from None
+            raise UserError(
+                "launcher=submitit needs the package submitit: pip install 'frame-representations[slurm]'"
+            ) from None
         self.argv, self.worker, self.is_local = list(argv), worker, cluster == "local"
         (folder / "slurm").mkdir(parents=True, exist_ok=True)
         try:
@@ -59,7 +61,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise UserError("launcher=ray needs the package ray: pip install 'frame[ray]'") from None
+            raise UserError("launcher=ray needs the package ray: pip install 'frame-representations[ray]'") from None
         self.ray, self.argv, self.worker = ray, list(argv), worker
         ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
         self.task = ray.remote(**{"num_cpus": 1, "max_retries": 0, **{k: _number(v) for k, v in options.items()}})(
