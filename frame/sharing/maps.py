@@ -25,6 +25,7 @@ from frame.engine.opening import OpenRun
 from frame.evaluation.base import is_picture
 from frame.evaluation.codes import LAYERS
 from frame.evaluation.scatter import PCAScatterEvaluation, UMAPScatterEvaluation
+from frame.measures.geometry import finite
 from frame.sharing.codes import BATCH, check_layer, coded
 
 VIEWERS = ("atlas", "tensorboard")
@@ -68,7 +69,8 @@ def write_map(
         batch_size: rows that are encoded at once.
 
     Raises:
-        UserError: the folder exists, the viewer or UMAP is not installed, or the run has no such split or layer.
+        UserError: the folder exists, the viewer or UMAP is not installed, the run has no such split or layer, or a
+            code is not finite.
     """
     at_least(2, n_samples=n_samples)
     viewer = viewer or ("atlas" if _installed("embedding_atlas") else "tensorboard")
@@ -130,7 +132,7 @@ def _read(run: OpenRun, on: Sequence[str] | None, layer: str, n_samples: int, ba
     return Rows(
         [name for name, rows in zip(split_of, index, strict=True) for _ in rows],
         torch.cat(index),
-        torch.cat(codes),
+        finite(torch.cat(codes)).float(),
         None if None in labels else [label for part in labels for label in part],
         None if any(part is None for part in pictures) else torch.cat(pictures),
     )

@@ -133,3 +133,10 @@ def test_the_viewer_is_started_on_request(tiny_run: Path, tmp_path: Path, monkey
     words = ["map", str(tiny_run), "viewer=tensorboard", "n_samples=20", "open=true", f"out={tmp_path}/map"]
     assert main(words) == 7
     assert started == [[sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path / "map")]]
+
+
+def test_codes_that_are_not_finite_are_one_line(tmp_path: Path, atlas: None) -> None:
+    run = series()
+    run.model.encode = lambda x: Delta(x.flatten(1) / 0)
+    with pytest.raises(UserError, match="not finite|NaN"):
+        write_map(run, tmp_path / "map")
