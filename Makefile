@@ -6,7 +6,7 @@ PIP_ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: train leaderboard install test test-slow lint types format docs wheel bench bench-extra
+.PHONY: train leaderboard install test test-slow lint types format docs site wheel bench bench-extra
 .DEFAULT_GOAL := install
 
 train: .venv/.installed
@@ -44,6 +44,10 @@ format: .venv/.installed
 
 docs: .venv/.installed
 	$(BIN)/pytest -m '' tests/docs
+
+# the documents as a site, in site/; a broken link ends it
+site: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # methods of three families on the digits, 3 seeds, about 6 minutes on 2 cores; it goes on where it was stopped
 leaderboard: .venv/.installed

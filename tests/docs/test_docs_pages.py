@@ -16,18 +16,9 @@ from tests.processes import Process, context
 from tests.slow import slow_but
 
 ROOT = Path(__file__).parents[2]
-PAGES = (
-    "data",
-    "models",
-    "architectures",
-    "optimization",
-    "callbacks",
-    "evaluation",
-    "device",
-    "logging",
-    "studies",
-    "sharing",
-)
+TUTORIALS = ("own-pictures", "own-method", "study", "fine-tuning", "strangers-runs")
+GUIDES = ("data", "models", "architectures", "optimization", "callbacks", "evaluation", "device", "logging", "studies")
+PAGES = ("index", *GUIDES, "sharing", *(f"tutorials/{name}" for name in TUTORIALS))
 FENCE = re.compile(r"^```(\w+)?(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -82,7 +73,7 @@ def test_the_example_of_a_page_trains(page: str, tmp_path: Path) -> None:
             (tmp_path / file).write_text(text)
             continue
         assert language == "bash", f"docs/{page}.md: a block that is neither a file nor a command: {text}"
-        for line in text.splitlines():
+        for line in text.replace("\\\n", " ").splitlines():
             printed = run(line, tmp_path)
             trained += line.split(" train ")[0].endswith("frame")
     assert trained > 0

@@ -14,7 +14,7 @@ from frame.composition.compose import compose
 from frame.composition.stored import resolved
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OURS = re.compile(r"(?<![\w./-])(?:config|frame|tests|sweeps|docs)/[\w./-]*\w/?")
 COMMAND = re.compile(r"^(?:[A-Z_]+=\S+ )?(?:python train\.py|frame train) .*$")
