@@ -37,10 +37,12 @@ HOMES = {  # the modules of what `frame.` offers, which are imported when it is 
 
 
 def __getattr__(name: str) -> Any:
+    if name == "sklearn":
+        return import_module("frame.sklearn")
     if name in HOMES:
         return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module 'frame' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*HOMES, "__version__"])
+    return sorted([*HOMES, "__version__", "sklearn"])

@@ -39,6 +39,7 @@ ORDER = (
     "analysis",
     "sharing",
     "sweeps",
+    "sklearn",
     "commands",
 )
 # Modules with fewer allowed imports than ORDER gives.

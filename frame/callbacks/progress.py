@@ -24,10 +24,12 @@ class ProgressBar(Callback):
     Every rank has it, because all ranks end a stretch together; only the first shows it.
     """
 
-    def __init__(self, name: str, duration: TrainDuration, losses: LossLog, lines_every: float = 30.0) -> None:
+    def __init__(
+        self, name: str, duration: TrainDuration, losses: LossLog, lines_every: float = 30.0, shown: bool = True
+    ) -> None:
         self.name, self.duration, self.losses, self.lines_every = name, duration, losses, lines_every
         self.on_terminal = sys.stderr.isatty()
-        self.shown = True
+        self.shown = shown
         self.bar: tqdm[Any] | None = None
         self._drawn = 0.0  # when a line was printed
         self._next_at = 0.0  # seconds of training
@@ -36,7 +38,7 @@ class ProgressBar(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._drawn = time.monotonic()
-        self.shown = trainer.is_global_zero
+        self.shown = self.shown and trainer.is_global_zero
         # other ranks may have another terminal, or none
         self._looks_every = 0.2 if self.on_terminal or trainer.world_size > 1 else self.lines_every
         self._next_at = optimization_of(pl_module).counters["seconds"] + self._looks_every

@@ -375,6 +375,8 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
             trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch  # trainer.current_epoch
         trainer.fit(optimization, _in_stretches(experiment))
     except (Diverged, UserError) as error:
+        if experiment.objects is not None:
+            experiment.objects.reason = str(error)
         return failed(run, trainer, str(error))
     except OSError as error:
         if error.errno not in UNWRITABLE:
@@ -415,7 +417,8 @@ def engine(
     folder = run.path / "checkpoints" if run is not None else Path()
     duration = TrainDuration(experiment.limits)
     losses = LossLog(int(trainer.log_every_n_steps))  # type: ignore[attr-defined]
-    bar = ProgressBar(str(config.experiment_name), duration, losses)
+    shown = experiment.objects is None or experiment.objects.progress
+    bar = ProgressBar(str(config.experiment_name), duration, losses, shown=shown)
     callbacks: list[Callback] = [signals, duration, *experiment.callbacks, StopOnSignal(), losses, bar]
     if config.checkpoint.best is not None:
         callbacks.append(BestCheckpoint(folder, str(config.checkpoint.best), config.checkpoint.mode))

@@ -45,6 +45,9 @@ class Objective(Model):
                 raise
             return getattr(super().__getattr__("module"), name)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # its class is made for the module's, and cannot be imported
+        return objective, (self.module,), {"training": self.training}
+
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         found = self.module.compute_loss(batch)  # type: ignore[operator]
         return {"loss": found} if isinstance(found, Tensor) else found
@@ -64,12 +67,16 @@ class Objects:
         data: the data.
         texts: a few words on each, by part.
         folder: the run's folder, once there is one.
+        progress: whether progress is shown.
+        reason: why it failed.
     """
 
     model: Model | None = None
     data: DataSet | None = None
     texts: dict[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    progress: bool = True
+    reason: str = ""
 
     @classmethod
     def of(cls, model: Any = None, data: Any = None) -> "Objects":
