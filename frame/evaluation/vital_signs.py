@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frame.common.errors import UserError
@@ -12,7 +11,7 @@ from frame.data.base import Batch
 from frame.evaluation.base import Encodes, Predicts, Samples, given
 from frame.evaluation.codebook import Quantises
 from frame.measures.codes import perplexity, usage
-from frame.measures.geometry import effective_rank
+from frame.measures.geometry import directional_spread, effective_rank
 
 TELLING = 0.1  # nats that a direction must carry to be counted
 
@@ -76,17 +75,11 @@ def of_codes(model: Any, batch: Batch) -> dict[str, float]:
 def of_embeddings(model: Any, batch: Batch) -> dict[str, float]:
     """`spread` of the embeddings on which the loss acts, and `backbone_spread` of the features before them.
 
-    The mean standard deviation of a dimension of codes scaled to length 1, times sqrt(D): 0 if all point the same way,
-    1 if they point everywhere (Chen & He 2021, 2011.10566, section 4.1).
+    They are `directional_spread`.
     """
     x = given(model, batch)
-    return {"spread": spread(model.embed(*x)), "backbone_spread": spread(model.features(*x))}
-
-
-def spread(codes: Tensor) -> float:
-    """The mean standard deviation over rows of codes [N, D] scaled to length 1, times sqrt(D)."""
-    directions = F.normalize(codes.flatten(1).double(), dim=1)
-    return (directions.std(0).mean() * directions.shape[1] ** 0.5).item()
+    layers = {"spread": model.embed(*x), "backbone_spread": model.features(*x)}
+    return {name: directional_spread(codes.double()).item() for name, codes in layers.items()}
 
 
 def of_predictions(model: Any, batch: Batch) -> dict[str, float]:

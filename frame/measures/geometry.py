@@ -43,6 +43,16 @@ def uniformity(x: Tensor, t: float = 2.0) -> float:
     return ((total - n) / (n * (n - 1))).log().item()  # without the n pairs of a row and itself
 
 
+def directional_spread(codes: Tensor) -> Tensor:
+    """The mean standard deviation over rows of a dimension of codes [N, D] scaled to length 1, times sqrt(D).
+
+    0 if all codes point the same way, 1 if they point everywhere (Chen & He 2021, 2011.10566, section 4.1). In the
+    codes' own precision and on their device, so that a loss can log it.
+    """
+    directions = F.normalize(codes.flatten(1), dim=1)
+    return directions.std(0).mean() * directions.shape[1] ** 0.5
+
+
 def rankme(codes: Tensor, eps: float = 1e-7) -> float:
     """exp of the entropy of the codes' normalised singular values; between 1 and min(N, D).
 
@@ -54,8 +64,7 @@ def rankme(codes: Tensor, eps: float = 1e-7) -> float:
     values = torch.linalg.svdvals(finite(codes))
     if values.sum() == 0:
         raise NoNumber("all codes are 0: the encoder is dead")
-    p = values / values.sum() + eps
-    return (-(p * p.log()).sum()).exp().item()
+    return _rank(values, eps)
 
 
 def effective_rank(codes: Tensor) -> float:
@@ -68,14 +77,11 @@ def effective_rank(codes: Tensor) -> float:
         NoNumber: see `finite`; or all codes are equal.
     """
     z = finite(codes)
-    if len(z) < 2:
-        raise TooFew("a covariance needs at least 2 rows")
-    values = torch.linalg.svdvals(z - z.mean(0)).square()
+    values = _variances(z)
     # rounding errors of constant codes do not count as a direction
     if values.sum() <= 1e-24 * max(1.0, z.abs().max().item() ** 2) * z.numel():
         raise NoNumber("all codes are equal: the encoder has collapsed")
-    p = values / values.sum()
-    return torch.exp(torch.special.entr(p).sum()).item()
+    return _rank(values)
 
 
 def alpha_req(codes: Tensor) -> float:
@@ -88,10 +94,7 @@ def alpha_req(codes: Tensor) -> float:
     Raises:
         NoNumber: see `finite`; or fewer than 2 eigenvalues are above that.
     """
-    z = finite(codes)
-    if len(z) < 2:
-        raise TooFew("a covariance needs at least 2 rows")
-    values = torch.linalg.svdvals(z - z.mean(0)).square()
+    values = _variances(finite(codes))
     kept = values[values > 1e-6 * values[0].clamp_min(1e-24)]
     if len(kept) < 2:
         raise NoNumber("codes vary in one direction or none, and a power law needs two: the encoder has collapsed")
@@ -127,8 +130,7 @@ def lidar(codes: Tensor, delta: float = 1e-4, eps: float = 1e-7) -> float:
     spectrum = torch.linalg.eigvalsh(root.T @ sigma_b @ root).clamp_min(0)
     if spectrum.sum() == 0:
         raise NoNumber("all pictures have the same code: the encoder has collapsed")
-    p = spectrum / spectrum.sum() + eps
-    return (-(p * p.log()).sum()).exp().item()
+    return _rank(spectrum, eps)
 
 
 def dead_units(codes: Tensor, threshold: float = 1e-2) -> int:
@@ -140,6 +142,18 @@ def dead_units(codes: Tensor, threshold: float = 1e-2) -> int:
     at_least(0, threshold=threshold)
     spread = finite(codes).std(0)
     return int((spread <= threshold * spread.max()).sum())
+
+
+def _variances(z: Tensor) -> Tensor:
+    """The eigenvalues of the covariance of z [N, D], times N - 1, from the largest to the smallest."""
+    if len(z) < 2:
+        raise TooFew("a covariance needs at least 2 rows")
+    return torch.linalg.svdvals(z - z.mean(0)).square()
+
+
+def _rank(values: Tensor, eps: float = 0.0) -> float:
+    """exp of the entropy of a spectrum, scaled to the sum 1; eps is added to each value."""
+    return torch.special.entr(values / values.sum() + eps).sum().exp().item()
 
 
 def finite(codes: Tensor) -> Tensor:

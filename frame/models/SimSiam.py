@@ -10,14 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frame.data.base import Batch
+from frame.measures.geometry import directional_spread
 from frame.models.base import JointEmbeddingModel, sized, two_views
 
 
 class SimSiam(JointEmbeddingModel):
     """loss = -(cos(q(z1), sg[z2]) + cos(q(z2), sg[z1])) / 2, a mean over rows; sg[z] has no gradient.
 
-    It lies in [-1, 1], and a collapse is -1. 'spread' is logged, too: the mean standard deviation of the dimensions of
-    z / |z|, times sqrt(z_dim). It is about 1 if directions are uniform, and 0 after a collapse (section 4.1).
+    It lies in [-1, 1], and a collapse is -1. 'spread' is logged, too, the `directional_spread` of z: about 1
+    if directions are uniform, and 0 after a collapse (section 4.1).
 
     Args:
         encoder: f; its head is removed.
@@ -40,6 +41,4 @@ class SimSiam(JointEmbeddingModel):
         q1, q2 = (self.predictor(z).float() for z in (z1, z2))
         # L = D(q1, sg[z2]) / 2 + D(q2, sg[z1]) / 2, D(q, z) = -cos(q, z)
         each = -F.cosine_similarity(q1, z2.detach()) / 2 - F.cosine_similarity(q2, z1.detach()) / 2  # [B]
-        directions = F.normalize(z1.detach(), dim=1)
-        spread = directions.std(0).mean() * directions.shape[1] ** 0.5
-        return {"loss": each.mean(), "spread": spread}
+        return {"loss": each.mean(), "spread": directional_spread(z1.detach())}

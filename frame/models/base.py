@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
 from frame.common.errors import UserError, at_least
-from frame.common.ranks import all_rows, mean_over_ranks
+from frame.common.ranks import all_rows, mean_over_ranks, sum_over_ranks
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.probability.distributions import Delta, negative_log_prob, rsample
@@ -520,6 +520,44 @@ class EnvironmentModel(MeanClassifier):
         share = belongs / belongs.sum(1, keepdim=True).clamp(min=1)
         means = (share.reshape(*share.shape, *[1] * (values.dim() - 1)) * values).sum(1)
         return means, belongs.amax(1)
+
+
+class EnvironmentGradientModel(EnvironmentModel):
+    """Models that compare the gradients of the environments' risks; a subclass defines the loss."""
+
+    vectorisable = False  # torch.autograd.grad cannot be stacked, and torch.func allows no batch normalisation
+
+    def risks_and_gradients(self, batch: Batch, differentiable: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """R_e, the mean of -log p(y|z) in e, [E]; 1 if e has rows, else 0, [E]; and the gradients of R_e.
+
+        The gradients have the names of the parameters and the shape [E, *parameter]. Frozen parameters have none. An
+        environment without rows has zeros.
+
+        Args:
+            batch: with 'x', 'y' and 'env'.
+            differentiable: whether the gradients can be differentiated.
+        """
+        env = batch["env"]
+        belongs = (env == torch.arange(self.n_envs, device=env.device).unsqueeze(1)).float()  # [E, B]
+        counts = sum_over_ranks(belongs.sum(1))
+        moving = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        with torch.enable_grad():
+            log_p = self.predictor(self.encoder(batch["x"]).mean).log_prob(batch["y"])
+            parts = -(belongs * log_p).sum(1) / counts.clamp(min=1)  # what this rank's rows give to each R_e
+            each = [
+                torch.autograd.grad(
+                    part,
+                    list(moving.values()),
+                    retain_graph=True,
+                    create_graph=differentiable,
+                    materialize_grads=True,  # zeros for parameters that p(y|z) does not use
+                )
+                for part in parts
+            ]
+        gradients = {name: torch.stack(found) for name, found in zip(moving, zip(*each, strict=True), strict=True)}
+        # their sums over ranks, which have the gradients that one process has
+        totals = {name: all_rows(part.unsqueeze(0)).sum(0) for name, part in gradients.items()}
+        return all_rows(parts.unsqueeze(0)).sum(0), (counts > 0).float(), totals
 
 
 def prediction(p_y_given_z: Distribution) -> Tensor:

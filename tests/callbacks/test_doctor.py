@@ -10,7 +10,7 @@ import torch
 from frame.callbacks.checkpoints import read
 from frame.callbacks.doctor import Doctor, fewest_directions, moves
 from frame.common.errors import UserError
-from frame.evaluation.vital_signs import nearest_distance, spread, vital_signs
+from frame.evaluation.vital_signs import nearest_distance, vital_signs
 from frame.runs.folder import RunFolder
 from tests.processes import OWN, Process, only_run, train
 from tests.slow import slow_but
@@ -203,10 +203,3 @@ def test_errors() -> None:
         Doctor(share=0)
     with pytest.raises(UserError, match="check_every"):
         Doctor(check_every="often")
-
-
-def test_the_spread_of_embeddings_is_1_everywhere_and_0_in_one_direction() -> None:
-    codes = torch.randn(5000, 20, generator=torch.Generator().manual_seed(0))
-    assert spread(codes) == pytest.approx(1, abs=0.01)
-    assert spread(codes.abs() * 0 + 3) == pytest.approx(0, abs=1e-6)
-    assert spread(7 * codes + 100) < 0.1

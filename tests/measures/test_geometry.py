@@ -10,7 +10,7 @@ from torch import Tensor
 
 from frame.common.errors import NoNumber, TooFew, UserError
 from frame.measures import geometry
-from frame.measures.geometry import alignment, dead_units, effective_rank, rankme, uniformity
+from frame.measures.geometry import alignment, dead_units, directional_spread, effective_rank, rankme, uniformity
 from frame.measures.similarity import cka, mutual_knn
 from tests.reference import similarity as reference
 
@@ -161,3 +161,10 @@ def test_bad_pairs_and_collapsed_codes() -> None:
 
 def test_arrays_of_numpy_are_accepted() -> None:
     assert np.isfinite(rankme(torch.from_numpy(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))))
+
+
+def test_the_spread_of_directions_is_1_everywhere_and_0_in_one_direction() -> None:
+    codes = torch.randn(5000, 20, generator=torch.Generator().manual_seed(0))
+    assert directional_spread(codes).item() == pytest.approx(1, abs=0.01)
+    assert directional_spread(codes.abs() * 0 + 3).item() == pytest.approx(0, abs=1e-6)
+    assert directional_spread(7 * codes + 100) < 0.1

@@ -21,7 +21,7 @@ N_ENVS = 3
 
 
 def made(name: str, n_envs: int | None = N_ENVS, **more: Any) -> EnvironmentModel:
-    """The model with small networks; its coefficients are 2."""
+    """The model with small networks; its coefficients are 2, and a share is 1."""
     torch.manual_seed(0)
     encoder, predictor = MLPEncoder([5], 4, [6], deterministic=True), Predictor(4, 2)
     kind = model_class(name)
@@ -29,7 +29,7 @@ def made(name: str, n_envs: int | None = N_ENVS, **more: Any) -> EnvironmentMode
         if key == "env_predictor":
             more[key] = Predictor(4, N_ENVS)
         elif argument.default is argument.empty and key not in ("encoder", "predictor", "n_envs"):
-            more.setdefault(key, 2.0)
+            more.setdefault(key, 1.0 if key == "agreement" else 2.0)
     return kind(encoder=encoder, predictor=predictor, n_envs=n_envs, **more)  # type: ignore[return-value]
 
 
@@ -46,7 +46,7 @@ def gradient(model: EnvironmentModel, batch: dict[str, Tensor]) -> Tensor:
 
 
 def test_there_are_models() -> None:
-    assert {"IRM", "VREx", "GroupDRO", "CORAL", "DANN"} <= set(KINDS)
+    assert {"IRM", "VREx", "GroupDRO", "CORAL", "DANN", "IGA", "ANDMask"} <= set(KINDS)
 
 
 @pytest.mark.parametrize("name", KINDS)
