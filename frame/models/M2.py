@@ -24,6 +24,9 @@ class M2(EncoderModel):
     L(x, y) >= -log p(x, y) and U(x) >= -log p(x) are bounds with one sample of z for each class, p(y) is uniform, and
     the sum over classes in U is exact. w is the share of labelled rows in the data.
 
+    In U, the samples of all classes have the same noise, z = mu(x, y) + sigma(x, y) eps. The bound's mean is that of
+    independent samples, and q(y|x) gets less noise, since it learns from the differences of classes.
+
     The paper's J^alpha (eq. 9) sums L and U over the N rows of the data, and its third term is a mean over labelled
     rows. This loss is J^alpha / N in nats per row, so alpha here is the paper's divided by N: 0.1 for its "0.1 N".
 
@@ -37,6 +40,8 @@ class M2(EncoderModel):
         alpha: weight of the classifier's loss on labelled rows, at least 0.
         n_labelled, n_unlabelled: rows of the data with and without labels, which give w.
         n_classes: values of y.
+        feedback: share, in [0, 1], of U's gradient that reaches q(y|x), 1 in the paper; it may follow a schedule. While
+            it is 0, q(y|x) learns from labels alone, and the other networks from its predictions.
         init_std: weights of the classifier, encoder and decoder start at N(0, init_std^2), and their biases at 0; None
             leaves them as the networks are. In the paper it is 0.001: at first no class explains x better than another.
 
@@ -56,6 +61,7 @@ class M2(EncoderModel):
         n_labelled: int,
         n_unlabelled: int,
         n_classes: int = 10,
+        feedback: float | Coefficient = 1.0,
         init_std: float | None = None,
     ) -> None:
         super().__init__()
@@ -65,6 +71,9 @@ class M2(EncoderModel):
         check_z_dim(encoder=encoder, decoder=decoder, prior=prior)
         self.classifier, self.encoder, self.decoder, self.prior = classifier, encoder, decoder, prior
         self.alpha = coefficient("alpha", alpha)
+        self.feedback = coefficient("feedback", feedback)
+        if self.feedback.bounds[1] > 1:
+            raise UserError(f"feedback={self.feedback.bounds[1]:g}: it must lie in [0, 1]")
         self.n_classes = n_classes
         check_same("n_classes", encoder=encoder, decoder=decoder, prior=prior, model=self)
         self.share = n_labelled / (n_labelled + n_unlabelled)
@@ -84,25 +93,31 @@ class M2(EncoderModel):
         # L(x, y) = -E[log p(x|z, y)] + KL(q(z|x, y) || p(z)) - log p(y), eq. 6
         distortion, rate = self.distortion_and_rate(x, y)
         labelled = (distortion + rate).mean() + math.log(self.n_classes)
-        unlabelled = -self.log_likelihood_bound(batch["unlabelled"]["x"])["elbo"].mean()
+        u = batch["unlabelled"]["x"]
+        log_q = self.predict(u)
+        log_q = log_q.detach() + self.feedback() * (log_q - log_q.detach())
+        unlabelled = -self._bound(u, log_q)["elbo"].mean()
         cross_entropy = -self.classifier(x).log_prob(y).mean()
         loss = self.share * labelled + (1 - self.share) * unlabelled + self.alpha() * cross_entropy
         return {"loss": loss, "labelled": labelled, "unlabelled": unlabelled, "cross_entropy": cross_entropy}
 
-    def distortion_and_rate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """-log p(x|z, y) for one z ~ q(z|x, y), and KL(q(z|x, y) || p(z)); both [B], nats."""
+    def distortion_and_rate(self, x: Tensor, y: Tensor, n_blocks: int = 1) -> tuple[Tensor, Tensor]:
+        """-log p(x|z, y) for one z ~ q(z|x, y), and KL(q(z|x, y) || p(z)); both [B], nats. Blocks share their noise."""
         q_z = self.encoder(x, y)
-        z = rsample(q_z)
+        z = rsample(q_z, n_blocks=n_blocks)
         return negative_log_prob(self.decoder(z, y), x), kl_divergence(q_z, self.p_z(y), z)
 
     def log_likelihood_bound(self, x: Tensor) -> dict[str, Tensor]:
         """'elbo' = -U(x) <= log p(x), 'distortion' and 'rate', each [B], nats; the rate has those of z and of y."""
+        return self._bound(x, self.predict(x))
+
+    def _bound(self, x: Tensor, log_q: Tensor) -> dict[str, Tensor]:
+        """`log_likelihood_bound` for log q(y|x), [B, n_classes]."""
         n, k = len(x), self.n_classes
         # each row with each class, class after class: [K * B, ...]
         every_x = x.unsqueeze(0).expand(k, *x.shape).flatten(0, 1)
         every_y = torch.arange(k, device=x.device).unsqueeze(1).expand(k, n).flatten()
-        distortion, rate = (term.view(k, n).T for term in self.distortion_and_rate(every_x, every_y))  # [B, K]
-        log_q = self.predict(x)
+        distortion, rate = (term.view(k, n).T for term in self.distortion_and_rate(every_x, every_y, k))  # [B, K]
         q = log_q.exp()
         # U(x) = sum over y of q(y|x) L(x, y) - H(q(y|x)), eq. 7, and KL(q(y|x) || p(y)) = log K - H(q(y|x))
         expected = (q * distortion).sum(1)

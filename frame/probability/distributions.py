@@ -162,14 +162,23 @@ def _made(kind: type[D], batch_shape: torch.Size, event_shape: torch.Size = SCAL
     return made
 
 
-def rsample(distribution: Distribution, sample_shape: tuple[int, ...] = ()) -> Tensor:
+def rsample(distribution: Distribution, sample_shape: tuple[int, ...] = (), n_blocks: int = 1) -> Tensor:
     """A reparametrised sample, shape sample_shape + batch_shape + event_shape.
 
     Gaussian noise comes from `randn_like`, because the in-place noise in `Normal.rsample` cannot be vectorised.
+
+    Args:
+        distribution: of any kind that has reparametrised samples.
+        sample_shape: of independent samples.
+        n_blocks: blocks of equally many rows that share their Gaussian noise, so that less noise is in the difference
+            of two blocks; not together with sample_shape. Other distributions draw noise for each row.
     """
     base = distribution.base_dist if isinstance(distribution, Independent) else distribution
     if isinstance(base, Normal):
         loc = base.loc.expand(*sample_shape, *base.loc.shape) if sample_shape else base.loc
+        if n_blocks > 1:
+            noise = torch.randn_like(loc[: len(loc) // n_blocks])
+            return torch.addcmul(loc, base.scale, noise.repeat(n_blocks, *[1] * (loc.dim() - 1)))
         # z = mu + sigma * eps
         return torch.addcmul(loc, base.scale, torch.randn_like(loc))
     return distribution.rsample(sample_shape)

@@ -128,6 +128,37 @@ def test_each_row_has_its_own_bound() -> None:
     torch.testing.assert_close(found["elbo"], -found["distortion"] - found["rate"])
 
 
+def test_classes_have_the_same_noise() -> None:
+    """q(y|x) learns from differences of classes: there is none between a class and itself."""
+    torch.manual_seed(0)
+    model, x, y = enumerated(Table()), torch.full((200, 1), 0.4), torch.zeros(200).long()
+    once = sum(model.distortion_and_rate(x, y))
+    twice = sum(model.distortion_and_rate(x.repeat(2, 1), y.repeat(2), 2)).view(2, 200)
+    assert torch.equal(*twice) and not torch.equal(once, twice[0])
+    assert twice[0].std() > 0.1
+    torch.testing.assert_close(twice[0].mean(), once.mean(), rtol=0, atol=0.2)
+
+
+def test_feedback_is_the_share_of_the_unlabelled_gradient_that_reaches_the_classifier() -> None:
+    def gradients(feedback: float) -> tuple[Tensor, Tensor]:
+        model = small(alpha=0.0, feedback=feedback)
+        torch.manual_seed(1)
+        rows = torch.rand(6, 1, 8, 8)
+        model({"x": rows[:2], "y": torch.tensor([3, 4]), "unlabelled": {"x": rows[2:]}})["loss"].backward()
+        parts = (
+            [p.grad for p in part.parameters() if p.grad is not None] for part in (model.classifier, model.decoder)
+        )
+        classifier, decoder = (torch.cat([g.flatten() for g in part]) for part in parts)
+        return classifier, decoder
+
+    full, half, none = (gradients(share) for share in (1.0, 0.5, 0.0))
+    assert full[0].norm() > 0
+    torch.testing.assert_close(half[0], full[0] / 2)
+    assert not none[0].any()
+    for found in (half, none):
+        torch.testing.assert_close(found[1], full[1])
+
+
 def small(prior: ConditionalDistribution | None = None, **more: Any) -> M2:
     torch.manual_seed(0)
     classifier = Encoder(MLPBackbone((1, 8, 8), [8]), CategoricalHead(8, 10))
@@ -191,6 +222,7 @@ def test_errors_are_named() -> None:
         ({"n_unlabelled": 0}, "n_unlabelled=0"),
         ({"n_classes": 1}, "n_classes=1"),
         ({"init_std": -1}, "init_std=-1"),
+        ({"feedback": 2}, "feedback=2: it must lie in"),
         ({"n_classes": 9}, "n_classes differs"),
     ]
     for more, why in wrong:
