@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,8 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
                 f"{name:{width}}  {_number(record['value']):>10}  {record['unit']:<{units}}  {record['split']:<6} "
                 f"{record['n_samples'] or ''}"
             )
+        judged = protocols(newest.values())
+        lines += ["", *judged] if judged else []
     lines.append(f"\n{trained(optimization)}")
     lines.append(f"run      {run.path}")
     lines += [f"picture  {file}" for file in run.newest_pictures]
@@ -142,6 +144,16 @@ def trained(optimization: Optimization) -> str:
         f"trained {counted(counters['iterations'], 'iterations')}, {counted(counters['epochs'], 'epochs')} "
         f"in {counters['seconds']:.0f} s"
     )
+
+
+def protocols(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How codes were judged, once for all that were judged alike: kNN's k and temperature, and whose code it is."""
+    alike: dict[str, list[str]] = {}
+    for record in records:
+        if record.get("layer"):
+            network = f", of the {record['network']}" if record.get("network") else ""
+            alike.setdefault(f"{record['estimator']}{network}", []).append(str(record["name"]))
+    return [f"{', '.join(names)}: {how}" for how, names in alike.items()]
 
 
 def _number(value: float) -> str:

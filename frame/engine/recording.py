@@ -7,6 +7,7 @@ from typing import Any
 
 from frame.common.errors import UserError
 from frame.common.numbers import unsigned_zero
+from frame.engine.ending import protocols
 from frame.engine.opening import OpenRun
 from frame.evaluation.measured import Measured, Moment
 from frame.loggers.files import FilesLogger
@@ -69,4 +70,4 @@ class Book:
             print(f"  {record['name']}  {value}{error} {record['unit']}  ({record['split']})" + remarks(record))
         if found.entry.images or found.entry.figures:
             print(f"  {found.name}  picture in {self.run.folder.path / 'images'}")
-        print(f"    {found.took:.1f} s", flush=True)
+        print("\n".join(f"    {line}" for line in (*protocols(found.records()), f"{found.took:.1f} s")), flush=True)

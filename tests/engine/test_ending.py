@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from frame.callbacks.stopping import Signals
+from frame.engine.ending import protocols
 from frame.runs.checkpoints import read
 from frame.runs.folder import RunFolder
 from tests.processes import only_run, train
@@ -158,3 +159,10 @@ def test_what_nohup_ignores_stays_ignored_and_the_handlers_come_back() -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_how_codes_were_judged_is_said_once() -> None:
+    knn = {"estimator": "kNN, k = 5", "layer": "mean", "network": "projector"}
+    records = [{"name": "a", **knn}, {"name": "a/floor", **knn, "layer": ""}, {"name": "b", **knn}]
+    records += [{"name": "c", **knn, "network": ""}, {"name": "elbo", "estimator": "one sample", "layer": ""}]
+    assert protocols(records) == ["a, b: kNN, k = 5, of the projector", "c: kNN, k = 5"]
