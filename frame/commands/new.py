@@ -10,10 +10,12 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from frame.commands.parser import Command, parse
+from frame.commands import like as patterns
+from frame.commands.parser import Command, Key, parse
+from frame.commands.readers import text
 from frame.common.errors import UserError, choices
 from frame.common.files import writing
 from frame.common.shell import pasted
@@ -24,8 +26,10 @@ COMMAND = Command(
     "KIND NAME",
     "a Python file, its YAML and its test, ready to run: model, data, architecture, optimization, evaluation, logger, "
     "or an experiment",
-    examples=(
+    {"like": Key(text, "a pattern: a model, data set, network or evaluation", "a small example", "SimCLR", "patterns")},
+    (
         ("frame new model MyVAE", "a method"),
+        ("frame new model MySimCLR like=SimCLR", "its class, YAML, experiment and tests, under a new name"),
         ("frame new evaluation Sharpness --config-dir ~/thesis/config", "in a folder of your own"),
     ),
     places=(2, 2),
@@ -104,33 +108,37 @@ class Place:
         return found
 
 
-def new(word: str, name: str, folder: Path | None = None) -> str:
+def new(word: str, name: str, folder: Path | None = None, like: str | None = None) -> str:
     """Writes the files, none of which may exist, and returns what to read and to type next.
 
     Args:
         word: a key of KINDS.
         name: name of the class, its module and its YAML file.
         folder: the user's config/, by default the current folder's.
+        like: the name of a model, data set, network or evaluation that the new one starts as; None: a small example.
 
     Raises:
-        UserError: the kind is unknown, the name is taken, or a file exists.
+        UserError: the kind or the pattern is unknown, the name is taken, or a file exists.
     """
     if word not in KINDS:
         raise UserError(choices(word, KINDS, kind="kind to make"))
     use_own_folder(folder)
     place = Place.here(folder)
-    kind, files = KINDS[word], place.files(word, name)
+    kind = KINDS[word]
     _check_name(word, name, place)
+    if like is None:
+        files = {path: _filled(template, word, name, place) for path, template in place.files(word, name).items()}
+    else:
+        kind, files = _like(word, name, place, like)
     there = next((path for path in files if (place.root / path).exists()), None)
     if there is not None:
         raise UserError(f"{there} exists, and nothing is overwritten: choose another name")
-    _check_free(word, name, place)
-    for path, template in files.items():
+    _check_free(kind, word, name, place)
+    for path, content in files.items():
         target = place.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        text = (TEMPLATES / template).read_text()
         with target.open("x") as stream:
-            stream.write(_filled(text, word, name, place))
+            stream.write(content)
     lines = [f"{'wrote' if i == 0 else '':<6} {_shown(place.root / path)}" for i, path in enumerate(files)]
     if place.clone and (kind.experiment or word == "experiment"):
         _mention(place.root / "docs" / "methods.md", name, kind)
@@ -151,8 +159,23 @@ def _check_name(word: str, name: str, place: Place) -> None:
         raise UserError(f"an experiment in this repository is called <data>_<what it is>: write digits_{name}")
 
 
-def _check_free(word: str, name: str, place: Place) -> None:
-    kind = KINDS[word]
+def _like(word: str, name: str, place: Place, like: str) -> tuple[Kind, dict[Path, str]]:
+    """The kind with the pattern's group and experiment, and the files by their paths below the root."""
+    pattern = patterns.find(word, like)
+    made = patterns.copied(pattern, name, place.module(KINDS[word], name))
+    kind = replace(KINDS[word], group=pattern.group, experiment=made.experiment)
+    if made.experiment:
+        run = f"{TRAIN}{made.experiment} logging=csv"
+        kind = replace(kind, commands=(run,))
+    test = Path("tests", kind.package if place.clone else "", f"test_{name}.py")
+    files = {Path(*place.module(kind, name).split(".")).with_suffix(".py"): made.source}
+    files[Path("config", pattern.group, f"{name}.yaml")] = made.yaml
+    if made.experiment:
+        files[Path("config", "experiment", f"{made.experiment}.yaml")] = made.experiment_text
+    return kind, {**files, test: _in_place(made.test, place, KINDS[word])}
+
+
+def _check_free(kind: Kind, word: str, name: str, place: Place) -> None:
     near = f"choose another name, such as My{name[0].upper()}{name[1:]}"
     # names that differ only in case are one file on some systems
     taken = {option.lower(): option for option in (options(kind.group) if kind.group else [])}
@@ -169,11 +192,17 @@ def _a(word: str) -> str:
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
-def _filled(text: str, word: str, name: str, place: Place) -> str:
+def _filled(template: str, word: str, name: str, place: Place) -> str:
+    text = (TEMPLATES / template).read_text()
     text = text.replace(f"frame.commands.templates.{word}", place.module(KINDS[word], name)).replace("Mine", name)
+    return _in_place(text, place, KINDS[word])
+
+
+def _in_place(text: str, place: Place, kind: Kind) -> str:
+    """A text as it must be in the clone: its tests are one folder further down, and imports are sorted."""
     if not place.clone:
         return text
-    depth = 2 if KINDS[word].package else 1
+    depth = 2 if kind.package else 1
     text = text.replace("parents[1]", f"parents[{depth}]")
     return re.sub(r"(?:^from frame\..* import .*\n)+", _sorted, text, flags=re.MULTILINE)
 
@@ -226,5 +255,5 @@ def run(words: Sequence[str]) -> int:
     """`frame new`."""
     typed = parse(COMMAND, words)
     with writing(Path.cwd()):
-        print(new(typed.places[0], typed.places[1], typed.config_dir))
+        print(new(typed.places[0], typed.places[1], typed.config_dir, typed.options.get("like")))
     return 0

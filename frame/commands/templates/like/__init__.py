@@ -1,0 +1,1 @@
+"""Tests of what `frame new KIND NAME like=PATTERN` writes."""
