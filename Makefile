@@ -47,7 +47,7 @@ docs: .venv/.installed
 
 # the documents as a site, in site/; a broken link ends it
 site: .venv/.installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # methods of three families on the digits, 3 seeds, about 6 minutes on 2 cores; it goes on where it was stopped
 leaderboard: .venv/.installed

@@ -1,6 +1,8 @@
 """Pages that `make site` makes: one for each method, from its file, its experiments and results, and the API's."""
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,15 @@ PACKAGES = {  # in the order of the map
 
 
 def on_config(config: Any) -> Any:
-    """Adds the pages to the navigation."""
+    """Adds to the navigation the pages that are made here, and those in docs/ that it does not name."""
+    docs = Path(config["docs_dir"])
+    named = set(_named(config["nav"]))
     for entry in config["nav"]:
+        for section, folder in (("Tutorials", "tutorials/"), ("How to", "")):
+            if section in entry:
+                found = sorted(path.relative_to(docs).as_posix() for path in docs.glob(f"{folder}*.md"))
+                entry[section] += [page for page in found if page not in named]
+                entry[section] += [page for page in notebooks(docs) if page.rpartition("/")[0] == folder.rstrip("/")]
         if "Methods" in entry:
             entry["Methods"] += [{name: f"methods/{name}.md"} for name in methods()]
         if "Reference" in entry:
@@ -36,13 +45,57 @@ def on_config(config: Any) -> Any:
     return config
 
 
+def _named(nav: Any) -> Iterator[str]:
+    """The pages in a navigation."""
+    if isinstance(nav, str):
+        yield nav
+    for inner in nav.values() if isinstance(nav, dict) else nav if isinstance(nav, list) else ():
+        yield from _named(inner)
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Adds the pages."""
     pages = {f"methods/{name}.md": method_page(name) for name in methods()}
     pages |= {f"api/{name}.md": api_page(name, what) for name, what in PACKAGES.items()}
+    pages |= {page: notebook_page(file) for page, file in notebooks(Path(config["docs_dir"])).items()}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def notebooks(docs: Path) -> dict[str, Path]:
+    """The notebooks below docs/, by the names of their pages."""
+    found = sorted(file for file in docs.rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts)
+    return {file.relative_to(docs).with_suffix(".md").as_posix(): file for file in found}
+
+
+def notebook_page(file: Path) -> str:
+    """A notebook with the outputs that are stored in it: texts, tables and pictures."""
+    parts = [f"[The notebook]({file.name}), with the outputs of its last run."]
+    for cell in json.loads(file.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+        elif cell["cell_type"] == "code":
+            parts += [f"```python\n{source}\n```", *map(_output, cell["outputs"])]
+    if len(parts) > 1 and parts[1].startswith("# "):  # the title comes first
+        title, _, rest = parts[1].partition("\n")
+        parts[:2] = [title, parts[0], rest]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _output(output: dict[str, Any]) -> str:
+    """What a cell printed or showed: a picture, else HTML, else text."""
+    data = output.get("data", {})
+    for kind in ("image/png", "image/svg+xml", "text/html"):
+        if kind in data:
+            shown = "".join(data[kind])
+            return (
+                f"![output](data:{kind};base64,{shown.strip()})" if kind == "image/png" else f"<div>\n{shown}\n</div>"
+            )
+    text = "".join(data.get("text/plain", output.get("text", output.get("traceback", ""))))
+    plain = re.sub("\x1b\\[[0-9;]*m", "", text).rstrip()  # without colours
+    return f"```text\n{plain}\n```" if plain else ""
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
