@@ -12,6 +12,7 @@ from tqdm import tqdm
 from frame.callbacks.base import Measurement, optimization_of
 from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
+from frame.common.notebook import Line, in_notebook
 from frame.common.numbers import unsigned_zero
 from frame.optimization.base import Optimization
 
@@ -31,6 +32,7 @@ class ProgressBar(Callback):
         self.on_terminal = sys.stderr.isatty()
         self.shown = shown
         self.bar: tqdm[Any] | None = None
+        self.line = Line() if in_notebook() else None
         self._drawn = 0.0  # when a line was printed
         self._next_at = 0.0  # seconds of training
         self._looks_every = 0.2
@@ -40,9 +42,10 @@ class ProgressBar(Callback):
         self._drawn = time.monotonic()
         self.shown = self.shown and trainer.is_global_zero
         # other ranks may have another terminal, or none
-        self._looks_every = 0.2 if self.on_terminal or trainer.world_size > 1 else self.lines_every
+        often = self.on_terminal or self.line is not None or trainer.world_size > 1
+        self._looks_every = 0.2 if often else self.lines_every
         self._next_at = optimization_of(pl_module).counters["seconds"] + self._looks_every
-        if self.on_terminal and self.shown:
+        if self.on_terminal and self.shown and self.line is None:
             self.bar = tqdm(total=100, bar_format="{desc} {percentage:3.0f}% |{bar:20}| {unit}", dynamic_ncols=True)
             self._draw(optimization_of(pl_module))
 
@@ -58,7 +61,7 @@ class ProgressBar(Callback):
         if not self.is_due(optimization):
             return
         self._next_at = optimization.counters["seconds"] + self._looks_every
-        if self.bar is not None or time.monotonic() - self._drawn >= self.lines_every:
+        if self.bar is not None or self.line is not None or time.monotonic() - self._drawn >= self.lines_every:
             self._drawn = time.monotonic()
             self._draw(optimization)
 
@@ -88,8 +91,12 @@ class ProgressBar(Callback):
             # the only field that tqdm prints unchanged; it cuts a line that is too long
             self.bar.desc, self.bar.unit = fitted(self.name, parts, _columns() - BESIDE)
             self.bar.refresh()
+            return
+        text = f"{self.name} {100 * share:3.0f}% {' · '.join(parts)}"
+        if self.shown and self.line is not None:
+            self.line.show(text)
         elif self.shown and not self.on_terminal:
-            print(f"{self.name} {100 * share:3.0f}% {' · '.join(parts)}", file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
 
 def fitted(name: str, parts: Sequence[str], width: int) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from frame.composition.checks import targets
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import is_data_root
 from frame.data.base import DataSet, Source
+from frame.engine.display import as_html, as_text
 from frame.engine.objects import Objects, refuse
 from frame.evaluation.base import Evaluation
 from frame.runs import hub
@@ -166,6 +167,13 @@ class OpenRun:
             raise UserError(f"{folder.path} is not an export: a run's classes are trusted by packages=[...]")
         self.config = folder.config
         self.weights = weights or str(self.config.get("weights", "average"))
+
+    def __repr__(self) -> str:
+        return as_text(self.folder)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the results and pictures."""
+        return as_html(self.folder)
 
     @property
     def status(self) -> dict[str, Any]:
