@@ -1,7 +1,9 @@
 """A trained network starts another run, whose folder needs the first one no longer."""
 
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -187,3 +189,65 @@ def test_weights_of_a_file_in_a_notebook(moco: Path) -> None:
         frame.pretrained(file=moco, network={"_target_": "builtins.dict"})
     with pytest.raises(UserError, match="give one of them"):
         frame.pretrained()
+
+
+class Features(nn.Module):
+    """A network that is made by a function, as in timm; with num_classes=0 it returns features."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Linear(64, width)
+        self.fc = nn.Linear(width, num_classes) if num_classes else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> Any:
+        found: torch.Tensor = self.fc(self.stem(x.flatten(1)).relu())
+        return found
+
+
+class Settings:
+    """An object that a network takes, as in transformers."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+
+class Output(nn.Module):
+    """A network that returns its tokens under a name, as in transformers."""
+
+    def __init__(self, config: Settings) -> None:
+        super().__init__()
+        self.embed = nn.Linear(8, config.width)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"last_hidden_state": self.embed(x.flatten(1, 2))}
+
+
+@pytest.fixture
+def libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two made-up modules with the interfaces of others."""
+    models: Any = ModuleType("somebodys")
+    models.create_model = lambda name, num_classes=1000: Features({"tiny": 16}[name], num_classes)
+    models.Settings, models.Output = Settings, Output
+    monkeypatch.setitem(sys.modules, "somebodys", models)
+
+
+@pytest.mark.parametrize(
+    ("network", "published", "more"),
+    [
+        ("{_target_: somebodys.create_model, name: tiny, num_classes: 0}", Features(16, 1000), ", allow: [fc]"),
+        ("{_target_: somebodys.Output, config: {_target_: somebodys.Settings, width: 16}}", Output(Settings(16)), ""),
+    ],
+)
+def test_networks_of_other_libraries_take_their_weights(
+    network: str, published: nn.Module, more: str, libraries: None, tmp_path: Path
+) -> None:
+    torch.save(published.state_dict(), tmp_path / "model.bin")
+    backbone = f"{{_target_: frame.pretrained, file: {tmp_path}/model.bin, network: {network}{more}}}"
+    head = "{_target_: frame.architectures.heads.DeltaHead, n_in: 16, z_dim: 8}"
+    field = ", field: last_hidden_state" if "Output" in network else ""
+    encoder = f"{{_target_: frame.architectures.base.Encoder, backbone: {backbone}, head: {head}{field}}}"
+    words = ["experiment=digits_Classifier", f"architectures.encoder={encoder}", "params.z_dim=8"]
+    made = build(compose([*words, "params.encoder_layers=null", *QUICK]))
+    model: Any = made.model
+    first = next(iter(published.state_dict()))
+    assert torch.equal(model.encoder.backbone.state_dict()[first], published.state_dict()[first])
