@@ -213,7 +213,7 @@ def test_scatter_of_invalid_codes() -> None:
 
 def test_umap_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(UserError, match=r"UMAP is not installed .*pip install 'frame\[umap\]'"):
+    with pytest.raises(UserError, match=r"UMAP is not installed .*pip install 'frame-representations\[umap\]'"):
         run(UMAPScatterEvaluation())
 
     class UMAP(SimpleNamespace):

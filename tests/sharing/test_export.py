@@ -280,7 +280,7 @@ def test_a_model_without_an_encoder_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UserError, match=r"pip install 'frame\[export\]'"):
+    with pytest.raises(UserError, match=r"pip install 'frame-representations\[export\]'"):
         export_encoder(torch.nn.Identity(), Rows(("x",), [pictures()], "5 rows"), "onnx", tmp_path, 1e-4)
 
 
