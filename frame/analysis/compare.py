@@ -147,7 +147,7 @@ def compare(
     for row in found:
         row.facts = {key: shared(row.runs, key, tried) for key in columns if key != "layer"}
         row.facts |= {"layer": _layer(row, metrics[0])}
-    notes += _missing(found, others, rows, metrics)
+    notes += _missing(found, others, rows, metrics) + _cut(found)
     chosen_from = found  # the best could be any of them by chance
     found = _chosen(found, asked, units, better, notes) if asked.by else found
     for metric in metrics:
@@ -309,6 +309,17 @@ def _missing(
                 notes.append(f"{row.name}: {number_of(without, 'runs')} without {metric}: frame evaluate measures it")
     n_rest = sum(map(len, waiting.values()))
     return notes + ([f"{number_of(n_rest, 'more runs')} not finished and in no row"] if n_rest else [])
+
+
+def _cut(found: Sequence[Row]) -> list[str]:
+    """Notes on rows with runs that ended before their schedules did."""
+    notes = []
+    for row in found:
+        cut = [summary.status["unfinished"] for summary in row.runs if summary.status.get("unfinished")]
+        if cut:
+            names = ", ".join(dict.fromkeys(name for several in cut for name in several))
+            notes.append(f"{row.name}: {len(cut)} of {len(row.runs)} runs ended inside the schedule of {names}")
+    return notes
 
 
 def _listed(states: Sequence[str]) -> str:

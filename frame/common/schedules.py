@@ -82,6 +82,10 @@ class Coefficient(nn.Module):
         """The length of the change, in `counter`."""
         return sum(self.counts.values())
 
+    def ended(self, counters: Mapping[str, float]) -> bool:
+        """Whether its change is over after the completed iterations. Call `bind` first."""
+        return counters[self.counter] >= self.length() * (1 - 1e-9)
+
     def bind(self, run: RunLength, key: str) -> None:
         """Counts its lengths in a run; `key` names it in messages.
 

@@ -50,7 +50,10 @@ def finish(
     metrics = {name: event["values"] for name, event in optimization.events.items()}
     counters = {name: float(value) for name, value in (saved or {}).items()}
     state = "stopped" if interrupted else "finished"
-    written = run.set_status(state, reason=interrupted or reason, metrics=metrics, counters=counters)
+    unfinished = optimization.unfinished()
+    written = run.set_status(
+        state, reason=interrupted or reason, metrics=metrics, counters=counters, unfinished=unfinished
+    )
     _close(trainer, "success")
     if gone:
         say(f"not finished: {run.path / 'config.yaml'} was taken away while it trained: train it again")
@@ -128,6 +131,8 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
         judged = protocols(newest.values())
         lines += ["", *judged] if judged else []
     lines.append(f"\n{trained(optimization)}")
+    if unfinished := optimization.unfinished():
+        lines.append(f"the run has ended inside the schedule of {', '.join(unfinished)}")
     lines.append(f"run      {run.path}")
     lines += [f"picture  {file}" for file in run.newest_pictures]
     lines.append(f"test     {command('evaluate')} {pasted(run.path, 'evaluate_on=test')}")

@@ -301,6 +301,17 @@ class Optimization(LightningModule):
             player.advance(self.counters)
         self.rules.settle()
 
+    def unfinished(self) -> list[str]:
+        """The schedules and freezes that are not over, such as 'model.beta' and 'optimization.lr'."""
+        going = [
+            f"model.{n}" for n, m in self.model.named_modules() if _follows_a_schedule(m) and not m.ended(self.counters)
+        ]
+        return going + [
+            f"optimization.{option}" + (f" of {name}" if len(self.players) > 1 else "")
+            for name, player in self.players.items()
+            for option in player.unfinished(self.counters)
+        ]
+
     def coefficients(self) -> dict[str, float]:
         """The values of scheduled coefficients, by their names in the model."""
         return {name: m.value.item() for name, m in self.model.named_modules() if _follows_a_schedule(m)}

@@ -111,6 +111,16 @@ class Player:
             run.check_fits(counted.amount, counted.counter, key=key)
             self._until.append((group, counted.counter, counted.amount))
 
+    def unfinished(self, counters: Mapping[str, float]) -> list[str]:
+        """The scheduled options whose schedules, and the rules whose freezes, are not over."""
+        going = [
+            option
+            for _, option, value, _ in self._scheduled
+            if not all(one.ended(counters) for one in coefficients_in(value) if one.changes)
+        ]
+        frozen = [f"rules.{group.rule}.freeze" for group, counter, amount in self._until if counters[counter] < amount]
+        return [*dict.fromkeys(going + frozen)]
+
     def schedules(self, option: str) -> bool:
         """Whether an option of a group follows a schedule."""
         return any(scheduled == option for _, scheduled, _, _ in self._scheduled)

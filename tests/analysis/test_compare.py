@@ -525,3 +525,12 @@ def test_runs_that_were_trained_with_allow_test_are_counted(tmp_path: Path) -> N
     by_hand.run(tmp_path / "1", {"beta": 1.0}, 1, [by_hand.record(TEST, 1.0)], allow_test=True)
     made = compare(find([tmp_path]), ["model"], [TEST])
     assert any("1 run trained with allow_test=true" in note for note in made.notes)
+
+
+def test_runs_that_ended_inside_a_schedule_are_named(study: Path) -> None:
+    (run, *_) = find([study])
+    run.set_status("finished", unfinished=["model.beta"])
+    label = compare([run], ["params.beta"], ["ELBO/Test"]).rows[0].name
+    notes = compare(find([study]), ["params.beta"], ["ELBO/Test"]).notes
+    (note,) = [note for note in notes if "schedule" in note]
+    assert note.startswith(f"{label}: 1 of ") and note.endswith(" runs ended inside the schedule of model.beta")

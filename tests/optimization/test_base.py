@@ -287,3 +287,31 @@ def test_iwaes_stages_are_the_authors() -> None:
     assert (
         rate.now({"iterations": 2979}) == config.params.lr and rate.now({"iterations": 2980}) == config.params.lr * 0.72
     )
+
+
+def test_schedules_and_freezes_that_are_not_over_are_named(tmp_path: Path) -> None:
+    def made(rules: Any = None) -> BatchOptimization:
+        optimization = BatchOptimization(Line(), partial(sgd, lr=Cosine(0.1, 0.0), momentum=0.5), 4, rules=rules)
+        optimization.model.beta = Linear(0.0, 1.0, over="50%", after="25%")
+        return optimization
+
+    half = made()
+    fit(half, rows(), 7, tmp_path, length=10)
+    assert half.unfinished() == ["model.beta", "optimization.lr"]  # beta ends after 7.5
+    later = made()
+    fit(later, rows(), 8, tmp_path, length=10)
+    assert later.unfinished() == ["optimization.lr"]
+    whole = made()
+    fit(whole, rows(), 10, tmp_path)
+    assert whole.unfinished() == []
+
+
+def test_a_schedule_in_iterations_outlasts_a_run_that_ends_by_the_clock(tmp_path: Path) -> None:
+    model = Line()
+    model.beta = Linear(0.0, 1.0, over="100 iterations", after="50 iterations")
+    optimization = BatchOptimization(model, sgd, 4)
+    optimization.bind([Duration(60.0, "seconds")], Loader(rows(), 4, 0))  # not refused: nobody knows its iterations
+    optimization.counters |= {"iterations": 149, "seconds": 60.0}
+    assert optimization.unfinished() == ["model.beta"]
+    optimization.counters["iterations"] = 150
+    assert optimization.unfinished() == []
