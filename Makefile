@@ -49,11 +49,10 @@ docs: .venv/.installed
 site: .venv/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# methods of three families on the digits, 3 seeds, about 6 minutes on 2 cores; it goes on where it was stopped
+# methods of all families on the digits in four tracks, 3 seeds; it goes on where it was stopped
 leaderboard: .venv/.installed
 	$(BIN)/frame sweep studies/leaderboard.yml seeds=3 jobs=$(WORKERS) folder=runs/leaderboard
-	OMP_NUM_THREADS=1 $(BIN)/frame evaluate runs/leaderboard evaluation=[linear_probe,nearest_neighbour,few_labels]
-	$(BIN)/python studies/leaderboard.py runs/leaderboard docs/results.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.leaderboard runs/leaderboard docs/results.md
 
 wheel: .venv/.installed
 	$(BIN)/python -m build --wheel --no-isolation
