@@ -7,13 +7,18 @@ from pathlib import Path
 from frame.common.errors import UserError
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]{1,200})?", re.ASCII)
+OURS = ("runs", "exports")  # where commands write
 
 
 def is_hub_name(place: str | Path) -> bool:
-    """Whether a place is 'user/name' or 'user/name@revision', and neither it nor 'user' is on this machine."""
+    """Whether a place is 'user/name' or 'user/name@revision', and neither it nor 'user' is on this machine.
+
+    'runs/name' is a run that is missing, and no name on the hub.
+    """
     text = str(place)
     local = Path(text.partition("@")[0])
-    return isinstance(place, str) and NAME.fullmatch(text) is not None and not (local.exists() or local.parent.exists())
+    named = isinstance(place, str) and NAME.fullmatch(text) is not None and local.parts[0] not in OURS
+    return named and not (local.exists() or local.parent.exists())
 
 
 def downloaded(name: str) -> Path:
