@@ -42,6 +42,9 @@ class M2(EncoderModel):
         n_classes: values of y.
         feedback: share, in [0, 1], of U's gradient that reaches q(y|x), 1 in the paper; it may follow a schedule. While
             it is 0, q(y|x) learns from labels alone, and the other networks from its predictions.
+        beta: weight of the rates in L and U, KL(q(z|x, y) || p(z)) - log p(y) and KL(q(z|x, y) q(y|x) || p(z) p(y)), 1
+            in the paper. Pixels that depend on each other count several times in the distortion; a beta above 1 makes
+            up for that. 'labelled' and 'unlabelled' are logged without it.
         init_std: weights of the classifier, encoder and decoder start at N(0, init_std^2), and their biases at 0; None
             leaves them as the networks are. In the paper it is 0.001: at first no class explains x better than another.
 
@@ -62,6 +65,7 @@ class M2(EncoderModel):
         n_unlabelled: int,
         n_classes: int = 10,
         feedback: float | Coefficient = 1.0,
+        beta: float | Coefficient = 1.0,
         init_std: float | None = None,
     ) -> None:
         super().__init__()
@@ -74,6 +78,7 @@ class M2(EncoderModel):
         self.feedback = coefficient("feedback", feedback)
         if self.feedback.bounds[1] > 1:
             raise UserError(f"feedback={self.feedback.bounds[1]:g}: it must lie in [0, 1]")
+        self.beta = coefficient("beta", beta)
         self.n_classes = n_classes
         check_same("n_classes", encoder=encoder, decoder=decoder, prior=prior, model=self)
         self.share = n_labelled / (n_labelled + n_unlabelled)
@@ -91,15 +96,22 @@ class M2(EncoderModel):
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         x, y = batch["x"], batch["y"]
         # L(x, y) = -E[log p(x|z, y)] + KL(q(z|x, y) || p(z)) - log p(y), eq. 6
-        distortion, rate = self.distortion_and_rate(x, y)
-        labelled = (distortion + rate).mean() + math.log(self.n_classes)
+        distortion, rate = (term.mean() for term in self.distortion_and_rate(x, y))
+        rate = rate + math.log(self.n_classes)
         u = batch["unlabelled"]["x"]
         log_q = self.predict(u)
         log_q = log_q.detach() + self.feedback() * (log_q - log_q.detach())
-        unlabelled = -self._bound(u, log_q)["elbo"].mean()
+        bound = {name: term.mean() for name, term in self._bound(u, log_q).items()}
         cross_entropy = -self.classifier(x).log_prob(y).mean()
+        beta = self.beta()
+        labelled, unlabelled = distortion + beta * rate, bound["distortion"] + beta * bound["rate"]
         loss = self.share * labelled + (1 - self.share) * unlabelled + self.alpha() * cross_entropy
-        return {"loss": loss, "labelled": labelled, "unlabelled": unlabelled, "cross_entropy": cross_entropy}
+        return {
+            "loss": loss,
+            "labelled": distortion + rate,
+            "unlabelled": -bound["elbo"],
+            "cross_entropy": cross_entropy,
+        }
 
     def distortion_and_rate(self, x: Tensor, y: Tensor, n_blocks: int = 1) -> tuple[Tensor, Tensor]:
         """-log p(x|z, y) for one z ~ q(z|x, y), and KL(q(z|x, y) || p(z)); both [B], nats. Blocks share their noise."""

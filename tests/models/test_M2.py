@@ -119,6 +119,22 @@ def test_the_loss_is_the_paper_s_sum_over_the_data_divided_by_its_rows() -> None
         torch.testing.assert_close(found[name], rows.mean(), rtol=1e-3, atol=1e-3)
 
 
+def test_beta_weighs_the_rates_of_both_bounds() -> None:
+    """Rates as in `slow_terms`: KL(q(z|x, y) || p(z)) + log K, and the mean of it + log q(y|x) over q(y|x)."""
+    torch.manual_seed(0)
+    x, y, u, scale, w = torch.randn(4, 1), torch.tensor([2, 0, 1, 1]), torch.randn(6, 1), 1e-4, 0.4
+    one, three = (
+        enumerated(Table(), scale, alpha=0.0, beta=beta)({"x": x, "y": y, "unlabelled": {"x": u}})
+        for beta in (1.0, 3.0)
+    )
+    kl = 0.5 * ((x - CENTRES) ** 2 / 4 + scale**2 - 1) - math.log(scale) + math.log(3)  # [4, 3]
+    kl_u = 0.5 * ((u - CENTRES) ** 2 / 4 + scale**2 - 1) - math.log(scale) + math.log(3)
+    q = Table()(u).probs
+    rates = w * kl[torch.arange(4), y].mean() + (1 - w) * (q * (kl_u + q.log())).sum(1).mean()
+    torch.testing.assert_close(three["loss"] - one["loss"], 2 * rates, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(three["unlabelled"], one["unlabelled"], rtol=1e-3, atol=1e-3)
+
+
 def test_each_row_has_its_own_bound() -> None:
     torch.manual_seed(0)
     u, scale = torch.randn(5, 1), 1e-4
@@ -224,6 +240,7 @@ def test_errors_are_named() -> None:
         ({"n_unlabelled": 0}, "n_unlabelled=0"),
         ({"n_classes": 1}, "n_classes=1"),
         ({"init_std": -1}, "init_std=-1"),
+        ({"beta": -1}, "beta=-1"),
         ({"feedback": 2}, "feedback=2: it must lie in"),
         ({"n_classes": 9}, "n_classes differs"),
     ]
