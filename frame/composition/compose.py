@@ -10,11 +10,13 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -30,9 +32,17 @@ from frame.composition.settings import PARTS, check_value, keys, unread
 MADE = (evaluations.KEY, "callbacks")  # Hydra does not compose these: evaluations become callbacks afterwards
 
 
+class OwnFolderFirst(SearchPathPlugin):
+    """Puts the user's own folder first on Hydra's search path."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if OwnFolder.folder is not None:
+            search_path.prepend(provider="own", path=f"file://{OwnFolder.folder}")
+
+
 def ready() -> None:
     """Makes Hydra read files strictly and search the user's own folder first."""
-    Plugins.instance().register(OwnFolder)
+    Plugins.instance().register(OwnFolderFirst)
     SourcesRegistry.instance().types["file"] = StrictFiles
 
 

@@ -1,10 +1,7 @@
-"""Finds config files, in the user's own folder before frame's. Nothing here imports torch."""
+"""Finds config files, in the user's own folder before frame's. Nothing here imports torch or Hydra."""
 
 import sys
 from pathlib import Path
-
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from frame.common.errors import UserError
 
@@ -16,14 +13,10 @@ def config_folder() -> Path:
     return beside if (beside / "config.yaml").is_file() else package / "config"
 
 
-class OwnFolder(SearchPathPlugin):
-    """Puts the user's own `config/` first, so that its files win over ours of the same name."""
+class OwnFolder:
+    """The user's own `config/`; its files win over ours of the same name."""
 
     folder: Path | None = None
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if self.folder is not None:
-            search_path.prepend(provider="own", path=f"file://{self.folder}")
 
 
 def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
