@@ -5,7 +5,7 @@
     python -m studies.label_free measure runs/label_free           measures of train, accuracy on test
     python -m studies.label_free table runs/label_free             the tables
 
-All of them continue where they were stopped. A cell takes 2 to 3 minutes of one core, and its measures one more.
+All of them continue where they were stopped. A cell takes 2 to 5 minutes of one core, and its measures one more.
 
 Four methods with 32 configurations each; the first of each is its default. Measures are of the backbone's 128 features
 (the loss: of the embeddings) of unlabelled training rows at the last checkpoint; accuracy is a linear probe's on test.
@@ -173,8 +173,9 @@ def measured(found: Sequence[RunSummary]) -> tuple[dict[str, dict[str, dict[str,
         variant, newest = summary.variant or "", summary.newest
         names = {ACCURACY, FLOOR, *(name for name, _ in MEASURES.values())}
         if summary.state != "finished" or not names <= newest.keys():
-            lacks = ", ".join(sorted(names - newest.keys())) or summary.state
-            others.append(f"{summary.run.path} is left out: {lacks} is missing" if lacks else "")
+            lacks = ", ".join(sorted(names - newest.keys()))
+            why = f"lacks {lacks}" if summary.state == "finished" else f"is {summary.state}"
+            others.append(f"{summary.run.path} is left out: it {why}")
             continue
         method = variant.rpartition("_")[0]
         run: dict[str, Any] = {

@@ -117,6 +117,9 @@ def test_runs_are_read_with_their_weights(tmp_path: Path) -> None:
     for i, (records, state) in enumerate([(numbers, "finished"), (numbers[1:], "finished"), (numbers, "stopped")]):
         run(tmp_path / f"{i}", {"temperature": 0.5}, 1, records, state, experiment_name=f"variant=SimCLR_{i:02d}")
     by_method, others = measured(summaries(find([tmp_path])))
-    assert [*by_method["SimCLR"]] == ["SimCLR_00"] and len(others) == 2 and "rankme" in others[0]
+    assert [*by_method["SimCLR"]] == ["SimCLR_00"] and len(others) == 2
+    assert others[0].endswith("is left out: it lacks geometry/Train/features/rankme") and others[1].endswith(
+        "it is stopped"
+    )
     only = by_method["SimCLR"]["SimCLR_00"]
     assert only["weights"] == ("0.5",) and only["accuracy"] == 80 and only["loss"] == -2 and only["lidar"] == 2
