@@ -20,7 +20,7 @@ TRACKS = {
     "labels": "all labels",
     "few labels": "ten labels of each class, and the other pictures without",
 }
-PROBE, OWN = "linear_probe/Test/features", "Accuracy/Test"
+PROBE, OWN = "linear_probe/Test/features", "accuracy/Test"
 RANKED_BY = {track: OWN if track == "few labels" else PROBE for track in TRACKS}
 # a supervised network and a VAE, trained on the same augmented pictures; the first is ranked among those with labels
 CONTROLS = ("Classifier_views", "VAE_views")

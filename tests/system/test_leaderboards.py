@@ -125,12 +125,12 @@ def test_a_run_that_ended_inside_its_schedule_is_marked(tmp_path: Path) -> None:
 
 def test_a_trial_is_chosen_on_valid_alone(tmp_path: Path) -> None:
     on_valid = fashion.on_valid("one view")
-    assert on_valid == "linear_probe/Validation/features" and fashion.on_valid("few labels") == "Accuracy/Validation"
+    assert on_valid == "linear_probe/Validation/features" and fashion.on_valid("few labels") == "accuracy/Validation"
     for number, valid, test in [(0, 70.0, 99.0), (1, 80.0, 10.0), (2, 80.0, 98.0)]:
         made(tmp_path, f"AE_{number:02d}", {on_valid: valid, tracks.PROBE: test})
     made(tmp_path, "VAE_00", {tracks.PROBE: 50.0})  # measured on test alone, so it is not chosen
-    made(tmp_path, "FixMatch_00", {"Accuracy/Validation": 50.0, on_valid: 10.0}, model="FixMatch", data=FEW)
-    made(tmp_path, "FixMatch_01", {"Accuracy/Validation": 40.0, on_valid: 90.0}, model="FixMatch", data=FEW)
+    made(tmp_path, "FixMatch_00", {"accuracy/Validation": 50.0, on_valid: 10.0}, model="FixMatch", data=FEW)
+    made(tmp_path, "FixMatch_01", {"accuracy/Validation": 40.0, on_valid: 90.0}, model="FixMatch", data=FEW)
     assert fashion.chosen(runs(tmp_path)) == {"AE": ("AE_01", 3), "FixMatch": ("FixMatch_00", 2)}
     made(tmp_path / "none", "AE_00", {tracks.PROBE: 1.0})
     with pytest.raises(UserError, match="no trial is finished and measured"):
