@@ -298,7 +298,7 @@ def test_a_complete_run_is_skipped_without_its_config_or_its_weights(
     chosen = {"elbo": {"_target_": "frame.evaluation.elbo.ELBOEvaluation", "evaluate_on": "test", "n_samples": 30}}
     assert evaluate_run(run, chosen=chosen, packages=["toys"])[:2] == (1, {})
     with monkeypatch.context() as patched:
-        patched.setattr("frame.engine.reevaluate.open_run", lambda *_, **__: pytest.fail("opened"))
+        patched.setattr("frame.engine.reevaluate.OpenRun", lambda *_, **__: pytest.fail("opened"))
         assert evaluate_run(run, chosen=chosen)[:2] == (0, {})
         assert "1 of 1 measured already" in capsys.readouterr().out
         with pytest.raises(pytest.fail.Exception):
@@ -325,7 +325,7 @@ def test_runs_on_the_same_data_read_it_once(study: Path, tmp_path: Path, monkeyp
         config = folders[-1] / "config.yaml"
         config.write_text(config.read_text().replace("binarize: dynamic", f"binarize: {binarize}"))
     chosen = {"elbo": {"_target_": "frame.evaluation.elbo.ELBOEvaluation", "evaluate_on": "test", "n_samples": 30}}
-    assert evaluate_runs(folders, chosen=chosen, packages=["toys"]) == 0
+    assert evaluate_runs(folders, chosen=chosen, packages=["toys"]).code == 0
     assert len(built) == 2
     values = [next(r["value"] for r in lines(folder) if r["name"] == "elbo/Test") for folder in folders]
     assert values[0] == values[1] != values[2] == values[3]
@@ -452,6 +452,6 @@ def test_ctrl_c_counts_wherever_it_arrives(
     """Seen: OmegaConf, interrupted while it read a config, raised its own error; and a CI run in between two runs."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     monkeypatch.setattr(f"frame.engine.reevaluate.{what}", how)
-    assert evaluate_runs([tmp_path / str(number) for number in range(3)]) == 130
+    assert evaluate_runs([tmp_path / str(number) for number in range(3)]).code == 130
     assert "frame: interrupted at run 1 of 3" in capsys.readouterr().out
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
