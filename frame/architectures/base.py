@@ -326,6 +326,28 @@ class NormalPicture(PictureDistribution):
         return normal(loc, torch.full_like(loc, self.scale))
 
 
+class NormalPerValue(PictureDistribution):
+    """Each value is a Normal variable with a mean and a scale of its own: a density, for tables and series.
+
+    Args:
+        smallest: of the scales; without a bound, the density of a value that can be told exactly would be infinite.
+
+    Raises:
+        UserError: smallest is not positive.
+    """
+
+    n_parameters = 2
+
+    def __init__(self, smallest: float = 0.05) -> None:
+        super().__init__()
+        if not smallest > 0:
+            raise UserError(f"smallest={smallest}: it must be positive")
+        self.smallest = smallest
+
+    def values(self, numbers: Tensor) -> Normal:
+        return normal(numbers[:, 0], F.softplus(numbers[:, 1]) + self.smallest)
+
+
 class CategoricalPicture(PictureDistribution):
     """Each value is one of `levels`; each level has a free probability.
 

@@ -1,156 +1,155 @@
-"""Turns arrays, tensors and pictures of any type into tensors for a model, or says in one line what to give instead."""
+"""Arrays of the user's own: npz, npy and safetensors files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from frame.common.errors import UserError
+from frame.common.errors import UserError, choices
+from frame.data.array_files import chosen, read_arrays
+from frame.data.from_files import FromFiles, Given, Rows
+from frame.data.memory import check_binarize
+from frame.data.splits import SPLITS, Splitting, split_named
+from frame.data.tensors import channels_last
 
-CHANNELS = (1, 3, 4)
-KINDS = {"O": "objects", "U": "words", "S": "bytes", "V": "records", "M": "dates", "m": "times", "c": "complex numbers"}
-# PIL modes with 8 bits a channel, and what they are converted to
-PLAIN = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "RGBX": "RGB"}
-
-
-def as_tensor(value: Any, what: str) -> Tensor:
-    """The tensor of an array, a tensor, a number or lists of these. Arrays are copied.
-
-    Takes any byte order and strides, memory-mapped arrays, and masked arrays in which nothing is masked.
-
-    Raises:
-        UserError: it holds objects, strings, complex numbers or masked values, or is none of these.
-    """
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.count_masked(value):
-            raise UserError(f"{what} has {np.ma.count_masked(value)} masked values: fill them, or leave their rows out")
-        value = value.data
-    if isinstance(value, np.ndarray | np.generic):
-        array = np.asarray(value)
-        if array.dtype.kind in KINDS:
-            raise UserError(f"{what} holds {KINDS[array.dtype.kind]} (numpy's {array.dtype}): give numbers")
-        if array.dtype == np.longdouble and array.dtype.itemsize > 8:
-            array = array.astype(np.float64)
-        # contiguous, writable, in the machine's byte order
-        return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
-    try:
-        tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{what} as {type(value).__name__}: give a tensor, an array, a number or a picture") from error
-    if tensor.is_complex():
-        raise UserError(
-            f"{what} holds complex numbers ({tensor.dtype}): give real ones, such as both parts as channels"
-        )
-    if tensor.layout != torch.strided:
-        raise UserError(f"{what} is a sparse tensor: give x.to_dense()")
-    return tensor.detach()
+X = ("x", "X", "data", "images", "features", "arr_0", "")  # usual names of rows
+Y = ("y", "Y", "labels", "label", "target", "targets", "arr_1")
+NAMES = ("classes", "class_names", "target_names", "label_names")
 
 
-def stored_rows(x: Any, what: str) -> Tensor:
-    """Rows [N, *shape] as they are kept: pictures uint8, everything else float32 or whole numbers.
+class Arrays(FromFiles):
+    """Rows of any shape, as `InMemory` takes them: pictures as uint8, floats, whole numbers.
 
-    Booleans [N, H, W] and [N, C, H, W] become black and white pictures, others 0 and 1. uint8 pictures [N, H, W, C]
-    become [N, C, H, W].
+    A file may hold one split, or several as `x_train`, `y_train`, `x_test`, ... A split may also be given as a mapping
+    of arrays to files, {x: pixels.npy, y: labels.npy}.
+
+    Args:
+        train, valid, test: files, or mappings of names to files; None: rows of 'train' are held out.
+        x: the array of rows; None takes the only one, or one of a usual name, such as `x` or `data`.
+        label: the array of labels [N] or [N, K]; None takes one of a usual name, such as `y` or `labels`, if there is
+            one; 'none' takes none.
+        task: 'classes', 'numbers', 'labels' (several a row), or 'auto'.
+        standardise: whether floats get mean 0 and variance 1 on 'train', each column [N, D] by itself, and other shapes
+            as a whole; numbers to predict, too.
+        binarize: of pictures, see `InMemory`.
+        n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are arrays [N].
+        data_root, big_data_root: folders that are searched for files.
 
     Raises:
-        UserError: there is a NaN or an infinite number, or whole numbers or floats that look like pictures of 0 to 255.
+        UserError: see `FromFiles`.
     """
-    x = as_tensor(x, what)
-    if x.dim() == 0:
-        raise UserError(f"{what} is a single number: give rows [N, ...]")
-    if x.dtype == torch.uint8 and channels_last(x.shape[1:]):
-        x = x.permute(0, 3, 1, 2).contiguous()
-    return finite(plain(x, what, x.dim() - 1), what)
+
+    kind = "arrays"
+
+    def __init__(
+        self,
+        train: Given,
+        valid: Given | None = None,
+        test: Given | None = None,
+        x: str | None = None,
+        label: str | None = None,
+        task: str = "auto",
+        standardise: bool = False,
+        binarize: str = "none",
+        n_valid: float = 0.1,
+        n_test: float = 0.1,
+        seed: int = 0,
+        group: str | None = None,
+        split_by: str = "random",
+        time: str | None = None,
+        data_root: str | Path = ".",
+        big_data_root: str | Path | None = None,
+    ) -> None:
+        splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
+        files = {"train": train, "valid": valid, "test": test}
+        super().__init__(files, task, splitting, standardise, data_root, big_data_root)
+        check_binarize(binarize)
+        self.x, self.label, self.standardise, self.binarize = x, label, standardise, binarize
+
+    @property
+    def name(self) -> str:
+        return "arrays"
+
+    @property
+    def label_named(self) -> str:
+        return f"label '{self.label or 'y'}'"
+
+    def read(self, split: str, given: Any) -> dict[str, Rows]:
+        arrays = self._arrays(given)
+        several = by_split(arrays)
+        if split == "train" and "train" in several:
+            return {name: self._rows(part, f"{given}, {name}") for name, part in several.items()}
+        return {split: self._rows(arrays, str(given))}
+
+    def _arrays(self, given: Any) -> dict[str, np.ndarray]:
+        if not isinstance(given, Mapping):
+            return read_arrays(self.place(given), self.name)
+        found = {}
+        for name, file in given.items():
+            inside = read_arrays(self.place(file), self.name)
+            if len(inside) > 1 and name not in inside:
+                raise UserError(f"{self.name}: {file} has several arrays: {choices(str(name), inside, kind='array')}")
+            found[str(name)] = inside[name] if name in inside else next(iter(inside.values()))
+        return found
+
+    def _rows(self, arrays: dict[str, np.ndarray], where: str) -> Rows:
+        x = chosen(arrays, self.x, X, f"{self.name}, {where}")
+        if x is None and len(arrays) == 1:
+            x = next(iter(arrays))
+        if x is None:
+            there = ", ".join(f"{key} {list(array.shape)}" for key, array in arrays.items())
+            raise UserError(f"{self.name}: {where} has several arrays, {there}: name the rows by data.x=...")
+        y = None if self.label == "none" else chosen(arrays, self.label, Y, f"{self.name}, {where}")
+        names = chosen(arrays, None, NAMES, where)
+        n = len(arrays[x]) if arrays[x].ndim else 0
+        columns = {key: a for key, a in arrays.items() if key not in (x, y, names) and a.ndim and len(a) == n}
+        rows = arrays[x]
+        if rows.dtype.kind not in "biuf":
+            raise UserError(f"{self.name}: '{x}' of {where} holds {rows.dtype} and no numbers: name the rows by data.x")
+        if rows.ndim < 2:
+            raise UserError(f"{self.name}: '{x}' of {where} has the shape {list(rows.shape)}: rows are [N, ...]")
+        if rows.dtype == np.uint8 and channels_last(rows.shape[1:]):
+            rows = np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
+        return Rows(rows, None if y is None else squeezed(arrays[y]), columns, words(arrays[names]) if names else None)
+
+    def prepared(self, rows: dict[str, Rows]) -> dict[str, Rows]:
+        train = rows["train"].x
+        if not self.standardise:
+            return rows
+        if train.dtype.kind != "f":
+            raise UserError(f"{self.name}: standardise=true is for floats, and these are {train.dtype}")
+        axes = 0 if train.ndim == 2 else None
+        mean, scale = train.mean(axes, dtype=np.float64), train.std(axes, dtype=np.float64)
+        scale = np.where(scale > 0, scale, 1.0)
+        for part in rows.values():
+            part.x = ((part.x - mean) / scale).astype(np.float32)
+        return rows
+
+    def described(self, rows: dict[str, Rows]) -> str:
+        train = rows["train"].x
+        return f"rows of {list(train.shape[1:])} as {train.dtype}"
 
 
-def plain(x: Tensor, what: str, n_dims: int) -> Tensor:
-    """A model's types: boolean pictures become uint8, other booleans and floats float32. `n_dims` is that of a row.
-
-    Raises:
-        UserError: whole numbers, or floats from 0 to 255, that look like pictures.
-    """
-    if x.dtype == torch.bool:
-        return x.to(torch.uint8).mul_(255) if n_dims > 1 else x.float()
-    looks = n_dims == 3 and x.numel() > 0 and x.shape[-3] in CHANNELS
-    if x.is_floating_point():
-        # floats are not scaled: these would be 255 times too bright
-        if looks and 1 < x.max() <= 255 and x.min() >= 0 and bool((x == x.round()).all()) and x.max() > 15:
-            raise UserError(f"{what} has pictures of whole numbers up to {x.max():g} as {_name(x)}: {_AS_BYTES}")
-        return x.float()
-    if looks and x.dtype != torch.uint8:
-        raise UserError(f"{what} has pictures as {_name(x)}: {_AS_BYTES}")
-    return x
+def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays called `x_train` or `train_x`, `y_test` ..., by split and name. Those without a split go to none."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in arrays.items():
+        first, _, rest = key.partition("_")
+        front, _, final = key.rpartition("_")
+        if rest and (split := split_named(first)):
+            found.setdefault(split, {})[rest] = array
+        elif front and (split := split_named(final)):
+            found.setdefault(split, {})[front] = array
+    shared = {key: array for key, array in arrays.items() if key in NAMES}
+    return {split: {**found[split], **shared} for split in SPLITS if split in found}
 
 
-_AS_BYTES = "give 0 to 255 as uint8, or floats of 0 to 1"
+def squeezed(y: np.ndarray) -> np.ndarray:
+    """Labels [N] or [N, K]; [N, 1] becomes [N]."""
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
-def seen(x: Tensor) -> Tensor:
-    """Converts stored rows [B, *shape] to what a model sees.
-
-    uint8 [B, H, W] and [B, C, H, W] are pictures, and become x / 255. Other whole numbers, such as counts and tokens,
-    stay whole: int32 as it is, the rest as int64. Floats do not change.
-    """
-    if x.dtype == torch.uint8 and x.dim() > 2:
-        return x.float().mul_(1 / 255)
-    return x if x.is_floating_point() or x.dtype in (torch.int32, torch.int64) else x.long()
-
-
-def finite(x: Tensor, what: str) -> Tensor:
-    """Returns x. Raises UserError if a number in it is NaN or infinite, and names the first row that has one."""
-    if x.is_floating_point() and not x.isfinite().all():
-        rows = (~x.isfinite()).reshape(len(x), -1).any(1) if x.dim() > 0 else torch.tensor([True])
-        row = int(rows.nonzero()[0])
-        raise UserError(f"{what} is NaN or infinite in {int(rows.sum())} of {len(rows)} rows, first in row {row}")
-    return x
-
-
-def channels_last(shape: Sequence[int]) -> bool:
-    """Whether a shape can only be a picture's [H, W, C]."""
-    return len(shape) == 3 and shape[2] in CHANNELS and min(shape[0], shape[1]) > max(CHANNELS)
-
-
-def channels_first(shape: Sequence[int]) -> bool:
-    """Whether a shape can only be a picture's [C, H, W]."""
-    return len(shape) == 3 and shape[0] in CHANNELS and min(shape[1], shape[2]) > max(CHANNELS)
-
-
-def _first(shape: Sequence[int]) -> bool:
-    return channels_first(shape) or (shape[2] not in CHANNELS and shape[0] < min(shape[1], shape[2]))
-
-
-def upright(x: Tensor, is_array: bool) -> Tensor:
-    """Converts a uint8 row to a picture [C, H, W] if it can be one: [H, W] of an array, or with the channels last.
-
-    An array's channels are assumed to come last unless they can only come first: if there are fewer channels than rows
-    and columns.
-    """
-    if x.dim() == 2 and is_array:
-        return x[None]
-    if x.dim() == 3 and (not _first(x.shape) if is_array else channels_last(x.shape)):
-        return x.permute(2, 0, 1).contiguous()
-    return x
-
-
-def picture(value: Any, what: str) -> np.ndarray:
-    """Converts a PIL picture to bytes [H, W] or [H, W, C]: palettes and other colours to RGB, black and white to grey.
-
-    Raises:
-        UserError: it has more than 8 bits a channel.
-    """
-    if value.mode[0] in "IF":
-        raise UserError(
-            f"{what} is a picture of {depth(value.mode)}: give one of 8 bits, or an array of floats of 0 to 1"
-        )
-    return np.array(value.convert(PLAIN.get(value.mode, value.mode)))
-
-
-def depth(mode: str) -> str:
-    """The values of a PIL mode with more than 8 bits per channel."""
-    return {"F": "floating-point numbers", "I": "32-bit whole numbers"}.get(mode, "16 bits a channel")
-
-
-def _name(x: Tensor) -> str:
-    return str(x.dtype).removeprefix("torch.")
+def words(names: np.ndarray) -> list[str] | None:
+    """Names of classes; None if they are no words."""
+    return [str(name) for name in names.tolist()] if names.ndim == 1 and names.dtype.kind in "US" else None

@@ -12,8 +12,7 @@ from frame.data.base import Batch, Epoch, Source, at_epoch, labels_in, levels_of
 from frame.data.composed import Composed, Wrapped
 from frame.data.loader import mix
 from frame.data.per_sample import as_data_set
-
-SPLITS = ("train", "valid", "test")
+from frame.data.splits import SPLITS
 
 
 class Concat(Wrapped):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from frame.common.errors import UserError
 from frame.data.identity import listed
-from frame.data.labels import share
+from frame.data.splits import share, split_named
 
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()  # in any case
@@ -19,11 +19,6 @@ SUFFIXES = frozenset(
 ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .7z .rar .zst".split())
 JUNK = ("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir")  # files of operating systems
 BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
-SPLITS = {
-    "train": ("train", "training", "trn"),
-    "valid": ("valid", "val", "validation", "dev", "development"),
-    "test": ("test", "testing", "tst"),
-}
 
 
 @dataclass
@@ -118,7 +113,7 @@ def _begins_as_picture(file: os.DirEntry[str]) -> bool:
 
 def split_of(name: str) -> str | None:
     """The split that a folder's name means."""
-    return next((split for split, names in SPLITS.items() if folder_name(name).lower() in names), None)
+    return split_named(folder_name(name))
 
 
 def split_folders(root: Path, found: Found) -> dict[str, str]:

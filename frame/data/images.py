@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError
-from frame.data.arrays import PLAIN, depth
 from frame.data.base import DataSet, Source
 from frame.data.files import roots
 from frame.data.folders import (
@@ -27,6 +26,7 @@ from frame.data.folders import (
 )
 from frame.data.identity import digest
 from frame.data.memory import InMemory, check_binarize
+from frame.data.tensors import PLAIN, depth
 
 # whatever the suffix: EPS would start a program; the JPEG reader reads MPO, too
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")

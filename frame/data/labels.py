@@ -1,6 +1,5 @@
-"""Checks labels, which count classes from 0, and holds out rows stratified by class."""
+"""Checks labels, which count classes from 0, and finds those of a data set of single rows."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -88,39 +87,3 @@ def _numbers(values: Any, n: int) -> np.ndarray | None:
     if found.shape == (n, 1):
         found = found.reshape(n)
     return found if found.shape == (n,) and found.dtype.kind in "iubUS" else None
-
-
-def share(sizes: Sequence[int], part: float) -> list[int]:
-    """The number of rows to hold out of classes of these sizes, so that the share `part` of all rows is held out.
-
-    Each class gives its share, rounded so that the sum is right. Classes of two rows or more give at least one and keep
-    at least one, unless more than twice the share would be held out.
-    """
-    total = round(sum(sizes) * part)
-    exact = [size * part for size in sizes]
-    counts = [min(int(wanted), max(size - 1, 0)) for wanted, size in zip(exact, sizes, strict=True)]
-    by_remainder = sorted(range(len(sizes)), key=lambda i: (counts[i] - exact[i], i))
-    for i in by_remainder:
-        if sum(counts) < total and counts[i] < sizes[i] - 1:
-            counts[i] += 1
-    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
-        if part > 0 and counts[i] == 0 and sizes[i] > 1 and sum(counts) < 2 * max(total, 1):
-            counts[i] = 1
-    return counts
-
-
-def held_out(n: int, part: float, labels: np.ndarray | None) -> list[int]:
-    """Rows of n to hold out, in order, by one fixed permutation; the same share of each class if there are labels.
-
-    At least one if n > 1. With fewer than two rows per class on average, `labels` are not classes and are ignored.
-    """
-    order = np.random.RandomState(0).permutation(n)  # its stream does not change between versions of numpy
-    if labels is not None:
-        classes, number = np.unique(labels, return_inverse=True)
-        if 2 * len(classes) <= n:
-            groups = [order[number[order] == i] for i in range(len(classes))]
-            counts = share([len(group) for group in groups], part)
-            if sum(counts) > 0:
-                taken = [group[:count] for group, count in zip(groups, counts, strict=True)]
-                return sorted(np.concatenate(taken).tolist())
-    return sorted(order[: min(max(1, round(n * part)), n - 1)].tolist())

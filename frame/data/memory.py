@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError, choices
-from frame.data.arrays import as_tensor, seen, stored_rows
 from frame.data.base import Batch, DataSet, Source, check_mask, check_tokens
 from frame.data.labels import class_numbers
+from frame.data.tensors import as_tensor, seen, stored_rows
 
 BINARIZE = ("none", "dynamic", "static")
 

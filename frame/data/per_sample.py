@@ -10,13 +10,13 @@ from torch import Tensor
 
 from frame.common.errors import UserError, choices
 from frame.common.seeds import random_states
-from frame.data.arrays import as_tensor, finite, picture, plain, seen, upright
 from frame.data.base import Batch, DataSet, Source, check_mask
 from frame.data.identity import digest, pixels
-from frame.data.labels import check_range, class_numbers, held_out, labels_of
+from frame.data.labels import check_range, class_numbers, labels_of
 from frame.data.loader import mix
+from frame.data.splits import SPLITS, held_out
+from frame.data.tensors import as_tensor, finite, picture, plain, seen, upright
 
-SPLITS = ("train", "valid", "test")
 _KEYS = {"image": "x", "label": "y"}  # Hugging Face's names
 
 
@@ -207,7 +207,7 @@ class PerSampleSplits(DataSet):
     def _hold_out(self) -> None:
         train = self._given["train"]
         assert isinstance(train, PerSample)
-        rows = held_out(len(train), 0.1, self._labels(train))
+        rows = held_out(len(train), 0.1, self._labels(train)).tolist()
         chosen = set(rows)
         kept = [row for row in range(len(train)) if row not in chosen]
         self._given["train"] = PerSample(train.data, [train.rows[row] for row in kept])

@@ -1,4 +1,4 @@
-"""Arrays, tensors and pictures of unusual types give the right rows, or an error of one line."""
+"""Arrays in npz, npy and safetensors files, whole or in splits; nothing is unpickled."""
 
 from pathlib import Path
 from typing import Any
@@ -6,150 +6,88 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch.utils.data import Dataset
+from safetensors.numpy import save_file
 
 from frame.common.errors import UserError
-from frame.data.base import whole_batch
-from frame.data.memory import InMemory
-from frame.data.per_sample import PerSample
+from frame.data.arrays import Arrays
 
-BYTES = np.random.RandomState(0).randint(0, 256, (6, 1, 8, 8)).astype(np.uint8)
-ROWS = np.random.RandomState(1).randn(6, 5)
+X = np.random.RandomState(0).randint(0, 256, (60, 8, 8, 3)).astype(np.uint8)
+Y = np.arange(60) % 3
 
 
-def seen(x: Any) -> torch.Tensor:
-    return whole_batch(InMemory(x), torch.arange(6))["x"]
+def rows(data: Arrays, split: str) -> Any:
+    return data.split(split).batch(torch.arange(len(data.split(split))))
 
 
-def memory_mapped(tmp_path: Path, array: np.ndarray) -> np.ndarray:
-    file = tmp_path / f"{len(list(tmp_path.iterdir()))}.npy"
-    np.save(file, array)
-    return np.load(file, mmap_mode="r")
+def test_the_three_formats_hold_the_same_rows(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X, y=Y)
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", Y)
+    save_file({"x": X, "y": Y}, tmp_path / "a.safetensors")
+    one, two, three = (
+        Arrays(given, data_root=tmp_path) for given in ("a.npz", {"x": "x.npy", "y": "y.npy"}, "a.safetensors")
+    )
+    assert one.shape == (3, 8, 8) and one.row == "picture" and one.classes == ["0", "1", "2"]
+    for other in (two, three):
+        for split in ("train", "valid", "test"):
+            assert torch.equal(rows(one, split)["x"], rows(other, split)["x"])
+            assert torch.equal(rows(one, split)["y"], rows(other, split)["y"])
+    assert torch.bincount(rows(one, "test")["y"]).tolist() == [2, 2, 2]
+    assert "y" not in rows(Arrays(tmp_path / "x.npy"), "train")
+    assert "y" not in rows(Arrays(tmp_path / "a.npz", label="none"), "train")
 
 
-@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16, ">f4", ">f8", np.longdouble])
-def test_floats_of_every_type_are_float32(kind: Any) -> None:
-    x = seen(ROWS.astype(kind))
-    assert x.dtype == torch.float32 and torch.allclose(x, torch.from_numpy(ROWS).float(), atol=2e-3)
+def test_splits_and_names_inside_one_file(tmp_path: Path) -> None:
+    names = np.array(["cat", "dog", "emu"])
+    np.savez(tmp_path / "a.npz", x_train=X[:50], y_train=Y[:50], x_test=X[50:], y_test=Y[50:], classes=names)
+    data = Arrays(tmp_path / "a.npz")
+    assert data.classes == ["cat", "dog", "emu"] and {s: len(data.split(s)) for s in data.splits} == {
+        "train": 45, "valid": 5, "test": 10,
+    }  # fmt: skip
+    assert torch.equal(rows(data, "test")["x"], torch.from_numpy(X[50:]).permute(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
-def test_tensors_likewise_and_without_their_gradients(kind: torch.dtype) -> None:
-    x = seen(torch.from_numpy(ROWS).to(kind).requires_grad_())
-    assert x.dtype == torch.float32 and not x.requires_grad
+def test_floats_are_standardised_if_asked(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.random.RandomState(0).randn(50, 4) * 7 + 3, y=np.random.RandomState(1).rand(50))
+    found = rows(Arrays(tmp_path / "a.npz", standardise=True), "train")
+    torch.testing.assert_close(found["x"].std(0, correction=0), torch.ones(4))
+    assert found["y"].dtype == torch.float32 and abs(found["y"].mean()) < 1e-6
+    assert rows(Arrays(tmp_path / "a.npz"), "train")["x"].mean() > 2
 
 
-def test_any_memory_layout(tmp_path: Path) -> None:
-    expected = torch.from_numpy(BYTES).float() / 255
-    forms = [
-        BYTES,
-        np.asfortranarray(BYTES),
-        BYTES[::-1][::-1],
-        memory_mapped(tmp_path, BYTES),
-        memory_mapped(tmp_path, np.asfortranarray(BYTES)),
-        np.ma.masked_array(BYTES),
-        torch.from_numpy(BYTES),
-        torch.from_numpy(BYTES).permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2),
-        BYTES.transpose(0, 2, 3, 1),  # H x W x C
-    ]
-    for form in forms:
-        assert torch.allclose(seen(form), expected)
-    read_only = BYTES.copy()
-    read_only.flags.writeable = False
-    assert torch.allclose(seen(read_only), expected)
-
-
-def test_booleans_are_black_and_white() -> None:
-    assert torch.equal(seen(BYTES > 99), torch.from_numpy((BYTES > 99).astype(np.float32)))
-
-
-def with_nan(value: float) -> np.ndarray:
-    rows = ROWS.copy()
-    rows[4, 2] = value
-    return rows
+def test_groups_are_an_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X, y=Y, patient=np.arange(60) // 6)
+    data = Arrays(tmp_path / "a.npz", group="patient")
+    assert {len(set(part.columns["patient"])) for part in data._found.values()} == {8, 1}
+    with pytest.raises(UserError, match="no column 'patients': did you mean 'patient'"):
+        Arrays(tmp_path / "a.npz", group="patients").split("train")
 
 
 @pytest.mark.parametrize(
-    "x, why",
+    ("arrays", "keys", "says"),
     [
-        (BYTES.astype(np.float32), "whole numbers up to 25. as float32: give 0 to 255 as uint8"),
-        (BYTES.astype(np.int32), "pictures as int32: give 0 to 255 as uint8"),
-        (BYTES.astype(np.int64), "pictures as int64"),
-        (BYTES.astype(np.uint16), "pictures as uint16"),
-        (BYTES.astype(np.int8), "pictures as int8"),
-        (with_nan(float("nan")), "NaN or infinite in 1 of 6 rows, first in row 4"),
-        (with_nan(float("inf")), "first in row 4"),
-        (ROWS.astype(object), "holds objects"),
-        (ROWS.astype(str), "holds words"),
-        (ROWS.astype(complex), "complex"),
-        (torch.zeros(6, 2, dtype=torch.complex64), "complex"),
-        (np.zeros(6, [("a", int)]), "records"),
-        (np.array(["2020-01-01"] * 6, "M8[D]"), "dates"),
-        (np.ma.masked_less(ROWS, 0), "masked values"),
-        (torch.tensor(3.0), "single number"),
-        (torch.eye(6).to_sparse(), "sparse"),
-        ("a path", "as str"),
-        (None, "as NoneType"),
-        ([[1.0], [1.0, 2.0]], "as list"),
+        ({"a": X, "b": X}, {}, r"several arrays, a \[60, 8, 8, 3\], b .* name the rows by data.x"),
+        ({"x": X, "y": Y}, {"label": "z"}, "there is no array 'z'"),
+        ({"x": X, "y": Y[:50]}, {}, "has 60 rows and 50 labels"),
+        ({"x": np.array(["a", "b"])}, {}, "no numbers"),
+        ({"x": np.arange(5.0)}, {}, r"rows are \[N, ...\]"),
+        ({"x": np.array([[1.0, np.nan]] * 20)}, {}, "NaN or infinite in 16 of 16 rows"),
+        ({"x": np.array([None, "a"], dtype=object)}, {}, "Python objects, which can run code"),
+        ({"x_train": X, "x_test": X[:, :4]}, {}, r"rows of 'test' have the shape \[4, 8, 3\]"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_invalid_data_are_refused_in_one_line(x: Any, why: str) -> None:
-    with pytest.raises(UserError, match=why) as caught:
-        InMemory(x)
+def test_bad_files_are_refused_in_one_line(tmp_path: Path, arrays: Any, keys: dict[str, Any], says: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UserError, match=says) as caught:
+        Arrays(tmp_path / "a.npz", **keys).split("train")
     assert "\n" not in str(caught.value)
 
 
-def test_floats_that_only_look_like_pictures_are_kept() -> None:
-    for x in (BYTES / 255, BYTES / 255 * 2 - 1, np.round(BYTES / 255), np.zeros((6, 1, 8, 8)), ROWS * 100):
-        assert torch.allclose(seen(x), torch.from_numpy(np.asarray(x)).float())
-    assert len(InMemory(np.zeros((0, 1, 8, 8), np.uint8))) == 0 and len(InMemory(BYTES[:1])) == 1
-    assert InMemory(np.arange(12).reshape(6, 2)).x.dtype == torch.int64  # such as tokens
-
-
-class One(Dataset):
-    def __init__(self, item: Any) -> None:
-        self.item = item
-
-    def __len__(self) -> int:
-        return 3
-
-    def __getitem__(self, index: int) -> Any:
-        return self.item
-
-
-def row(item: Any) -> torch.Tensor:
-    x: torch.Tensor = PerSample(One(item)).batch(torch.tensor([2]))["x"][0]
-    return x
-
-
-def test_single_pictures_end_as_channels_first() -> None:
-    colour = np.random.RandomState(2).randint(0, 256, (8, 9, 3)).astype(np.uint8)
-    expected = torch.from_numpy(colour).permute(2, 0, 1)
-    forms = [colour, colour.transpose(2, 0, 1), np.asfortranarray(colour), torch.from_numpy(colour), expected]
-    for form in (*forms, Image.fromarray(colour), Image.fromarray(colour).convert("RGBA").convert("RGB")):
-        assert torch.equal(row(form), expected)
-    assert row(Image.fromarray(colour).convert("CMYK")).shape == (3, 8, 9)
-    assert row(colour[..., 0] > 9).unique().tolist() == [0, 255]
-    assert torch.equal(row(colour[..., 0]), expected[:1])
-
-
-@pytest.mark.parametrize(
-    "item, why",
-    [
-        (Image.fromarray(np.zeros((4, 4), np.uint16)), "row 2: 'x' is a picture of (16 bits|32-bit)"),
-        (Image.fromarray(np.zeros((4, 4), np.float32)), "row 2: 'x' is a picture of floating-point"),
-        (np.full((1, 8, 8), 200, np.int32), "row 2: 'x' has pictures as int32"),
-        (np.full((1, 8, 8), 200.0), "row 2: 'x' has pictures of whole numbers up to 200"),
-        (np.full(5, np.nan), "row 2: 'x' is NaN or infinite"),
-        (np.full(5, 1j), "row 2: 'x' holds complex"),
-        (np.array([None]), "row 2: 'x' holds objects"),
-        ("a.png", "row 2: 'x' as str"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_row_that_cannot_be_used_is_named(item: Any, why: str) -> None:
-    with pytest.raises(UserError, match=f"One, {why}") as caught:
-        row(item)
-    assert "\n" not in str(caught.value)
+def test_broken_and_unknown_files_are_refused(tmp_path: Path) -> None:
+    for name in ("a.npz", "a.npy", "a.safetensors"):
+        (tmp_path / name).write_bytes(b"nothing of the kind")
+        with pytest.raises(UserError, match="is broken|which can run code"):
+            Arrays(tmp_path / name).split("train")
+    (tmp_path / "a.pkl").write_bytes(b"")
+    with pytest.raises(UserError, match="is no file of arrays: give one of .npz, .npy, .safetensors"):
+        Arrays(tmp_path / "a.pkl").split("train")

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from frame.common.errors import UserError
 from frame.data.base import DataSet, Source
-from frame.data.labels import held_out, labels_of, share
+from frame.data.labels import labels_of
 from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample, as_data_set
 
@@ -162,15 +162,6 @@ def test_labels_that_repeat_in_a_pattern() -> None:
         assert torch.bincount(parts["train"]).tolist() == [45] * 10
 
 
-def test_small_classes_are_in_both_where_they_can_be() -> None:
-    y = [0] * 90 + [1] * 5 + [2] * 2 + [3]
-    valid = held_out(len(y), 0.1, np.array(y))
-    assert np.bincount(np.array(y)[valid], minlength=4).tolist() == [9, 1, 1, 0]
-    assert share([2] * 100, 0.1).count(1) == 40  # at most a fifth of all
-    assert share([50, 50], 0.1) == [5, 5] and share([15, 15], 0.1) == [2, 1] and share([1], 0.1) == [0]
-    assert share([10, 10], 0) == [0, 0]
-
-
 def test_the_same_rows_give_the_same_splits_in_any_order_of_asking() -> None:
     rows = TensorDataset(torch.arange(300).float().unsqueeze(1), torch.arange(300) % 7)
     found: list[list[float]] = []
@@ -185,8 +176,6 @@ def test_the_same_rows_give_the_same_splits_in_any_order_of_asking() -> None:
 
 
 def test_without_class_labels_rows_are_held_out_at_random() -> None:
-    assert held_out(100, 0.1, None) == held_out(100, 0.1, np.arange(100))
-    assert len(held_out(100, 0.1, None)) == 10 and len(held_out(3, 0.1, None)) == 1 and len(held_out(2, 0.9, None)) == 1
     data = as_data_set(Lazily([i / 7 for i in range(50)]))  # regression
     assert [len(data.split(split)) for split in ("train", "valid")] == [45, 5]
 

@@ -18,7 +18,7 @@ from tests.slow import slow_but
 ROOT = Path(__file__).parents[2]
 TUTORIALS = ("own-pictures", "own-method", "study", "fine-tuning", "strangers-runs")
 GUIDES = ("data", "models", "architectures", "optimization", "callbacks", "evaluation", "device", "logging", "studies")
-PAGES = ("index", *GUIDES, "sharing", *(f"tutorials/{name}" for name in TUTORIALS))
+PAGES = ("index", *GUIDES, "own_data", "sharing", *(f"tutorials/{name}" for name in TUTORIALS))
 FENCE = re.compile(r"^```(\w+)?(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

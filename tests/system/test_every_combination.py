@@ -46,6 +46,8 @@ FEW = {
     "gaussians": ["data.n_rows=64", "data.n_held_out=16"],
     "sprites": ["data.n_valid=16", "data.n_test=16"],
     "images": ["data.size=16"],
+    "table": ["data.train=sklearn:iris", "data.label=target"],
+    "arrays": ["data.train=arrays.npz"],
 }
 
 ALIKE = ("CIFAR100", "STL10", "views_natural", "views_grey")  # only slow: they share their classes with others
@@ -68,6 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file = root / "images" / "ab"[number % 2] / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn.randint(0, 256, (16, 16, 3), dtype=np.uint8)).save(file)
+    np.savez(root / "arrays.npz", x=drawn.randint(0, 256, (60, 16, 16), dtype=np.uint8), y=np.arange(60) % 2)
     return root
 
 
