@@ -158,6 +158,11 @@ def is_picture(x: Any) -> bool:
     return isinstance(x, Tensor) and x.dim() == 4 and x.shape[1] in (1, 3)
 
 
+def is_series(x: Any) -> bool:
+    """Whether a batch [B, C, T] of floats can be drawn as lines."""
+    return isinstance(x, Tensor) and x.dim() == 3 and x.is_floating_point()
+
+
 def full_name(name: str, key: str) -> str:
     """The name under which a `LogEntry`'s key is logged by the evaluation of this name."""
     return f"{name}/{key}" if key else name
@@ -197,6 +202,7 @@ class Evaluation:
     pictures: Collection[str] = ()
     tables: Collection[str] = ()
     draws: bool = False  # rows as pictures
+    draws_series: bool = False  # rows that are series, as lines
     classes: bool = True  # whether a 'y' that is needed must be classes and not numbers
     fits_on: Collection[str] = ()  # splits, named by the user, on which the evaluation fits something
 
@@ -239,10 +245,12 @@ class Evaluation:
                 )
         if self.classes and "y" in self.needs_data and row["y"].is_floating_point():
             raise Unsuited(f"{type(self).__name__} needs classes; 'y' of {type(data).__name__} holds numbers")
-        if self.draws and "x" in row and not is_picture(row["x"]):
+        drawn = is_picture(row.get("x")) or self.draws_series and is_series(row.get("x"))
+        if self.draws and "x" in row and not drawn:
+            also = ", or series [C, T]" if self.draws_series else ""
             raise Unsuited(
-                f"{type(self).__name__} draws rows of 1 or 3 channels, [C, H, W]; those of {type(data).__name__} are "
-                f"{list(row['x'].shape[1:])}"
+                f"{type(self).__name__} draws rows of 1 or 3 channels, [C, H, W]{also}; those of {type(data).__name__} "
+                f"are {list(row['x'].shape[1:])}"
             )
 
     def batches(

@@ -65,3 +65,36 @@ def labelled_grid(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
+
+
+def series_grid(
+    series: Sequence[tuple[str, Tensor]], n_columns: int, below: str = "", most_channels: int = 3
+) -> Figure:
+    """Series as lines over their steps: each panel has the same row of every set, and all have the same axes.
+
+    Args:
+        series: a name and the rows [N, C, T] of each set, such as originals and their reconstructions: the first is
+            drawn in full, the second dashed.
+        n_columns: panels in a row.
+        below: a caption.
+        most_channels: channels that are drawn; each has a colour.
+    """
+    n, n_channels, n_steps = series[0][1].shape
+    n_rows, shown = math.ceil(n / n_columns), min(n_channels, most_channels)
+    figure = Figure(figsize=(0.3 + 1.6 * n_columns, 0.7 + 1.2 * n_rows), dpi=DOTS, layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).flat
+    for i, axes in enumerate(panels):
+        if i >= n:
+            axes.set_axis_off()
+            continue
+        for (name, rows), style in zip(series, ("-", "--"), strict=False):
+            for channel in range(shown):
+                label = name if i == channel == 0 else None
+                line = rows[i, channel].detach().float().cpu().numpy()
+                axes.plot(range(n_steps), line, style, color=f"C{channel}", linewidth=1, label=label)
+        axes.tick_params(labelsize=7)
+    if len(series) > 1:
+        figure.legend(fontsize=8, ncols=2, loc="outside upper right")
+    left_out = f"; the first {shown} of {n_channels} channels" if shown < n_channels else ""
+    figure.supxlabel(f"step\n{below}{left_out}" if below else "step", fontsize=8)
+    return figure

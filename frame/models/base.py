@@ -15,7 +15,7 @@ from frame.common.errors import UserError, at_least
 from frame.common.ranks import all_rows, mean_over_ranks, sum_over_ranks
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.probability.distributions import Delta, negative_log_prob, rsample
+from frame.probability.distributions import Delta, like, negative_log_prob, rsample
 from frame.probability.divergences import kl_divergence
 
 
@@ -402,7 +402,7 @@ class LatentVariableModel(EncoderModel):
         """Reconstructions of x, [B, *shape], from samples or means of q(z|x) and p(x|z)."""
         q_z_given_x = self.encode(x, *conditions)
         z = rsample(q_z_given_x) if sample_latents else q_z_given_x.mean
-        p_x_given_z = self.decode(z, *conditions)
+        p_x_given_z = like(self.decode(z, *conditions), x)
         return p_x_given_z.sample() if sample_images else p_x_given_z.mean
 
     def sample(self, n_samples: int, sample_images: bool = False) -> Tensor:

@@ -304,3 +304,55 @@ class NormalMixture(Distribution):
             k = below.sum(1).clamp(max=len(self.log_w) - 1)  # [S]
             z = self.loc[k] + self.scale[k] * torch.randn_like(self.loc[k])
             return z.view(*sample_shape, *self.event_shape)
+
+
+class CountsOfLibrary(Distribution):
+    """Counts x [G] of a cell whose library size l = sum_g x_g is known: negative binomials of mean l rho_g.
+
+    p(x|l) = prod_g NB(x_g; mean l rho_g, inverse dispersion theta_g), of variance mean + mean^2 / theta (Lopez et al.
+    2018, scVI, with the observed library size). `log_prob` takes l from its argument, so it is conditional on l; means
+    and samples have l = `library`, see `like`.
+
+    Args:
+        log_rho: [*batch, G], log of the shares of the genes, which sum to 1.
+        theta: [G], positive.
+        library: a number, or [*batch, 1].
+    """
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(self, log_rho: Tensor, theta: Tensor, library: float | Tensor) -> None:
+        self.log_rho, self.theta, self.library = log_rho, theta, library
+        super().__init__(log_rho.shape[:-1], log_rho.shape[-1:], validate_args=False)
+
+    def like(self, x: Tensor) -> "CountsOfLibrary":
+        """The same for cells with the library sizes of x [*batch, G]."""
+        return CountsOfLibrary(self.log_rho, self.theta, x.float().sum(-1, keepdim=True))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats, batch_shape."""
+        x, theta = value.float(), self.theta
+        log_mean = x.sum(-1, keepdim=True).clamp(min=1).log() + self.log_rho
+        # log(theta + mean), also where the mean is far below theta
+        log_total = torch.logaddexp(theta.log(), log_mean)
+        ways = torch.lgamma(x + theta) - torch.lgamma(theta) - torch.lgamma(x + 1)
+        return (ways + theta * (theta.log() - log_total) + x * (log_mean - log_total)).sum(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.library * self.log_rho.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean + self.mean.square() / self.theta
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        with torch.no_grad():
+            rate = torch.distributions.Gamma(self.theta.expand_as(self.mean), self.theta / self.mean.clamp(min=1e-12))
+            return torch.poisson(rate.sample(torch.Size(sample_shape)))
+
+
+def like(distribution: Distribution, x: Tensor) -> Distribution:
+    """p(x|z) for rows that have the known quantities of x, such as a cell's library size; others do not change."""
+    known = getattr(distribution, "like", None)
+    return distribution if known is None else known(x)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import datasets
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -48,6 +49,9 @@ FEW = {
     "images": ["data.size=16"],
     "table": ["data.train=sklearn:iris", "data.label=target"],
     "arrays": ["data.train=arrays.npz"],
+    "series": ["data.train=series.npz"],
+    "counts": ["data.train=counts.npz"],
+    "huggingface": ["data.path=pictures.parquet", "data.size=16"],
 }
 
 ALIKE = ("CIFAR100", "STL10", "views_natural", "views_grey")  # only slow: they share their classes with others
@@ -71,6 +75,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn.randint(0, 256, (16, 16, 3), dtype=np.uint8)).save(file)
     np.savez(root / "arrays.npz", x=drawn.randint(0, 256, (60, 16, 16), dtype=np.uint8), y=np.arange(60) % 2)
+    np.savez(root / "series.npz", x=drawn.randn(60, 16, 2), y=np.arange(60) % 2)
+    np.savez(root / "counts.npz", counts=drawn.poisson(3, (60, 12)), labels=np.arange(60) % 2)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = {"image": [Image.fromarray(drawn.randint(0, 256, (16, 16, 3), dtype=np.uint8))] * 60, "label": [0, 1] * 30}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(root / "pictures.parquet")
     return root
 
 
