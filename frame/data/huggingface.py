@@ -146,9 +146,9 @@ class HuggingFace(DataSet):
             wanted[split] = loaded[theirs]
         taken = set(self.named.values())
         for theirs, table in loaded.items():
-            split = split_named(str(theirs))
-            if split is not None and split not in wanted and theirs not in taken:
-                wanted[split] = table
+            known = split_named(str(theirs))
+            if known is not None and known not in wanted and theirs not in taken:
+                wanted[known] = table
         if "train" not in wanted and len(loaded) == 1:
             wanted["train"] = next(iter(loaded.values()))
         if "train" not in wanted:

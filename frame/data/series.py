@@ -106,9 +106,7 @@ class Series(FromFiles):
         y = None if self.label == "none" else chosen(arrays, self.label, Y, where)
         names, rows = chosen(arrays, None, NAMES, where), arrays[x]
         if rows.dtype.kind not in "biuf" or rows.ndim not in (2, 3):
-            raise UserError(
-                f"{where}: '{x}' is {rows.dtype} {list(rows.shape)}: series are numbers [N, T] or [N, T, C]"
-            )
+            raise UserError(f"{where}: '{x}' is {rows.dtype} {list(rows.shape)}: give numbers [N, T] or [N, T, C]")
         rows = rows[:, None] if rows.ndim == 2 else rows.transpose(0, 2, 1) if self.layout == "NTC" else rows
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         filled = ~np.isnan(rows).all(1)  # series that are padded with NaN behind their last step

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import nbinom
 from torch.distributions import NegativeBinomial
 
-from frame.architectures.counts import CountsDecoder, CountsEncoder
+from frame.architectures.counts import CountsBackbone, CountsDecoder, CountsEncoder
 from frame.common.errors import UserError
 
 
@@ -45,7 +45,8 @@ def test_a_cell_without_counts_and_extreme_shares_have_finite_densities() -> Non
 def test_counts_enter_as_logarithms() -> None:
     encoder = CountsEncoder([3], 2, [4])
     x = torch.tensor([[0.0, 5.0, 1000.0]])
-    hidden = encoder.backbone.hidden(x.log1p())  # type: ignore[union-attr]
-    assert torch.equal(encoder.features(x), hidden)
+    backbone = encoder.backbone
+    assert isinstance(backbone, CountsBackbone)
+    assert torch.equal(encoder.features(x), backbone.hidden(x.log1p()))
     with pytest.raises(UserError, match=r"counts are rows \[genes\]"):
         CountsDecoder([1, 8, 8], 2, [4])

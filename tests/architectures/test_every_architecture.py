@@ -30,6 +30,7 @@ SHAPES: dict[tuple[int, ...], int | None] = {  # and the levels of their values
     (3, 32, 32): 256,
     (1, 64, 64): 2,
     (12,): None,
+    (3, 20): None,  # series
 }
 PARAMS = {"z_dim": 6, "z2_dim": 6, "noise_dim": 6, "n_features": 6, "n_categories": 5, "n_continuous": 2}
 REFERENCES = {f"params.{key}" for key in PARAMS} | {"sizes.x", "sizes.n_classes", "sizes.levels", "sizes.n_envs"}
@@ -41,6 +42,8 @@ def comment(file: Path) -> str:
     return file.read_text().partition("\n")[0]
 
 
+SERIES = [name for name, file in FILES.items() if comment(file).endswith("Series [C, T].")]
+COUNTS = [name for name, file in FILES.items() if comment(file).endswith("Counts [G].")]
 PICTURES = [name for name, file in FILES.items() if re.search(r"\bPictures\b[^:]*\.$", comment(file))]
 
 
@@ -112,6 +115,9 @@ def decoder(network: Any, name: str, data: Data) -> Tensor:
     if "residual" in name:
         z = z[:, :, None, None].expand(-1, -1, *[side // 4 for side in data.x.shape[2:]])
     p = network(z, data.y) if "conditional" in name else network(z)
+    if name in COUNTS:
+        assert p.batch_shape == (ROWS,) and p.event_shape == data.x.shape[1:]
+        return -p.log_prob((9 * data.x).round()).mean()  # type: ignore[no-any-return]
     assert isinstance(p, Independent) and p.batch_shape == (ROWS,) and p.event_shape == data.x.shape[1:]
     kind = {2: "Bernoulli", None: "Normal"}.get(SHAPES[tuple(data.x.shape[1:])], "DiscretisedLogistic")
     assert type(p.base_dist).__name__ == kind
@@ -198,8 +204,13 @@ CASES = [
 )
 def test_an_option_serves_data_of_each_shape_that_it_says(name: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    if name in PICTURES and len(shape) != 3:
-        with pytest.raises(UserError, match=r"^shape=\[12\]: .* take pictures \[channels, height, width\]") as error:
+    says = {
+        name in PICTURES and len(shape) != 3: r"take pictures \[channels, height, width\]",
+        name in SERIES and len(shape) != 2: r"take series \[channels, steps\]",
+        name in COUNTS and name.startswith("decoder") and len(shape) != 1: r"counts are rows \[genes\]",
+    }.get(True)
+    if says:
+        with pytest.raises(UserError, match=rf"^shape=\[{str(list(shape))[1:-1]}\]: .*{says}") as error:
             build(name, shape)
         assert "\n" not in str(error.value)
         return

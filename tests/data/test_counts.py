@@ -38,15 +38,15 @@ def test_every_format_holds_the_same_counts(tmp_path: Path) -> None:
 def test_files_of_anndata(tmp_path: Path) -> None:
     anndata = pytest.importorskip("anndata")
     pandas = pytest.importorskip("pandas")
-    obs = pandas.DataFrame(
-        {"kind": pandas.Categorical(np.array(["B", "T"])[Y]), "donor": [f"d{i // 6}" for i in range(60)]}
-    )
-    obs.index = obs.index.astype(str)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # the option is deprecated by a newer pandas
+        pandas.set_option("future.infer_string", False)
+        kinds = pandas.Categorical(np.array(["B", "T"])[Y])
+        obs = pandas.DataFrame({"kind": kinds, "donor": [f"d{i // 6}" for i in range(60)]}, [str(i) for i in range(60)])
         made = anndata.AnnData(np.log1p(X).astype(np.float32), obs=obs, var=pandas.DataFrame(index=GENES))
         made.layers["raw"] = scipy.sparse.csr_matrix(X)
         made.write_h5ad(tmp_path / "a.h5ad")
+        pandas.set_option("future.infer_string", True)
     data = Counts(tmp_path / "a.h5ad", x="raw", label="kind", group="donor")
     assert data.classes == ["B", "T"] and data.genes == GENES.tolist()
     donors = {split: set(part.columns["donor"]) for split, part in data._found.items()}

@@ -122,4 +122,4 @@ def test_what_cannot_be_read_is_refused_in_one_line(
 def test_unknown_splits_and_channels_are_refused() -> None:
     for wrong, says in (({"splits": {"tset": "a"}}, "did you mean 'test'"), ({"channels": 2}, "channels=2 must be")):
         with pytest.raises(UserError, match=says):
-            HuggingFace("a", **wrong)  # type: ignore[arg-type]
+            HuggingFace("a", **wrong)
