@@ -11,11 +11,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from frame.common.errors import UserError
 from frame.common.output import say
 from frame.data.base import DataSet, Source, labels_in
-from frame.data.labels import held_out
 from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample, PerSampleSplits
+from frame.data.splits import SPLITS, held_out
 
-SPLITS = ("train", "valid", "test")
 HELD_OUT = {"test": 0.1, "valid": 0.1}  # shares of all rows
 HOW = "give (x, y), an array, a torch Dataset, a frame data set, or a mapping of train, valid and test to those"
 
@@ -149,7 +148,7 @@ def _held_out(sources: Mapping[str, Source], shares: Mapping[str, float]) -> dic
     for split, part in shares.items():
         y = labels_in(train)
         labels = None if y is None else np.asarray(y)[left]
-        rows = held_out(len(left), part * len(train) / len(left), labels)
+        rows = held_out(len(left), part * len(train) / len(left), labels).tolist()
         found[split] = _rows(train, [left[row] for row in rows])
         chosen = set(rows)
         left = [row for i, row in enumerate(left) if i not in chosen]

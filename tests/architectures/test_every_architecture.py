@@ -117,7 +117,7 @@ def decoder(network: Any, name: str, data: Data) -> Tensor:
     p = network(z, data.y) if "conditional" in name else network(z)
     if name in COUNTS:
         assert p.batch_shape == (ROWS,) and p.event_shape == data.x.shape[1:]
-        return -p.log_prob((9 * data.x).round()).mean()  # type: ignore[no-any-return]
+        return -p.log_prob((9 * data.x).round()).mean()
     assert isinstance(p, Independent) and p.batch_shape == (ROWS,) and p.event_shape == data.x.shape[1:]
     kind = {2: "Bernoulli", None: "Normal"}.get(SHAPES[tuple(data.x.shape[1:])], "DiscretisedLogistic")
     assert type(p.base_dist).__name__ == kind
