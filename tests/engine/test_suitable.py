@@ -110,7 +110,8 @@ class Draws(Model):
 def test_rows_that_are_no_pictures_are_not_drawn(name: str) -> None:
     evaluation: Any = instantiate(chosen_evaluation(name, {}), name)
     evaluation.needs, evaluation.evaluate_on = (), "valid"
-    with pytest.raises(Unsuited, match=r"draws rows of 1 or 3 channels, \[C, H, W\]; those of Table are \[5\]"):
+    rows = r"draws rows of 1 or 3 channels, \[C, H, W\](, or series \[C, T\])?; those of Table are \[5\]"
+    with pytest.raises(Unsuited, match=rows):
         evaluation.check(Draws(), Table())
     node = {"_target_": "frame.callbacks.EvaluationCallback", "name": "A", "evaluate_every": "end"}
     nodes = {"a": {**node, "evaluator": chosen_evaluation("samples", {})}, "b": None}
