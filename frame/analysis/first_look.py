@@ -168,7 +168,7 @@ def first_look(root: Path, minutes: float, place: Path) -> list[str]:
 
     Args:
         root: the folder of pictures.
-        minutes: how long all of it may take.
+        minutes: about how long it takes; three fifths of it are training.
         place: the folder for the runs, the page and the file of a study.
 
     Raises:

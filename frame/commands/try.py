@@ -13,7 +13,7 @@ COMMAND = Command(
     "FOLDER",
     "a first look at a folder of pictures: what is in it, two methods, their numbers and pictures",
     {
-        "minutes": Key(above_zero, "how long it may take", "10"),
+        "minutes": Key(above_zero, "about how long it takes: three fifths are training", "10"),
         "out": Key(folder, "the folder for its runs and its page", "runs/try_, and the folder's name"),
     },
     (
