@@ -1,11 +1,18 @@
 """Runs for the tests of several files, trained once per worker. A test that changes one must copy it first."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.processes import only_run, train
+
+# training notes folders in the user's configuration: not in that of the user who runs the tests
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="frame-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

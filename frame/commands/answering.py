@@ -1,10 +1,9 @@
 """Runs a command, prints each error in one line, and returns the exit code."""
 
 import sys
-import traceback
 from collections.abc import Callable
 
-from frame.common import output
+from frame.common import faults, output
 from frame.common.errors import UserError
 from frame.common.interrupts import Interrupted
 
@@ -12,11 +11,14 @@ from frame.common.interrupts import Interrupted
 def answered(command: Callable[[list[str]], int], words: list[str], prints: bool = False) -> int:
     """Runs a command and returns its exit code, 0 only if the work is done. Lost output does not stop it.
 
+    `debug=trace` among the words shows the traceback of an error, in any command.
+
     Args:
         prints: whether its output is its work; if output is lost, the code is 1.
     """
+    faults.tracing = any(word.lstrip("+") == faults.WORD for word in words)
     with output.guarded():
-        code = _code(command, words)
+        code = _code(command, [word for word in words if word.lstrip("+") != faults.WORD])
         lost = output.lost() if prints and code == 0 else ""
         if lost:
             print(f"frame: the output could not be written: {lost}", file=sys.stderr)
@@ -27,7 +29,7 @@ def _code(command: Callable[[list[str]], int], words: list[str]) -> int:
     try:
         return command(words)
     except UserError as error:
-        print(f"frame: {' '.join(str(error).splitlines())}", file=sys.stderr)  # names in a run may have several lines
+        faults.show(error)
         return 2
     except KeyboardInterrupt as signalled:
         print("frame: interrupted", file=sys.stderr)
@@ -36,11 +38,11 @@ def _code(command: Callable[[list[str]], int], words: list[str]) -> int:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except OSError as error:
         if error.errno not in output.UNWRITABLE:
-            traceback.print_exc()
+            faults.show(error)
         else:
             where = f" ({error.filename})" if error.filename else ""
             print(f"frame: {error.strerror}{where}: make room, then run the command again", file=sys.stderr)
         return 1
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        faults.show(error)
         return 1

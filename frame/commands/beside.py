@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from frame.composition.folders import own_folder
+
 
 class Beside:
     """Finds the named packages in a folder, after all installed ones; then also the modules beside them."""
@@ -31,4 +33,4 @@ class Beside:
 def trust(names: Collection[str]) -> None:
     """Makes `packages=[...]` importable from the working folder."""
     if names:
-        sys.meta_path.append(Beside(Path.cwd(), names))
+        sys.meta_path.append(Beside(own_folder(), names))

@@ -17,6 +17,7 @@ CODE_KEYS = {
     "batch_size": Key(whole, "rows that are encoded at once", "1024"),
     "checkpoint": Key(one_of("last", "best"), "which weights of the run", "last"),
     "weights": Key(one_of("average", "raw"), "averaged ones, if the run keeps them, or raw ones", "as the run says"),
+    "source": Key(one_of("trained", "now"), "your own modules: as the run was trained, or as they are", "trained"),
     "packages": Key(names, "packages of yours that the run's config may build from", "none"),
     "device": Key(device, "where the model computes", "cpu"),
 }

@@ -20,6 +20,7 @@ COMMAND = Command(
         "weights": Key(
             one_of("average", "raw"), "averaged ones, if the run keeps them, or raw ones", "as the run says"
         ),
+        "source": Key(one_of("trained", "now"), "your own modules: as the run was trained, or as they are", "trained"),
         "packages": Key(names, "packages of yours that a run's config may build from", "none"),
         "device": Key(device, "where the model is evaluated", "cpu"),
         "again": Key(truth, "measure again what is recorded already", "false"),

@@ -25,6 +25,7 @@ COMMAND = Command(
             "safetensors",
         ),
         "license": Key(text, "of a model on the hub", "unknown", "mit"),
+        "source": Key(one_of("trained", "now"), "your own modules: as the run was trained, or as they are", "trained"),
         "packages": Key(names, "packages of yours that the run's config may build from", "none"),
         "tolerance": Key(above_zero, "largest relative difference between a program and the model", "1e-4"),
     },

@@ -12,7 +12,10 @@ from frame.commands.readers import looks
 
 WIDTH = 100
 COLUMN = 26  # where descriptions begin, at most
-ANY_COMMAND = {"--config-dir=DIR": "your folder of YAML files (default: config/ of the working folder)"}
+ANY_COMMAND = {
+    "--config-dir=DIR": "your folder of YAML files (default: config/ of the working folder)",
+    "debug=trace": "the whole traceback of an error",
+}
 START = (
     ("frame train +experiment=digits_VAE", "trains an experiment"),
     ("frame show runs/digits_VAE", "what came out"),

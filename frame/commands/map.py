@@ -43,7 +43,9 @@ def run(words: Sequence[str]) -> int:
     trust(typed.options.get("packages", []))
     options = dict(typed.options)
     show = options.pop("open", False)
-    opening = {key: options.pop(key) for key in ("checkpoint", "weights", "packages", "device") if key in options}
+    opening = {
+        key: options.pop(key) for key in ("checkpoint", "weights", "source", "packages", "device") if key in options
+    }
     from frame.engine.opening import open as open_run
     from frame.sharing.maps import here, write_map
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from frame.commands.hydra_answers import HYDRA_FLAGS, ask_hydra
 from frame.commands.parser import Command, Key, own_folder, parse
-from frame.commands.readers import text
+from frame.commands.readers import one_of, text
 from frame.common.errors import UserError
 from frame.composition.folders import use_own_folder
 
@@ -13,7 +13,12 @@ COMMAND = Command(
     "train",
     "",
     "one run, new or resumed; python train.py is the same",
-    {"resume": Key(text, "continues a run; train_for=... extends it", "a new run", "RUN", "runs")},
+    {
+        "resume": Key(text, "continues a run; train_for=... extends it", "a new run", "RUN", "runs"),
+        "source": Key(
+            one_of("trained", "now"), "of your own modules, with resume=: as they were, or as now", "trained"
+        ),
+    },
     (
         ("frame train +experiment=MNIST_VAE params.beta=0.1", "one value"),
         ("frame train model=VAE data=FashionMNIST architectures=conv", "parts, with or without an experiment"),
@@ -44,7 +49,9 @@ def run(words: Sequence[str]) -> int:
     if "resume" in typed.options:
         from frame.engine.experiment import resume
 
-        return resume(Path(typed.options["resume"]), typed.others)
+        return resume(Path(typed.options["resume"]), typed.others, source=typed.options.get("source", "trained"))
+    if "source" in typed.options:
+        raise UserError("source= goes with resume=: a new run takes the source as it is now")
     from frame.engine.start import start
 
     return start(typed.others, typed.config_dir)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal, Union
 
 from frame.common.errors import UserError, choices
-from frame.composition.instantiate import OWN_KEYS, locate
+from frame.composition.instantiate import OWN_KEYS, hints_of, locate
 from frame.composition.settings import SIZES
 
 
@@ -152,15 +152,6 @@ def _fits_items(values: Sequence[Any], hint: Any) -> bool:
 def _is_text(hint: Any) -> bool:
     # str, and types that take a text, such as Path
     return isinstance(hint, type) and (issubclass(hint, str) or hasattr(hint, "__fspath__"))
-
-
-def hints_of(target: Any) -> dict[str, Any]:
-    """The types of the arguments of a function or class. Empty if they cannot be resolved."""
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(function)
-    except Exception:  # an annotation that cannot be resolved is not checked
-        return {}
 
 
 def _name(hint: Any) -> str:

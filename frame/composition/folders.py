@@ -28,12 +28,15 @@ def use_own_folder(folder: Path | None = None, *, trains: bool = True) -> None:
     own = (folder or Path("config")).resolve()
     if folder is not None and not own.is_dir():
         raise UserError(f"--config-dir: there is no folder {own}")
-    is_own = own.is_dir() and own != config_folder()
-    OwnFolder.folder = own if is_own else None
-    if is_own and (trains or folder is not None) and str(own.parent) not in sys.path:
-        sys.path.insert(0, str(own.parent))
-    elif trains and not is_own and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # after everything that is installed
+    OwnFolder.folder = own if own.is_dir() and own != config_folder() else None
+    place = str(own_folder())
+    if (trains or OwnFolder.folder is not None and folder is not None) and place not in sys.path:
+        sys.path.append(place)  # after everything that is installed, whose place no module of the user's takes
+
+
+def own_folder() -> Path:
+    """The folder of the user's own modules: the one that holds the user's `config/`, else the working folder."""
+    return OwnFolder.folder.parent if OwnFolder.folder is not None else Path.cwd()
 
 
 def config_folders() -> list[Path]:

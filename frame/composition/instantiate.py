@@ -8,10 +8,15 @@ A node may have `_args_` (a list of positional arguments), `_partial_: true` (th
 
 import functools
 import importlib
+import inspect
+import types
+import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Union
 
 from frame.common.errors import UserError, choices
+from frame.composition.folders import own_folder
 
 Locate = Callable[[str, str], Any]  # called with a `_target_` and its path in the config
 OWN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
@@ -30,18 +35,28 @@ def locate(name: str, path: str) -> Any:
             found: Any = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name is not None and not (module_name + ".").startswith(error.name + "."):
-                raise UserError(f"{path}: {name} needs the package '{error.name}', which is not installed") from None
+                raise UserError(f"{path}: {name} needs the package '{error.name}', which is not installed") from error
             continue
-        except ImportError as error:
-            raise UserError(f"{path}: {name} cannot be imported: {error}") from None
+        except Exception as error:  # a module may raise anything while it is imported
+            text = str(error.msg if isinstance(error, SyntaxError) else error)
+            reason = next(iter(text.strip().splitlines()), type(error).__name__)
+            raise UserError(f"{path}: {name} cannot be imported: {reason}") from error
         for part in parts[cut:]:
             if not hasattr(found, part):
                 public = [n for n in vars(found) if not n.startswith("_")] if hasattr(found, "__dict__") else []
                 near = choices(part, public, kind=f"name in {module_name}").split(" There are")[0]
-                raise UserError(f"{path}: {near.rstrip('.')} (_target_: {name})")
+                raise UserError(f"{path}: {near.rstrip('.')} (_target_: {name}){_shadowed(parts[0], found)}")
             found = getattr(found, part)
         return found
     raise UserError(f"{path}: there is no module '{parts[0]}' for _target_: {name}; is its folder where you started?")
+
+
+def _shadowed(top: str, module: Any) -> str:
+    """A hint if the user has a module of the same name, whose place an installed one has taken."""
+    own = [place for place in (own_folder() / f"{top}.py", own_folder() / top) if place.exists()]
+    file = getattr(module, "__file__", None)
+    taken = own and file is not None and not Path(file).resolve().is_relative_to(own_folder().resolve())
+    return f"; an installed package comes before your own {own[0].name}: give yours another name" if taken else ""
 
 
 def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: Any) -> Any:
@@ -71,6 +86,9 @@ def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: 
         if isinstance(node[key], str) and node[key] == "???" and not partial:
             raise UserError(f"{_below(path, key)}: {node['_target_']} needs a value: add {_below(path, key)}=...")
         arguments[key] = instantiate(node[key], _below(path, key), locate) if recursive else node[key]
+        if isinstance(node[key], dict) and "_target_" in node[key] and not is_network(arguments[key], target, key):
+            made = type(arguments[key]).__name__
+            raise UserError(f"{_below(path, key)}: {node[key]['_target_']} gives a {made}, not a torch.nn.Module")
     positional = node.get("_args_", [])
     if not isinstance(positional, list):
         raise UserError(f"{path}._args_ must be a list, and is {positional!r}")
@@ -85,6 +103,30 @@ def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: 
     except Exception as error:  # a constructor may raise anything
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{path or node['_target_']} cannot be built: {reason}") from error
+
+
+def hints_of(target: Any) -> dict[str, Any]:
+    """The types of the arguments of a function or class. Empty if they cannot be resolved."""
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # an annotation that cannot be resolved is not checked
+        return {}
+
+
+def is_network(built: Any, target: Any, argument: str) -> bool:
+    """Whether an argument is a network, if the constructor's annotation asks for one. Any network will do."""
+    hint = hints_of(target).get(argument)
+    options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    kinds = [typing.get_origin(option) or option for option in options]
+    if not any(inspect.isclass(kind) and _is_module(kind) for kind in kinds):
+        return True
+    return _is_module(type(built)) or any(inspect.isclass(kind) and isinstance(built, kind) for kind in kinds)
+
+
+def _is_module(kind: type) -> bool:
+    """Whether a class is a torch.nn.Module, without importing torch."""
+    return any((one.__module__, one.__name__) == ("torch.nn.modules.module", "Module") for one in kind.__mro__)
 
 
 def _flag(node: dict[str, Any], key: str, default: bool, path: str) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from frame.common.errors import UserError
+from frame.common.faults import Elsewhere
 from frame.data.base import Batch, Epoch, Indices, Source, at_epoch, is_resident, moved, streams
 
 _MASK = (1 << 64) - 1
@@ -291,7 +292,7 @@ class _Workers:
     def fetch(self, shares: Sequence["Share"]) -> Iterator[Batch]:
         self._plan[:] = shares
         for rows in self._loader:
-            if isinstance(rows, UserError):
+            if isinstance(rows, Exception):
                 raise rows
             yield rows
 
@@ -300,12 +301,14 @@ class _WholeBatches(Dataset):
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
 
-    def __getitem__(self, share: "Share") -> Batch | UserError:
+    def __getitem__(self, share: "Share") -> Batch | UserError | Elsewhere:
         epoch, indices = share
         try:
             return at_epoch(self.source, self.seed, epoch).batch(indices)
         except UserError as error:  # returned, not raised: torch would wrap its one line in a traceback
             return error
+        except Exception as error:  # of the user's data set
+            return Elsewhere.of(error)
 
 
 def _limited(batches: int, limit: int | float | None) -> int:

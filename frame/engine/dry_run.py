@@ -15,13 +15,12 @@ from torch.distributions import Distribution
 
 from frame.callbacks.base import Monitor
 from frame.callbacks.evaluation import EvaluationCallback
-from frame.common import selection
+from frame.common import faults, selection
 from frame.common.errors import NoNumber, UserError, choices
 from frame.common.output import say
-from frame.composition.checks import hints_of
 from frame.composition.compose import compose
 from frame.composition.folders import config_folder
-from frame.composition.instantiate import instantiate
+from frame.composition.instantiate import hints_of, instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, check_batch, check_tokens, keys_in, whole_batch
 from frame.data.take import Take
@@ -277,14 +276,18 @@ def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
         yield
-    except KeyError as error:
-        key = error.args[0] if error.args else None
-        if entered or not isinstance(key, str) or key in batch:
+    except UserError:
+        raise
+    except Exception as error:
+        key = error.args[0] if isinstance(error, KeyError) and error.args and not entered else None
+        if isinstance(key, str) and key not in batch:
+            there = ", ".join(sorted(keys_in(batch)))
+            raise UserError(f"{prefix}{type(model).__name__} reads '{key}' of a batch, which has: {there}") from error
+        usual = isinstance(error, RuntimeError | ValueError | IndexError | TypeError)
+        if not usual and faults.place_of(error) is None:  # a fault of ours
             raise
-        there = ", ".join(sorted(keys_in(batch)))
-        raise UserError(f"{prefix}{type(model).__name__} reads '{key}' of a batch, which has: {there}") from error
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason if usual else f"{type(error).__name__}: {reason}"
         shape = list(batch["x"].shape) if isinstance(batch["x"], Tensor) else "x"
         if not entered:
             raise UserError(f"{prefix}{type(model).__name__} fails on a batch {shape}: {reason}") from error

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from omegaconf import DictConfig
 
 from frame.callbacks.base import optimization_of
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from frame.common import faults
 from frame.common.durations import Duration
+from frame.common.errors import UserError
 from frame.common.numbers import counted, unsigned_zero
 from frame.common.output import say
 from frame.common.shell import pasted
 from frame.loggers.files import FilesLogger
-from frame.optimization.base import Optimization
+from frame.optimization.base import Diverged, Optimization
 from frame.runs.folder import RunFolder
+from frame.runs.origin import origin_of
 
 NEXT = {"digits_VAE": "+experiment=MNIST_VAE", "MNIST_VAE": "+experiment=MNIST_VAE params.beta=1"}
 
@@ -82,12 +86,19 @@ def stopped(run: RunFolder | None, trainer: Trainer, error: OSError) -> int:
     return 1
 
 
-def failed(run: RunFolder | None, trainer: Trainer, reason: str) -> int:
-    """Ends a run that cannot continue."""
-    if run is not None:
-        run.set_status("failed", reason=reason)
-        _close(trainer, "failed")
-        say(f"{reason.strip().splitlines()[-1]}\nframe: the run is in {run.path}")
+def failed(run: RunFolder | None, trainer: Trainer, error: BaseException) -> int:
+    """Ends a run that cannot continue. If the error is raised further, the command says it, with the run's place."""
+    if run is None:
+        return 1
+    said = isinstance(error, UserError | Diverged)
+    run.set_status("failed", reason=str(error) if said else "".join(traceback.format_exception(error)))
+    _close(trainer, "failed")
+    own = not said and faults.place_of(error) is not None and run.is_own
+    go_on = f"; to go on once it is mended: {_go_on(run)} source=now" if own else ""
+    if said:
+        say(f"{faults.told(error)}\nframe: the run is in {run.path}")
+    else:
+        error.add_note(f"frame: the run is in {run.path}{go_on}")
     return 1
 
 
@@ -107,7 +118,7 @@ def _on_disk(trainer: Trainer, run: RunFolder) -> tuple[list[str], dict[str, flo
 
 
 def _go_on(run: RunFolder) -> str:
-    return f"{command('train')} {pasted(f'resume={run.path}')}"
+    return f"{command('train')} {pasted(f'resume={run.path.resolve()}')}"
 
 
 def _close(trainer: Trainer, status: str) -> None:
@@ -135,7 +146,7 @@ def last_words(run: RunFolder, config: DictConfig, optimization: Optimization) -
         lines.append(f"the run has ended inside the schedule of {', '.join(unfinished)}")
     lines.append(f"run      {run.path}")
     lines += [f"picture  {file}" for file in run.newest_pictures]
-    lines.append(f"test     {command('evaluate')} {pasted(run.path, 'evaluate_on=test')}")
+    lines.append(f"test     {command('evaluate')} {pasted(*_opened(run), 'evaluate_on=test')}")
     following = NEXT.get(str(config.experiment_name))
     if following is not None:
         lines.append(f"next     {command('train')} {following}")
@@ -159,6 +170,13 @@ def protocols(records: Iterable[Mapping[str, Any]]) -> list[str]:
             network = f", of the {record['network']}" if record.get("network") else ""
             alike.setdefault(f"{record['estimator']}{network}", []).append(str(record["name"]))
     return [f"{', '.join(names)}: {how}" for how, names in alike.items()]
+
+
+def _opened(run: RunFolder) -> list[str | Path]:
+    """The words that name a run in any folder, and the packages to trust if its own are not."""
+    modules = {name.partition(".")[0] for name in (run.code.get("modules") or {})} - {"frame"}
+    trusted = not modules or origin_of(run).own
+    return [run.path.resolve(), *([] if trusted else [f"packages=[{','.join(sorted(modules))}]"])]
 
 
 def _number(value: float) -> str:

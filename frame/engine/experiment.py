@@ -3,7 +3,7 @@
 import inspect
 import os
 import random
-import traceback
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import nn
 
 from frame.callbacks.base import Binds, Context, Due, wanting_each_batch
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
@@ -22,12 +23,14 @@ from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
 from frame.callbacks.progress import ProgressBar
 from frame.callbacks.stopping import Signals, StopOnSignal
+from frame.common import trust
 from frame.common.confidential import refuse_secrets
 from frame.common.durations import Duration, limits_of, save_interval
 from frame.common.errors import UserError
 from frame.common.output import UNWRITABLE, say
 from frame.composition import checks, evaluations
 from frame.composition.compose import changed_by
+from frame.composition.folders import OwnFolder, own_folder
 from frame.composition.instantiate import instantiate, locate, named
 from frame.composition.plain import as_config
 from frame.composition.settings import SIZES, check_parts
@@ -42,17 +45,24 @@ from frame.engine.costs import costs
 from frame.engine.dry_run import check_data, check_keys, check_rows, dry_run
 from frame.engine.ending import failed, finish, stopped
 from frame.engine.objects import Objects, refuse
-from frame.engine.suitable import suitable
+from frame.engine.opening import NOW, TRAINED
+from frame.engine.suitable import check_kind, full, suitable
 from frame.engine.trainer import make_trainer, quiet, translate
 from frame.evaluation.floors import floors_of
 from frame.loggers.base import RunLogger
 from frame.loggers.files import FilesLogger
 from frame.models.base import Model
 from frame.optimization.base import Diverged, Optimization
+from frame.optimization.execution import Eager
 from frame.optimization.stretches import Stretches
 from frame.runs import checkpoints, metrics, names
 from frame.runs.exported import Export
 from frame.runs.folder import RunFolder
+from frame.runs.modules import importing
+from frame.runs.origin import Origin, origin_of
+from frame.runs.source import FOLDER as SOURCE
+from frame.runs.source import kept as kept_source
+from frame.runs.source import own_modules
 
 # arguments that `frame` itself passes to a constructor that the config names
 GIVEN = {
@@ -118,6 +128,7 @@ def train(config: DictConfig, overrides: Sequence[str], objects: Objects | None 
         written = stored(config, experiment.plain)
         written = written if objects is None else objects.noted(written)
         refuse_secrets(written)
+        note_folder(written)
         counted = costs(optimization, experiment.loader)
         root = Path(str(experiment.config.device.experiments_root))
         run = RunFolder.create(root, str(experiment.config.experiment_name))
@@ -135,10 +146,28 @@ def train(config: DictConfig, overrides: Sequence[str], objects: Objects | None 
         return fit(experiment, run)
 
 
-def resume(folder: Path, overrides: Sequence[str], objects: Objects | None = None) -> int:
+def note_folder(config: Mapping[str, Any]) -> None:
+    """Notes the folder as one in which the user trains, if modules of it may serve the run."""
+    folder = own_folder()
+    serves = OwnFolder.folder is not None or any(
+        file.is_relative_to(folder.resolve()) for file in own_modules(config, strict=False).values()
+    )
+    try:
+        trust.trained_in(folder if serves else None)
+    except UserError as error:  # the run can be trained all the same
+        say(f"this folder is not noted as yours: {error}")
+
+
+def resume(folder: Path, overrides: Sequence[str], objects: Objects | None = None, *, source: str = TRAINED) -> int:
     """Continues from the last checkpoint in `folder`, with the limits that `overrides` set; returns the exit code.
 
-    `objects` are those that the run was started with, see `train`.
+    The user's own modules are those with which the run was trained so far.
+
+    Args:
+        folder: the run.
+        overrides: the typed words.
+        objects: those that the run was started with, see `train`.
+        source: 'now': the user's own modules as they are now serve the rest of the run, and are kept in its folder.
 
     Raises:
         UserError: there is no run, another process trains in it, the overrides change other keys, or its
@@ -149,6 +178,15 @@ def resume(folder: Path, overrides: Sequence[str], objects: Objects | None = Non
         raise UserError(
             f"{folder} is an export, which has no state to go on from: its README.md says how to train it again"
         )
+    origin = origin_of(run, now=source == NOW)
+    if origin.said:
+        say(f"{folder}: {origin.said}")
+    with importing(origin.source):
+        return _resumed(run, overrides, origin, objects)
+
+
+def _resumed(run: RunFolder, overrides: Sequence[str], origin: Origin, objects: Objects | None) -> int:
+    folder = run.path
     kept: Any = OmegaConf.to_container(changed_by(OmegaConf.create(run.stored), overrides, CHANGEABLE))
     plain = all_filled(kept)  # a user who continues a run trusts it
     config = as_config(plain)
@@ -170,8 +208,26 @@ def resume(folder: Path, overrides: Sequence[str], objects: Objects | None = Non
         if checkpoints.stamp(run.path) != stamp:
             run.unlock()
             raise UserError(f"another process has just trained in {folder}: give the command again")
-        run.write_config(kept)
+        run.write_again(kept, code_of(run, kept, origin, state))
         return fit(experiment, run, state)
+
+
+def code_of(
+    run: RunFolder, config: Mapping[str, Any], origin: Origin, state: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What code.json says of a run that is continued. If it takes newer source, that is kept, and it says since when.
+
+    The former source stays beside it.
+    """
+    code = run.code
+    if not (origin.own and origin.now and origin.changed):
+        return code
+    iteration = int(state["counters"]["iterations"]) if state is not None else 0
+    former = run.path / SOURCE
+    if former.is_dir():
+        shutil.copytree(former, run.path / f"{SOURCE}_until_{iteration}", dirs_exist_ok=True)
+    changes = [*(code.get("source_changes") or ()), {"iteration": iteration, "files": [*origin.changed]}]
+    return {**code, "modules": kept_source(run.path, config), "source_changes": changes}
 
 
 def _is_finished(run: RunFolder, config: DictConfig, state: dict[str, Any] | None, overrides: Sequence[str]) -> bool:
@@ -244,13 +300,16 @@ def build(
     _seed(config)  # again, so that the first weights do not depend on what the data drew
     sources = sources or ({} if saved else pretrained.again(plain))
     model: Model = given.untrained(partial(pretrained.built, plain["model"], sources))()
+    check_kind(model, nn.Module, "model", plain["model"])
+    if not callable(getattr(model, "compute_loss", None)):
+        raise UserError(f"model: {type(model).__name__} has no compute_loss(batch): derive it from {full(Model)}")
     batch = check_data(model, data, config)
     translated, settings = translate(config)
     optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)
-    if not isinstance(optimization, Optimization):
-        raise UserError(f"optimization: {config.optimization._target_} is not a frame.optimization.base.Optimization")
+    check_kind(optimization, Optimization, "optimization", plain["optimization"])
     if plain.get("execution") is not None:
         optimization.execution = instantiate(plain["execution"], "execution")
+        check_kind(optimization.execution, Eager, "execution", plain["execution"])
         optimization.execution.lay_out(model)
     for limit in limits:
         limit.check(optimization.counters, key="train_for")
@@ -259,6 +318,11 @@ def build(
     plain["callbacks"], callbacks = suitable(plain.get("callbacks"), model, data, leave_out=automatic)
     if plain.get("doctor") is not None:
         callbacks.append(instantiate(plain["doctor"], "doctor"))
+        check_kind(callbacks[-1], Callback, "doctor", plain["doctor"])
+    for key, node in named(plain.get("logging")):
+        kind = locate(str(node["_target_"]), f"logging.{key}")
+        if inspect.isclass(kind) and not issubclass(kind, Logger):
+            raise UserError(f"logging.{key}: {node['_target_']} is not a {full(Logger)}")
     trainer = make_trainer(config, settings, optimization)
     with floors_of(given.untrained(partial(instantiate, plain["model"], "model")), int(config.seeds.init)):
         dry_run(model, optimization, callbacks, data, batch, config)
@@ -377,18 +441,18 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
     except (Diverged, UserError) as error:
         if experiment.objects is not None:
             experiment.objects.reason = str(error)
-        return failed(run, trainer, str(error))
+        return failed(run, trainer, error)
     except OSError as error:
         if error.errno not in UNWRITABLE:
-            failed(run, trainer, traceback.format_exc())
+            failed(run, trainer, error)
             raise
         return stopped(run, trainer, error)
     except (KeyboardInterrupt, SystemExit):  # raised by a user's code; our handlers only note a signal
         if run is not None:
             run.set_status("stopped", reason="interrupted")
         raise
-    except BaseException:
-        failed(run, trainer, traceback.format_exc())
+    except BaseException as error:
+        failed(run, trainer, error)
         raise
     return 0
 
@@ -444,6 +508,7 @@ def make_loggers(plain: dict[str, Any], folder: Path) -> list[Logger]:
     for name, node in named(plain.get("logging")):
         given = _taken({"folder": folder, "config": plain}, str(node["_target_"]), f"logging.{name}")
         loggers.append(instantiate(node, f"logging.{name}", **given))
+        check_kind(loggers[-1], Logger, f"logging.{name}", node)
     for logger in loggers:
         if isinstance(logger, RunLogger):
             logger.keep = plain["pictures"]["keep"]

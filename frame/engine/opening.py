@@ -2,9 +2,12 @@
 
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +17,9 @@ from torch.distributions import Distribution
 from torch.utils.data import Dataset
 
 from frame.common.errors import UserError, choices
+from frame.common.output import say
 from frame.composition.checks import targets
-from frame.composition.instantiate import instantiate
+from frame.composition.instantiate import instantiate, locate
 from frame.composition.stored import is_data_root
 from frame.data.base import DataSet, Source
 from frame.engine.display import as_html, as_text
@@ -25,6 +29,9 @@ from frame.runs import hub
 from frame.runs.exported import Export
 from frame.runs.folder import RunFolder
 from frame.runs.metrics import columns
+from frame.runs.modules import Source as Modules
+from frame.runs.modules import importing
+from frame.runs.origin import Origin, origin_of
 
 if TYPE_CHECKING:
     import pandas
@@ -42,19 +49,43 @@ TRUSTED = (
     "torch.distributions",
 )
 DEFINED = (*TRUSTED[:-2], "torch.nn.modules", "torch.distributions")  # torch.nn has classes that start processes
+TRAINED, NOW = SOURCES = ("trained", "now")  # which state of the user's own modules serves
+LOADERS = ("datasets.load_from_disk", "datasets.load_dataset")  # functions that a caller's packages=['datasets'] allows
 NAME = re.compile(r"[A-Za-z_]\w{0,99}(\.\w{1,99}){1,19}", re.ASCII)
 BUILDABLE: tuple[type, ...] = (nn.Module, Distribution, DataSet, Dataset, Evaluation)
 
 
-def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None) -> dict[str, type]:
+@dataclass(frozen=True)
+class Trust:
+    """What a run may build, besides classes of `frame` and torch.
+
+    Args:
+        packages: packages and modules that the caller trusts.
+        origin: what is known of the run's own modules.
+        export: the export, if it is one.
+    """
+
+    packages: tuple[str, ...] = ()
+    origin: Origin = Origin()
+    export: Export | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.packages, *self.origin.modules)
+
+
+def guard(plain: Any, trust: Trust = Trust()) -> dict[str, Any]:
     """The classes that plain values name, by `_target_`, each of which computes and comes from a trusted place.
 
     A name is checked before its module is imported, and again by where its class is defined. Exported source is named
-    in the error, but trusted no more than the rest.
+    in the error, but trusted no more than the rest. A run that the user trained may build what it built then.
 
     Raises:
         UserError: a `_target_` is anything else.
     """
+    if trust.origin.own:
+        return {str(node["_target_"]): locate(str(node["_target_"]), path) for path, node in targets(plain)}
+    packages, export = trust.names, trust.export
     found: dict[str, type] = {}
     for path, node in targets(plain):
         name = str(node["_target_"])
@@ -69,11 +100,14 @@ def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None
         if not _below(name, (*TRUSTED, *packages)):
             package = name.split(".")[0]
             own = package in ("frame", "torch")
+            hint = f", and {trust.origin.hint}; or" if trust.origin.hint else ": if you trust it,"
             raise UserError(
-                f"{path} names {name}, which is not trusted"
-                + ("" if own else f": if you trust it, pass packages=['{package}']")
+                f"{path} names {name}, which is not trusted" + ("" if own else f"{hint} pass packages=['{package}']")
             )
         kind = _find(name, path)
+        if name in LOADERS and not node.get("trust_remote_code"):
+            found[name] = kind
+            continue
         defined = _below(getattr(kind, "__module__", ""), (*DEFINED, *packages))
         if not (inspect.isclass(kind) and issubclass(kind, BUILDABLE) and defined):
             what = "a module, distribution, data set or evaluation"
@@ -82,33 +116,42 @@ def guard(plain: Any, packages: Sequence[str] = (), export: Export | None = None
     return found
 
 
-def build_model(folder: RunFolder, packages: Sequence[str] = (), export: Export | None = None) -> nn.Module:
+def build_model(folder: RunFolder, trust: Trust = Trust()) -> nn.Module:
     """The run's model with untrained weights."""
     refuse(folder.plain, "model", folder)
-    model: nn.Module = _build(folder.filled("model"), "model", packages, nn.Module, export)
+    model: nn.Module = _build(folder.filled("model"), "model", trust, nn.Module)
     return model
 
 
-def build_data(folder: RunFolder, packages: Sequence[str] = (), export: Export | None = None) -> DataSet:
+def build_data(folder: RunFolder, trust: Trust = Trust()) -> DataSet:
     """The run's data set."""
     from frame.data.per_sample import as_data_set
 
     refuse(folder.plain, "data", folder)
-    return as_data_set(_build(folder.filled("data"), "data", packages, object, export))
+    with importing(trust.origin.source):
+        try:
+            return as_data_set(_build(folder.filled("data"), "data", trust, object))
+        except UserError as error:
+            where = trust.origin.folder
+            if not trust.origin.own or where == os.path.realpath(Path.cwd()):
+                raise
+            hint = f"if a path of the data is relative, give the command in {where}, where the run was trained"
+            raise UserError(f"{error}; {hint}") from error.__cause__
 
 
-def build_evaluation(node: Mapping[str, Any] | DictConfig, packages: Sequence[str] = ()) -> Evaluation:
+def build_evaluation(node: Mapping[str, Any] | DictConfig, trust: Trust = Trust()) -> Evaluation:
     """An evaluator of a run's callbacks, or a chosen one."""
     plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
-    evaluation: Evaluation = _build(plain, "evaluator", packages, Evaluation)
+    evaluation: Evaluation = _build(plain, "evaluator", trust, Evaluation)
     return evaluation
 
 
-def _build(plain: Any, key: str, packages: Sequence[str], kind: type, export: Export | None = None) -> Any:
+def _build(plain: Any, key: str, trust: Trust, kind: type) -> Any:
     """Builds exactly the values and classes that were checked."""
     plain = _without_downloads(plain)
-    classes = guard({key: plain}, packages, export)
-    built = instantiate(plain, key, lambda name, path: classes[name])
+    with importing(trust.origin.source):
+        found = guard({key: plain}, trust)
+        built = instantiate(plain, key, lambda name, path: found[name])
     if not isinstance(built, kind):
         raise UserError(f"{key} is a {type(built).__name__}, and no {kind.__name__}: not built")
     return built
@@ -154,15 +197,19 @@ class OpenRun:
         checkpoint: str = "last",
         trust_source: bool = False,
         objects: Objects | None = None,
+        source: str = TRAINED,
     ) -> None:
+        if source not in SOURCES:
+            raise UserError(choices(source, SOURCES, kind="source"))
         self.objects = objects or Objects()
         self.folder, self.packages, self.device, self.checkpoint = folder, tuple(packages), device, checkpoint
-        self.export = Export.at(folder.path)
+        self.now = source == NOW
+        self.export: Export | None = Export.at(folder.path)
+        self.exported: Modules | None = None
         if self.export is not None:
             self.export.verify()
             self.checkpoint, weights = self.export.check(checkpoint, weights)
-            if trust_source:
-                self.packages += self.export.trust()
+            self.exported = self.export.source() if trust_source else None
         elif trust_source:
             raise UserError(f"{folder.path} is not an export: a run's classes are trusted by packages=[...]")
         self.config = folder.config
@@ -178,6 +225,25 @@ class OpenRun:
     @property
     def status(self) -> dict[str, Any]:
         return self.folder.status
+
+    @cached_property
+    def trust(self) -> Trust:
+        """What may be built. Prints a line if the user's own source has changed since the run was trained.
+
+        Raises:
+            UserError: see `frame.runs.origin.origin_of`.
+        """
+        if self.export is not None:
+            known = Origin() if self.exported is None else Origin(modules=(*self.exported.files,), source=self.exported)
+            return Trust(self.packages, known, self.export)
+        origin = origin_of(self.folder, now=self.now, packages=self.packages)
+        if origin.said:
+            say(f"{self.folder.path}: {origin.said}")
+        return Trust(self.packages, origin, self.export)
+
+    def importing(self) -> AbstractContextManager[None]:
+        """Within it, imports find the run's own modules: as they were when it was trained, or as they are now."""
+        return importing(self.trust.origin.source)
 
     @cached_property
     def state(self) -> dict[str, Any]:
@@ -196,6 +262,10 @@ class OpenRun:
         """The weights that `model` has: 'average' only if the run keeps one."""
         return "average" if self.weights == "average" and self.state["average"] is not None else "raw"
 
+    def untrained(self) -> nn.Module:
+        """The model that the config names, with untrained weights."""
+        return build_model(self.folder, self.trust)
+
     @cached_property
     def model(self) -> nn.Module:
         """The trained model in eval mode, with averaged weights if the run has them, unless `weights='raw'`.
@@ -204,7 +274,7 @@ class OpenRun:
             UserError: there is no checkpoint yet, a class may not be built, or the weights do not fit.
         """
         state = self.state
-        model: nn.Module = self.objects.untrained(partial(build_model, self.folder, self.packages, self.export))()
+        model: nn.Module = self.objects.untrained(self.untrained)()
         weights = state["model"]
         if self.kept == "average":
             # the averaged copy has its weights below `module`, and a count
@@ -227,7 +297,7 @@ class OpenRun:
             UserError: a class may not be built, files are missing, or the data are not those that the run was trained
                 on; some of these only when a split is read.
         """
-        return self.of_this_run(self.objects.data or build_data(self.folder, self.packages, self.export))
+        return self.of_this_run(self.objects.data or build_data(self.folder, self.trust))
 
     def of_this_run(self, data: DataSet) -> DataSet:
         """Returns `data`, which must be those that the run was trained on.
@@ -292,6 +362,7 @@ def open(
     trust_source: bool = False,
     model: Any = None,
     data: Any = None,
+    source: str = TRAINED,
 ) -> OpenRun:
     """Opens a run's folder or an export, wherever the packages that its config names can be imported.
 
@@ -305,6 +376,7 @@ def open(
         trust_source: whether to run the source in an export. Read it first: it can do everything that you can do.
         model, data: the objects that the run was trained with, if `frame.train` was given any: its weights are loaded
             into a copy of the model.
+        source: 'trained': your own modules as they were when the run was trained; 'now': as they are now.
 
     Raises:
         UserError: there is no run in the folder, a file of an export is not what was exported, or the hub cannot be
@@ -317,7 +389,7 @@ def open(
     if hub.is_hub_name(folder):
         folder = hub.downloaded(str(folder))
     objects = Objects.of(model, data)
-    return OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source, objects)
+    return OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source, objects, source)
 
 
 def load(folder: str | Path, part: str = "model", **options: Any) -> nn.Module:

@@ -35,8 +35,9 @@ class Book:
         self, run: OpenRun, notes: Notes, identity: dict[str, Any], keys: Mapping[str, str], *, recorded: bool
     ) -> None:
         self.run, self.notes, self.identity, self.keys = run, notes, identity, keys
+        self.source = run.trust.origin.name
         weights = "" if run.state["average"] is None else run.weights
-        self.at = Moment.of(run.state["counters"], weights, run.checkpoint)
+        self.at = Moment.of(run.state["counters"], weights, run.checkpoint, self.source)
         self.files = FilesLogger(run.folder.path, checkpoint=run.checkpoint, table=False) if recorded else None
         self.unrecorded: list[dict[str, Any]] = []
 

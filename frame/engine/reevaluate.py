@@ -1,27 +1,29 @@
 """Evaluates runs after their training: with other measures, on another split, from another checkpoint."""
 
 import json
+import os
 import statistics
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from frame.common import selection
+from frame.common import faults, selection, trust
 from frame.common.errors import UserError
+from frame.common.inside import name_of
 from frame.common.interrupts import Interrupted, Interrupts
 from frame.common.output import say
+from frame.common.shell import pasted
 from frame.composition.evaluations import TITLES
+from frame.composition.folders import OwnFolder, own_folder
 from frame.composition.instantiate import named
 from frame.composition.stored import literal
 from frame.data.base import DataSet
 from frame.data.identity import DataChanged
 from frame.engine.objects import Objects
-from frame.engine.opening import OpenRun, build_evaluation, build_model
+from frame.engine.opening import TRAINED, OpenRun, Trust, build_evaluation
 from frame.engine.opening import open as open_run
 from frame.engine.recording import Book, recordable
 from frame.evaluation.base import Evaluation
@@ -30,7 +32,9 @@ from frame.evaluation.floors import floors_of
 from frame.evaluation.measured import measure
 from frame.evaluation.similarity import Other, opening
 from frame.runs.folder import RunFolder
+from frame.runs.modules import Source
 from frame.runs.notes import Busy, Notes, evaluating_alone, key_of
+from frame.runs.origin import Origin
 
 WAIT_SECONDS = 600.0  # to wait for another process that evaluates the same run, counted from its last record
 
@@ -116,7 +120,7 @@ def evaluate_runs(
                     print("not evaluated" if isinstance(error, UserError) else "failed", flush=True)
                     if not isinstance(error, UserError):
                         failed[str(folder)] = f"{type(error).__name__}: {error}".splitlines()[0]
-                        traceback.print_exc()
+                        faults.show(error)
     except KeyboardInterrupt as signalled:
         found.code = signalled.code if isinstance(signalled, Interrupted) else 130
         there = f"interrupted at run {number} of {len(folders)}" if len(folders) > 1 else "interrupted"
@@ -157,6 +161,7 @@ def evaluate_run(
     patience: float = WAIT_SECONDS,
     allow_test: bool = False,
     objects: Objects | None = None,
+    source: str = TRAINED,
 ) -> Outcome:
     """Runs evaluations on a run, records what they find in the run's folder, and prints it.
 
@@ -178,6 +183,7 @@ def evaluate_run(
         patience: seconds to wait for another process that evaluates this run, counted from its last record.
         allow_test: let an evaluation fit something on test, such as a temperature; the run's config may allow it, too.
         objects: the parts of the run that are objects of Python.
+        source: 'trained' or 'now', see `frame.open`.
 
     Raises:
         Busy: another process evaluates this run, and patience is 0.
@@ -187,14 +193,16 @@ def evaluate_run(
     notes = Notes(folder)
     before = len(notes.lines)
     seen = notes.opened(checkpoint)
-    if seen is not None and chosen and not again:  # without reading the config, which takes most of the time
+    if (
+        seen is not None and chosen and not again and source == TRAINED
+    ):  # without reading the config, which takes most of the time
         identity = {"checkpoint": checkpoint, "iteration": seen[0], "weights": weights or seen[1]}
         wanted = dict(_on(evaluate_on, chosen))
         asked = tuple(_key(node, identity) for node in wanted.values())
         if all(key in notes.done() for key in asked):
             return _nothing_left(folder, identity, asked)
     stamp = notes.stamp(checkpoint)
-    run = OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, objects=objects)
+    run = OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, objects=objects, source=source)
     evaluators = dict(_on(evaluate_on, chosen if chosen is not None else _own(run)))
     if not evaluators:
         raise UserError(f"the config of {folder} names no evaluations: choose some, evaluation=[...]")
@@ -202,6 +210,7 @@ def evaluate_run(
     with suppress(OSError):  # said below
         notes.note_opened(stamp, run.checkpoint, iteration, str(run.config.get("weights", "average")))
     identity = {"checkpoint": run.checkpoint, "iteration": iteration, "weights": run.weights}
+    identity |= {"source": run.trust.origin.name} if run.trust.origin.name else {}
     keys = {name: _key(node, identity) for name, node in evaluators.items()}
 
     def waiting() -> None:
@@ -223,17 +232,29 @@ def evaluate_run(
         n_done = len(evaluators) - len(left)
         skipped = f", {n_done} of {len(evaluators)} measured already" if n_done else ""
         print(f"{run.folder.path}, {run.checkpoint} checkpoint at iteration {iteration}{skipped}", flush=True)
+        builds = run.trust if chosen is None else _trust_of_chosen(run.packages)
+        evaluations = {name: build_evaluation(node, builds) for name, node in left.items()}
         if shared is not None:
             _share(run, shared)
-        evaluations = {name: build_evaluation(node, packages) for name, node in left.items()}
         book = Book(run, notes, identity, keys, recorded=trouble is None)
         try:
             opener = _opener(packages, device) if chosen is not None else None  # a run's own config opens no other
             allowed = allow_test or bool(run.config.get(selection.ALLOW))
-            outcome = _measure(run, evaluations, opener, book, len(evaluators), allowed)
+            with run.importing():
+                outcome = _measure(run, evaluations, opener, book, len(evaluators), allowed)
             return outcome._replace(keys=tuple(keys.values()), unrecorded=tuple(book.unrecorded))
         finally:
             book.close()
+
+
+def _trust_of_chosen(packages: tuple[str, ...]) -> Trust:
+    """Chosen evaluations are the user's as they are now. Those of a trusted folder may name its modules."""
+    folder = own_folder()
+    if trust.read().how(os.path.realpath(folder)):
+        return Trust(packages, Origin(str(folder), own=True, source=Source({}, folder, stays=True)))
+    named = OwnFolder.folder is not None
+    hint = f"it may be of {folder}: if you trust that folder, {pasted('frame', 'trust', folder)}"
+    return Trust(packages, Origin(hint=hint if named else ""))
 
 
 def _measure(
@@ -258,8 +279,10 @@ def _measure(
     if refused and len(refused) == n_asked:
         raise UserError(next(iter(refused.values())))
     measured = 0
-    build = run.objects.untrained(partial(build_model, run.folder, run.packages, run.export))
-    with caching(run.folder.path / "cache"), floors_of(build, int(run.config.seeds.init)):
+    build = run.objects.untrained(run.untrained)
+    cache = run.folder.path / "cache"
+    cache = cache / name_of(book.source) if book.source else cache
+    with caching(cache), floors_of(build, int(run.config.seeds.init)):
         for name, evaluation in evaluations.items():
             if name in refused:
                 continue
@@ -336,7 +359,9 @@ def _opener(packages: Sequence[str], device: str) -> Callable[[str], Other]:
 def _share(run: OpenRun, shared: dict[str, DataSet]) -> None:
     """Uses the previous run's data if the config asks for the same; only the last data are kept."""
     try:
-        key = json.dumps(run.folder.filled("data"), sort_keys=True, default=str)
+        source = run.trust.origin.source
+        asked = [run.folder.filled("data"), source.digest if source is not None else ""]
+        key = json.dumps(asked, sort_keys=True, default=str)
     except UserError:  # a reference that cannot be filled in; building reports it
         return
     if key not in shared:

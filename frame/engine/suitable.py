@@ -13,7 +13,7 @@ from frame.composition.folders import file_of, options
 from frame.composition.instantiate import instantiate, locate, named
 from frame.data.base import DataSet
 from frame.engine.dry_run import having
-from frame.evaluation.base import Unsuited, methods_of
+from frame.evaluation.base import Evaluation, Unsuited, methods_of
 from frame.models.base import Model
 
 
@@ -32,7 +32,10 @@ def suitable(nodes: Any, model: Model, data: DataSet, *, leave_out: bool) -> tup
     unsuited: list[str] = []
     for key, node in named(nodes):
         callback = instantiate(node, f"callbacks.{key}")
+        check_kind(callback, Callback, f"callbacks.{key}", node)
         try:
+            if isinstance(callback, EvaluationCallback):
+                check_kind(callback.evaluator, Evaluation, f"callbacks.{key}.evaluator", node.get("evaluator") or node)
             if isinstance(callback, EvaluationCallback):
                 callback.evaluator.check(model, data)
         except Unsuited as error:
@@ -49,6 +52,17 @@ def suitable(nodes: Any, model: Model, data: DataSet, *, leave_out: bool) -> tup
     if isinstance(nodes, list):
         kept = list(kept.values())
     return (kept if unsuited else nodes), list(found.values())
+
+
+def check_kind(built: Any, kind: type, path: str, node: Mapping[str, Any]) -> None:
+    """Raises UserError if what a node built is of another kind."""
+    if not isinstance(built, kind):
+        name = "torch.nn.Module" if kind.__name__ == "Module" else full(kind)
+        raise UserError(f"{path}: {node['_target_']} gives a {type(built).__name__}, not a {name}")
+
+
+def full(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _who(error: Unsuited) -> str:

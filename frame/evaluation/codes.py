@@ -130,7 +130,7 @@ def codes_of(
         return Codes(found["codes"], found["y"], found["factors"])
     codes = _encode(model, data, split, take, n_samples, seed)
     with suppress(OSError, RuntimeError):  # full disk or read-only folder: encoded again next time
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda stream: torch.save(vars(codes), stream))
     return codes
 

@@ -22,11 +22,12 @@ class Moment:
     epochs: float
     weights: str  # 'average' or 'raw'; '' if the run keeps no average
     checkpoint: str = ""  # 'last' or 'best'; '' while the run trains
+    source: str = ""  # of the user's own modules, if it is newer than the run's
 
     @classmethod
-    def of(cls, counters: Mapping[str, float], weights: str, checkpoint: str = "") -> "Moment":
+    def of(cls, counters: Mapping[str, float], weights: str, checkpoint: str = "", source: str = "") -> "Moment":
         """The moment that a run's counters describe."""
-        return cls(int(counters["iterations"]), counters["seconds"], counters["epochs"], weights, checkpoint)
+        return cls(int(counters["iterations"]), counters["seconds"], counters["epochs"], weights, checkpoint, source)
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Measured:
                 "evaluation": evaluation,
                 "together": len(self.entry.scalars),
             }
+            | ({"source": self.at.source} if self.at.source else {})
             for key, scalar in self.entry.scalars.items()
         ]
 

@@ -1,16 +1,13 @@
 """A folder that `frame export` wrote: its hashes, weights and exported source."""
 
 import hashlib
-import importlib.abc
-import importlib.machinery
 import json
-import sys
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from frame.common.errors import UserError
+from frame.runs.modules import File, Source
 
 FORMAT = 1
 MANIFEST = "export.json"
@@ -102,42 +99,14 @@ class Export:
         weights = load_file(self.path / WEIGHTS)
         return {"model": weights, "average": None, "counters": self.manifest["counters"]}
 
-    def trust(self) -> tuple[str, ...]:
-        """Makes the exported modules importable, from checked bytes, and returns their names.
+    def source(self) -> Source:
+        """The exported modules, from checked bytes.
 
         Raises:
-            UserError: a file was changed, or another module of the same name is already imported.
+            UserError: a file was changed.
         """
-        sources = {name: (self.path / file, self.read(file)) for name, file in self.manifest["modules"].items()}
-        for name, (_, content) in sources.items():
-            there = getattr(sys.modules.get(name), "__file__", None)
-            if name in sys.modules and (there is None or Path(there).read_bytes() != content):
-                raise UserError(
-                    f"another module '{name}' is imported already: open {self.path} in a process of its own"
-                )
-        known = any(isinstance(finder, CheckedSource) and finder.sources == sources for finder in sys.meta_path)
-        if not known and sources:
-            sys.meta_path.insert(0, CheckedSource(sources))
-        return tuple(sources)
-
-
-class CheckedSource(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports modules from bytes whose hash was checked, since files and compiled copies may have changed."""
-
-    def __init__(self, sources: dict[str, tuple[Path, bytes]]) -> None:
-        self.sources = sources
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name in self.sources:
-            file, _ = self.sources[name]
-            package = file.name == "__init__.py"
-            spec = importlib.machinery.ModuleSpec(name, self, origin=str(file), is_package=package)
-            spec.has_location = True
-            return spec
-        if name not in sys.modules and any(other.startswith(f"{name}.") for other in self.sources):
-            return importlib.machinery.ModuleSpec(name, None, is_package=True)  # a folder without __init__.py
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
-        file, content = self.sources[module.__name__]
-        exec(compile(content, str(file), "exec", dont_inherit=True), module.__dict__)
+        places = {name: str(self.path / file) for name, file in self.manifest["modules"].items()}
+        files = {
+            name: File(self.read(file), places[name], places[name]) for name, file in self.manifest["modules"].items()
+        }
+        return Source(files, stays=True)

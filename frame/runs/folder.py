@@ -1,7 +1,7 @@
 """A run's folder and its files.
 
 config.yaml  overrides.yaml  code.json  code.diff  environment.json  costs.json  data.json  status.json
-metrics.jsonl  metrics.csv  records.jsonl  doctor.jsonl  evaluated.jsonl  images/  tables/
+metrics.jsonl  metrics.csv  records.jsonl  doctor.jsonl  evaluated.jsonl  images/  tables/  source/
 checkpoints/last.ckpt  previous.ckpt  best.ckpt
 """
 
@@ -24,23 +24,26 @@ from frame.common import inside
 from frame.common.errors import Damaged, UserError
 from frame.common.files import must_wait, write_text
 from frame.composition.config_files import trouble
+from frame.composition.folders import own_folder
 from frame.composition.plain import as_config, as_yaml, parse_yaml
 from frame.composition.stored import filled as fill
 from frame.composition.stored import literal
 from frame.runs import checkpoints
 from frame.runs.exported import Export
 from frame.runs.journal import DIAGNOSES, RECORDS, Journal
-from frame.runs.provenance import describe_code, environment
+from frame.runs.provenance import describe_code, environment, is_own, write_code
 from frame.runs.reading import (
     CODE,
     COSTS,
     DATA,
+    MODULE,
     STATUS,
     content,
     damaged,
     in_training,
     is_diagnosis,
     is_record,
+    judge,
     mapping,
     words,
 )
@@ -147,14 +150,31 @@ class RunFolder:
     def describe(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
         """Writes the config, the code and the machine. config.yaml is written last, because a run is found by it."""
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
-        warning = describe_code(self.path, config)
+        text = as_yaml(config)
+        warning = describe_code(self.path, config, own_folder(), text)
         if warning:
             print(f"frame: {warning}", file=sys.stderr)
         write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
-        self.write_config(config)
+        write_text(self.path / "config.yaml", text)
 
-    def write_config(self, config: dict[str, Any]) -> None:
-        write_text(self.path / "config.yaml", as_yaml(config))
+    def write_again(self, config: dict[str, Any], code: Mapping[str, Any]) -> None:
+        """Writes the config and the description of the code of a run that is continued.
+
+        If the user trained it, it gets a new seal; otherwise its code.json stays as it is.
+        """
+        text = as_yaml(config)
+        if self.is_own:
+            write_code(self.path, code, text)
+        write_text(self.path / "config.yaml", text)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the user trained it on this machine, with this very config.
+
+        Raises:
+            UserError: the user's file of trusted folders cannot be read.
+        """
+        return is_own(self.code, content(self.path / "config.yaml") or "")
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -250,8 +270,16 @@ class RunFolder:
 
     @property
     def code(self) -> dict[str, Any]:
-        """The description of the code by `describe`; empty if it was not called."""
-        return mapping(self.path / "code.json", CODE)
+        """The description of the code by `describe`; empty if it was not called.
+
+        Raises:
+            Damaged: the file is something else.
+        """
+        file = self.path / "code.json"
+        found = mapping(file, CODE)
+        modules = found.get("modules") or {}
+        judge(modules, dict.fromkeys(modules, MODULE), file, "modules.")
+        return found
 
     # Its state
 

@@ -288,7 +288,9 @@ def show(run: RunFolder) -> str:
     summary = RunSummary(run)
     config, status = summary.config, summary.status
     lines = [str(run.path), ""]
-    named = {**{part: config.get(part) for part in PARTS}, **(config.get("architectures") or {})}
+    data = config.get("data") or {}
+    splits = {} if "_target_" in data else {f"data.{split}": node for split, node in data.items()}
+    named = {**{part: config.get(part) for part in PARTS}, **splits, **(config.get("architectures") or {})}
     lines += [
         f"  {name:<13} {node['_target_']}"
         for name, node in named.items()

@@ -1,4 +1,4 @@
-"""The code and the machine of a run: its commit and the difference from it, hashes, packages and hardware."""
+"""The code and the machine of a run: its commit and the difference from it, source, hashes, packages and hardware."""
 
 import hashlib
 import importlib.util
@@ -8,25 +8,36 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.parser import HeaderParser
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from frame import __version__
+from frame.common import trust
+from frame.common.errors import UserError
 from frame.common.files import write_text, write_whole
 from frame.composition.checks import targets
 from frame.composition.folders import config_folders
 from frame.runs.code_diff import difference
+from frame.runs.source import kept, own_modules
 
 NAMES = 100  # names of untracked files, and of ignored files, that are kept
 
 
-def describe_code(folder: Path, config: Mapping[str, Any]) -> str:
-    """Writes code.json, and code.diff for the owner only. Returns a warning if code.diff is incomplete.
+def describe_code(folder: Path, config: Mapping[str, Any], where: Path, text: str) -> str:
+    """Writes code.json, the user's own modules, and code.diff for the owner only. Returns a warning, or ''.
 
     `restores` in code.json says whether `git apply code.diff` on the commit, in the top folder of a clone, gives the
-    tracked files byte for byte; `left_out` names the files that it does not restore, with the reasons.
+    tracked files byte for byte; `left_out` names the files that it does not restore, with the reasons. `folder` says
+    where the run is trained, `modules` which modules of the user's own it needs, and `seals` that the user wrote this.
+
+    Args:
+        folder: the run's.
+        config: its config, in plain values.
+        where: where it is trained.
+        text: the content of config.yaml.
     """
     found = difference(Path.cwd(), {*_sources(config), *_configs()})
     in_git = found.commit is not None or bool(found.patch or found.trouble)
@@ -41,14 +52,39 @@ def describe_code(folder: Path, config: Mapping[str, Any]) -> str:
         "ignored": found.ignored[:NAMES],
         "trouble": found.trouble,
         **fingerprints(config),
+        "folder": os.path.realpath(where),
+        "modules": kept(folder, config),
     }
-    write_text(folder / "code.json", json.dumps(version, indent=2) + "\n")
+    write_code(folder, version, text)
     write_whole(folder / "code.diff", lambda stream: stream.write(found.patch), mode=0o600)
     if found.trouble:
         return f"code.diff does not put the code back: {found.trouble}"
     named = [f"{path} ({why})" for path, why in list(found.left_out.items())[:3]]
     more = f" and {len(found.left_out) - 3} more, see code.json" if len(found.left_out) > 3 else ""
     return f"code.diff does not put back {', '.join(named)}{more}" if named else ""
+
+
+def write_code(folder: Path, code: Mapping[str, Any], text: str) -> None:
+    """Writes code.json with the user's seal on it and on the config's `text`. The last seal stays valid beside it."""
+    with suppress(UserError):  # no key: the run is trained, but not recognised as the user's own
+        seals = [trust.sealed(_sealed(code, text)), *(code.get("seals") or ())[:1]]
+        code = {**code, "seals": [seal for seal in seals if seal]}
+    write_text(folder / "code.json", json.dumps(code, indent=2) + "\n")
+
+
+def is_own(code: Mapping[str, Any], text: str) -> bool:
+    """Whether the user trained a run on this machine, with this very config. Its checkpoints are not asked.
+
+    Raises:
+        UserError: the user's file of trusted folders cannot be read.
+    """
+    seals = code.get("seals")
+    return isinstance(seals, list) and any(trust.is_sealed(_sealed(code, text), seal) for seal in seals)
+
+
+def _sealed(code: Mapping[str, Any], text: str) -> dict[str, Any]:
+    modules = {name: (told["sha256"], told["path"]) for name, told in code["modules"].items()}
+    return {"folder": code["folder"], "modules": modules, "config": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def fingerprints(config: Mapping[str, Any]) -> dict[str, str]:
@@ -58,7 +94,8 @@ def fingerprints(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _sources(config: Mapping[str, Any]) -> set[Path]:
     roots = {str(node["_target_"]).split(".")[0] for _, node in targets(config)}
-    return {file for name in sorted({*roots, "frame"}) for file in _modules(name)}
+    files = {file for name in sorted({*roots, "frame"}) for file in _modules(name)}
+    return files | {file for file in own_modules(config, strict=False).values() if file not in files}
 
 
 def _configs() -> set[Path]:

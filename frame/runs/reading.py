@@ -33,6 +33,7 @@ WORDS: Mapping[tuple[type, ...], str] = {
     ANY_NODES: "mapping or list",
     NAMES: "list",
     SCALAR: "single value",
+    (str,): "text",
 }
 Kind = tuple[type, ...] | Mapping[str, Any]
 
@@ -59,7 +60,12 @@ COSTS: Mapping[str, Kind] = {"groups": NAMES} | dict.fromkeys(
     NUMBER,
 )
 DATA: Mapping[str, Kind] = {"classes": NAMES, "n_classes": NUMBER, "splits": MAPPING}
-CODE: Mapping[str, Kind] = dict.fromkeys(("frame", "commit", "sources", "configs"), TEXT)
+CODE: Mapping[str, Kind] = {
+    **dict.fromkeys(("frame", "commit", "sources", "configs", "folder"), TEXT),
+    "modules": MAPPING,
+    "seals": NAMES,
+}
+MODULE: Mapping[str, Kind] = {"sha256": (str,), "path": (str,), **dict.fromkeys(("file", "left_out"), TEXT)}
 PART: Mapping[str, Kind] = {"_target_": TEXT}
 CONFIG: Mapping[str, Kind] = {
     **dict.fromkeys(("experiment_name", "seed", "weights"), SCALAR),
@@ -178,7 +184,7 @@ _TEXT = frozenset({str})
 COUNTS = ("iteration", "seconds")
 RECORD = {
     **dict.fromkeys(("name", "unit", "split", "estimator", "layer", "bound", "better", "checkpoint"), _TEXT),
-    **dict.fromkeys(("weights", "evaluation", "network"), _TEXT),
+    **dict.fromkeys(("weights", "evaluation", "network", "source"), _TEXT),
     **dict.fromkeys(("iteration", "seconds"), frozenset({int, float})),
     "value": frozenset({int, float, str}),
     **dict.fromkeys(
@@ -251,4 +257,5 @@ def remarks(record: Mapping[str, Any]) -> str:
     said += [f"95 % {interval[0]:.5g} to {interval[1]:.5g}"] if interval else []
     said += [{"neither": "no bound"}.get(bound, f"{bound} bound")] if bound else []
     said += ["saturated: may be far larger"] if record.get("saturated") else []
+    said += ["with newer source than the run's"] if record.get("source") else []
     return "".join(f", {part}" for part in said)

@@ -49,7 +49,7 @@ def packed_summary(run: RunFolder) -> PackedSummary:
         "name": config.get("experiment_name"),
         "typed": typed[-1] if typed else None,
         "variant": variant[1] if variant else None,
-        "parts": {part: str(config[part].get("_target_")).split(".")[-1] for part in PARTS if config.get(part)},
+        "parts": {part: class_of(config[part]) for part in PARTS if config.get(part)},
         "status": {key: value for key, value in status.items() if key != "metrics"},
         "iteration": iteration,
         "params": config.get("params") or {},
@@ -60,6 +60,12 @@ def packed_summary(run: RunFolder) -> PackedSummary:
         ALLOW: config.get(ALLOW),
     }
     return PackedSummary(json.dumps(head), _packed(config), _packed(newest))
+
+
+def class_of(node: Mapping[str, Any]) -> str:
+    """The class that a part names; of a mapping of splits, such as `data:`, those of its splits."""
+    named = [node] if "_target_" in node else [split for split in node.values() if isinstance(split, dict)]
+    return "+".join(dict.fromkeys(str(part.get("_target_")).split(".")[-1] for part in named))
 
 
 def total_costs(counted: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, float | None]:

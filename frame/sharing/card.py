@@ -18,7 +18,7 @@ from frame.engine.opening import OpenRun
 from frame.runs.exported import WEIGHTS
 from frame.runs.listing import shown
 from frame.runs.reading import remarks
-from frame.sharing.source import packages_of
+from frame.runs.source import packages_of
 
 TEMPLATE = Path(__file__).parent / "templates" / "README.md"
 COLUMNS = ("result", "value", "±", "unit", "split", "samples", "layer", "estimator", "checkpoint", "iteration")
@@ -70,6 +70,7 @@ class Card:
             commit=str(versions.get("commit", ""))[:12],
             dirty=versions.get("dirty"),
             own_code=bool(manifest["modules"]),
+            newer=manifest["source"],
             installed=safe(str(packages)) if packages else "",
             encoder=manifest["encoder"],
             on_hub=manifest["hub"],
@@ -84,10 +85,9 @@ class Card:
 
     def _parts(self) -> Iterator[tuple[str, str]]:
         for part in PARTS:
-            yield part, f"{code(self.config[part]['_target_'])}{_arguments(self.config[part])}"
+            yield from _described(part, self.config[part])
         for key, node in (self.config.get("architectures") or {}).items():
-            if isinstance(node, dict) and "_target_" in node:
-                yield _cell(key), f"{code(node['_target_'])}{_arguments(node)}"
+            yield from _described(_cell(key), node)
         for key, value in (self.config.get("params") or {}).items():
             yield code(f"params.{key}"), _cell(value)
         yield "seed", _cell(self.config.get("seed"))
@@ -124,6 +124,17 @@ class Card:
             yield f"`{file}`", f"module `{module}`"
         yield "`source/config/`", "the complete experiment"
         yield "`export.json`", "the sha256 of each of these"
+
+
+def _described(name: str, node: Any) -> Iterator[tuple[str, str]]:
+    """A line for a node that names its class; of a mapping of splits, one for each."""
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node:
+        yield name, f"{code(node['_target_'])}{_arguments(node)}"
+    else:
+        for split, one in node.items():
+            yield from _described(f"{name}.{_cell(split)}", one)
 
 
 def _hardware(versions: Mapping[str, Any]) -> str:

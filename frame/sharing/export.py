@@ -23,17 +23,18 @@ from frame import __version__
 from frame.common.errors import UserError
 from frame.common.inside import name_of
 from frame.composition.plain import as_yaml
-from frame.engine.opening import OpenRun
+from frame.engine.opening import TRAINED, OpenRun
 from frame.engine.opening import open as open_run
 from frame.runs.exported import FORMAT, MANIFEST, WEIGHTS, Export
 from frame.runs.folder import FORMAT as RUN_FORMAT
 from frame.runs.journal import RECORDS, Journal
 from frame.runs.metrics import TABLE, write_table
+from frame.runs.modules import File
+from frame.runs.source import own_modules, place_of
 from frame.sharing.card import Card
 from frame.sharing.encoder import export_encoder, rows_of
 from frame.sharing.hub import check_hub, upload_lines, write_card, write_config
 from frame.sharing.private import Private
-from frame.sharing.source import own_modules, place_of
 
 # left out of the exported experiment: they belong to the machine, or other values refer to them
 APART = ("device", "logging", "params", "architectures")
@@ -52,6 +53,7 @@ def export(
     packages: Sequence[str] = (),
     tolerance: float = 1e-4,
     licence: str | None = None,
+    source: str = TRAINED,
 ) -> Path:
     """Writes a run's export, completely or not at all, and returns its folder.
 
@@ -65,6 +67,7 @@ def export(
         packages: see `frame.open`.
         tolerance: largest difference of the graph's outputs from the original, in units of the largest output, or 1.
         licence: the hub's identifier of the licence, such as 'mit'; only for 'huggingface'.
+        source: 'trained' or 'now', see `frame.open`.
 
     Raises:
         UserError: there is no such run or checkpoint, the folder exists, the model may not be built, the graph differs,
@@ -74,7 +77,7 @@ def export(
         check_hub(licence)
     elif licence is not None:
         raise UserError(f"license={licence} is for format={HUB}: leave it out")
-    run = open_run(folder, packages=packages, checkpoint=checkpoint, weights=weights)
+    run = open_run(folder, packages=packages, checkpoint=checkpoint, weights=weights, source=source)
     if run.export is not None:
         raise UserError(f"{folder} is an export already: export the run that it was made from")
     name = f"{name_of(str(run.config.get('experiment_name')))}_{name_of(run.folder.path.resolve().name)}"
@@ -89,7 +92,8 @@ def export(
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        _fill(temporary, run, state, form, tolerance, licence)
+        with run.importing():
+            _fill(temporary, run, state, form, tolerance, licence)
         temporary.chmod(0o755)
         os.rename(temporary, out)
     except BaseException:
@@ -111,15 +115,15 @@ def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, toleranc
     clean, variables = private.config(raw, str(device["data_root"]))
     name = option_of(str(raw.get("experiment_name")))
     experiment = {key: value for key, value in clean.items() if key not in APART}
-    modules = own_modules(raw)
+    modules = _modules(run, raw)
     write_weights(folder / WEIGHTS, run.model.state_dict())
     _write_yaml(folder / "config.yaml", {**clean, "weights": run.kept})
     _write_yaml(folder / "source" / "config" / "experiment" / f"{name}.yaml", experiment, HEAD)
-    places = {module: f"source/{place_of(module, file)}" for module, file in modules.items()}
+    places = {module: f"source/{place_of(module, Path(file.path))}" for module, file in modules.items()}
     for module, file in modules.items():
         target = folder / places[module]
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
+        target.write_bytes(file.content)
     _copy_results(folder, run, private)
     if run.folder.data:
         (folder / "data.json").write_text(json.dumps(run.folder.data, indent=2, ensure_ascii=False) + "\n")
@@ -137,6 +141,7 @@ def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, toleranc
         "counters": state["counters"],
         "versions": told,
         "modules": places,
+        "source": run.trust.origin.name,
         "variables": variables,
         "encoder": encoder,
         "hub": form == HUB,
@@ -156,6 +161,20 @@ def _fill(folder: Path, run: OpenRun, state: dict[str, Any], form: str, toleranc
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     private.check(folder)
     Export(folder).verify()
+
+
+def _modules(run: OpenRun, config: dict[str, Any]) -> dict[str, File]:
+    """The user's own modules: those of the run, if they are known, and otherwise as they are found now.
+
+    Raises:
+        UserError: a module is not on the path.
+    """
+    source = run.trust.origin.source
+    known = dict(source.files) if source is not None else {}
+    found = own_modules(config, strict=not known)
+    now = {name: File(path.read_bytes(), str(path), str(path)) for name, path in found.items() if name not in known}
+    # a run's own modules are complete; a clone of frame may have new files beside them
+    return known | {name: file for name, file in now.items() if not known or name.startswith("frame.")}
 
 
 def write_weights(file: Path, weights: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from frame.common.errors import UserError
-from frame.sharing.source import packages_of
+from frame.runs.source import packages_of
 
 UNKNOWN = "unknown"  # the hub's word for a model whose licence is not given
 

@@ -437,7 +437,7 @@ def test_another_module_of_the_same_name_is_refused(folder: Path, theirs: Path, 
 def test_a_new_method_in_the_clone_is_exported(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(OWN))
     file = Path(frame.__file__).parent / "models" / "VAE.py"
-    monkeypatch.setattr("frame.sharing.source._untracked", lambda: frozenset({file.resolve()}))
+    monkeypatch.setattr("frame.runs.source._untracked", lambda: frozenset({file.resolve()}))
     written = export(run, out=tmp_path / "out")
     assert (written / "source" / "frame" / "models" / "VAE.py").read_text() == file.read_text()
     assert "First copy `source/frame/models/VAE.py` into a clone" in (written / "README.md").read_text()
