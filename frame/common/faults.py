@@ -75,7 +75,8 @@ def told(error: BaseException) -> str:
     """The error in one line, and if it was raised in the user's code, the lines around."""
     user = isinstance(error, UserError)
     # a user's error of ours says all that is to say, unless it only passes on another one
-    place = place_of(error) if not user or error.__cause__ is not None else None
+    origin = error.__cause__ if user else error
+    place = place_of(origin) if origin is not None else None
     what = " ".join(str(error).splitlines()) if user else _what(error)
     notes = getattr(error, "__notes__", [])
     if place is not None:

@@ -13,7 +13,7 @@ from torch import nn
 from frame.architectures.frozen import Frozen
 from frame.common.errors import UserError
 from frame.data.digits import Digits
-from frame.engine.opening import build_evaluation
+from frame.engine.opening import Trust, build_evaluation
 from frame.evaluation.neighbours import NeighbourEvaluation
 from tests.digits import Encoder
 
@@ -72,7 +72,7 @@ def test_it_stands_beside_other_floors(file: Path, monkeypatch: pytest.MonkeyPat
     }
     with pytest.raises(UserError, match="elsewhere.Wordy, which is not trusted"):
         build_evaluation(node)
-    evaluation = build_evaluation(node, packages=["elsewhere"])
+    evaluation = build_evaluation(node, Trust(("elsewhere",)))
     model, data = Model(), Digits()
     with torch.no_grad():
         found = evaluation.evaluate(model, data)

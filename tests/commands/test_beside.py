@@ -11,6 +11,7 @@ import pytest
 
 from frame.commands.beside import Beside, trust
 from frame.commands.main import main
+from frame.composition.folders import OwnFolder
 from tests.system.test_releases import RELEASES
 
 SHADOWS: tuple[str, ...] = (
@@ -74,6 +75,7 @@ def test_the_path_stays_as_it_was(strange: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_named_package_is_found_after_all_installed_ones(strange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(strange)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(OwnFolder, "folder", None)
     (strange / "orchard_pear.py").write_text("import orchard_seed\nx = orchard_seed.x\n")
     (strange / "orchard_seed.py").write_text("x = 3\n")
     trust([])

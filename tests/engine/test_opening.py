@@ -283,7 +283,9 @@ def test_a_package_that_the_caller_lists_is_trusted(tmp_path: Path, monkeypatch:
     code, output = train(["experiment=duel", "train_for=5 iterations"], tmp_path)
     assert code == 0, output
     monkeypatch.syspath_prepend(str(OWN))
-    with pytest.raises(UserError, match=r"packages=\['toys'\]"):
+    assert type(frame.load(only_run(tmp_path))).__name__ == "Duel"  # its folder is trusted, since it was trained in it
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another user"))
+    with pytest.raises(UserError, match=r"frame trust .*packages=\['toys'\]"):
         frame.load(only_run(tmp_path))
     assert type(frame.load(only_run(tmp_path), packages=["toys"])).__name__ == "Duel"
 

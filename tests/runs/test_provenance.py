@@ -27,13 +27,13 @@ def test_files_that_cannot_be_restored_are_named_in_one_line_and_in_code_json(
     (tmp_path / "mine.py").write_text("one = 1\n")
     commit(tmp_path, ".env", "mine.py")
     monkeypatch.chdir(tmp_path)
-    assert describe_code(run, {}) == ""
+    assert describe_code(run, {}, tmp_path, "") == ""
     code = json.loads((run / "code.json").read_text())
     assert code["restores"] is True and code["dirty"] is False and code["untracked"] == [".gitignore"]
     assert code["sources"] == own_sources()  # a config without modules of the user
     (tmp_path / ".env").write_text("WANDB_API_KEY=hunter2\n")
     (tmp_path / "mine.py").write_text("one = 2\n\n")
-    said = describe_code(run, {})
+    said = describe_code(run, {}, tmp_path, "")
     assert said == "code.diff does not put back .env (may hold secrets)"
     code = json.loads((run / "code.json").read_text())
     assert code["restores"] is False and code["dirty"] and code["left_out"] == {".env": "may hold secrets"}
@@ -43,7 +43,7 @@ def test_files_that_cannot_be_restored_are_named_in_one_line_and_in_code_json(
 
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert describe_code(tmp_path, {}) == ""
+    assert describe_code(tmp_path, {}, tmp_path, "") == ""
     code = json.loads((tmp_path / "code.json").read_text())
     assert code["commit"] is None and code["restores"] is None and (tmp_path / "code.diff").read_bytes() == b""
 
