@@ -39,14 +39,15 @@ METRICS = {
     "few_labels/Test/features/1_per_class": "10 labels",
     OWN: "own prediction",
 }
-FLOORS = {"pixels": "raw pixels", "pca": "principal components of the code's width", "untrained_features": "untrained"}
+FLOORS = {"pixels": "raw pixels", "untrained_features": "untrained"}
 EVALUATIONS = (
     "evaluation=[linear_probe,nearest_neighbour,few_labels]",
-    "linear_probe.floors=[pixels,pca,untrained]",
+    "linear_probe.floors=[pixels,untrained]",
     "nearest_neighbour.codes=[features]",
+    "nearest_neighbour.floors=[pixels,untrained]",
     "few_labels.layers=[features]",
     "few_labels.labels_per_class=[1]",
-    "few_labels.floors=[pixels,pca,untrained]",
+    "few_labels.floors=[pixels,untrained]",
 )
 BEGIN, END = "<!-- leaderboard: make leaderboard writes this -->", "<!-- end of the leaderboard -->"
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
@@ -65,7 +66,8 @@ def table(comparison: Comparison, track: str, names: Mapping[str, str]) -> str:
     runs = [s for row in comparison.rows for s in row.runs]
     if track != "few labels":
         for key, name in FLOORS.items():
-            values = [floor(runs, metric, key) for metric in metrics]
+            keys = [key if "/features" in metric else key.removesuffix("_features") for metric in metrics]
+            values = [floor(runs, metric, of_layer) for metric, of_layer in zip(metrics, keys, strict=True)]
             numbers = ["" if value is None else f"{value:.1f}" for value in values]
             lines.append(["", f"*{name}* (floor)", *numbers, "", "", "", ""])
     note = cut_notes(comparison.rows)
