@@ -43,6 +43,11 @@ def whole(name: str, value: str) -> int:
     return int(value)
 
 
+def auto_or_whole(name: str, value: str) -> int | str:
+    """'auto', or a whole number of at least 1."""
+    return value if value == "auto" else whole(name, value)
+
+
 def above_zero(name: str, value: str) -> float:
     try:
         number = float(value) if value.isascii() else math.nan
@@ -128,6 +133,7 @@ LOOKS: dict[Reader, str] = {
     any_names: "[a,b]",
     truth: "true",
     whole: "N",
+    auto_or_whole: "N|auto",
     above_zero: "NUMBER",
 }
 LOOKS |= {seeds: "N", folder: "FOLDER", device: "cpu|cuda|mps"}
@@ -142,4 +148,12 @@ def looks(read: Reader) -> str:
 
 def known(read: Reader) -> tuple[str, ...]:
     """The words that this reads if they are few, for the tab key."""
-    return read.valid if isinstance(read, OneOf) else ("true", "false") if read is truth else ()
+    return (
+        read.valid
+        if isinstance(read, OneOf)
+        else ("true", "false")
+        if read is truth
+        else ("auto",)
+        if read is auto_or_whole
+        else ()
+    )

@@ -1,6 +1,6 @@
 """The interface of data sets: named splits, each a `Source` of whole batches."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -285,6 +285,15 @@ def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
         return [at(part) for part in value] if isinstance(value, list) else function(value)
 
     return {key: at(value) for key, value in batch.items()}
+
+
+def tensors_in(batch: Batch) -> Iterator[Tensor]:
+    """Every tensor of a batch, those of views and of nested batches included, in the order of `mapped`."""
+    for value in batch.values():
+        if isinstance(value, dict):
+            yield from tensors_in(value)
+        else:
+            yield from value if isinstance(value, list) else [value]
 
 
 def moved(batch: Batch, device: torch.device | str) -> Batch:

@@ -40,7 +40,7 @@ from frame.data.loader import Loads
 from frame.data.per_sample import as_data_set
 from frame.data.sizes import sizes_of
 from frame.data.take import Take
-from frame.engine import pretrained
+from frame.engine import members, pretrained
 from frame.engine.costs import costs
 from frame.engine.dry_run import check_data, check_keys, check_rows, dry_run
 from frame.engine.ending import failed, finish, stopped
@@ -120,6 +120,7 @@ def train(config: DictConfig, overrides: Sequence[str], objects: Objects | None 
         UserError: nothing was trained and no folder was made.
     """
     experiment = build(config, objects=objects)
+    members.join(experiment)
     trainer, optimization = experiment.trainer, experiment.optimization
     with experiment.signals():  # before the folder is made, so that its status is written
         if trainer.global_rank > 0:
@@ -199,8 +200,10 @@ def _resumed(run: RunFolder, overrides: Sequence[str], origin: Origin, objects: 
         )
         return 0
     experiment = build(plain, run, saved=state is not None, objects=objects)
+    members.join(experiment)
     if state is not None:
         _tell_stretched(experiment, limits_of(as_config(all_filled(run.stored))), state["counters"])
+        _tell_width(state.get("width", 1), experiment.optimization.execution.width)
     with experiment.signals():
         if experiment.trainer.global_rank > 0:
             return fit(experiment, None, state)
@@ -259,6 +262,13 @@ def _tell_stretched(experiment: Experiment, former: Sequence[Duration], counters
         f"the run takes {' or '.join(map(str, limits))} instead of {' or '.join(map(str, former))}, and shares of it "
         f"follow: {', '.join(changed) or 'no value changes at this point'}"
     )
+
+
+def _tell_width(before: int, now: int) -> None:
+    """Says that a run goes on in another stack, or in none."""
+    if before != now:
+        shown = ["alone" if width == 1 else f"in a stack of {width}" for width in (before, now)]
+        say(f"it was trained {shown[0]} and goes on {shown[1]}: its numbers agree to float tolerance, not in all bits")
 
 
 def build(

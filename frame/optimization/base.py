@@ -213,7 +213,7 @@ class Optimization(LightningModule):
             agreement: between the ranks of this run.
             backward: goes backward from a loss.
         """
-        self._loader, self._agreement, self._backward = loader, agreement, backward
+        self._loader, self._agreement, self._backward = loader, agreement, self.execution.way_back(backward)
         self.execution.prepare(self.model, loader)
         self.clock.start()
 
@@ -435,6 +435,7 @@ class Optimization(LightningModule):
             "counters": dict(self.counters),
             "recent": list(self.recent),
             "events": self.events,
+            "width": self.execution.width,
         }
 
     def load_training_state(self, state: dict[str, Any]) -> None:

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frame.common.errors import UserError
 from frame.data.base import Batch
@@ -28,10 +28,14 @@ class Steps(Protocol):
 class Eager:
     """Runs the operations of a step one after another, as Python calls them.
 
+    `width` is the number of members that train together.
+
     Args:
         channels_last: whether pictures and maps lie in memory with their channels last, which convolutions on tensor
             cores and bf16 want. Numbers differ by rounding.
     """
+
+    width = 1
 
     def __init__(self, channels_last: bool = False) -> None:
         self.channels_last = channels_last
@@ -54,6 +58,10 @@ class Eager:
 
     def prepare(self, model: nn.Module, loader: Any) -> None:
         """Called once before the first step, when the model is on its device."""
+
+    def way_back(self, backward: Callable[[Tensor], object]) -> Callable[[Tensor], object]:
+        """How to go backward from a loss; `backward` is the way of the strategy and the callbacks."""
+        return backward
 
     def run(self, steps: Steps, batches: Iterable[Batch]) -> None:
         """Trains on the batches up to the first after which a callback has something to do."""

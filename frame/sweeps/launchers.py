@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver, parent_process, resource_tracker
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 from omegaconf import DictConfig
 
@@ -21,6 +23,23 @@ from frame.sweeps.workers import holding
 LAUNCHERS = ("local", "submitit", "submitit_local", "ray")
 PRELOADED = ["frame.engine.experiment"]
 Train = Callable[[Sequence[str]], int]
+# `frame train` for each of some words, with its log, in one process; a function is told each exit code
+TrainStack = Callable[[Sequence[tuple[Sequence[str], IO[str]]], Callable[[int, int], None], bool], None]
+ALONE = 75  # exit code of a member of a stack that must be trained in a process of its own; it has no folder yet
+UNKNOWN = -1000  # the exit code of a member that runs
+
+
+@dataclass(frozen=True)
+class Trains:
+    """How a forked process trains.
+
+    Args:
+        one: `frame train`; returns the exit code.
+        stack: the same for the members of a stack.
+    """
+
+    one: Train
+    stack: TrainStack
 
 
 class Launcher(Protocol):
@@ -35,6 +54,19 @@ class Launcher(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Stacks(Protocol):
+    """A launcher that can train several cells in one process."""
+
+    def launch_stack(self, cells: Sequence[tuple[Sequence[str], Path]], if_quicker: bool) -> list[Handle]:
+        """Starts cells as members of a stack, each with its words and its log.
+
+        Args:
+            if_quicker: whether a stack that is not quicker than its members one after another is given up.
+        """
+        ...
+
+
 def make_launcher(
     name: str,
     options: Mapping[str, str],
@@ -43,7 +75,7 @@ def make_launcher(
     program: str,
     folder: Path,
     worker: Path,
-    train: Train | None,
+    trains: Trains | None,
 ) -> Launcher:
     """The launcher of that name.
 
@@ -54,8 +86,8 @@ def make_launcher(
         program: the sweep file's program.
         folder: the folder for the launcher's files.
         worker: this worker's sign of life; without it, a job that waited in a queue does not start.
-        train: `frame train` in a process that is forked from one that has torch loaded; returns the exit code. None if
-            a cell needs a fresh process.
+        trains: `frame train` in processes that are forked from one that has torch loaded. None if a cell needs a fresh
+            process.
 
     Raises:
         UserError: the launcher is unknown, or its package is not installed.
@@ -67,7 +99,7 @@ def make_launcher(
             raise UserError(f"launcher.{next(iter(options))}: launcher=local takes no options")
         threads = max(1, (os.cpu_count() or 1) // jobs)
         fresh = Processes(command(program), threads)
-        return Forks(threads, fresh, train) if train is not None and _is_ours(program) else fresh
+        return Forks(threads, fresh, trains) if trains is not None and _is_ours(program) else fresh
     if name == "ray":
         return Ray(command(program), options, worker)
     return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder, worker)
@@ -125,8 +157,8 @@ class Forks:
     If frame's files have changed since it loaded them, the next cells are `fresh` processes.
     """
 
-    def __init__(self, threads: int, fresh: Launcher, train: Train) -> None:
-        self.fresh, self.train, self.loaded = fresh, train, own_sources()
+    def __init__(self, threads: int, fresh: Launcher, trains: Trains) -> None:
+        self.fresh, self.trains, self.loaded = fresh, trains, own_sources()
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOADED)
@@ -148,7 +180,7 @@ class Forks:
         if own_sources() != self.loaded:
             return self.fresh.launch(words, log)
         process = self.context.Process(
-            target=_train, args=(self.train, list(words), str(Path.cwd()), str(log), sys.argv[0])
+            target=_train, args=(self.trains.one, list(words), str(Path.cwd()), str(log), sys.argv[0])
         )
         process.start()
 
@@ -158,6 +190,24 @@ class Forks:
 
         return Started(poll, process.terminate)
 
+    def launch_stack(self, cells: Sequence[tuple[Sequence[str], Path]], if_quicker: bool) -> list[Handle]:
+        if own_sources() != self.loaded:
+            return [self.fresh.launch(words, log) for words, log in cells]
+        codes = self.context.Array("i", [UNKNOWN] * len(cells), lock=False)
+        given = [(list(words), str(log)) for words, log in cells]
+        process = self.context.Process(
+            target=_train_stack, args=(self.trains.stack, given, codes, if_quicker, str(Path.cwd()), sys.argv[0])
+        )
+        process.start()
+
+        def poll(member: int) -> int | None:
+            process.join(0)
+            if codes[member] != UNKNOWN:
+                return int(codes[member])
+            return process.exitcode or (1 if process.exitcode == 0 else None)
+
+        return [Started(partial(poll, member), process.terminate) for member in range(len(cells))]
+
     def close(self) -> None: ...
 
 
@@ -165,23 +215,44 @@ def _nothing() -> None: ...
 
 
 def _train(train: Train, words: list[str], cwd: str, log: str, program: str) -> None:
+    stream = _started(cwd, [log])[0]
+    if stream is None:
+        return
+    for standard in (1, 2):
+        os.dup2(stream.fileno(), standard)
+    sys.argv = [program, *words]
+    code = train(words)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _train_stack(
+    train: TrainStack, cells: list[tuple[list[str], str]], codes: Any, if_quicker: bool, cwd: str, program: str
+) -> None:
+    streams = _started(cwd, [log for _, log in cells])
+    if None in streams:
+        return
+    for standard in (1, 2):  # of libraries; what members print goes to their own logs
+        os.dup2(streams[0].fileno(), standard)
+    sys.argv = [program]
+    train([(words, stream) for (words, _), stream in zip(cells, streams, strict=True)], codes.__setitem__, if_quicker)
+    sys.exit(0)
+
+
+def _started(cwd: str, logs: Sequence[str]) -> list[Any]:
+    """Makes a forked process one of its own; returns streams of its logs, or [None] if its worker is gone."""
     os.setsid()
     hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # drops a SIGHUP of the terminal
     signal.signal(signal.SIGHUP, hangup)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL)
-    stream = holding(Path(log))
+    streams = [holding(Path(log)) for log in logs]
     worker = parent_process()
-    if worker is None or not worker.is_alive():  # it was just killed: other workers take the cell
-        return
-    for standard in (1, 2):
-        os.dup2(stream.fileno(), standard)
+    if worker is None or not worker.is_alive():  # it was just killed: other workers take the cells
+        return [None]
     os.chdir(cwd)
-    sys.argv = [program, *words]
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    code = train(words)
-    sys.stdout.flush()
-    sys.exit(code)
+    return streams

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +24,19 @@ from frame.runs.provenance import fingerprints
 from frame.sweeps.cells import DONE, Cell, Study
 from frame.sweeps.changes import changed
 from frame.sweeps.goal import first_config, on_test
-from frame.sweeps.launchers import Handle, Launcher, Train, is_one_process, make_launcher
+from frame.sweeps.launchers import (
+    ALONE,
+    Handle,
+    Launcher,
+    Stacks,
+    Trains,
+    is_one_process,
+    make_launcher,
+)
 from frame.sweeps.progress import StatusLine, best, duration, last, last_line, percent, values
 from frame.sweeps.sweep_file import SweepFile, load
+
+STACKED = 16  # members of a stack at most, for stack=auto
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,8 @@ class Options:
 
     Args:
         seeds: the seeds of each point; if empty, the config's own seed.
-        jobs: cells that this worker runs at a time.
+        jobs: processes that this worker runs at a time.
+        stack: cells that a process trains together; 'auto': up to 16, if that is quicker.
         run_cap: replaces the file's run_cap.
         folder: the study's folder; None: studies/<file's name> in `device.experiments_root`.
         launcher: local, submitit, submitit_local or ray.
@@ -48,6 +59,7 @@ class Options:
 
     seeds: tuple[int, ...] = ()
     jobs: int = 1
+    stack: int | str = 1
     run_cap: int | None = None
     folder: Path | None = None
     launcher: str = "local"
@@ -58,19 +70,19 @@ class Options:
     config_dir: Path | None = None
 
 
-def sweep(file: Path, options: Options, train: Train) -> int:
+def sweep(file: Path, options: Options, trains: Trains) -> int:
     """Runs the missing cells of a study; returns the exit code, 1 if cells failed. See `opened`."""
-    with opened(file, options, train) as worker:
+    with opened(file, options, trains) as worker:
         return worker.run()
 
 
 @contextmanager
-def opened(file: Path, options: Options, train: Train | None = None) -> Iterator["Sweep"]:
+def opened(file: Path, options: Options, trains: Trains | None = None) -> Iterator["Sweep"]:
     """A worker for a study's missing cells.
 
     Args:
         file: the sweep file, or the folder of a study to continue.
-        train: `frame train` in a forked process; returns the exit code. None starts a fresh process for each cell,
+        trains: `frame train` in forked processes. None starts a fresh process for each cell,
             which does not import the caller's script.
 
     Raises:
@@ -96,10 +108,26 @@ def opened(file: Path, options: Options, train: Train | None = None) -> Iterator
             program=described.program,
             folder=study.folder,
             worker=study.worker.file,
-            train=train if is_one_process(config) else None,
+            trains=trains if is_one_process(config) else None,
         )
+        check_stack(options, described, launcher)
         with closing(launcher):
             yield Sweep(study, launcher, options, config)
+
+
+def check_stack(options: Options, described: SweepFile, launcher: Launcher) -> None:
+    """Raises UserError if cells are to be stacked and cannot be."""
+    if options.stack == 1:
+        return
+    if not isinstance(launcher, Stacks):
+        raise UserError(
+            "stack= needs the command frame sweep on this machine, frame's own train.py, and runs of one process each"
+        )
+    if described.early_terminate is not None:
+        raise UserError(
+            "stack= and early_terminate: members of a stack train together and cannot be ended one by one: "
+            "leave one of them out"
+        )
 
 
 @dataclass
@@ -110,6 +138,7 @@ class Running:
     claim: int
     handle: Handle
     since: float
+    process: object = None  # which process this is, the same for all members of a stack
     judged: int = 0  # the last rung at which it was judged
     early: str = ""  # why it was ended early
 
@@ -123,6 +152,7 @@ class Sweep:
         self.logs.mkdir(exist_ok=True)
         self.interrupts = Interrupts()
         self.running: list[Running] = []
+        self.alone: set[str] = set()  # cells that cannot be part of a stack
         self.given_up: dict[str, str] = {}  # cells that failed in this command, with the reasons
         self.took: list[float] = []
         self.line = StatusLine()
@@ -159,15 +189,15 @@ class Sweep:
                     self._settle(one, code)
             elif self.sweep.early_terminate is not None:
                 self._judge(one)
-        while len(self.running) < self.options.jobs and time.monotonic() >= self.next_claim:
+        while len({id(one.process) for one in self.running}) < self.options.jobs and self._may_claim():
             with self.interrupts.held():
-                found = self.study.claim(self.retry, self.given_up)
-            if found is None:
+                claimed = self._claim()
+            if not claimed:
                 self.next_claim = time.monotonic() + 2  # spares a shared folder
                 continue
             self.launcher.prepare()
             with self.interrupts.held():
-                self._start(*found)
+                self._start(claimed)
         self.line.show(self._progress)
         if self.running or time.monotonic() >= self.next_claim:
             return True
@@ -176,15 +206,45 @@ class Sweep:
             time.sleep(1)  # other workers run the rest; if one dies, its cells become free
         return bool(others)
 
-    def _start(self, cell: Cell, claim: int) -> None:
+    def _may_claim(self) -> bool:
+        return time.monotonic() >= self.next_claim
+
+    def _claim(self) -> list[tuple[Cell, int]]:
+        """Cells for one process, with their claims; none if there is nothing to claim."""
+        most = STACKED if self.options.stack == "auto" else int(self.options.stack)
+        claimed: list[tuple[Cell, int]] = []
+        while len(claimed) < most:
+            found = self.study.claim(self.retry, self.given_up)
+            if found is None:
+                break
+            if found[0].name in self.alone:
+                if claimed:  # it waits for the next process
+                    self.study.tell(found[1], None)
+                    return claimed
+                return [found]
+            claimed.append(found)
+        return claimed
+
+    def _start(self, claimed: Sequence[tuple[Cell, int]]) -> None:
+        """Starts cells in one process."""
+        cells = [self._words(cell) for cell, _ in claimed]
+        if len(cells) == 1 or not isinstance(self.launcher, Stacks):
+            handles = [self.launcher.launch(*cells[0])]
+        else:
+            handles = self.launcher.launch_stack(cells, self.options.stack == "auto")
+        process = object()
+        for (cell, claim), handle in zip(claimed, handles, strict=True):
+            self.running.append(Running(cell, claim, handle, time.monotonic(), process))
+
+    def _words(self, cell: Cell) -> tuple[list[str], Path]:
+        """The words that train a cell, and its log."""
         again = self.retry.pop(cell.name, None) is not None
         run = self.study.run(cell)
         # a run without a checkpoint starts again in its own folder
         words = [f"resume={run.path}"] if run is not None and not again else self._overrides(cell)
         (log := self.logs / f"{cell.name}.log").touch()
         own = [f"--config-dir={self.options.config_dir.resolve()}"] if self.options.config_dir else []
-        handle = self.launcher.launch([*words, *own], log)
-        self.running.append(Running(cell, claim, handle, time.monotonic()))
+        return [*words, *own], log
 
     def _overrides(self, cell: Cell) -> list[str]:
         seed = [] if cell.seed is None else [f"seed={cell.seed}"]
@@ -200,6 +260,11 @@ class Sweep:
     def _settle(self, one: Running, code: int) -> None:
         """Records how a cell ended."""
         cell, run = one.cell, self.study.run(one.cell)
+        if code == ALONE:
+            self.alone.add(cell.name)
+            self.study.tell(one.claim, None)
+            self.line.say(f"  {cell.name}  {last_line(self.logs / f'{cell.name}.log')}")
+            return
         if run is not None and one.early and code in (128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL):
             run.set_status("ended early", reason=one.early)
         if run is not None and run.standing.get("state") in DONE:
