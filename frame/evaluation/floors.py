@@ -201,3 +201,15 @@ def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = 
             "reset_parameters(), measure a run of it, or leave 'untrained' out of floors"
         )
     return fresh.requires_grad_(False)
+
+
+@contextmanager
+def floors_of_part(part: str) -> Iterator[None]:
+    """Within this context the untrained copy is a part of what it was."""
+    found = _run.get()
+    if found is None:
+        yield
+        return
+    build, seed = found
+    with floors_of(lambda: build().get_submodule(part), seed):
+        yield

@@ -5,6 +5,7 @@ from torch import nn
 from frame.common.errors import UserError, choices
 from frame.data.base import DataSet
 from frame.evaluation.base import Declaration, Evaluation, LogEntry
+from frame.evaluation.floors import floors_of_part
 
 
 class PartEvaluation(Evaluation):
@@ -26,7 +27,8 @@ class PartEvaluation(Evaluation):
         return self.evaluation.declare(model.get_submodule(self.part), data)
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        return self.evaluation.evaluate(model.get_submodule(self.part), data)
+        with floors_of_part(self.part):
+            return self.evaluation.evaluate(model.get_submodule(self.part), data)
 
     def check(self, model: nn.Module, data: DataSet) -> None:
         names = dict(model.named_modules())

@@ -93,7 +93,7 @@ def test_in_a_notebook_it_is_a_module_to_train_on(simclr: Path) -> None:
     [
         (", part: model.encodr", "did you mean 'model.encoder'"),
         (", part: model.encoder.backbone", "no network in the config of"),
-        (", part: model.projector", "another kind of network"),
+        (", part: model.projector", "Projector gives a partial, not a torch.nn.Module"),
         (", checkpoint: best", "has no best checkpoint"),
         (", rum: 3", "no argument of frame.pretrained 'rum'"),
     ],

@@ -100,7 +100,7 @@ def test_a_signal_saves_and_stops_on_an_optimizer_step(
     assert code == {"SIGTERM": 143, "SIGINT": 130}[name], output
     run = only_run(tmp_path)
     assert '"state": "stopped"' in (run / "status.json").read_text()
-    assert f"resume={run.relative_to(tmp_path)}" in output
+    assert f"resume={run}" in output  # it can be pasted anywhere
     assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 18  # a multiple of 3
     code, output = train([f"resume={run}"], tmp_path)
     assert code == 0, output
