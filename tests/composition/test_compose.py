@@ -15,12 +15,14 @@ from frame.composition.evaluations import to_callbacks
 from frame.composition.folders import OwnFolder, config_folder, use_own_folder
 from frame.composition.stored import resolved
 from frame.engine.experiment import GIVEN
+from tests.models.test_every_model import FIRST
 from tests.processes import OWN, python
+from tests.slow import slow_but
 
 EXPERIMENTS = sorted(file.stem for file in (config_folder() / "experiment").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", slow_but({*FIRST.values(), "VAE_MNIST"}, EXPERIMENTS))
 def test_both_spellings_of_an_experiment_are_one_and_it_can_be_built(name: str) -> None:
     assert normalise([f"+experiment={name}", "a=b"]) == normalise([f"experiment={name}", "a=b"])
     config = compose([f"experiment={name}"])

@@ -18,6 +18,7 @@ from frame.engine.costs import costs
 from frame.optimization.base import Optimization
 from frame.runs.summary import total_costs
 from tests.models.test_every_model import composed_once
+from tests.slow import slow_but
 from tests.processes import only_run, train
 from tests.sized import sized
 
@@ -115,7 +116,11 @@ def test_the_costs_of_a_run_follow_the_rows_that_it_trained_on() -> None:
     assert total_costs(shared, {"iterations": 10, "samples": 1280})["flops"] == pytest.approx(1280 * a_row)
 
 
-@pytest.mark.parametrize("experiment", [name for name in options("experiment") if name.startswith("digits_")])
+DIGITS = [name for name in options("experiment") if name.startswith("digits_")]
+OFTEN = {f"digits_{name}" for name in ("VAE", "GAN", "Joint", "SimCLR", "BYOL", "MAE", "M2", "VQVAE", "FixMatch")}
+
+
+@pytest.mark.parametrize("experiment", slow_but(OFTEN, DIGITS))
 def test_every_method_has_costs_and_is_not_changed(experiment: str) -> None:
     torch.manual_seed(0)
     optimization, loader = made(experiment)

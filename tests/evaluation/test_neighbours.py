@@ -26,6 +26,7 @@ from frame.models.Classifier import Classifier
 from frame.probability.distributions import Delta
 from tests import digits
 from tests.models.test_every_model import USED, build
+from tests.slow import slow_but
 
 DIGITS = Digits()
 
@@ -265,7 +266,10 @@ def test_a_module_can_overwrite_the_reset_of_its_parts() -> None:
 ONE_OF_EACH = {model: experiment for experiment, model in reversed(USED.items())}
 
 
-@pytest.mark.parametrize("experiment", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
+OFTEN = {ONE_OF_EACH[model] for model in ("VAE", "BiGAN", "SimCLR", "VQVAE", "MAE", "M2")}
+
+
+@pytest.mark.parametrize("experiment", slow_but(OFTEN, ONE_OF_EACH.values()))
 def test_every_code_has_an_untrained_floor(experiment: str) -> None:
     torch.manual_seed(1)
     model, batch = build(experiment)
