@@ -18,9 +18,9 @@ from frame.engine.costs import costs
 from frame.optimization.base import Optimization
 from frame.runs.summary import total_costs
 from tests.models.test_every_model import composed_once
-from tests.slow import slow_but
 from tests.processes import only_run, train
 from tests.sized import sized
+from tests.slow import slow_but
 
 
 def made(experiment: str, *overrides: str, limit: int | None = None) -> tuple[Optimization, Loader]:
