@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from email.parser import HeaderParser
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,9 @@ def _hash(files: set[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
 def _packages() -> dict[str, str]:
-    """Versions of all installed packages, by name.
+    """Versions of all installed packages, by name, when the process first asked.
 
     Parses only the headers: `Distribution.metadata` parses the description too, each time.
     """
