@@ -49,11 +49,6 @@ def join(experiment: "Experiment") -> None:
         raise NotStackable(member.refused)
 
 
-def is_member() -> bool:
-    """Whether the code that asks runs for a member of a stack, which gets no signals of its own."""
-    return _MEMBER.get() is not None
-
-
 class Member:
     """A run that takes turns with others.
 
@@ -68,7 +63,6 @@ class Member:
         self.joined = False
         self.refused = ""  # why it cannot be part of a stack
         self.execution: Stacked | None = None
-        self.stack: Stack | None = None
         self.code: int | None = None  # once it has ended
         self._stream: Any = output.Stream(log, None)
         self._streams = self._stream, self._stream
@@ -154,13 +148,12 @@ def _stack(members: Sequence[Member], if_quicker: bool) -> None:
 def _refused(experiment: "Experiment") -> str:
     """Why a run cannot be a member of any stack; '' if it may be one."""
     optimization, trainer = experiment.optimization, experiment.trainer
-    name = type(experiment.model).__name__
     if trainer.world_size > 1:
         return "it has several processes"
     if type(optimization.execution) is not Eager:
         return "its execution is not eager"
     if not experiment.model.vectorisable:
-        return f"{name} says vectorisable = False"
+        return f"{type(experiment.model).__name__} says vectorisable = False"
     return ""
 
 

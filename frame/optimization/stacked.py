@@ -6,7 +6,7 @@ rules, clipping, schedules, checkpoints and evaluations work as for a member alo
 """
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -259,11 +259,13 @@ class Stacked(Eager):
 
     def run(self, steps: Steps, batches: Iterable[Batch]) -> None:
         self.steps = steps
+        super().run(steps, self._afresh(batches))
+
+    def _afresh(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Forgets the losses of a batch before the next one."""
         for batch in batches:
             self._answered.clear()
-            steps.iterate(batch)
-            if steps.is_due():
-                return
+            yield batch
 
     def _losses(self, model: Model, path: str, method: str, alone: Callable[[Batch], Losses], batch: Batch) -> Losses:
         if not torch.is_grad_enabled():  # an evaluation
