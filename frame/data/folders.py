@@ -1,6 +1,5 @@
 """Finds splits, classes and pictures in a folder, and lists what it leaves out."""
 
-import hashlib
 import os
 import re
 import unicodedata
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from frame.common.errors import UserError
 from frame.data.identity import listed
-from frame.data.splits import share, split_named
+from frame.data.splits import split_named
 
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()  # in any case
@@ -210,21 +209,3 @@ def _refuse_one_folder_of_folders(parts: Mapping[str, tuple[Path, Sequence[Path]
             f"Images: all pictures in {root} lie in folders within {top}/, which would be the only class: "
             f"set data.root to the folder that has the classes or the splits, such as {root / top}"
         )
-
-
-def held_out(paths: Sequence[Path], part: float) -> tuple[list[Path], list[Path]]:
-    """The held-out pictures, the same share of every class folder, and the others.
-
-    A hash of the relative path decides, so a picture has the same split on every machine, and mostly if more are added.
-    """
-    classes: dict[str, list[Path]] = {}
-    for path in paths:
-        classes.setdefault(folder_name(path.parts[0]) if len(path.parts) > 1 else "", []).append(path)
-    counts = share([len(some) for some in classes.values()], part)
-    if len(classes) == 1:
-        counts = [round(len(paths) * part)]
-    taken: set[Path] = set()
-    for some, count in zip(classes.values(), counts, strict=True):
-        by_hash = sorted(some, key=lambda path: hashlib.sha256(os.fsencode(folder_name(path))).digest())
-        taken.update(by_hash[:count])
-    return [path for path in paths if path in taken], [path for path in paths if path not in taken]

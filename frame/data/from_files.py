@@ -129,15 +129,15 @@ class FromFiles(DataSet):
         except UserError as error:
             raise UserError(f"{self.name}: {error}") from None
         taken = {split: read[part].take(rows) for split, (part, rows) in parted.rows.items()}
-        self.absent = {
-            split: f"{self.name} has no split '{split}': set data.n_{split} above 0, or give data.{split} a file"
-            for split in SPLITS
-            if split not in taken
-        }
+        self.absent = {split: self.lacking(split) for split in SPLITS if split not in taken}
         self._targets = self._targets_of(taken)
         taken = self.prepared(taken)
         self._tell(taken, parted, sum(n for _, n in unlabelled.values()))
         return taken
+
+    def lacking(self, split: str) -> str:
+        """The error of a split that is neither given nor held out."""
+        return f"{self.name} has no split '{split}': set data.n_{split} above 0, or give data.{split} a file"
 
     def _targets_of(self, rows: Mapping[str, Rows]) -> Targets | None:
         """How labels are coded, with those of all splits known."""
@@ -187,6 +187,8 @@ class FromFiles(DataSet):
         """The rows that have a label, and the number of others."""
         if rows.y is None:
             return rows, 0
+        if self.task == "labels" and rows.y.ndim == 1 and rows.y.dtype.kind in "OU":
+            return rows, 0  # a row may have none of the labels
         missing = np.asarray(_missing(rows.y).reshape(len(rows.y), -1).any(1))
         n = int(missing.sum())
         if n == len(missing):
@@ -201,17 +203,36 @@ class FromFiles(DataSet):
             told.append(f"{n_unlabelled} rows without a label left out")
         if parted.told:
             told.append(parted.told)
+        told += self._lacking_classes(rows, parted)
         say(f"{self.name}: {'; '.join(told)}")
         if near := duplicates_told({split: as_array(part.x) for split, part in rows.items()}):
             say(f"{self.name}: {near}")
 
+    def _lacking_classes(self, rows: Mapping[str, Rows], parted: Divided) -> list[str]:
+        """Which classes of 'train' are in none of the rows that were held out."""
+        targets = self._targets
+        if targets is None or targets.kind != "classes":
+            return []
+        has = {split: set(targets.coded(part.y).tolist()) for split, part in rows.items() if part.y is not None}
+        lacks = {
+            split: [targets.names[i] for i in sorted(has["train"] - has[split])]
+            for split, (part, _) in parted.rows.items()
+            if part != split
+        }
+        return [f"'{split}' lacks {listed(names, 3)} ({len(names)} classes)" for split, names in lacks.items() if names]
+
     def load(self, split: str) -> Source:
-        rows, targets = self._found[split], self._targets
+        rows = self._found[split]
+        return self.labelled(rows.x, rows, split)
+
+    def labelled(self, x: Any, rows: Rows, split: str) -> InMemory:
+        """A split in memory, of rows `x` with the labels and masks of `rows`."""
+        targets = self._targets
         extra: dict[str, Any] = {name: column for name, column in rows.columns.items() if name in ("mask", "env")}
         try:
             y = None if targets is None or rows.y is None else targets.coded(rows.y)
             classes = y if targets is not None and targets.kind == "classes" else None
-            found = InMemory(rows.x, classes, binarize=self.binarize, seed=SPLITS.index(split), **extra)
+            found = InMemory(x, classes, binarize=self.binarize, seed=SPLITS.index(split), **extra)
         except UserError as error:
             raise UserError(f"{self.name}, '{split}': {error}") from None
         if y is not None and classes is None:  # InMemory's `y` are classes

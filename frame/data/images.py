@@ -1,7 +1,8 @@
-"""A folder of the user's own pictures."""
+"""A folder of the user's own pictures, with labels from class folders or from a table."""
 
 import os
-import sys
+import re
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -12,102 +13,126 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError
-from frame.data.base import DataSet, Source
+from frame.common.output import say
+from frame.data.base import Source
+from frame.data.duplicates import duplicates_told
 from frame.data.files import roots
-from frame.data.folders import (
-    BEGINNINGS,
-    SUFFIXES,
-    Found,
-    class_names,
-    folder_name,
-    held_out,
-    look_through,
-    split_folders,
-)
-from frame.data.identity import digest
+from frame.data.folders import BEGINNINGS, SUFFIXES, Found, class_names, folder_name, look_through, split_folders
+from frame.data.from_files import FromFiles, Rows, found_file
+from frame.data.identity import digest, listed
 from frame.data.memory import InMemory, check_binarize
-from frame.data.tensors import PLAIN, depth
+from frame.data.picture_labels import picture_rows
+from frame.data.splits import Part, Splitting, drawn_by_name
+from frame.data.targets import Targets
+from frame.data.tensors import CHANNELS, PLAIN, depth
 
 # whatever the suffix: EPS would start a program; the JPEG reader reads MPO, too
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+FOLDER = "folder"  # the group of a picture: the folder that it lies in
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+DEEP = 65535  # the largest value of 16 bits
 
 
-class Images(DataSet):
+class Images(FromFiles):
     """Pictures below `root`, decoded once into memory.
 
     Folders directly below `root` are classes, sorted alphabetically (as numbers if all are numbers), if all pictures
-    are in such folders, at any depth; without them there is no 'y'. Folders called train, valid (or val, validation,
-    dev) and test below `root`, in any case, are the splits, with class folders in them or without. Otherwise the same
-    share of every class is held out by a hash of relative paths, so that a picture has the same split on every machine,
-    and mostly if others are added.
+    are in such folders, at any depth; without them there is no 'y'. With `labels` 'y' is read from that table, and the
+    names of folders are no classes. Folders called train, valid (or val, validation, dev) and test below `root`, in any
+    case, are the splits. Those that are missing are held out of 'train'. Without group and time a hash of relative
+    paths decides, so that a picture has the same split on every machine, and mostly if others are added.
 
-    Links are followed. Hidden files, other files, archives and folders without pictures are left out and listed.
-    Pictures are turned upright by their EXIF data. Transparent ones are laid on white. Palettes, CMYK, black and white
-    and other colours are converted. More than 8 bits a channel or more than one frame is refused.
+    Links are followed. Hidden files, other files, archives and folders without pictures are left out and listed, and so
+    are pictures without a row of `labels` and rows without a picture. Pictures are turned upright by their EXIF data.
+    Transparent ones are laid on white, unless channels=4 keeps their transparency. Palettes, CMYK, black and white and
+    other colours are converted. Grey pictures of 16 bits become 8 bits by round(255 min(value / white, 1)), and so do
+    those of floats and 32 bits if `white` is given. More than one frame is refused.
 
     Args:
         root: the folder; None takes `images/` in data_root, or in big_data_root if it is not there.
-        size: pixels of a side: the shorter side is resized to this, and the centre is cropped.
-        channels: 3 for colour, 1 for grey.
+        size: pixels of a side, or [height, width]: the picture is resized until it covers this, and the centre is
+            cropped; None: pictures keep their size, which must be that of all.
+        channels: 3 for colour, 1 for grey, 4 for colour and transparency.
         binarize: 'none', 'dynamic' or 'static', each channel by itself, see `InMemory`.
-        n_valid, n_test: shares to hold out, each in [0, 1).
-        data_root, big_data_root: folders that are searched for `images/`.
+        labels: a CSV, TSV or Parquet file with a row for each picture, below `root` or where other files are searched.
+        label: the column to predict, or several; None takes all but `file`, `group` and `time`.
+        file: the column with the names of the pictures, as paths below `root` or without folders, with or without
+            endings; None takes one of a usual name, such as `file` or `image`, or the first column of words.
+        task: 'classes', 'numbers', 'labels' (several a row), or 'auto'.
+        standardise: whether numbers to predict get mean 0 and variance 1 on 'train'.
+        white: the value of pictures with more than 8 bits that becomes white; None: 65535 for 16 bits.
+        n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are columns of `labels`;
+            group='folder' keeps the pictures of a folder together. Without `time` pictures are ordered by the rows of
+            `labels`, or by their names, with numbers in them as numbers.
+        data_root, big_data_root: folders that are searched for `images/`, `root` and `labels`.
 
     Raises:
-        UserError: a value is out of range; from `split`, a folder is missing, empty or ambiguous, or
-            pictures are broken, with the reasons.
+        UserError: a value is out of range; from `split`, a folder is missing, empty or ambiguous, `labels` does not fit
+            it, or pictures are broken, with the reasons.
     """
+
+    row = "picture"
 
     def __init__(
         self,
         root: str | Path | None = None,
-        size: int = 64,
+        size: int | Sequence[int] | None = 64,
         channels: int = 3,
         binarize: str = "none",
+        labels: str | Path | None = None,
+        label: str | Sequence[str] | None = None,
+        file: str | None = None,
+        task: str = "auto",
+        standardise: bool = True,
+        white: float | None = None,
         n_valid: float = 0.1,
         n_test: float = 0.1,
+        seed: int = 0,
+        group: str | None = None,
+        split_by: str = "random",
+        time: str | None = None,
         data_root: str | Path = ".",
         big_data_root: str | Path | None = None,
     ) -> None:
-        super().__init__()
         check_binarize(binarize)
-        if size < 1:
-            raise UserError(f"Images: size={size} must be at least 1 pixel")
-        if channels not in (1, 3):
-            raise UserError(f"Images: channels={channels} must be 1 (grey) or 3 (colour)")
-        if not (0 <= n_valid and 0 <= n_test and n_valid + n_test < 1):
-            raise UserError(
-                f"Images: n_valid={n_valid} and n_test={n_test} must be parts of 1 that leave some for training"
-            )
+        sides = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
+        if sides is not None and (len(sides) != 2 or min(sides) < 1):
+            raise UserError(f"Images: size={size} must be at least 1 pixel, or two numbers of pixels [height, width]")
+        if channels not in CHANNELS:
+            raise UserError(f"Images: channels={channels} must be 1 (grey), 3 (colour) or 4 (colour and transparency)")
+        if white is not None and not white > 0:
+            raise UserError(f"Images: white={white} must be a positive value")
+        if labels is None and (label is not None or file is not None):
+            raise UserError("Images: label and file are columns of labels: set data.labels to a CSV or Parquet file")
+        self.places = roots(data_root, big_data_root)
         if root is None:
-            places = [folder / "images" for folder in roots(data_root, big_data_root)]
+            places = [folder / "images" for folder in self.places]
             root = next((place for place in places if place.is_dir()), places[0])
-        self.root, self.size, self.channels, self.binarize = Path(root).expanduser(), size, channels, binarize
-        self.n_valid, self.n_test = n_valid, n_test
+        given = Path(root).expanduser()
+        self.root = next((place / given for place in (Path(), *self.places) if (place / given).exists()), given)
+        splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
+        super().__init__({"train": self.root}, task, splitting, standardise, data_root, big_data_root)
+        self.sides, self.channels, self.binarize, self.white = sides, channels, binarize, white
+        self.table, self.file = labels, file
+        self.label = [label] if isinstance(label, str) else None if label is None else list(label)
+        self._notes: list[str] = []
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
-        return (self.channels, self.size, self.size)
-
-    @property
-    def n_classes(self) -> int | None:
-        return len(self.classes) or None
+        if self.sides is None:
+            first = self.root / self._found["train"].x[0]
+            try:
+                return self.channels, *upright_size(first)
+            except Unfit as unfit:
+                raise UserError(f"Images: {first} cannot be read ({unfit}): mend or remove it") from None
+        return self.channels, *self.sides
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return ("x", "y") if self.classes else ("x",)
+        return ("x", "y") if self.targets is not None else ("x",)
 
-    @cached_property
-    def classes(self) -> list[str]:
-        """The class folders' names; 'y' counts them from 0. Empty without class folders."""
-        names = class_names(self._paths, self.root)
-        if len(names) == 1:
-            self._say(f"all pictures are of one class, '{names[0]}', so that labels say nothing")
-        return names
-
-    @cached_property
-    def _paths(self) -> dict[str, tuple[Path, list[Path]]]:
-        """The folder of each split and its pictures' paths below it."""
+    def read(self, split: str, given: Any) -> dict[str, Rows]:
+        """The paths of the pictures of each split below `root`, as 'x'."""
         if self.root.is_file():
             raise UserError(f"Images: {self.root} is a file: unpack an archive, and set data.root to the folder")
         if not self.root.is_dir():
@@ -116,55 +141,111 @@ class Images(DataSet):
         if not found.pictures:
             raise UserError(self._nothing(self.root, found))
         if found.summary:
-            self._say(f"left out {found.summary}")
+            self._notes.append(f"left out {found.summary}")
         folders = split_folders(self.root, found)
-        if not folders:
-            test, others = held_out(found.pictures, self.n_test)
-            valid, train = held_out(others, self.n_valid / (1 - self.n_test))
-            return {"train": (self.root, train), "valid": (self.root, valid), "test": (self.root, test)}
-        paths = {}
-        for split, name in folders.items():
-            inside = [path.relative_to(name) for path in found.pictures if path.parts[0] == name]
-            paths[split] = (self.root / name, inside)
-        if "valid" not in paths:
-            base, every = paths["train"]
-            valid, train = held_out(every, self.n_valid)
-            paths["valid"], paths["train"] = (base, valid), (base, train)
-        return paths
+        parts: dict[str, tuple[str, list[Path]]] = {"train": ("", found.pictures)}
+        if folders:
+            parts = {split: (top, [p for p in found.pictures if p.parts[0] == top]) for split, top in folders.items()}
+            for split, (top, inside) in parts.items():
+                if not inside:
+                    raise UserError(self._nothing(self.root / top, Found()).replace(") in", f") for '{split}' in"))
+        if self.table is not None:
+            return self._by_table(parts)
+        return self._by_folders(parts)
 
-    def _say(self, text: str) -> None:
-        print(f"frame: Images: {text} in {self.root}", file=sys.stderr)
+    def _by_folders(self, parts: Mapping[str, tuple[str, list[Path]]]) -> dict[str, Rows]:
+        below = {s: (self.root / top, [p.relative_to(top) for p in paths]) for s, (top, paths) in parts.items()}
+        names = class_names(below, self.root)
+        if len(names) == 1:
+            self._notes.append(f"all pictures are of one class, '{names[0]}', so that labels say nothing")
+        numbers = {name: i for i, name in enumerate(names)}
+        rows = {}
+        for split, (_, paths) in below.items():
+            y, classes = None, None
+            tops = [folder_name(path.parts[0]) for path in paths]
+            if names and self.task == "numbers":
+                y = _as_numbers(tops, self.root)
+            elif names:
+                y, classes = np.array([numbers[top] for top in tops]), names
+            rows[split] = self._rows(parts[split][1], y, {}, classes)
+        return rows
+
+    def _by_table(self, parts: Mapping[str, tuple[str, list[Path]]]) -> dict[str, Rows]:
+        place = found_file(str(self.table), (self.root, *self.folders), "Images")
+        every = [path for _, paths in parts.values() for path in paths]
+        found = picture_rows(place, every, self.root, self.file, self.label, self.splitting)
+        self._notes += found.notes
+        self.label = found.label
+        rows = {}
+        for split, (top, _) in parts.items():
+            inside = np.array([not top or every[i].parts[0] == top for i in found.pictures], dtype=bool)
+            paths = [every[i] for i in found.pictures[inside]]
+            columns = {name: column[inside] for name, column in found.columns.items()}
+            rows[split] = self._rows(paths, found.y[inside], columns, found.names)
+        return rows
+
+    def _rows(
+        self, paths: Sequence[Path], y: np.ndarray | None, columns: dict[str, np.ndarray], names: Sequence[str] | None
+    ) -> Rows:
+        x = np.empty(len(paths), dtype=object)
+        x[:] = paths
+        if FOLDER not in columns:
+            columns[FOLDER] = np.array([folder_name(path.parent) for path in paths], dtype=object)
+        return Rows(x, y, columns, names)
+
+    def _part(self, rows: Rows, targets: Targets | None) -> Part:
+        part, how = super()._part(rows, targets), self.splitting
+        if how.split_by == "time" and how.time is None and self.table is None:
+            keys = [_in_order(folder_name(path.name)) for path in rows.x]
+            rank = {key: i for i, key in enumerate(sorted(set(keys)))}
+            part.times = np.array([rank[key] for key in keys])
+        part.order = drawn_by_name([os.fsencode(folder_name(path)) for path in rows.x], how.seed)
+        return part
+
+    @property
+    def label_named(self) -> str:
+        return "class folders" if self.table is None else f"label '{', '.join(self.label or ())}'"
+
+    def described(self, rows: dict[str, Rows]) -> str:
+        size = "of their own size" if self.sides is None else f"of {self.sides[0]} x {self.sides[1]} pixels"
+        kind = {1: "grey", 3: "in colour", 4: "in colour with transparency"}[self.channels]
+        return "; ".join([f"pictures {size}, {kind}", *self._notes])
+
+    def lacking(self, split: str) -> str:
+        return f"Images: there is no split '{split}': set data.n_{split} above 0, or make a folder {split}/"
 
     def _nothing(self, folder: Path, found: Found) -> str:
         there = f"; there are {found.summary}" if found.summary else ""
         return f"Images: there are no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}{there}"
 
-    def split(self, name: str) -> Source:
-        base, paths = self._paths.get(name, (self.root, []))
-        if name in self.splits and not paths:
-            raise UserError(f"Images: there are no pictures ({', '.join(sorted(SUFFIXES))}) for '{name}' in {base}")
-        return super().split(name)
-
     def identity(self, split: str) -> dict[str, Any]:
-        """Rows, and a hash of the files' relative paths (with classes) and sizes, without reading a picture."""
-        base, paths = self._paths.get(split, (self.root, []))
-        told = [f"{folder_name(path)} {(base / path).stat().st_size}" for path in paths]
-        return {"rows": len(paths), "files": digest(os.fsencode("\n".join(told)))}
+        """Rows, and hashes of labels and of the files' relative paths and sizes, without reading a picture."""
+        rows, targets = self._found[split], self._targets
+        told = [f"{folder_name(path)} {(self.root / path).stat().st_size}" for path in rows.x]
+        found = {"rows": len(rows.x), "files": digest(os.fsencode("\n".join(told)))}
+        if targets is None or rows.y is None:
+            return found
+        y = rows.y.astype(np.float64) if targets.kind == "numbers" else targets.coded(rows.y)
+        return found | {"labels": digest(np.ascontiguousarray(y).tobytes())}
 
     def load(self, split: str) -> Source:
-        base, paths = self._paths[split]
-        classes = {name: i for i, name in enumerate(self.classes)}
-        x = self._decode(base, paths)
-        y = torch.tensor([classes[folder_name(path.parts[0])] for path in paths]) if classes else None
-        return InMemory(x, y, binarize=self.binarize, seed=self.splits.index(split))
+        rows = self._found[split]
+        found = self.labelled(self._decode(self.root, list(rows.x)), rows, split)
+        train = self._loaded.get("train")
+        if split != "train" and isinstance(train, InMemory):
+            if near := duplicates_told({"train": train.x.numpy(), split: found.x.numpy()}):
+                say(f"{self.name}: {near}")
+        return found
 
     def _decode(self, base: Path, paths: list[Path]) -> Tensor:
-        """[N, C, size, size] uint8; all broken files are named at once."""
-        x = torch.empty(len(paths), *self.shape, dtype=torch.uint8)
+        """[N, C, H, W] uint8; all broken files are named at once."""
+        shape, own = self.shape, self.sides is None
+        x, deep = torch.empty(len(paths), *shape, dtype=torch.uint8), np.zeros(len(paths))
 
         def fill(i: int) -> str:
             try:
-                x[i] = torch.from_numpy(decoded(base / paths[i], self.size, self.channels))
+                pixels, deep[i] = decoded(base / paths[i], shape, own, self.white)
+                x[i] = torch.from_numpy(pixels)
             except Unfit as unfit:
                 return f"{folder_name(paths[i])} ({unfit})"
             return ""
@@ -176,6 +257,11 @@ class Images(DataSet):
             raise UserError(
                 f"Images: {len(wrong)} of {len(paths)} pictures in {base} cannot be read: {named}: mend or remove them"
             )
+        if deep.any() and self.white is None:
+            say(
+                f"Images: {int((deep > 0).sum())} of {len(paths)} pictures have 16 bits: {DEEP} became white, and "
+                f"their largest value is {deep.max():g}: set data.white if another value is white"
+            )
         return x
 
 
@@ -183,21 +269,33 @@ class Unfit(Exception):
     """Why a picture cannot be used."""
 
 
-def decoded(file: Path, size: int, channels: int) -> np.ndarray:
-    """A picture's pixels [C, size, size] uint8, upright.
+def decoded(
+    file: Path, shape: Sequence[int], own: bool = False, white: float | None = None
+) -> tuple[np.ndarray, float]:
+    """A picture's pixels [C, H, W] uint8, upright, and the largest value of one of more than 8 bits, or 0.
+
+    Args:
+        file: its place.
+        shape: C, H and W.
+        own: whether the picture must have this size already; else it is resized and cropped.
+        white: the value of more than 8 bits that becomes white; None: 65535 for 16 bits.
 
     Raises:
         Unfit: with the reason, in a few words.
     """
     from PIL import Image, ImageOps
 
+    channels, height, width = shape
     try:
         if file.stat().st_size == 0:
             raise Unfit("it has no bytes")
         with Image.open(file, formats=FORMATS) as image:
-            _check(image)
+            _check_frames(image)
+            image, largest = _of_8_bits(image, white)
             plain = _plain(ImageOps.exif_transpose(image), channels)
-        pixels = np.array(ImageOps.fit(plain, (size, size), Image.Resampling.BICUBIC))
+        if own and plain.size != (width, height):
+            raise Unfit(f"it has {plain.height} x {plain.width} pixels, the first {height} x {width}: set data.size")
+        pixels = np.array(plain if own else ImageOps.fit(plain, (width, height), Image.Resampling.BICUBIC))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unfit("it has too many pixels to be opened safely: make it smaller") from None
     except Image.UnidentifiedImageError:
@@ -210,28 +308,79 @@ def decoded(file: Path, size: int, channels: int) -> np.ndarray:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         cut = "truncated" in text or "ended" in text or "no more data" in text or isinstance(error, EOFError)
         raise Unfit("it is cut short" if cut else f"it is broken: {text[:60]}") from None
-    return pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
+    return (pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)), largest
 
 
-def _check(image: Any) -> None:
-    """Raises Unfit if 8 bits a channel cannot hold the picture, or it has several frames."""
-    if image.mode[0] in "IF":  # PIL would cut these off at 255
-        raise Unfit(f"it has {depth(image.mode)}: convert it to 8 bits")
+def _check_frames(image: Any) -> None:
+    """Raises Unfit if the picture has several frames."""
     n_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph and its preview
     if n_frames > 1:
         raise Unfit(f"it has {n_frames} frames or pages: keep one of them as a file of its own")
 
 
-def _plain(image: Any, channels: int) -> Any:
-    """In colour or in grey; transparent pixels are laid on white."""
+def _of_8_bits(image: Any, white: float | None) -> tuple[Any, float]:
+    """The picture with 8 bits a channel, and its largest value if it had more, else 0.
+
+    Raises:
+        Unfit: it has floats or whole numbers of 32 bits, and `white` is not known.
+    """
     from PIL import Image
 
+    if image.mode[0] not in "IF":
+        return image, 0.0
+    if white is None and not image.mode.startswith("I;16"):
+        raise Unfit(f"it has {depth(image.mode)}: set data.white to the value that is white, or convert it to 8 bits")
+    values = np.array(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise Unfit("it has values that are not finite")
+    grey = Image.fromarray((255 * (values / (white or DEEP)).clip(0, 1)).round().astype(np.uint8))
+    grey.info.update({key: value for key, value in image.info.items() if key == "exif"})
+    return grey, max(float(values.max()), 1.0)
+
+
+def _plain(image: Any, channels: int) -> Any:
+    """In grey, in colour, or with transparency; otherwise transparent pixels are laid on white."""
+    from PIL import Image
+
+    if channels == 4:
+        return image.convert("RGBA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     elif image.mode in PLAIN:
         image = image.convert("RGB" if image.mode != "1" else "L")
-    return image.convert("RGB" if channels == 3 else "L")
+    return image.convert(MODES[channels])
+
+
+def upright_size(file: Path) -> tuple[int, int]:
+    """The height and the width of a picture when it is turned upright, from its header.
+
+    Raises:
+        Unfit: it cannot be opened.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:  # depends on its format
+        raise Unfit(_begin(file) if file.stat().st_size else "it has no bytes") from None
+
+
+def _in_order(name: str) -> tuple[tuple[int, str], ...]:
+    """A key that sorts names with numbers in them as numbers."""
+    pieces = re.split(r"([0-9]+)", name)
+    return tuple((int(piece), "") if i % 2 else (-1, piece) for i, piece in enumerate(pieces))
+
+
+def _as_numbers(names: Sequence[str], root: Path) -> np.ndarray:
+    try:
+        return np.array([float(name) for name in names])
+    except ValueError:
+        raise UserError(
+            f"Images: task=numbers, but the class folders in {root} are no numbers: {listed(sorted(set(names)))}"
+        ) from None
 
 
 def _begin(file: Path) -> str:

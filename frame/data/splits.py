@@ -1,5 +1,6 @@
 """Holds out rows of a split that has none of its own: by class, in whole groups, or the last in time."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -116,12 +117,15 @@ def divided(parts: Mapping[str, Part], how: Splitting) -> Divided:
 
 def _way(train: Part, how: Splitting) -> str:
     if how.split_by == "time":
-        return f"the last by {f'the column {how.time!r}' if how.time else 'their order'}"
+        by_time = (
+            f"the column {how.time!r}" if how.time else "their names" if train.times is not None else "their order"
+        )
+        return f"the last by {by_time}"
     if train.groups is not None:
         n = len(np.unique(train.groups))
         kept = f"whole groups of {how.group!r} ({n} in all)"
         return f"{kept}, classes in like shares, seed {how.seed}" if train.labels is not None else kept
-    by = "by their names" if train.order is not None else f"seed {how.seed}"
+    by = f"by their names{f', seed {how.seed}' if how.seed else ''}" if train.order is not None else f"seed {how.seed}"
     return f"the same share of every class, {by}" if train.labels is not None else by
 
 
@@ -198,6 +202,12 @@ def held_out(
                 taken = [group[:count] for group, count in zip(groups, counts, strict=True)]
                 return np.sort(np.concatenate(taken))
     return np.sort(order[: min(max(1, round(n * part)), n - 1)])
+
+
+def drawn_by_name(names: Sequence[bytes], seed: int = 0) -> np.ndarray:
+    """A permutation of rows by a hash of their names, so that it hardly changes if others are added."""
+    salt = f"{seed} ".encode() if seed else b""
+    return np.array(sorted(range(len(names)), key=lambda i: hashlib.sha256(salt + names[i]).digest()), dtype=np.int64)
 
 
 def whole_groups(

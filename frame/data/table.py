@@ -89,12 +89,11 @@ class Table(FromFiles):
         unnamed = [name for name in frame if str(name).startswith("Unnamed: 0")]
         frame = frame.drop(columns=unnamed)  # an index that was written with the table
         for name in [*self.labels, *self.splitting.columns, *self.drop]:
-            if name not in frame:
-                raise UserError(f"table, {given}: {choices(str(name), map(str, frame), kind='column')}")
+            column_of(frame, name, f"table, {given}")
         apart = {name: frame[name] for name in self.splitting.columns}
-        y = self._label(frame) if self.labels else None
+        y = label_values(frame, self.labels, "table") if self.labels else None
         x = frame.drop(columns=list({*self.labels, *apart, *self.drop}))
-        times = {name: _sortable(column) if name == self.splitting.time else column for name, column in apart.items()}
+        times = {name: sortable(column) if name == self.splitting.time else column for name, column in apart.items()}
         rows = Rows(x, y, {name: column.to_numpy() for name, column in times.items()}, self._names(str(given)))
         return {split: self._without_missing(rows, split)}
 
@@ -105,15 +104,6 @@ class Table(FromFiles):
         if path.is_dir() or not path.name.lower().endswith(SUFFIXES):
             raise UserError(f"table: {path} is no table: give one of {', '.join(SUFFIXES)}")
         return read_table(path)
-
-    def _label(self, frame: pd.DataFrame) -> np.ndarray:
-        if len(self.labels) == 1:
-            return _values(frame[self.labels[0]])
-        chosen = frame[self.labels]
-        words = [str(name) for name in chosen if not pd.api.types.is_numeric_dtype(chosen[name])]
-        if words:
-            raise UserError(f"table: labels {listed(words)} hold words: several labels are numbers, or 0 and 1")
-        return chosen.to_numpy(dtype=np.float64)
 
     def _names(self, given: str) -> list[str] | None:
         return self.labels if len(self.labels) > 1 else None
@@ -215,15 +205,49 @@ class Table(FromFiles):
         return super().identity(split) | {"columns": digest("\n".join(self.columns).encode())}
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def column_of(frame: pd.DataFrame, name: str, where: str) -> pd.Series:
+    """A column of a table.
+
+    Raises:
+        UserError: it is not there. Names those that are.
+    """
+    if name not in frame:
+        raise UserError(f"{where}: {choices(str(name), map(str, frame), kind='column')}")
+    return frame[name]
+
+
+def label_values(frame: pd.DataFrame, labels: Sequence[str], where: str) -> np.ndarray:
+    """The values of one column, [N], or of several, [N, K].
+
+    Raises:
+        UserError: one of several columns holds words.
+    """
+    if len(labels) == 1:
+        return _values(frame[labels[0]])
+    chosen = frame[list(labels)]
+    words = [str(name) for name in chosen if not pd.api.types.is_numeric_dtype(chosen[name])]
+    if words:
+        raise UserError(
+            f"{where}: labels {listed(words)} hold words: name one column by data.label, or several of numbers, or of "
+            "0 and 1"
+        )
+    return chosen.to_numpy(dtype=np.float64)
+
+
+def read_table(path: Path, words: str | None = None) -> pd.DataFrame:
     """A CSV, TSV or Parquet file. Separators are commas, tabs in .tsv, or semicolons if the first line has no comma.
+
+    Args:
+        path: the file.
+        words: a column that is not read as numbers.
 
     Raises:
         UserError: it is broken or empty, or has one column.
     """
     try:
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path, engine="pyarrow")
+            found = pd.read_parquet(path, engine="pyarrow")
+            return found if words is None else found.astype({words: str})
         tabs = ".tsv" in path.name.lower()
         first = pd.read_csv(path, nrows=0, sep="\t" if tabs else ",", encoding="utf-8-sig")
         separator = "\t" if tabs else ","
@@ -231,7 +255,13 @@ def read_table(path: Path) -> pd.DataFrame:
             line = str(first.columns[0])
             separator = next((sign for sign in (";", "\t", "|") if sign in line), ",")
         frame = pd.read_csv(
-            path, sep=separator, skipinitialspace=True, na_values=EMPTY, encoding="utf-8-sig", low_memory=False
+            path,
+            sep=separator,
+            skipinitialspace=True,
+            na_values=EMPTY,
+            encoding="utf-8-sig",
+            low_memory=False,
+            dtype=None if words is None else {words: str},
         )
     except UnicodeDecodeError:
         raise UserError(f"{path} is not written in UTF-8: save it as UTF-8") from None
@@ -264,7 +294,7 @@ def _values(column: pd.Series) -> np.ndarray:
     return column.astype(object).where(~column.isna(), None).map(lambda v: v if v is None else str(v)).to_numpy()
 
 
-def _sortable(column: pd.Series) -> pd.Series:
+def sortable(column: pd.Series) -> pd.Series:
     """Numbers and dates as they are; words as dates if all of them are."""
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
         return column

@@ -1,5 +1,6 @@
 """What 'y' of the user's own files is: classes, numbers or several labels a row."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,14 +32,14 @@ class Targets:
     kind: str
     names: tuple[str, ...] = ()  # of classes, or of labels
     values: tuple[Any, ...] = ()  # of classes, as they are written
-    one_hot: bool = False
+    one_hot: bool = False  # classes as [N, K]
     mean: np.ndarray | None = None
     scale: np.ndarray | None = None
 
     def coded(self, y: np.ndarray) -> np.ndarray:
         """Values [N] or [N, K] as a model is given them."""
         if self.kind == "labels":
-            return y.astype(bool)
+            return y.astype(bool) if y.ndim == 2 else _marked(y, self.names)
         if self.kind == "numbers":
             y = y.astype(np.float64)
             return (y if self.mean is None else (y - self.mean) / self.scale).astype(np.float32)
@@ -66,8 +67,9 @@ def targets_of(
 ) -> Targets:
     """How the labels of all splits are coded.
 
-    With task=auto, words, truth values, and whole numbers with few different values are classes, [N, K] of 0 and 1 are
-    labels, or classes if every row has one of them, and all others are numbers.
+    With task=auto, words, truth values, whole numbers with few different values, and those with names are classes,
+    [N, K] of 0 and 1 are labels, or classes if every row has one of them, and all others are numbers. With task=labels
+    words may name several labels, 'cat|dog', separated by |, ; or commas.
 
     Args:
         parts: values [N] or [N, K] of each split.
@@ -80,7 +82,7 @@ def targets_of(
         UserError: the values do not fit the task, or 'valid' or 'test' has a class that 'train' lacks.
     """
     every = np.concatenate(list(parts.values()))
-    kind = _kind(every) if task == "auto" else task
+    kind = task if task != "auto" else "classes" if names is not None and every.ndim == 1 else _kind(every)
     if kind == "numbers":
         return _numbers(every, parts["train"], what, standardise)
     if every.ndim == 2 and every.dtype.kind in "biuf" and np.isin(every, (0, 1)).all():
@@ -89,6 +91,8 @@ def targets_of(
         if one_hot and not (every.sum(1) == 1).all():
             raise UserError(f"{what}: a row has several labels or none: set data.task=labels")
         return Targets(kind, named, one_hot=one_hot)
+    if kind == "labels" and every.ndim == 1 and every.dtype.kind in "OU":
+        return Targets(kind, _known(parts, what))
     if kind == "labels" or every.ndim != 1:
         raise UserError(
             f"{what}: several labels a row are columns of 0 and 1, [N, K]; these are {list(every.shape)} of "
@@ -131,15 +135,43 @@ def _classes(every: np.ndarray, parts: Mapping[str, np.ndarray], what: str, name
     values = sorted(set(every.tolist()), key=lambda value: (isinstance(value, str), value))
     train = set(parts["train"].tolist())
     for split, y in parts.items():
-        unknown = sorted(set(y.tolist()) - train, key=str)
-        if unknown:
-            raise UserError(
-                f"{what}: '{split}' has the classes {listed(unknown)}, which 'train' lacks: a model cannot learn them; "
-                "remove these rows, give 'train' some, or hold out other rows by another data.seed"
-            )
+        _refuse_unknown(set(y.tolist()) - train, split, what, names)
     if names is not None:
         if not all(float(value).is_integer() and 0 <= value < len(names) for value in values):
             raise UserError(f"{what}: labels are {listed(values)}, and there are names of {len(names)} classes from 0")
         return Targets("classes", tuple(map(str, names)), tuple(range(len(names))))
     whole = every.dtype.kind == "f"
     return Targets("classes", tuple(str(int(value)) if whole else str(value) for value in values), tuple(values))
+
+
+def _refuse_unknown(unknown: set[Any], split: str, what: str, names: Sequence[str] | None = None) -> None:
+    """Raises UserError if 'train' lacks a class or a label of a split."""
+    if unknown:
+        told = [value if names is None or value not in range(len(names)) else names[value] for value in unknown]
+        raise UserError(
+            f"{what}: '{split}' has the classes {listed(sorted(map(str, told)))}, which 'train' lacks: a model cannot "
+            "learn them; remove these rows, give 'train' some, or hold out other rows by another data.seed"
+        )
+
+
+def _several(value: Any) -> list[str]:
+    """The labels in one word."""
+    words = [] if value is None or value != value else re.split(r"[|;,]", str(value))
+    return [word.strip() for word in words if word.strip()]
+
+
+def _known(parts: Mapping[str, np.ndarray], what: str) -> tuple[str, ...]:
+    """The labels of 'train', sorted."""
+    train = {word for value in parts["train"].tolist() for word in _several(value)}
+    for split, y in parts.items():
+        _refuse_unknown({word for value in y.tolist() for word in _several(value)} - train, split, what)
+    return tuple(sorted(train))
+
+
+def _marked(y: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Which of the labels each word names, bool [N, K]."""
+    found = np.zeros((len(y), len(names)), dtype=bool)
+    number = {name: i for i, name in enumerate(names)}
+    for row, value in zip(found, y.tolist(), strict=True):
+        row[[number[word] for word in _several(value)]] = True
+    return found
