@@ -13,8 +13,8 @@ from frame.data.formats import broken
 SUFFIXES = (".npz", ".npy", ".safetensors")
 
 
-def read_arrays(path: Path, name: str) -> dict[str, np.ndarray]:
-    """The arrays of a file by their names; the only one of an npy file is called ''.
+def read_arrays(path: Path, name: str, mapped: bool = False) -> dict[str, np.ndarray]:
+    """The arrays of a file by their names; the only one of an npy file is called ''. With `mapped`, it is not read.
 
     Raises:
         UserError: another kind of file, a broken one, or one that holds Python objects, which are never unpickled.
@@ -22,12 +22,16 @@ def read_arrays(path: Path, name: str) -> dict[str, np.ndarray]:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{name}: {path} is no file of arrays: give one of {', '.join(SUFFIXES)}")
+    if mapped and suffix != ".npy":
+        raise UserError(
+            f"{name}: only .npy files are mapped, and {path} is none: save its arrays by np.save, or set data=arrays"
+        )
     try:
         if suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return {key: _numpy(tensor) for key, tensor in load_file(path).items()}
-        found = np.load(path, allow_pickle=False)
+        found = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
         if isinstance(found, np.ndarray):
             return {"": found}
         with found:
@@ -39,12 +43,12 @@ def read_arrays(path: Path, name: str) -> dict[str, np.ndarray]:
     except zipfile.BadZipFile as error:
         raise broken(path, str(error)) from None
     except ValueError as error:
-        if "pickle" in str(error).lower():
+        if "pickle" in str(error).lower() or "python objects" in str(error).lower():
             raise UserError(
                 f"{name}: {path} holds Python objects, which can run code, so they are not read: save arrays of "
                 "numbers or of words (numpy's str)"
             ) from None
-        raise broken(path, str(error)) from None
+        raise broken(path, "it is cut short" if "mmap length" in str(error) else str(error)) from None
     except Exception as error:  # safetensors raises an exception of its own for a broken header
         raise broken(path, str(error)) from None
 

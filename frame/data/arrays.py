@@ -9,7 +9,10 @@ import numpy as np
 from frame.common.errors import UserError, choices
 from frame.data.array_files import chosen, read_arrays
 from frame.data.from_files import FromFiles, Given, Rows
+from frame.data.identity import listed
+from frame.data.mapped_files import mapped_array
 from frame.data.memory import check_binarize
+from frame.data.on_disk import Stored, mean_and_scale
 from frame.data.splits import SPLITS, Splitting, split_named
 from frame.data.tensors import channels_last
 
@@ -22,10 +25,11 @@ class Arrays(FromFiles):
     """Rows of any shape, as `InMemory` takes them: pictures as uint8, floats, whole numbers.
 
     A file may hold one split, or several as `x_train`, `y_train`, `x_test`, ... A split may also be given as a mapping
-    of arrays to files, {x: pixels.npy, y: labels.npy}.
+    of arrays to files, {x: pixels.npy, y: labels.npy}, or as a folder of such files, `x.npy` and `y.npy`, or
+    `x_train.npy`, `x_test.npy`, ..., or with folders `train/`, `test/`, ...
 
     Args:
-        train, valid, test: files, or mappings of names to files; None: rows of 'train' are held out.
+        train, valid, test: files, folders, or mappings of names to files; None: rows of 'train' are held out.
         x: the array of rows; None takes the only one, or one of a usual name, such as `x` or `data`.
         label: the array of labels [N] or [N, K]; None takes one of a usual name, such as `y` or `labels`, if there is
             one; 'none' takes none.
@@ -41,6 +45,7 @@ class Arrays(FromFiles):
     """
 
     kind = "arrays"
+    mapped = False
 
     def __init__(
         self,
@@ -83,15 +88,27 @@ class Arrays(FromFiles):
         return {split: self._rows(arrays, str(given))}
 
     def _arrays(self, given: Any) -> dict[str, np.ndarray]:
-        if not isinstance(given, Mapping):
-            return read_arrays(self.place(given), self.name)
+        if isinstance(given, Mapping):
+            return {str(name): self._one(self.place(file), str(name)) for name, file in given.items()}
+        path = self.place(given)
+        if not path.is_dir():
+            return read_arrays(path, self.name, mapped=self.mapped)
         found = {}
-        for name, file in given.items():
-            inside = read_arrays(self.place(file), self.name)
-            if len(inside) > 1 and name not in inside:
-                raise UserError(f"{self.name}: {file} has several arrays: {choices(str(name), inside, kind='array')}")
-            found[str(name)] = inside[name] if name in inside else next(iter(inside.values()))
+        for file in array_files(path):
+            inside = file.relative_to(path)
+            ending = f"_{inside.parts[0]}" if len(inside.parts) > 1 else ""
+            found[file.stem + ending] = self._one(file, file.stem)
+        if not found:
+            there = listed(sorted(entry.name for entry in path.iterdir()), 8)
+            raise UserError(f"{self.name}: {path} has no .npy file; it has: {there}")
         return found
+
+    def _one(self, file: Path, name: str) -> np.ndarray:
+        """The array of a file that has one, or one of this name."""
+        inside = read_arrays(file, self.name, mapped=self.mapped)
+        if len(inside) > 1 and name not in inside:
+            raise UserError(f"{self.name}: {file} has several arrays: {choices(name, inside, kind='array')}")
+        return inside[name] if name in inside else next(iter(inside.values()))
 
     def _rows(self, arrays: dict[str, np.ndarray], where: str) -> Rows:
         x = chosen(arrays, self.x, X, f"{self.name}, {where}")
@@ -102,16 +119,28 @@ class Arrays(FromFiles):
             raise UserError(f"{self.name}: {where} has several arrays, {there}: name the rows by data.x=...")
         y = None if self.label == "none" else chosen(arrays, self.label, Y, f"{self.name}, {where}")
         names = chosen(arrays, None, NAMES, where)
-        n = len(arrays[x]) if arrays[x].ndim else 0
-        columns = {key: a for key, a in arrays.items() if key not in (x, y, names) and a.ndim and len(a) == n}
-        rows = arrays[x]
+        rows, n = arrays[x], len(arrays[x]) if arrays[x].ndim else 0
         if rows.dtype.kind not in "biuf":
             raise UserError(f"{self.name}: '{x}' of {where} holds {rows.dtype} and no numbers: name the rows by data.x")
         if rows.ndim < 2:
             raise UserError(f"{self.name}: '{x}' of {where} has the shape {list(rows.shape)}: rows are [N, ...]")
+        read = (*self.splitting.columns, "mask", "env") if self.mapped else arrays  # others stay where they are
+        columns = {
+            key: np.array(a) for key, a in arrays.items()
+            if key not in (x, y, names) and key in read and a.ndim and len(a) == n
+        }  # fmt: skip
+        labels = None if y is None else squeezed(np.array(arrays[y]))
+        classes = words(np.array(arrays[names])) if names else None
+        if isinstance(rows, np.memmap):
+            return Rows(
+                Stored(mapped_array(rows, f"{self.name}: '{x}' of {where}"), where=f"{self.name}, '{x}' of {where}"),
+                labels,
+                columns,
+                classes,
+            )
         if rows.dtype == np.uint8 and channels_last(rows.shape[1:]):
             rows = np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
-        return Rows(rows, None if y is None else squeezed(arrays[y]), columns, words(arrays[names]) if names else None)
+        return Rows(rows, labels, columns, classes)
 
     def prepared(self, rows: dict[str, Rows]) -> dict[str, Rows]:
         train = rows["train"].x
@@ -119,6 +148,11 @@ class Arrays(FromFiles):
             return rows
         if train.dtype.kind != "f":
             raise UserError(f"{self.name}: standardise=true is for floats, and these are {train.dtype}")
+        if isinstance(train, Stored):
+            scaled_by = mean_and_scale(train)
+            for part in rows.values():
+                part.x.mean, part.x.scale = scaled_by
+            return rows
         axes = 0 if train.ndim == 2 else None
         mean, scale = train.mean(axes, dtype=np.float64), train.std(axes, dtype=np.float64)
         scale = np.where(scale > 0, scale, 1.0)
@@ -128,7 +162,13 @@ class Arrays(FromFiles):
 
     def described(self, rows: dict[str, Rows]) -> str:
         train = rows["train"].x
-        return f"rows of {list(train.shape[1:])} as {train.dtype}"
+        return f"rows of {list(train.shape[1:])} as {train.dtype}{', mapped' if self.mapped else ''}"
+
+
+def array_files(folder: Path) -> list[Path]:
+    """The npy files of a folder, and of folders in it that are called like splits, sorted."""
+    inner = [entry for entry in folder.iterdir() if entry.is_dir() and split_named(entry.name)]
+    return sorted(file for place in (folder, *inner) for file in place.glob("*.npy"))
 
 
 def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

@@ -135,7 +135,7 @@ class DataSet:
             x = getattr(source, "x", None)
             x = x if isinstance(x, Tensor) else whole_batch(source, torch.arange(1))["x"]
             if len(self.shape) == 2:
-                return "picture" if x.dtype == torch.uint8 else "series"
+                return "picture" if x.dtype == torch.uint8 or levels_of(source) is not None else "series"
             return "row" if x.is_floating_point() else "sequence"
         return "picture" if len(self.shape) == 3 else "row"
 
@@ -342,11 +342,11 @@ def check_labels(source: Source, n_classes: int, where: str) -> None:
                 check_range(class_numbers(read, where), n_classes, f"{where}, row {row}: 'y'")
 
 
-def check_mask(mask: Tensor, x: Tensor, where: str) -> None:
+def check_mask(mask: Tensor, x: Any, where: str) -> None:
     """Raises UserError unless a mask is bool [N, T] and T is the last dimension of x [N, ..., T]."""
     if mask.dtype != torch.bool:
         raise UserError(f"{where}: 'mask' is {str(mask.dtype).removeprefix('torch.')}: give truth values, bool [N, T]")
-    if mask.dim() != 2 or x.dim() < 2 or mask.shape != (x.shape[0], x.shape[-1]):
+    if mask.dim() != 2 or len(x.shape) < 2 or mask.shape != (x.shape[0], x.shape[-1]):
         raise UserError(
             f"{where}: 'mask' has the shape {list(mask.shape)} and 'x' {list(x.shape)}: give a mask [N, T] "
             "with the rows and the last dimension of x"

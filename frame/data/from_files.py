@@ -13,12 +13,15 @@ import torch
 from frame.common.errors import UserError, choices
 from frame.common.output import say
 from frame.data.base import DataSet, Source
-from frame.data.duplicates import duplicates_told
+from frame.data.duplicates import MOST_HELD, MOST_TRAIN, duplicates_told
 from frame.data.files import roots
-from frame.data.identity import digest, listed
+from frame.data.identity import digest, fingerprint, listed, spread
 from frame.data.memory import InMemory
+from frame.data.on_disk import OnDisk, Stored
 from frame.data.splits import SPLITS, Divided, Part, Splitting, divided
 from frame.data.targets import Targets, check_task, targets_of
+
+LOOKED_AT = 32 << 20  # bytes of a split outside of the memory that are looked at for duplicates
 
 Given = str | Path | Mapping[str, str | Path]  # a file, or files by the names of the arrays that they hold
 
@@ -205,7 +208,9 @@ class FromFiles(DataSet):
             told.append(parted.told)
         told += self._lacking_classes(rows, parted)
         say(f"{self.name}: {'; '.join(told)}")
-        if near := duplicates_told({split: as_array(part.x) for split, part in rows.items()}):
+        if len(rows) > 1 and (
+            near := duplicates_told({split: looked_at(split, part.x) for split, part in rows.items()})
+        ):
             say(f"{self.name}: {near}")
 
     def _lacking_classes(self, rows: Mapping[str, Rows], parted: Divided) -> list[str]:
@@ -225,14 +230,18 @@ class FromFiles(DataSet):
         rows = self._found[split]
         return self.labelled(rows.x, rows, split)
 
-    def labelled(self, x: Any, rows: Rows, split: str) -> InMemory:
-        """A split in memory, of rows `x` with the labels and masks of `rows`."""
+    def labelled(self, x: Any, rows: Rows, split: str) -> InMemory | OnDisk:
+        """A split of rows `x`, in memory unless they are `Stored`, with the labels and masks of `rows`."""
         targets = self._targets
         extra: dict[str, Any] = {name: column for name, column in rows.columns.items() if name in ("mask", "env")}
         try:
             y = None if targets is None or rows.y is None else targets.coded(rows.y)
             classes = y if targets is not None and targets.kind == "classes" else None
-            found = InMemory(x, classes, binarize=self.binarize, seed=SPLITS.index(split), **extra)
+            found: InMemory | OnDisk
+            if isinstance(x, Stored):
+                found = OnDisk(x, classes, binarize=self.binarize, **extra)
+            else:
+                found = InMemory(x, classes, binarize=self.binarize, seed=SPLITS.index(split), **extra)
         except UserError as error:
             raise UserError(f"{self.name}, '{split}': {error}") from None
         if y is not None and classes is None:  # InMemory's `y` are classes
@@ -241,14 +250,18 @@ class FromFiles(DataSet):
 
     def identity(self, split: str) -> dict[str, Any]:
         found = super().identity(split)
-        y = self._found[split].y
+        x, y = self._found[split].x, self._found[split].y
+        if isinstance(x, Stored) and x.reader.cheap:
+            found |= fingerprint(x.read(spread(len(x))))
         if self._targets is not None and self._targets.kind != "classes" and y is not None:
             found["targets"] = digest(np.ascontiguousarray(y, dtype=np.float64).tobytes())
         return found
 
 
-def as_array(x: Any) -> np.ndarray:
-    """Rows as an array."""
+def looked_at(split: str, x: Any) -> np.ndarray:
+    """The rows of a split that are looked at for duplicates: all in memory, or the first of others."""
+    if isinstance(x, Stored):
+        return x.few(MOST_TRAIN if split == "train" else MOST_HELD, LOOKED_AT)
     return x if isinstance(x, np.ndarray) else np.asarray(x)
 
 

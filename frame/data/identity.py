@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,8 +37,16 @@ def pixels(x: Tensor, rows: Sequence[int]) -> dict[str, Any]:
     """
     if len(rows) == 0 or x.dim() == 0:
         return {}
-    chosen = torch.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).round().long().tolist()
-    some = x[torch.tensor([rows[i] for i in chosen], device=x.device)].cpu()
+    return fingerprint(x[torch.tensor([rows[i] for i in spread(len(rows)).tolist()], device=x.device)].cpu())
+
+
+def spread(n: int) -> np.ndarray:
+    """The rows of n whose values are compared."""
+    return torch.linspace(0, n - 1, min(SAMPLED, n)).round().long().numpy()
+
+
+def fingerprint(some: Tensor) -> dict[str, Any]:
+    """A hash of rows of whole numbers, or one number for each of the first rows of floats."""
     if not some.is_floating_point():
         return {"x": digest(str(list(some.shape[1:])).encode(), some.numpy().tobytes())}
     flat = some.reshape(len(some), -1)[:FLOATS].double().nan_to_num()

@@ -232,7 +232,7 @@ class Images(FromFiles):
         rows = self._found[split]
         found = self.labelled(self._decode(self.root, list(rows.x)), rows, split)
         train = self._loaded.get("train")
-        if split != "train" and isinstance(train, InMemory):
+        if split != "train" and isinstance(train, InMemory) and isinstance(found, InMemory):
             if near := duplicates_told({"train": train.x.numpy(), split: found.x.numpy()}):
                 say(f"{self.name}: {near}")
         return found

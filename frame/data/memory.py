@@ -1,6 +1,7 @@
 """Splits in memory, and data sets with official training and test files."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,6 +25,29 @@ def bernoulli(x: Tensor, generator: torch.Generator) -> Tensor:
     """Draws booleans from uint8 pictures of any shape: true with probability exactly x / 255."""
     # x of the 255 equally likely values 0..254 are below x
     return torch.empty_like(x).random_(0, 255, generator=generator) < x
+
+
+def drawn(x: Tensor, dynamic: bool, generator: torch.Generator) -> Tensor:
+    """Stored rows [B, *shape] as a model sees them; pictures are drawn anew with dynamic binarization."""
+    return bernoulli(x, generator).float() if dynamic else seen(x)
+
+
+def beside(x: Any, y: Any, columns: Mapping[str, Any]) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """Classes and the other entries of rows [N, *shape], as tensors.
+
+    Raises:
+        UserError: y are not classes, a mask does not belong to x, or lengths differ.
+    """
+    labels = None if y is None else class_numbers(as_tensor(y, "y"), "y")
+    if labels is not None and len(labels) != len(x):
+        raise UserError(f"there are {len(x)} rows and {len(labels)} labels: give one label to each row")
+    found = {name: as_tensor(value, name) for name, value in columns.items()}
+    for name, column in found.items():
+        if column.dim() == 0 or len(column) != len(x):
+            raise UserError(f"'{name}' has the shape {list(column.shape)} and x {len(x)} rows: give one for each row")
+    if "mask" in found:
+        check_mask(found["mask"], x, "InMemory")
+    return labels, found
 
 
 class InMemory:
@@ -61,17 +85,7 @@ class InMemory:
                 f"binarize={binarize} needs pictures as uint8 [N, C, H, W], not {x.dtype} {list(x.shape)}: "
                 "use binarize=none"
             )
-        labels = None if y is None else class_numbers(as_tensor(y, "y"), "y")
-        if labels is not None and len(labels) != len(x):
-            raise UserError(f"there are {len(x)} rows and {len(labels)} labels: give one label to each row")
-        self.columns = {name: as_tensor(value, name) for name, value in columns.items()}
-        for name, column in self.columns.items():
-            if column.dim() == 0 or len(column) != len(x):
-                raise UserError(
-                    f"'{name}' has the shape {list(column.shape)} and x {len(x)} rows: give one for each row"
-                )
-        if "mask" in self.columns:
-            check_mask(self.columns["mask"], x, "InMemory")
+        labels, self.columns = beside(x, y, columns)
         if vocabulary is not None:
             check_tokens(x, vocabulary, "InMemory")
         self.vocabulary = vocabulary
@@ -93,8 +107,7 @@ class InMemory:
         return rows | {name: column.index_select(0, here) for name, column in self.columns.items()}
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
-        x: Tensor = batch["x"]
-        return {**batch, "x": bernoulli(x, generator).float() if self.dynamic else seen(x)}
+        return {**batch, "x": drawn(batch["x"], self.dynamic, generator)}
 
     def to(self, device: torch.device) -> "InMemory":
         """The same split with its tensors on `device`."""
