@@ -66,9 +66,11 @@ def train_stack(
 ) -> None:
     """Runs `frame train` for each of some words as members of a stack; see `frame.engine.members`."""
     from frame.engine.members import Member, train_together
+    from frame.runs.provenance import code_looked_at_once
 
-    members = [Member(partial(answered, _train_member, list(words)), stream) for words, stream in runs]
-    train_together(members, ended, if_quicker)
+    with code_looked_at_once():
+        members = [Member(partial(answered, _train_member, list(words)), stream) for words, stream in runs]
+        train_together(members, ended, if_quicker)
 
 
 def _train_member(words: list[str]) -> int:

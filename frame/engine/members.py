@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import deepcopy
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from frame.common.errors import UserError
 from frame.common.seeds import random_states
 from frame.data.base import Batch
 from frame.optimization.execution import Eager
-from frame.optimization.stacked import Asked, Stack, Stacked, answer_all, difference, go_on_later
+from frame.optimization.stacked import Asked, Program, Stack, Stacked, answer_all, difference, go_on_later
 
 if TYPE_CHECKING:
     from frame.engine.experiment import Experiment
@@ -129,18 +129,18 @@ def _stack(members: Sequence[Member], if_quicker: bool) -> None:
         else:
             groups.append([member])
     for group in groups:
-        reason = ""
+        programs: dict[Hashable, Program] = {}
         if len(group) == 1:
             largest = max(groups, key=len)[0]
             what = difference(largest.experiment.model, group[0].experiment.model)
             reason = f"{what} differs from that of the others" if what else "no other run is like it"
         else:
-            reason = _tried([member.experiment for member in group], if_quicker)
+            reason = _tried([member.experiment for member in group], if_quicker, programs)
         if reason:
             for member in group:
                 member.refused = reason
             continue
-        stack = Stack([member.experiment.model for member in group])
+        stack = Stack([member.experiment.model for member in group], programs)
         for member, execution in zip(group, stack.members, strict=True):
             member.execution = member.experiment.optimization.execution = execution
 
@@ -157,12 +157,12 @@ def _refused(experiment: "Experiment") -> str:
     return ""
 
 
-def _tried(experiments: Sequence["Experiment"], if_quicker: bool) -> str:
-    """Tries a batch on copies; returns why these runs are not stacked, or ''."""
+def _tried(experiments: Sequence["Experiment"], if_quicker: bool, programs: dict[Hashable, Program]) -> str:
+    """Tries a batch on copies, whose program is added; returns why these runs are not stacked, or ''."""
     first = experiments[0]
     batch = _first_batch(first)
     models = [deepcopy(experiment.model).to(batch["index"].device) for experiment in experiments]
-    stack = Stack(models)
+    stack = Stack(models, programs)
     for slot, model in enumerate(models):
         stack.place(slot, model)
     names = tuple(name for name, parameter in models[0].named_parameters() if parameter.requires_grad)

@@ -7,8 +7,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from email.parser import HeaderParser
 from functools import cache
 from importlib import metadata
@@ -24,7 +25,27 @@ from frame.composition.folders import config_folders
 from frame.runs.code_diff import difference
 from frame.runs.source import kept, own_modules
 
+_FOUND: ContextVar[dict[Any, Any] | None] = ContextVar("found", default=None)
 NAMES = 100  # names of untracked files, and of ignored files, that are kept
+
+
+@contextmanager
+def code_looked_at_once() -> Iterator[None]:
+    """Runs that start together in this context look at their code once, because git and hashes take most of a second."""
+    before = _FOUND.set({})
+    try:
+        yield
+    finally:
+        _FOUND.reset(before)
+
+
+def _once(key: Any, find: Callable[[], Any]) -> Any:
+    found = _FOUND.get()
+    if found is None:
+        return find()
+    if key not in found:
+        found[key] = find()
+    return found[key]
 
 
 def describe_code(folder: Path, config: Mapping[str, Any], where: Path, text: str) -> str:
@@ -40,7 +61,8 @@ def describe_code(folder: Path, config: Mapping[str, Any], where: Path, text: st
         where: where it is trained.
         text: the content of config.yaml.
     """
-    found = difference(Path.cwd(), {*_sources(config), *_configs()})
+    files = frozenset({*_sources(config), *_configs()})
+    found = _once(("difference", Path.cwd(), files), lambda: difference(Path.cwd(), files))
     in_git = found.commit is not None or bool(found.patch or found.trouble)
     version = {
         "frame": __version__,
@@ -90,7 +112,11 @@ def _sealed(code: Mapping[str, Any], text: str) -> dict[str, Any]:
 
 def fingerprints(config: Mapping[str, Any]) -> dict[str, str]:
     """Hashes: 'sources' of frame's modules and the user's own that the config names, 'configs' of the config files."""
-    return {"sources": _hash(_sources(config)), "configs": _hash(_configs())}
+    sources, configs = frozenset(_sources(config)), frozenset(_configs())
+    return {
+        "sources": _once(sources, lambda: _hash(sources)),
+        "configs": _once(configs, lambda: _hash(configs)),
+    }
 
 
 def _sources(config: Mapping[str, Any]) -> set[Path]:
@@ -122,7 +148,7 @@ def _modules(name: str) -> list[Path]:
     return [file for place in places for file in (place.rglob("*.py") if place.is_dir() else [place])]
 
 
-def _hash(files: set[Path]) -> str:
+def _hash(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.name.encode() + file.read_bytes())

@@ -60,6 +60,7 @@ def descending(config: Any, seed: int) -> Optimization:
     if hasattr(optimization, "_optimizers"):
         optimization._optimizers = dict.fromkeys(optimization._optimizers, plain)
     optimization.noise_seed = seed
+    optimization.clip = optimization.clip or 1.0
     found: Optimization = optimization
     return found
 
