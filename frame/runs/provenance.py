@@ -31,7 +31,7 @@ NAMES = 100  # names of untracked files, and of ignored files, that are kept
 
 @contextmanager
 def code_looked_at_once() -> Iterator[None]:
-    """Runs that start together in this context look at their code once, because git and hashes take most of a second."""
+    """Runs that start together in this context look at their code once: git and hashes take most of a second."""
     before = _FOUND.set({})
     try:
         yield
