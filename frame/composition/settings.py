@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frame.common.durations import limits_of, save_interval
 from frame.common.errors import UserError, choices
+from frame.common.memory import bytes_of
 from frame.composition.trainer_settings import check_trainer
 
 PARTS = ("model", "data", "optimization")  # chosen by an experiment, or by hand
@@ -23,7 +24,15 @@ OWN = {
     "checkpoint": ("every", "best", "mode"),
     "pictures": ("keep",),
     "seeds": ("init", "data", "noise"),
-    "device": ("data_root", "big_data_root", "experiments_root", "download_files", "num_workers", "gpus"),
+    "device": (
+        "data_root",
+        "big_data_root",
+        "experiments_root",
+        "download_files",
+        "num_workers",
+        "memory_for_data",
+        "gpus",
+    ),
 }
 OPEN = ("trainer", "callbacks", "architectures", "logging")  # keys below these are checked against constructors
 BUILT = ("callbacks", "logging", "doctor", "loader", "execution", *PARTS)
@@ -202,6 +211,11 @@ def _text(key: str, value: Any) -> None:
         raise UserError(f"{key}={value}: write the name of a measurement, such as ELBO/Validation, or null")
 
 
+def _memory(key: str, value: Any) -> None:
+    if value is not None:  # machines' own files need not have it
+        bytes_of(value, key)
+
+
 VALUES: dict[str, Check] = {
     "experiment_name": _name,
     "seed": _seed,
@@ -215,6 +229,7 @@ VALUES: dict[str, Check] = {
     "checkpoint.mode": _choice("max", "min", None),
     "device.experiments_root": _folder,
     "device.num_workers": _count(0, 512),
+    "device.memory_for_data": _memory,
     "device.download_files": _truth,
     "device.gpus": _count(0, 1024, "auto"),
 }

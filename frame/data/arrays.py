@@ -143,26 +143,33 @@ class Arrays(FromFiles):
         return Rows(rows, labels, columns, classes)
 
     def prepared(self, rows: dict[str, Rows]) -> dict[str, Rows]:
-        train = rows["train"].x
-        if not self.standardise:
-            return rows
-        if train.dtype.kind != "f":
-            raise UserError(f"{self.name}: standardise=true is for floats, and these are {train.dtype}")
-        if isinstance(train, Stored):
-            scaled_by = mean_and_scale(train)
-            for part in rows.values():
-                part.x.mean, part.x.scale = scaled_by
-            return rows
-        axes = 0 if train.ndim == 2 else None
-        mean, scale = train.mean(axes, dtype=np.float64), train.std(axes, dtype=np.float64)
-        scale = np.where(scale > 0, scale, 1.0)
-        for part in rows.values():
-            part.x = ((part.x - mean) / scale).astype(np.float32)
-        return rows
+        return standardised(rows, self.name) if self.standardise else rows
 
     def described(self, rows: dict[str, Rows]) -> str:
         train = rows["train"].x
         return f"rows of {list(train.shape[1:])} as {train.dtype}{', mapped' if self.mapped else ''}"
+
+
+def standardised(rows: dict[str, Rows], name: str) -> dict[str, Rows]:
+    """Floats with mean 0 and variance 1 on 'train': each column [N, D] by itself, other shapes as a whole.
+
+    Raises:
+        UserError: they are no floats.
+    """
+    train = rows["train"].x
+    if train.dtype.kind != "f":
+        raise UserError(f"{name}: standardise=true is for floats, and these are {train.dtype}")
+    if isinstance(train, Stored):
+        scaled_by = mean_and_scale(train)
+        for part in rows.values():
+            part.x.mean, part.x.scale = scaled_by
+        return rows
+    axes = 0 if train.ndim == 2 else None
+    mean, scale = train.mean(axes, dtype=np.float64), train.std(axes, dtype=np.float64)
+    scale = np.where(scale > 0, scale, 1.0)
+    for part in rows.values():
+        part.x = ((part.x - mean) / scale).astype(np.float32)
+    return rows
 
 
 def array_files(folder: Path) -> list[Path]:

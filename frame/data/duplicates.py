@@ -41,7 +41,12 @@ def duplicates(train: np.ndarray, held: np.ndarray) -> tuple[int, int, int]:
         train, held: [N, ...] and [M, ...], of one type.
     """
     n = len(held)
-    if train.dtype != held.dtype or train.shape[1:] != held.shape[1:] or train.dtype.kind not in "biuf":
+    if (
+        not len(train)
+        or train.dtype != held.dtype
+        or train.shape[1:] != held.shape[1:]
+        or train.dtype.kind not in "biuf"
+    ):
         return 0, 0, n
     known = {row.tobytes() for row in train}
     equal = np.array([row.tobytes() in known for row in held], dtype=bool)

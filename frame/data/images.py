@@ -1,18 +1,22 @@
 """A folder of the user's own pictures, with labels from class folders or from a table."""
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from frame.common.errors import UserError
+from frame.common.memory import AUTO, bytes_of, shown
 from frame.common.output import say
 from frame.data.base import Source
 from frame.data.duplicates import duplicates_told
@@ -21,6 +25,7 @@ from frame.data.folders import BEGINNINGS, SUFFIXES, Found, class_names, folder_
 from frame.data.from_files import FromFiles, Rows, found_file
 from frame.data.identity import digest, listed
 from frame.data.memory import InMemory, check_binarize
+from frame.data.on_disk import Stored
 from frame.data.picture_labels import picture_rows
 from frame.data.splits import Part, Splitting, drawn_by_name
 from frame.data.targets import Targets
@@ -34,7 +39,7 @@ DEEP = 65535  # the largest value of 16 bits
 
 
 class Images(FromFiles):
-    """Pictures below `root`, decoded once into memory.
+    """Pictures below `root`, decoded once into memory, or by each batch if they do not fit.
 
     Folders directly below `root` are classes, sorted alphabetically (as numbers if all are numbers), if all pictures
     are in such folders, at any depth; without them there is no 'y'. With `labels` 'y' is read from that table, and the
@@ -65,6 +70,8 @@ class Images(FromFiles):
             group='folder' keeps the pictures of a folder together. Without `time` pictures are ordered by the rows of
             `labels`, or by their names, with numbers in them as numbers.
         data_root, big_data_root: folders that are searched for `images/`, `root` and `labels`.
+        memory: the pictures are kept in memory if they take no more than this once they are decoded: '8 GB', or 'auto',
+            half of the memory; else they are decoded whenever a batch asks for them.
 
     Raises:
         UserError: a value is out of range; from `split`, a folder is missing, empty or ambiguous, `labels` does not fit
@@ -93,8 +100,10 @@ class Images(FromFiles):
         time: str | None = None,
         data_root: str | Path = ".",
         big_data_root: str | Path | None = None,
+        memory: str | float = AUTO,
     ) -> None:
         check_binarize(binarize)
+        self.memory = bytes_of(memory, "device.memory_for_data")
         sides = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
         if sides is not None and (len(sides) != 2 or min(sides) < 1):
             raise UserError(f"Images: size={size} must be at least 1 pixel, or two numbers of pixels [height, width]")
@@ -230,39 +239,103 @@ class Images(FromFiles):
 
     def load(self, split: str) -> Source:
         rows = self._found[split]
-        found = self.labelled(self._decode(self.root, list(rows.x)), rows, split)
+        pictures = Pictures(self.name, self.root, rows.x, self.shape, self.sides is None, self.white)
+        if not self._fits:
+            return self.labelled(Stored(pictures), rows, split)
+        found = self.labelled(pictures.all(), rows, split)
         train = self._loaded.get("train")
         if split != "train" and isinstance(train, InMemory) and isinstance(found, InMemory):
             if near := duplicates_told({"train": train.x.numpy(), split: found.x.numpy()}):
                 say(f"{self.name}: {near}")
         return found
 
-    def _decode(self, base: Path, paths: list[Path]) -> Tensor:
-        """[N, C, H, W] uint8; all broken files are named at once."""
-        shape, own = self.shape, self.sides is None
-        x, deep = torch.empty(len(paths), *shape, dtype=torch.uint8), np.zeros(len(paths))
+    @cached_property
+    def _fits(self) -> bool:
+        """Whether the pictures of all splits may be kept in memory; a line says it if not."""
+        n = sum(len(rows.x) for rows in self._found.values())
+        return kept_in_memory(self.name, n * math.prod(self.shape), self.memory)
 
-        def fill(i: int) -> str:
-            try:
-                pixels, deep[i] = decoded(base / paths[i], shape, own, self.white)
-                x[i] = torch.from_numpy(pixels)
-            except Unfit as unfit:
-                return f"{folder_name(paths[i])} ({unfit})"
-            return ""
 
-        with ThreadPoolExecutor() as pool:  # decoders release Python's lock
-            wrong = [text for text in pool.map(fill, range(len(paths))) if text]
-        if wrong:
-            named = ", ".join(wrong[:5]) + (", ..." if len(wrong) > 5 else "")
-            raise UserError(
-                f"Images: {len(wrong)} of {len(paths)} pictures in {base} cannot be read: {named}: mend or remove them"
-            )
+def kept_in_memory(name: str, n_bytes: int, memory: int) -> bool:
+    """Whether decoded pictures of so many bytes may be kept in memory; a line says which."""
+    if n_bytes <= memory:
+        say(f"{name}: decoded once and kept in memory ({shown(n_bytes)})")
+        return True
+    say(
+        f"{name}: {shown(n_bytes)} are more than device.memory_for_data ({shown(memory)}), so pictures are decoded "
+        "whenever a batch asks for them: by the processes that device.num_workers allows, or else by threads"
+    )
+    return False
+
+
+class Pictures:
+    """Files of pictures, decoded when they are read: a reader for `Stored`.
+
+    Args:
+        name: of the data set, for messages.
+        base: the folder of the files; None if there is none.
+        files: paths below it, or the contents of files.
+        shape, own, white: as `decoded` takes them.
+
+    Raises:
+        UserError: pictures are broken, with the reasons.
+    """
+
+    dtype = np.dtype(np.uint8)
+    cheap = False
+
+    def __init__(
+        self, name: str, base: Path | None, files: Any, shape: tuple[int, ...], own: bool, white: float | None
+    ) -> None:
+        self.name, self.base, self.shape, self.own, self.white = name, base, shape, own, white
+        # bytes lie in one piece, which workers share; each would come to copy objects
+        self.files = files if base is None else np.array([os.fsencode(file) for file in files])
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Pictures [B, C, H, W] uint8."""
+        return self._decoded(rows.tolist())[0]
+
+    def all(self) -> Tensor:
+        """All pictures; a line says how many have more than 8 bits."""
+        x, deep = self._decoded(range(len(self)))
         if deep.any() and self.white is None:
             say(
-                f"Images: {int((deep > 0).sum())} of {len(paths)} pictures have 16 bits: {DEEP} became white, and "
+                f"{self.name}: {int((deep > 0).sum())} of {len(x)} pictures have 16 bits: {DEEP} became white, and "
                 f"their largest value is {deep.max():g}: set data.white if another value is white"
             )
-        return x
+        return torch.from_numpy(x)
+
+    def _decoded(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """[B, C, H, W] uint8, and the largest values of those with more than 8 bits; all broken files are named."""
+        x, deep = np.empty((len(rows), *self.shape), np.uint8), np.zeros(len(rows))
+
+        def fill(i: int) -> str:
+            file = self.files[rows[i]]
+            try:
+                there = file if self.base is None else self.base / os.fsdecode(file)
+                x[i], deep[i] = decoded(there, self.shape, self.own, self.white)
+            except Unfit as unfit:
+                return f"{self._named(rows[i])} ({unfit})"
+            return ""
+
+        if get_worker_info() is not None:  # the other workers have the other cores
+            wrong = [text for i in range(len(rows)) if (text := fill(i))]
+        else:
+            with ThreadPoolExecutor() as pool:  # decoders release Python's lock
+                wrong = [text for text in pool.map(fill, range(len(rows))) if text]
+        if wrong:
+            named = ", ".join(wrong[:5]) + (", ..." if len(wrong) > 5 else "")
+            where = f" in {self.base}" if self.base is not None else ""
+            raise UserError(
+                f"{self.name}: {len(wrong)} of {len(rows)} pictures{where} cannot be read: {named}: mend or remove them"
+            )
+        return x, deep
+
+    def _named(self, row: int) -> str:
+        return folder_name(os.fsdecode(self.files[row])) if self.base is not None else f"row {row}"
 
 
 class Unfit(Exception):
@@ -270,12 +343,12 @@ class Unfit(Exception):
 
 
 def decoded(
-    file: Path, shape: Sequence[int], own: bool = False, white: float | None = None
+    file: Path | bytes, shape: Sequence[int], own: bool = False, white: float | None = None
 ) -> tuple[np.ndarray, float]:
     """A picture's pixels [C, H, W] uint8, upright, and the largest value of one of more than 8 bits, or 0.
 
     Args:
-        file: its place.
+        file: its place, or its content.
         shape: C, H and W.
         own: whether the picture must have this size already; else it is resized and cropped.
         white: the value of more than 8 bits that becomes white; None: 65535 for 16 bits.
@@ -287,9 +360,9 @@ def decoded(
 
     channels, height, width = shape
     try:
-        if file.stat().st_size == 0:
+        if not (file.stat().st_size if isinstance(file, Path) else file):
             raise Unfit("it has no bytes")
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file if isinstance(file, Path) else BytesIO(file), formats=FORMATS) as image:
             _check_frames(image)
             image, largest = _of_8_bits(image, white)
             plain = _plain(ImageOps.exif_transpose(image), channels)
@@ -383,8 +456,8 @@ def _as_numbers(names: Sequence[str], root: Path) -> np.ndarray:
         ) from None
 
 
-def _begin(file: Path) -> str:
-    with file.open("rb") as stream:
+def _begin(file: Path | bytes) -> str:
+    with file.open("rb") if isinstance(file, Path) else BytesIO(file) as stream:
         start = stream.read(200).lstrip()
     if start[:1] == b"<":
         return "it is a web page or another text, and no picture"

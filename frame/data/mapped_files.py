@@ -27,7 +27,7 @@ class MappedFile:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         with open(self.path, "rb") as stream:
-            self.mark = _mark(os.fstat(stream.fileno()))
+            self.mark = mark_of(os.fstat(stream.fileno()))
             self.map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         self.map.madvise(mmap.MADV_RANDOM)  # otherwise a row of 3 KB reads 128 KB
         self.bytes = np.frombuffer(self.map, np.uint8)
@@ -40,20 +40,26 @@ class MappedFile:
         self.mark = state["mark"]
 
     def check(self) -> None:
-        try:
-            now = _mark(os.stat(self.path))
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be read any more ({error.strerror}): put it back") from None
-        if now != self.mark:
-            sizes = f"it had {self.mark[2]} bytes, and has {now[2]}" if now[2] != self.mark[2] else "in the same size"
-            raise UserError(
-                f"{self.path} was changed or replaced while it was used ({sizes}): put back the file that the run "
-                "began with, or train a new run"
-            )
+        check_unchanged(self.path, self.mark)
 
 
-def _mark(found: os.stat_result) -> tuple[int, ...]:
+def mark_of(found: os.stat_result) -> tuple[int, ...]:
+    """What is another if a file is replaced or written."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def check_unchanged(path: Path, mark: tuple[int, ...]) -> None:
+    """Raises UserError if the file on the disk is not the one that had this mark."""
+    try:
+        now = mark_of(os.stat(path))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read any more ({error.strerror}): put it back, and resume") from None
+    if now != mark:
+        sizes = f"it had {mark[2]} bytes, and has {now[2]}" if now[2] != mark[2] else "in the same size"
+        raise UserError(
+            f"{path} was changed or replaced while it was used ({sizes}): put back the file that the run began with, "
+            "and resume, or train a new run"
+        )
 
 
 @dataclass(frozen=True)

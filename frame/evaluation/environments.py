@@ -36,9 +36,10 @@ class EnvironmentsEvaluation(Evaluation):
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
         source = data.split(self.evaluate_on)
-        batches = [source.batch(rows) for rows in torch.arange(len(source)).split(4096)]
-        unit = "squared error" if batches[0]["y"].is_floating_point() else "%"
-        envs = torch.cat([batch["env"] for batch in batches]).unique().tolist()
+        unit = "squared error" if source.batch(torch.arange(1))["y"].is_floating_point() else "%"
+        # the rows of a batch are freed before the next one is read
+        found = [source.batch(rows)["env"].unique() for rows in torch.arange(len(source)).split(4096)]
+        envs = torch.cat(found).unique().tolist()
         return Declaration(self.evaluate_on, {"worst": unit, **{str(env): unit for env in envs}})
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:

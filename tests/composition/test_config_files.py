@@ -253,6 +253,7 @@ def test_an_invalid_defaults_list_is_refused(defaults: str, says: str, own: Path
         ("experiment_name=''", "it names the run's folder"),
         ("experiment_name=../../x", "it names one folder"),
         ("experiment_name=..", "it names the run's folder"),
+        ("device.memory_for_data=lots", "give an amount such as 8 GB"),
         ("device.num_workers=-1", "write a whole number from 0 to 512"),
         ("device.num_workers=1000000", "write a whole number from 0 to 512"),
         ("device.gpus=true", "or auto"),

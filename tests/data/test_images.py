@@ -1,6 +1,7 @@
 """Folders of real pictures, written here and read back."""
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from PIL import Image
 
 from frame.common.errors import UserError
+from frame.data.base import is_resident
 from frame.data.images import Images
+from frame.data.loader import Loader
 
 
 def picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> None:
@@ -297,3 +300,33 @@ def test_classes_with_one_picture_and_copies_are_told(animals: Path, capsys: pyt
     data = Images(animals, 4)
     assert len(data.split("train")) and len(data.split("test"))
     assert "1 of 4 rows of 'test' are equal to one of 'train'" in capsys.readouterr().err
+
+
+def test_pictures_that_do_not_fit_are_decoded_by_each_batch(animals: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    kept, each = Images(animals, 4, memory="1 MB"), Images(animals, 4, memory=40 * 3 * 4 * 4 - 1)
+    assert is_resident(kept.split("train")) and not is_resident(each.split("train"))
+    said = capfd.readouterr().err
+    assert (
+        "decoded once and kept in memory (1.92 KB)" in said and "1.92 KB are more than device.memory_for_data" in said
+    )
+    for split in ("train", "valid", "test"):
+        assert kept.identity(split) == each.identity(split)
+        for key, rows in every_row(kept, split).items():
+            assert torch.equal(rows, every_row(each, split)[key])
+    for workers in (0, 1):
+        loaders = [Loader(data.split("train"), 7, num_workers=workers) for data in (kept, each)]
+        for one, other in zip(*loaders, strict=True):
+            assert torch.equal(one["x"], other["x"]) and torch.equal(one["y"], other["y"])
+    again = pickle.loads(pickle.dumps(each.split("train")))
+    assert torch.equal(again.batch(torch.arange(3))["x"], every_row(kept, "train")["x"][:3])
+    with pytest.raises(UserError, match="binarize=static keeps the pictures in memory"):
+        Images(animals, 4, binarize="static", memory=1).split("train")
+
+
+def test_a_picture_that_breaks_later_is_named(animals: Path) -> None:
+    source = Images(animals, 4, memory=1).split("train")
+    for file in animals.glob("cat/*.png"):
+        file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(UserError, match=r"\d+ of 32 pictures in .* cannot be read: cat/\d+.png .it is") as caught:
+        source.batch(torch.arange(32))
+    assert "\n" not in str(caught.value)
