@@ -14,6 +14,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 from frame.architectures.heads import CategoricalHead, DeltaHead, DiagonalNormalHead
 from frame.architectures.layers import mlp, start
 from frame.common.errors import UserError, at_least, choices
+from frame.common.sizes import n_values
 from frame.models.base import ConditionalDistribution, headless, n_features
 from frame.probability.distributions import (
     CategoricalLevels,
@@ -523,25 +524,66 @@ class NumberPredictor(ConditionalDistribution):
 
     Args:
         z_dim: length of z.
+        shape: of a row's y: [] for one number, [K] for several, which are then one event.
         layers: widths of the hidden layers.
         activation: after each hidden layer, ReLU by default.
         scale: the standard deviation; with sqrt(1/2), -log p(y|z) is the squared error and a constant.
 
     Raises:
-        UserError: z_dim, a width or the scale is not positive.
+        UserError: z_dim, a side of the shape, a width or the scale is not positive.
     """
 
     def __init__(
-        self, z_dim: int, layers: Sequence[int] = (), activation: nn.Module | None = None, scale: float = 0.5**0.5
+        self,
+        z_dim: int,
+        shape: Sequence[int] | None = (),
+        layers: Sequence[int] = (),
+        activation: nn.Module | None = None,
+        scale: float = 0.5**0.5,
     ) -> None:
         super().__init__()
         at_least(1, z_dim=z_dim)
         if not scale > 0:
             raise UserError(f"scale={scale}: it must be positive")
-        self.z_dim, self.scale = z_dim, scale
+        self.z_dim, self.scale, self.shape = z_dim, scale, tuple(shape or ())
         self.hidden = mlp(z_dim, layers, activation)
-        self.linear = nn.Linear([z_dim, *layers][-1], 1)
+        self.linear = nn.Linear([z_dim, *layers][-1], n_values(shape=self.shape))
 
-    def forward(self, z: Tensor) -> Normal:
-        loc = self.linear(self.hidden(z)).squeeze(-1).float()
-        return normal(loc, torch.full_like(loc, self.scale))
+    def forward(self, z: Tensor) -> Distribution:
+        loc = self.linear(self.hidden(z)).float()
+        loc = loc.view(*loc.shape[:-1], *self.shape)
+        each = normal(loc, torch.full_like(loc, self.scale))
+        return independent(each, len(self.shape)) if self.shape else each
+
+
+class LabelPredictor(ConditionalDistribution):
+    """p(y|z) for several labels a row: z [..., z_dim] -> a Bernoulli variable for each of K labels, batch_shape (...).
+
+    Args:
+        z_dim: length of z.
+        shape: of a row's y, [K].
+        layers: widths of the hidden layers; none: linear.
+        activation: after each hidden layer, ReLU by default.
+
+    Raises:
+        UserError: z_dim or a width is not positive, or the shape is not that of labels.
+    """
+
+    def __init__(
+        self,
+        z_dim: int,
+        shape: Sequence[int] | None,
+        layers: Sequence[int] = (),
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        at_least(1, z_dim=z_dim)
+        if shape is None or len(shape) != 1:
+            raise UserError(
+                "LabelPredictor is for several labels a row, 'y' [N, K]: 'y' of the data has one value a row"
+            )
+        self.z_dim, self.hidden = z_dim, mlp(z_dim, layers, activation)
+        self.linear = nn.Linear([z_dim, *layers][-1], n_values(shape=shape))
+
+    def forward(self, z: Tensor) -> Distribution:
+        return independent(bernoulli(self.linear(self.hidden(z)).float()), 1)

@@ -9,6 +9,11 @@ def counted(n: float, things: str) -> str:
     return f"{text} {things.removesuffix('s') if text == '1' else things}"
 
 
+def plural(thing: str) -> str:
+    """'pictures' for 'picture', and 'series' for 'series'."""
+    return thing if thing.endswith("s") else f"{thing}s"
+
+
 def unsigned_zero(text: str) -> str:
     """'0.0' for '-0.0' and '+0.0': a zero that is rounded has no sign."""
     return re.sub(r"^[+-](?=[0.]+$)", "", text)

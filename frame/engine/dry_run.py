@@ -25,6 +25,7 @@ from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, check_batch, check_tokens, keys_in, whole_batch
 from frame.data.take import Take
 from frame.evaluation.base import LogEntry, Predicts, evaluating, full_name, given
+from frame.measures.scores import kind_of
 from frame.models.base import AdversarialModel, ConditionalDistribution, Model
 from frame.optimization.base import Optimization
 from frame.runs.names import Taken, check_column
@@ -118,7 +119,7 @@ def _check_sizes(model: Model, n_rows: int, data: DataSet, config: DictConfig) -
 
 def _try_losses(model: Model, batch: Batch, data: DataSet) -> dict[str, Tensor]:
     """The model's losses on the batch, with those of an adversary if it has one."""
-    if "y" in getattr(model, "needs", ()) and not batch["y"].is_floating_point():
+    if "y" in getattr(model, "needs", ()) and kind_of(batch["y"]) == "classes":
         _limit_labels(model, batch, data)
     with evaluating(model), naming_shapes(model, batch), torch.enable_grad():
         losses: dict[str, Tensor] = model(batch)

@@ -16,6 +16,7 @@ from frame.common.errors import NoNumber, TooFew, UserError, choices
 from frame.common.ranks import alone
 from frame.data.base import Batch, DataSet, mapped, whole_batch
 from frame.evaluation.shards import dealt, seed_chunk, seeded
+from frame.measures.scores import kind_of
 
 # `x` below stands for the keys of a batch that `model.inputs` names, in that order: a conditional model takes x and y
 
@@ -51,7 +52,8 @@ class Decodes(Protocol):
 @runtime_checkable
 class Predicts(Protocol):
     def predict(self, x: Tensor) -> Tensor:
-        """Log-probabilities of the classes, [B, n_classes]; if 'y' holds numbers, what they are expected to be, [B]."""
+        """Log-probabilities of the classes [B, n_classes], or of each label [B, K]; numbers as they are expected, [B]
+        or [B, K]."""
         ...
 
 
@@ -203,7 +205,7 @@ class Evaluation:
     tables: Collection[str] = ()
     draws: bool = False  # rows as pictures
     draws_series: bool = False  # rows that are series, as lines
-    classes: bool = True  # whether a 'y' that is needed must be classes and not numbers
+    kinds: tuple[str, ...] = ("classes",)  # what a 'y' that is needed may be: classes, labels or numbers
     fits_on: Collection[str] = ()  # splits, named by the user, on which the evaluation fits something
 
     def __init__(self, evaluate_on: str = "valid") -> None:
@@ -243,8 +245,10 @@ class Evaluation:
                     f"{', '.join(sorted(row))}",
                     key=key,
                 )
-        if self.classes and "y" in self.needs_data and row["y"].is_floating_point():
-            raise Unsuited(f"{type(self).__name__} needs classes; 'y' of {type(data).__name__} holds numbers")
+        if "y" in self.needs_data and (kind := kind_of(row["y"])) not in self.kinds:
+            holds = "several labels a row" if kind == "labels" else kind
+            needs = " or ".join(self.kinds)
+            raise Unsuited(f"{type(self).__name__} needs {needs}; 'y' of {type(data).__name__} holds {holds}")
         drawn = is_picture(row.get("x")) or self.draws_series and is_series(row.get("x"))
         if self.draws and "x" in row and not drawn:
             also = ", or series [C, T]" if self.draws_series else ""

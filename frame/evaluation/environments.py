@@ -27,7 +27,7 @@ class EnvironmentsEvaluation(Evaluation):
     needs = (Predicts,)
     needs_data = ("x", "y", "env")
     hidden = ("y",)
-    classes = False
+    kinds = ("classes", "numbers")
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
         super().__init__(evaluate_on)

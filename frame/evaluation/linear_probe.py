@@ -1,4 +1,4 @@
-"""How well a linear classifier on frozen codes predicts classes, compared with codes that need no training."""
+"""How well a linear model on frozen codes predicts 'y', compared with codes that need no training."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,32 +9,40 @@ from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least
 from frame.data.base import DataSet
-from frame.evaluation.base import Declaration, Evaluation, LogEntry, Scalar, Unsuited
+from frame.evaluation.base import Declaration, Evaluation, LogEntry, Unsuited
 from frame.evaluation.codes import check_layers, labelled_codes, layers_of, require_layers
 from frame.evaluation.confusion import confusion_figure
 from frame.evaluation.floors import FLOORS, Floor, Rows, check_floors, floor_codes, floor_names
+from frame.evaluation.scored import BY_TARGET, Target, by_score, declared, key_of, scored, table_of
 from frame.measures.linear_probe import (
     CS,
     LRS,
     LinearProbe,
     best,
     confusion,
-    logistic_regression,
+    linear_probes,
     sgd_probes,
 )
-from frame.measures.statistics import fraction
+from frame.measures.scores import KINDS
 
 TRAIN_ON, CHOOSE_ON = "train", "valid"
+HOW = {"classes": "logistic regression", "labels": "logistic regression of each label", "numbers": "ridge regression"}
+NAMES = {"accuracy": "accuracy", "macro_F1": "macro-F1", "R2": "R2"}
 
 
 class LinearProbeEvaluation(Evaluation):
-    """Accuracy in % of a multinomial logistic regression on frozen codes, with the confusion of its classes.
+    """Scores of a linear model on frozen codes.
+
+    Classes: a multinomial logistic regression, with its accuracy in %, 'balanced_accuracy' and 'macro_F1' in %, and a
+    figure of confusions. Several labels a row: a logistic regression of each, 'macro_F1' and 'average_precision' in %.
+    Numbers: a ridge regression, 'R2', and 'mean_absolute_error' in the units of the file, if it is one number. Several
+    labels or numbers have a table, 'targets', with the scores of each.
 
     It is trained on 'train' once for each regularisation, and 'valid' chooses one; only that one is tested on the
-    reported split. '' is the mean of encode(x), 'sample' and 'features' are the other layers. 'floor/pixels' is the
-    same on the pictures themselves, 'floor/pca' on as many principal components as the code has dimensions, and
-    'floor/untrained' on codes of an untrained copy of the model; floors are measured once. A table has the accuracy of
-    each regularisation on 'valid'.
+    reported split. Names without a layer are those of the mean of encode(x); 'features/R2' is that of another layer.
+    'floor/pixels' or 'R2/floor/pixels' is the same on the pictures themselves, 'floor/pca' on as many principal
+    components as the code has dimensions, and 'floor/untrained' on codes of an untrained copy of the model; floors are
+    measured once. The table 'valid' has the first of these scores for each regularisation on 'valid'.
 
     Args:
         evaluate_on: split that is reported.
@@ -47,11 +55,13 @@ class LinearProbeEvaluation(Evaluation):
     Raises:
         UserError: a number is out of range, or a word is unknown; from `check`, the model has none of the layers, or a
             split has no labels.
-        NoNumber: from `evaluate`, codes that are not finite or all equal, one class, or too few rows.
+        NoNumber: from `evaluate`, codes that are not finite or all equal, one class, numbers that are all equal, or too
+            few rows.
     """
 
     needs_data = ("x", "y")
     hidden = ("y",)
+    kinds: tuple[str, ...] = KINDS
     of = ""  # names the data if they are not the run's
 
     def __init__(
@@ -79,62 +89,70 @@ class LinearProbeEvaluation(Evaluation):
                 raise Unsuited(f"{type(self).__name__} needs 'y' in the data; '{split}' has none", key="y")
 
     def declare(self, model: nn.Module, data: DataSet) -> Declaration:
-        layers = layers_of(model, self.layers)
-        keys = ["" if layer == "mean" else layer for layer in layers]
-        probed = [*keys, *(f"floor/{name}" for name in floor_names(self.floors, layers))]
-        return Declaration(
-            self.evaluate_on,
-            dict.fromkeys(probed, "%"),
-            [f"{key}/confusion".lstrip("/") for key in keys],
-            [f"{key}/{CHOOSE_ON}".lstrip("/") for key in probed],
-        )
+        layers, target = layers_of(model, self.layers), Target.of(data, TRAIN_ON)
+        floors = floor_names(self.floors, layers)
+        numbers = {key: unit for layer in layers for key, unit in declared(target, layer).items()}
+        numbers |= {key: unit for floor in floors for key, unit in declared(target, floor=floor).items()}
+        places = [*(_place(layer) for layer in layers), *(_place(floor=floor) for floor in floors)]
+        shown = [f"{_place(layer)}/confusion".lstrip("/") for layer in layers] if target.kind == "classes" else []
+        tables = [f"{place}/{CHOOSE_ON}".lstrip("/") for place in places]
+        if target.several:
+            tables += [f"{_place(layer)}/{BY_TARGET}".lstrip("/") for layer in layers]
+        return Declaration(self.evaluate_on, numbers, shown, tables)
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
-        entry, sizes = LogEntry(self.evaluate_on), []
+        entry, sizes, target = LogEntry(self.evaluate_on), [], Target.of(data, TRAIN_ON)
         for layer in layers_of(model, self.layers):
             rows = self._rows(data, model, layer)
             sizes.append(rows[0][0].shape[1])
-            self._measure(entry, "" if layer == "mean" else layer, rows, layer)
+            self._measure(entry, target, rows, layer)
         if self._floors is None or self._floors[0] is not data:
             floors, of = LogEntry(self.evaluate_on), partial(self._rows, data)
             layers = layers_of(model, self.layers)
             for name, rows in floor_codes(self.floors, model, data, self.evaluate_on, layers, sizes[0], of):
-                self._measure(floors, f"floor/{name}", rows)
+                self._measure(floors, target, rows, floor=name)
             self._floors = data, floors
-        entry.scalars |= self._floors[1].scalars
+        entry.scalars = by_score(target, entry.scalars | self._floors[1].scalars)
         entry.tables |= self._floors[1].tables
         return entry
 
     def _rows(self, data: DataSet, model: nn.Module, layer: str) -> tuple[Rows, ...]:
-        """Codes and classes of the rows to train on, to choose on and to test on."""
+        """Codes and labels of the rows to train on, to choose on and to test on."""
         sizes = {TRAIN_ON: self.n_train_samples, CHOOSE_ON: None}
         asked = [*sizes.items(), (self.evaluate_on, self.n_samples)]
         return tuple(labelled_codes(model, data, split, layer, n) for split, n in asked)
 
-    def _measure(self, entry: LogEntry, key: str, rows: tuple[Rows, ...], layer: str = "") -> None:
-        """Adds what a probe on these rows finds to the entry; with a figure if `layer` is given (a floor has none)."""
+    def _measure(
+        self, entry: LogEntry, target: Target, rows: tuple[Rows, ...], layer: str = "", floor: str = ""
+    ) -> None:
+        """Adds what a probe on these rows finds to the entry; with figures and tables of a layer (a floor has none)."""
         train, valid, judged = rows
         settings, probes, how = self.probes(*train)
-        chosen, accuracies = best(probes, *valid)
-        right, standard_error = fraction(probes[chosen].right(*judged))
+        chosen, found = best(probes, *valid)
+        probe = probes[chosen]
+        probe.check(judged[1])
+        predicted = probe.predicted(judged[0])
         touched = {
             CHOOSE_ON: f"chosen on {CHOOSE_ON}, which is what is judged: optimistic",
             TRAIN_ON: f"chosen on {CHOOSE_ON}; judged on rows that it was trained on",
         }.get(self.evaluate_on, f"chosen on {CHOOSE_ON}, {self.evaluate_on} touched once")
         edge = ", at the end of those tried" if len(probes) > 1 and chosen in (0, len(probes) - 1) else ""
         # results are in brackets, because they may differ between runs of one protocol
-        found = f"one of {len(probes)} [{settings[chosen]}{edge}]"
-        estimator = f"{self.of}{how}, {found}; {len(train[0])} of {TRAIN_ON}, {touched}"
-        n, error = len(judged[0]), 100 * standard_error
-        entry.scalars[key] = Scalar(100 * right, "%", n, estimator, error, layer, width=train[0].shape[1])
+        setting = f"one of {len(probes)} [{settings[chosen]}{edge}]"
+        estimator = f"{self.of}{how}, {setting}; {len(train[0])} of {TRAIN_ON}, {touched}"
+        entry.scalars |= scored(target, predicted, judged[1], estimator, layer, floor, train[0].shape[1])
         names = [setting.split(" = ") for setting in settings]
-        table = [[float(value), 100 * accuracy] for (_, value), accuracy in zip(names, accuracies, strict=True)]
-        entry.tables[f"{key}/{CHOOSE_ON}".lstrip("/")] = ([names[0][0], f"accuracy on {CHOOSE_ON} (%)"], table)
-        if layer:
-            figure = self._confusion(
-                probes[chosen], judged, f"{self.of}{self.evaluate_on}, layer {layer}: {100 * right:.2f} %"
-            )
-            entry.figures[f"{key}/confusion".lstrip("/")] = figure
+        unit = target.units[target.main]
+        factor, title = 100 if unit == "%" else 1, f"{NAMES[target.main]} on {CHOOSE_ON}{f' ({unit})' if unit else ''}"
+        table = [[float(value), factor * one] for (_, value), one in zip(names, found, strict=True)]
+        place = _place(layer, floor)
+        entry.tables[f"{place}/{CHOOSE_ON}".lstrip("/")] = ([names[0][0], title], table)
+        if layer and target.several:
+            entry.tables[f"{place}/{BY_TARGET}".lstrip("/")] = table_of(target, predicted, judged[1])
+        if layer and target.kind == "classes":
+            right = entry.scalars[key_of("accuracy", layer)].value
+            figure = self._confusion(probe, judged, f"{self.of}{self.evaluate_on}, layer {layer}: {right:.2f} %")
+            entry.figures[f"{place}/confusion".lstrip("/")] = figure
 
     def _confusion(self, probe: LinearProbe, judged: Rows, title: str) -> Figure:
         counts = confusion(probe(judged[0]).argmax(1), judged[1], len(probe.bias))
@@ -142,11 +160,17 @@ class LinearProbeEvaluation(Evaluation):
 
     def probes(self, codes: Tensor, y: Tensor) -> tuple[list[str], list[LinearProbe], str]:
         """Settings in words, the probe of each, and how they were trained."""
-        return [f"C = {c:g}" for c in self.cs], logistic_regression(codes, y, self.cs), "logistic regression"
+        probes = linear_probes(codes, y, self.cs)
+        return [f"C = {c:g}" for c in self.cs], probes, HOW[probes[0].kind]
+
+
+def _place(layer: str = "", floor: str = "") -> str:
+    """The beginning of the keys of a layer's or a floor's figures and tables."""
+    return f"floor/{floor}" if floor else "" if layer == "mean" else layer
 
 
 class SGDProbeEvaluation(LinearProbeEvaluation):
-    """The same with probes trained by SGD, as in self-supervised papers; 'valid' chooses the learning rate.
+    """The same of classes with probes trained by SGD, as in self-supervised papers; 'valid' chooses the learning rate.
 
     Args:
         lrs: initial learning rates.
@@ -155,6 +179,8 @@ class SGDProbeEvaluation(LinearProbeEvaluation):
         momentum: momentum of SGD.
         evaluate_on, layers, floors, n_train_samples, n_samples: see `LinearProbeEvaluation`.
     """
+
+    kinds = ("classes",)
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How well a linear classifier predicts classes from frozen codes."""
+"""How well a linear model predicts classes, several labels a row, or numbers from frozen codes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,28 +9,43 @@ from torch import Tensor
 
 from frame.common.errors import NoNumber, TooFew, UserError, at_least
 from frame.measures.neighbours import check_classes, check_codes
+from frame.measures.scores import check_targets, goodness, kind_of
 
 CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+CONSTANT = 30.0  # logit of a label that all training rows have
+ROWS = 4096  # rows that are multiplied at a time in float64
 LRS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """p(y|z) = softmax(W' (z - mean) / scale + b); mean and scale are those of the codes that it was trained on."""
+    """W' (z - mean) / scale + b: logits of classes, logits of labels, or numbers.
+
+    The mean and the scale are those of the codes that it was trained on.
+    """
 
     weight: Tensor  # W [D, K]
     bias: Tensor  # b [K]
     mean: Tensor  # [D]
     scale: Tensor  # [D]
+    kind: str = "classes"  # of targets, see `kind_of`
 
     def __call__(self, codes: Tensor) -> Tensor:
-        """Log-probabilities of the classes, [N, K].
+        """Log-probabilities of the K classes, or of each label, or numbers, [N, K].
 
         Raises:
             NoNumber: codes that are NaN or infinite.
         """
         z = _finite(codes, "judged")
-        return torch.addmm(self.bias, (z - self.mean) / self.scale, self.weight).log_softmax(1)
+        found = torch.addmm(self.bias, (z - self.mean) / self.scale, self.weight)
+        if self.kind == "numbers":
+            return found
+        return found.log_softmax(1) if self.kind == "classes" else torch.nn.functional.logsigmoid(found)
+
+    def predicted(self, codes: Tensor) -> Tensor:
+        """The most probable class [N]; the probability of each label, or numbers, [N, K]."""
+        found = self(codes)
+        return found.argmax(1) if self.kind == "classes" else found.exp() if self.kind == "labels" else found
 
     def accuracy(self, codes: Tensor, y: Tensor) -> float:
         """Share of the rows whose most probable class is `y` [N].
@@ -42,24 +57,81 @@ class LinearProbe:
 
     def right(self, codes: Tensor, y: Tensor) -> Tensor:
         """Whether the most probable class of each row is `y` [N]; raises the errors of `accuracy`."""
+        self.check(y)
+        return self.predicted(codes) == y
+
+    def goodness(self, codes: Tensor, y: Tensor) -> float:
+        """The accuracy, the macro-F1 of labels, or the R2 of numbers; raises the errors of `accuracy`."""
+        self.check(y)
+        return goodness(self.predicted(codes), y)
+
+    def check(self, y: Tensor) -> None:
+        """Raises NoNumber if targets cannot be judged: there are none, or a class did not occur in training."""
         if not len(y):
             raise TooFew("there are no rows on which the probe can be tested")
-        if int(y.max()) >= len(self.bias):
+        if self.kind == "classes" and int(y.max()) >= len(self.bias):
             raise NoNumber(f"class {int(y.max())} is tested, but training had only classes up to {len(self.bias) - 1}")
-        return self(codes).argmax(1) == y
+
+
+def linear_probes(codes: Tensor, y: Tensor, cs: Sequence[float] = CS) -> list[LinearProbe]:
+    """A logistic regression for classes [N], one for each label bool [N, K], or ridge regressions for numbers.
+
+    Raises:
+        UserError, NoNumber: see `logistic_regression`.
+    """
+    return ridge_regression(codes, y, cs) if kind_of(y) == "numbers" else logistic_regression(codes, y, cs)
+
+
+def ridge_regression(codes: Tensor, y: Tensor, cs: Sequence[float] = CS) -> list[LinearProbe]:
+    """A ridge regression for each regularisation, in the order of `cs`.
+
+    Minimises C sum_i |y_i - yhat_i|^2 / 2 + |W|^2 / 2 on codes that are scaled to mean 0 and variance 1, as
+    scikit-learn's `Ridge(alpha=1 / C)` after a `StandardScaler`; b is not regularised. It is solved in float64.
+
+    Args:
+        codes, y: [N, D], and numbers [N] or [N, K].
+        cs: inverse strengths of the regularisation, positive.
+
+    Raises:
+        UserError: shapes do not fit, or a C is not positive.
+        NoNumber: codes or numbers are not finite or all equal, or there are fewer than 2 rows.
+    """
+    _check_cs(cs)
+    if codes.dim() != 2 or y.dim() not in (1, 2) or len(y) != len(codes):
+        raise UserError(f"codes {list(codes.shape)} and numbers {list(y.shape)}: give [N, D], and [N] or [N, K]")
+    if len(y) < 2:
+        raise TooFew(f"{len(y)} rows with numbers are too few for a probe: give 2 or more")
+    _finite(codes, "training")
+    check_targets(y)
+    check_codes(codes)
+    x, mean, scale = _scaled(codes)
+    target = y.double().reshape(len(y), -1)
+    centre = target.mean(0)
+    target = target - centre
+    n, size = x.shape
+    wide = size > n  # then W = X' (X X' + I / C)^-1 Y is quicker than W = (X' X + I / C)^-1 X' Y
+    gram = _products(x.T, x.T) if wide else _products(x, x)
+    right = target if wide else _products(x, target)
+    found = []
+    for c in cs:
+        solved = torch.cholesky_solve(right, torch.linalg.cholesky(gram + torch.eye(len(gram)).double() / c))
+        weight = x.double().T @ solved if wide else solved
+        found.append(LinearProbe(weight.float(), centre.float(), mean, scale, "numbers"))
+    return found
 
 
 def logistic_regression(
     codes: Tensor, y: Tensor, cs: Sequence[float] = CS, max_iter: int = 300, tolerance: float = 1e-4
 ) -> list[LinearProbe]:
-    """One multinomial logistic regression for each regularisation, in the order of `cs`.
+    """One multinomial logistic regression for each regularisation, in the order of `cs`; or one for each label.
 
     Minimises C sum_i -log p(y_i|z_i) + |W|^2 / 2 on codes that are scaled to mean 0 and variance 1, as scikit-learn's
     `LogisticRegression(C=C)` after a `StandardScaler`; b is not regularised. L-BFGS starts a larger C at the solution
     of the smaller one.
 
     Args:
-        codes, y: [N, D], and classes 0, 1, ... [N].
+        codes, y: [N, D], and classes 0, 1, ... [N], or labels bool [N, K]. A label that all training rows have, or
+            none, is predicted so always.
         cs: inverse strengths of the regularisation, positive.
         max_iter: maximum number of steps for each of them.
         tolerance: it ends if no component of the mean loss's gradient is above this.
@@ -68,26 +140,61 @@ def logistic_regression(
         UserError: see `_checked`; or a C is not positive.
         NoNumber: see `_checked`.
     """
-    if not cs or not min(cs) > 0:
-        raise UserError(f"cs={list(cs)}: give one regularisation or more, all positive")
-    x, mean, scale, n_classes = _standardised(codes, y)
-    n, size = x.shape
-    target = torch.nn.functional.one_hot(y, n_classes).T.to(x.dtype).contiguous()  # [K, N]: faster than [N, K]
-    flat = torch.zeros((size + 1) * n_classes)  # b, then W'
+    _check_cs(cs)
+    several = kind_of(y) == "labels"
+    kept = torch.ones(0, dtype=torch.bool)
+    if several:
+        x, mean, scale, kept = *_labels_checked(codes, y), (y != y[0]).any(0)
+        target = y[:, kept].T.to(x.dtype).contiguous()
+    else:
+        x, mean, scale, n_classes = _standardised(codes, y)
+        target = torch.nn.functional.one_hot(y, n_classes).T.to(x.dtype).contiguous()  # [K, N]: faster than [N, K]
+    (n, size), k = x.shape, len(target)
+    flat = torch.zeros((size + 1) * k)  # b, then W'
     found: dict[float, LinearProbe] = {}
     for c in sorted(set(cs)):
 
         def objective(flat: Tensor, decay: float = 1 / (c * n)) -> tuple[float, Tensor]:
-            b, w = flat[:n_classes], flat[n_classes:].view(n_classes, size)
-            log_p = (w @ x.T).add_(b.unsqueeze(1)).log_softmax(0)  # [K, N]
-            loss = -log_p.gather(0, y.unsqueeze(0)).double().mean() + decay / 2 * w.double().square().sum()
-            residual = log_p.exp_().sub_(target).div_(n)
-            return loss.item(), torch.cat([residual.sum(1), (residual @ x).add_(w, alpha=decay).flatten()])
+            b, w = flat[:k], flat[k:].view(k, size)
+            logits = (w @ x.T).add_(b.unsqueeze(1))
+            if several:
+                loss = (
+                    torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="sum").double() / n
+                )
+                p = logits.sigmoid_()
+            else:
+                log_p = logits.log_softmax(0)  # [K, N]
+                loss = -log_p.gather(0, y.unsqueeze(0)).double().mean()
+                p = log_p.exp_()
+            residual = p.sub_(target).div_(n)
+            total = loss + decay / 2 * w.double().square().sum()
+            return total.item(), torch.cat([residual.sum(1), (residual @ x).add_(w, alpha=decay).flatten()])
 
         flat = _minimised(objective, flat, max_iter, tolerance)
-        weight = flat[n_classes:].view(n_classes, size)
-        found[c] = LinearProbe(weight.T.contiguous(), flat[:n_classes], mean, scale)
+        weight, bias = flat[k:].view(k, size).T.contiguous(), flat[:k]
+        if several:
+            weight, bias = _with_constant(weight, bias, kept, y[0])
+        found[c] = LinearProbe(weight, bias, mean, scale, "labels" if several else "classes")
     return [found[c] for c in cs]
+
+
+def _labels_checked(codes: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes of mean 0 and variance 1, and the mean and scale that were removed, of rows that have labels [N, K]."""
+    if codes.dim() != 2 or len(y) != len(codes):
+        raise UserError(f"codes {list(codes.shape)} and labels {list(y.shape)}: give [N, D] and [N, K]")
+    if len(y) < 2:
+        raise TooFew(f"{len(y)} labelled rows are too few for a probe: give 2 or more")
+    _finite(codes, "training")
+    check_targets(y)
+    check_codes(codes)
+    return _scaled(codes)
+
+
+def _with_constant(weight: Tensor, bias: Tensor, kept: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """W [D, K] and b [K] of all labels, of which those that are not `kept` [K] are always as in the first row [K]."""
+    every = torch.zeros(len(weight), len(kept)), torch.where(first, CONSTANT, -CONSTANT)
+    every[0][:, kept], every[1][kept] = weight, bias
+    return every
 
 
 def sgd_probes(
@@ -145,9 +252,9 @@ def sgd_probes(
 
 
 def best(probes: Sequence[LinearProbe], codes: Tensor, y: Tensor) -> tuple[int, list[float]]:
-    """The index of the probe with the best accuracy on held-out rows (the first of equal ones), and all accuracies."""
-    accuracies = [probe.accuracy(codes, y) for probe in probes]
-    return accuracies.index(max(accuracies)), accuracies
+    """The index of the best probe on held-out rows by `goodness` (the first of equal ones), and all values."""
+    found = [probe.goodness(codes, y) for probe in probes]
+    return found.index(max(found)), found
 
 
 def confusion(predicted: Tensor, y: Tensor, n_classes: int) -> Tensor:
@@ -158,11 +265,29 @@ def confusion(predicted: Tensor, y: Tensor, n_classes: int) -> Tensor:
 def _standardised(codes: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
     """Codes of mean 0 and variance 1, the mean and scale that were removed, and the number of classes."""
     _checked(codes, y)
+    return *_scaled(codes), int(y.max()) + 1
+
+
+def _scaled(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes of mean 0 and variance 1, and the mean and scale that were removed."""
     codes = codes.float()
     variance, mean = torch.var_mean(codes, 0, correction=0)
     scale = variance.sqrt()
     scale = torch.where(scale > 1e-6 * mean.abs(), scale, 1.0)  # a constant column stays constant
-    return (codes - mean).div_(scale), mean, scale, int(y.max()) + 1
+    return (codes - mean).div_(scale), mean, scale
+
+
+def _products(x: Tensor, y: Tensor) -> Tensor:
+    """x' y [D, K] of [N, D] and [N, K], in float64, of some rows after others so that no copy of all is made."""
+    found = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64)
+    for some, others in zip(x.split(ROWS), y.split(ROWS), strict=True):
+        found += some.double().T @ others.double()
+    return found
+
+
+def _check_cs(cs: Sequence[float]) -> None:
+    if not cs or not min(cs) > 0:
+        raise UserError(f"cs={list(cs)}: give one regularisation or more, all positive")
 
 
 def _checked(codes: Tensor, y: Tensor) -> None:

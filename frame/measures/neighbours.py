@@ -76,6 +76,57 @@ def neighbours_votes(
     leave_one_out: bool = False,
 ) -> list[Tensor]:
     """`neighbours_vote` for each k and temperature in `settings`, from one search. Arguments and errors as there."""
+    _check_search(codes_train, y_train, codes_test, settings, metric)
+    n_classes = int(y_train.max()) + 1
+    voted: list[list[Tensor]] = [[] for _ in settings]
+    for s, index in nearest(codes_train, codes_test, max(k for k, _ in settings), metric, leave_one_out):
+        for found, (k, temperature) in zip(voted, settings, strict=True):
+            found.append(_vote(s[:, :k], y_train[index[:, :k]], n_classes, temperature))
+    return [torch.cat(found) for found in voted]
+
+
+def neighbours_means(
+    codes_train: Tensor,
+    y_train: Tensor,
+    codes_test: Tensor,
+    settings: Sequence[tuple[int, float | None]],
+    metric: str = "euclidean",
+    leave_one_out: bool = False,
+) -> list[Tensor]:
+    """The mean of the nearest rows' numbers or labels for each k and temperature: numbers, or shares of labels.
+
+    With a temperature a row weighs exp(s / temperature) for a cosine s; with None all weigh the same.
+
+    Args:
+        codes_train, codes_test, metric, leave_one_out: see `neighbours_vote`.
+        y_train: [N] or [N, K], numbers or bool.
+        settings: numbers of neighbours and temperatures.
+
+    Returns:
+        For each of them [M, K], with K = 1 for y_train [N].
+
+    Raises:
+        UserError, NoNumber: see `neighbours_vote`.
+    """
+    _check_search(codes_train, y_train, codes_test, settings, metric)
+    y = y_train.float().reshape(len(y_train), -1)
+    meant: list[list[Tensor]] = [[] for _ in settings]
+    for s, index in nearest(codes_train, codes_test, max(k for k, _ in settings), metric, leave_one_out):
+        for found, (k, temperature) in zip(meant, settings, strict=True):
+            near = s[:, :k]
+            weights = torch.ones_like(near) if temperature is None else (near / temperature).softmax(1)
+            found.append(torch.einsum("mk,mkt->mt", weights / weights.sum(1, keepdim=True), y[index[:, :k]]))
+    return [torch.cat(found) for found in meant]
+
+
+def _check_search(
+    codes_train: Tensor,
+    y_train: Tensor,
+    codes_test: Tensor,
+    settings: Sequence[tuple[int, float | None]],
+    metric: str,
+) -> None:
+    """Raises the errors of `neighbours_vote`."""
     for k, temperature in settings:
         at_least(1, k=k)
         if temperature is not None and not (metric == "cosine" and temperature > 0):
@@ -89,12 +140,6 @@ def neighbours_votes(
     for name, codes in (("training", codes_train), ("test", codes_test)):
         if not all(rows.isfinite().all() for rows in codes.split(ROWS)):
             raise NoNumber(f"{name} codes have NaN or infinite values, so that nothing is their neighbour")
-    n_classes = int(y_train.max()) + 1
-    voted: list[list[Tensor]] = [[] for _ in settings]
-    for s, index in nearest(codes_train, codes_test, max(k for k, _ in settings), metric, leave_one_out):
-        for found, (k, temperature) in zip(voted, settings, strict=True):
-            found.append(_vote(s[:, :k], y_train[index[:, :k]], n_classes, temperature))
-    return [torch.cat(found) for found in voted]
 
 
 def _vote(s: Tensor, y: Tensor, n_classes: int, temperature: float | None) -> Tensor:

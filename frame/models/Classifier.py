@@ -13,7 +13,7 @@ class Classifier(MeanClassifier):
 
     Args:
         encoder: q(z|x), of which only the mean is used.
-        predictor: p(y|z), a Categorical; for numbers y a Normal.
+        predictor: p(y|z), a Categorical; for numbers y a Normal, for several labels Bernoullis.
 
     Raises:
         UserError: the networks disagree on z_dim.

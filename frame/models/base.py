@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from frame.common.errors import UserError, at_least
 from frame.common.ranks import all_rows, mean_over_ranks, sum_over_ranks
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
-from frame.probability.distributions import Delta, like, negative_log_prob, rsample
+from frame.probability.distributions import Delta, IndependentBernoulli, like, negative_log_prob, rsample
 from frame.probability.divergences import kl_divergence
 
 
@@ -418,7 +418,7 @@ class MeanClassifier(EncoderModel):
 
     Args:
         encoder: q(z|x), of which only the mean is used.
-        predictor: p(y|z), a Categorical; for numbers y a Normal.
+        predictor: p(y|z), a Categorical; for numbers y a Normal, for several labels Bernoullis.
 
     Raises:
         UserError: the networks disagree on z_dim.
@@ -437,7 +437,7 @@ class MeanClassifier(EncoderModel):
         return Delta(self.encoder(x).mean)
 
     def predict(self, x: Tensor) -> Tensor:
-        """log p(y|z) [B, n_classes] at the mean z of q(z|x); for numbers y their mean, [B]."""
+        """log p(y|z) [B, n_classes] at the mean z of q(z|x), or of each label [B, K]; for numbers y their mean."""
         return prediction(self.predictor(self.encoder(x).mean))
 
 
@@ -446,7 +446,7 @@ class StochasticClassifier(EncoderModel):
 
     Args:
         encoder: q(z|x).
-        predictor: p(y|z), a Categorical; takes z [S, B, z_dim].
+        predictor: p(y|z), a Categorical, or as in `MeanClassifier`; takes z [S, B, z_dim].
         n_samples: samples of z for each x in the loss.
         n_samples_predict: samples of z over which `predict` averages the probabilities of the classes.
 
@@ -478,11 +478,13 @@ class StochasticClassifier(EncoderModel):
         return -self.predictor(z).log_prob(batch["y"]).mean(), q_z_given_x, z
 
     def predict(self, x: Tensor) -> Tensor:
-        """log p(y|x) [B, n_classes]: p(y|x) is the mean of p(y|z) over `n_samples_predict` samples of q(z|x)."""
+        """log p(y|x) [B, n_classes]: p(y|x) is the mean of p(y|z) over `n_samples_predict` samples of q(z|x).
+
+        Of labels [B, K]; for numbers the mean of p(y|x).
+        """
         q_z_given_x = self.encoder(x)
         # One sample at a time: all at once would hold n_samples_predict x B x z_dim numbers
-        log_p = torch.stack([self.predictor(rsample(q_z_given_x)).logits for _ in range(self.n_samples_predict)])
-        return log_p.logsumexp(0) - math.log(self.n_samples_predict)
+        return mean_prediction([self.predictor(rsample(q_z_given_x)) for _ in range(self.n_samples_predict)])
 
 
 class EnvironmentModel(MeanClassifier):
@@ -492,7 +494,7 @@ class EnvironmentModel(MeanClassifier):
 
     Args:
         encoder: q(z|x), of which only the mean is used.
-        predictor: p(y|z), a Categorical; for numbers y a Normal.
+        predictor: p(y|z), a Categorical; for numbers y a Normal, for several labels Bernoullis.
         n_envs: the number of environments: 'env' of a batch is 0 .. n_envs - 1.
 
     Raises:
@@ -561,10 +563,20 @@ class EnvironmentGradientModel(EnvironmentModel):
 
 
 def prediction(p_y_given_z: Distribution) -> Tensor:
-    """log p(y|z) of each class [B, K]; for numbers y the mean of p(y|z), [B]."""
+    """log p(y|z) of each class, or of each of several labels, [B, K]; for numbers y the mean of p(y|z), like y."""
     if isinstance(p_y_given_z, Categorical):
         return p_y_given_z.logits
+    if isinstance(p_y_given_z, IndependentBernoulli):
+        return F.logsigmoid(p_y_given_z.base_dist.logits)
     return p_y_given_z.mean
+
+
+def mean_prediction(p_y_given_z: Sequence[Distribution]) -> Tensor:
+    """`prediction` by the mean of several p(y|z): of probabilities, or of means of numbers."""
+    found = torch.stack([prediction(one) for one in p_y_given_z])
+    if isinstance(p_y_given_z[0], Categorical | IndependentBernoulli):
+        return found.logsumexp(0) - math.log(len(found))
+    return found.mean(0)
 
 
 def rescaled(loss: Tensor, weight: Tensor) -> Tensor:

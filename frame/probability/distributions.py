@@ -58,6 +58,7 @@ class IndependentBernoulli(Independent):
         logits = self.base_dist.logits
         if logits.shape != value.shape:
             logits, value = torch.broadcast_tensors(logits, value)
+        value = value.to(logits.dtype)  # labels are truth values
         each = F.binary_cross_entropy_with_logits(logits, value, reduction="none")
         return summed(each, self.reinterpreted_batch_ndims)
 

@@ -20,6 +20,7 @@ from frame.architectures.base import (
     DiagonalNormal,
     DiscretisedLogisticPicture,
     Encoder,
+    LabelPredictor,
     MLPDecoder,
     MLPEncoder,
     NormalPicture,
@@ -36,6 +37,7 @@ from frame.composition.instantiate import instantiate
 from frame.engine.experiment import build, train
 from frame.engine.opening import guard
 from frame.evaluation.codes import LAYERS
+from frame.models.base import mean_prediction, prediction
 from frame.models.VAE import VAE
 from tests import digits
 from tests.own.backbones import Contrast, Map, Tokens, Wrapped
@@ -323,3 +325,21 @@ def test_numbers_are_predicted_with_the_squared_error() -> None:
     torch.testing.assert_close(-p.log_prob(y), error + 0.5 * math.log(math.pi))
     with pytest.raises(UserError, match="scale=0"):
         NumberPredictor(3, scale=0.0)
+    several = NumberPredictor(3, [4], layers=[8])(z)
+    assert (several.batch_shape, several.event_shape, several.mean.shape) == ((2, 5), (4,), (2, 5, 4))
+    error = (several.mean - torch.ones(5, 4)).square() + 0.5 * math.log(math.pi)
+    torch.testing.assert_close(-several.log_prob(torch.ones(5, 4)), error.sum(-1))
+
+
+def test_labels_are_predicted_by_a_bernoulli_each() -> None:
+    torch.manual_seed(0)
+    predictor, z, y = LabelPredictor(3, [4], [8]), torch.randn(2, 5, 3), torch.rand(5, 4) > 0.5
+    p, logits = predictor(z), predictor.linear(predictor.hidden(z))
+    assert (p.batch_shape, p.event_shape) == ((2, 5), (4,))
+    expected = nn.functional.binary_cross_entropy_with_logits(logits, y.float().expand(2, 5, 4), reduction="none")
+    torch.testing.assert_close(-p.log_prob(y), expected.sum(-1))
+    torch.testing.assert_close(prediction(p), logits.sigmoid().log())
+    torch.testing.assert_close(mean_prediction([p, predictor(z + 1)]).exp(), (p.mean + predictor(z + 1).mean) / 2)
+    for shape in ((), None):
+        with pytest.raises(UserError, match="several labels a row"):
+            LabelPredictor(3, shape)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,12 @@ from torch.distributions import Distribution
 from frame.common.errors import NoNumber, UserError
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
-from frame.evaluation.base import LogEntry
+from frame.data.targets import Targets
+from frame.evaluation.base import Evaluation, LogEntry
 from frame.evaluation.confusion import confusion_figure
+from frame.evaluation.few_labels import FewLabelsEvaluation
 from frame.evaluation.linear_probe import LinearProbeEvaluation, SGDProbeEvaluation
+from frame.evaluation.neighbours import NeighbourEvaluation
 from frame.probability.distributions import Delta
 
 SIZES = {"train": 90, "valid": 45, "test": 60}
@@ -59,7 +63,10 @@ def test_layers_floors_and_the_record() -> None:
     entry = evaluation.evaluate(model, data)
     entry.check()
     floors = {f"floor/{name}" for name in ("pixels", "pca", "untrained", "untrained_features")}
-    assert set(entry.scalars) == {"", "features", *floors} and entry.split == "test"
+    others = {f"{score}/{floor}" for score in ("balanced_accuracy", "macro_F1") for floor in floors}
+    own = {"", "balanced_accuracy", "macro_F1", "features", "features/balanced_accuracy", "features/macro_F1"}
+    assert set(entry.scalars) == {*own, *floors, *others} and entry.split == "test"
+    assert entry.scalars["balanced_accuracy"].value == entry.scalars["macro_F1"].value == 100.0
     found = entry.scalars[""]
     assert (found.value, found.unit, found.n_samples, found.layer) == (100.0, "%", 60, "mean")
     assert entry.scalars["features"].value < 80 and entry.scalars["features"].layer == "features"
@@ -74,6 +81,75 @@ def test_layers_floors_and_the_record() -> None:
     assert set(entry.figures) == {"confusion", "features/confusion"}
     again = evaluation.evaluate(model, data)
     assert all(again.scalars[name] is entry.scalars[name] for name in floors)
+
+
+class Numbers(DataSet):
+    """Numbers y = 3 z_0 - z_1 + 100 of codes z, or of each of them, or whether each is positive."""
+
+    splits = ("train", "valid", "test")
+
+    def __init__(self, kind: str, noise: float = 0.0) -> None:
+        super().__init__()
+        self.kind, self.noise = kind, noise
+        scale = np.array(4.0) if kind == "number" else None
+        self.targets = Targets("numbers", scale=scale) if kind != "labels" else Targets("labels", ("a", "b", "c"))
+
+    def load(self, split: str) -> Source:
+        generator = torch.Generator().manual_seed(len(split))
+        z = torch.randn(SIZES[split], 3, generator=generator)
+        number = 3 * z[:, 0] - z[:, 1] + 100
+        y = {"number": number, "numbers": 100 * z, "labels": z > 0, "constant": 0 * number}[self.kind]
+        source = InMemory(z + self.noise * torch.randn(z.shape, generator=generator))
+        source.columns["y"] = y
+        return source
+
+
+@pytest.mark.parametrize("evaluation", [LinearProbeEvaluation(cs=[0.01, 100.0]), NeighbourEvaluation("test", 3)])
+@pytest.mark.parametrize("kind", ["number", "numbers", "labels"])
+def test_numbers_and_labels_are_predicted_and_floors_stand_beside_them(evaluation: Evaluation, kind: str) -> None:
+    model, data = Reads(), Numbers(kind)
+    evaluation.check(model, data)
+    entry, declared = evaluation.evaluate(model, data), evaluation.declare(model, data)
+    entry.check()
+    named = {"number": ["R2", "mean_absolute_error"], "numbers": ["R2"], "labels": ["macro_F1", "average_precision"]}
+    scores = named[kind]
+    floors = ("pixels", "pca", "untrained", "untrained_features")
+    keys = [*scores, *(f"features/{s}" for s in scores), *(f"{s}/floor/{name}" for s in scores for name in floors)]
+    assert set(entry.scalars) == set(keys) and declared.names("x") == entry.names("x")
+    assert {key: scalar.unit for key, scalar in entry.scalars.items()} == declared.numbers
+    best = entry.scalars[scores[0]]
+    limit = 60 if kind == "labels" else 0.6
+    assert best.value > limit and best.interval is not None and best.interval[0] <= best.value <= best.interval[1]
+    assert best.better == "more" and best.layer == "mean" and best.n_samples == 60
+    assert entry.scalars[f"features/{scores[0]}"].value < best.value
+    if kind != "number":
+        rows = entry.tables["targets"][1]
+        assert [row[0] for row in rows] == (["a", "b", "c"] if kind == "labels" else ["0", "1", "2"])
+        assert sum(row[1] for row in rows) / 3 == pytest.approx(best.value)
+
+
+def test_the_ridge_is_chosen_on_valid_and_errors_have_the_units_of_the_file() -> None:
+    entry = LinearProbeEvaluation(cs=[1e-4, 100.0], floors=(), layers=["mean"]).evaluate(Reads(), Numbers("number"))
+    assert entry.scalars["R2"].value > 0.9999 and "ridge regression, one of 2 [C = 100" in entry.scalars["R2"].estimator
+    columns, rows = entry.tables["valid"]
+    assert columns == ["C", "R2 on valid"] and rows[0][1] < rows[1][1]
+    error = entry.scalars["mean_absolute_error"]
+    noisy = LinearProbeEvaluation(cs=[100.0], floors=(), layers=["mean"]).evaluate(Reads(), Numbers("number", 1.0))
+    assert error.better == "less" and error.value < 0.1 < noisy.scalars["mean_absolute_error"].value
+    assert noisy.scalars["R2"].value == pytest.approx(0.5, abs=0.2)
+    # errors of y are about sqrt(2 / pi) std(y) sqrt(1 - R2), and one unit of y is four of the file
+    expected = 4 * (2 / np.pi) ** 0.5 * 10**0.5 * (1 - noisy.scalars["R2"].value) ** 0.5
+    assert noisy.scalars["mean_absolute_error"].value == pytest.approx(expected, rel=0.2)
+
+
+def test_targets_that_cannot_be_judged_are_one_line() -> None:
+    for evaluation in (LinearProbeEvaluation(floors=()), NeighbourEvaluation(floors=())):
+        with pytest.raises(NoNumber, match="all 90 rows have the same number, 0: R2 is not defined"):
+            evaluation.evaluate(Reads(), Numbers("constant"))
+    with pytest.raises(UserError, match="SGDProbeEvaluation needs classes; 'y' of Numbers holds several labels a row"):
+        SGDProbeEvaluation().check(Reads(), Numbers("labels"))
+    with pytest.raises(UserError, match="CalibrationEvaluation needs|FewLabelsEvaluation needs classes"):
+        FewLabelsEvaluation().check(Reads(), Numbers("number"))
 
 
 def test_the_test_split_is_only_tested_on() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import confusion_matrix
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -14,7 +14,14 @@ from torch import Tensor
 from frame.common.errors import NoNumber, TooFew, UserError
 from frame.data.base import whole_batch
 from frame.data.digits import Digits
-from frame.measures.linear_probe import best, confusion, logistic_regression, sgd_probes
+from frame.measures.linear_probe import (
+    best,
+    confusion,
+    linear_probes,
+    logistic_regression,
+    ridge_regression,
+    sgd_probes,
+)
 
 
 def digits(split: str) -> tuple[Tensor, Tensor]:
@@ -127,3 +134,39 @@ def test_errors_give_the_reason(train: Any) -> None:
         probe.accuracy(codes[:1], torch.tensor([5]))
     with pytest.raises(TooFew, match="no rows"):
         probe.accuracy(codes[:0], y[:0])
+
+
+@pytest.mark.parametrize(("n", "k"), [(100, 1), (100, 2), (6, 1)])
+def test_ridges_are_scikit_learns(n: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    codes = 3 + torch.randn(n, 8, generator=generator) * torch.arange(1, 9)
+    y = 50 + codes[:, :k] + torch.randn(n, k, generator=generator)
+    scaled = StandardScaler().fit_transform(codes.numpy())
+    for c, probe in zip([0.01, 10.0], ridge_regression(codes, y if k > 1 else y[:, 0], [0.01, 10.0]), strict=True):
+        theirs = Ridge(alpha=1 / c).fit(scaled, y.numpy()).predict(scaled)
+        np.testing.assert_allclose(probe(codes).numpy(), theirs.reshape(n, k), rtol=1e-4)
+
+
+def test_several_labels_are_a_regression_each_and_constant_ones_stay_so() -> None:
+    codes, classes = blobs(noise=1.5)
+    y = torch.stack([classes == 0, torch.ones_like(classes).bool(), classes > 0, classes < 0], 1)
+    (probe,) = logistic_regression(codes, y, [0.1], tolerance=1e-6)
+    scaled = StandardScaler().fit_transform(codes.numpy())
+    for label in (0, 2):
+        theirs = LogisticRegression(C=0.1, tol=1e-6).fit(scaled, y[:, label].numpy()).predict_proba(scaled)[:, 1]
+        np.testing.assert_allclose(probe(codes).exp()[:, label].numpy(), theirs, atol=2e-3)
+    assert (probe.predicted(codes)[:, 1] > 0.999).all() and (probe.predicted(codes)[:, 3] < 0.001).all()
+    assert best(linear_probes(codes, y, [1e-4, 0.1]), codes, y)[0] == 1
+
+
+def test_errors_of_numbers_give_the_reason() -> None:
+    codes, _ = blobs(20)
+    for kind, wrong, y, words in (
+        (NoNumber, codes, torch.ones(20), "same number"),
+        (NoNumber, codes, torch.full((20,), math.nan), "NaN or infinite in 20 of 20 rows"),
+        (NoNumber, torch.ones(20, 2), torch.arange(20.0), "all 20 codes are equal"),
+        (TooFew, codes[:1], torch.ones(1), "1 rows with numbers"),
+        (UserError, codes, torch.ones(5), "give .N, D., and"),
+    ):
+        with pytest.raises(kind, match=words):
+            linear_probes(wrong, y)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from frame.common.errors import UserError
 from frame.measures import neighbours
-from frame.measures.neighbours import nearest_neighbour_accuracy, neighbours_vote
+from frame.measures.neighbours import nearest_neighbour_accuracy, neighbours_means, neighbours_vote
 from frame.measures.pca import PCA
 
 
@@ -124,3 +124,22 @@ def test_no_more_components_than_numbers() -> None:
     assert PCA(torch.randn(10, 4), 7)(torch.randn(3, 4)).shape == (3, 4)
     with pytest.raises(UserError, match="n_components=0"):
         PCA(torch.randn(10, 4), 0)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_means_of_neighbours_are_scikit_learns(k: int) -> None:
+    from sklearn.neighbors import KNeighborsRegressor
+
+    generator = torch.Generator().manual_seed(k)
+    bank, queries = torch.randn(50, 3, generator=generator), torch.randn(9, 3, generator=generator)
+    y = torch.randn(50, 2, generator=generator)
+    theirs = KNeighborsRegressor(k).fit(bank.numpy(), y.numpy()).predict(queries.numpy())
+    (ours,) = neighbours_means(bank, y, queries, [(k, None)])
+    torch.testing.assert_close(ours, torch.from_numpy(theirs))
+    (weighted,) = neighbours_means(bank, y[:, 0], queries, [(k, 0.1)], "cosine")
+    s = torch.nn.functional.normalize(queries, dim=1) @ torch.nn.functional.normalize(bank, dim=1).T
+    for row, near in enumerate(s.argsort(1, descending=True)[:, :k]):
+        weights = (s[row, near] / 0.1).exp()
+        torch.testing.assert_close(weighted[row, 0], (weights * y[near, 0]).sum() / weights.sum())
+    (own,) = neighbours_means(bank, y > 0, bank, [(1, None)], leave_one_out=True)
+    assert own.shape == (50, 2) and not torch.equal(own.bool(), y > 0)

@@ -1,0 +1,136 @@
+"""Scores of predictions as an evaluation's numbers: of classes, of several labels a row, and of numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frame.data.base import DataSet
+from frame.evaluation.base import Scalar
+from frame.measures.scores import HOW, N_DRAWS, UNITS, by_target, kind_of, scores
+from frame.measures.statistics import fraction
+
+BY_TARGET = "targets"  # the key of the table of each label or number
+COLUMNS = {
+    "labels": ["label", "F1 (%)", "average precision (%)"],
+    "numbers": ["number", "R2", "mean absolute error"],
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What 'y' of a data set is.
+
+    Args:
+        kind: 'classes', 'labels' or 'numbers'.
+        several: whether a row has several labels or numbers.
+        names: of these, if they are known.
+        scale: a unit of 'y' in the units of the file, a number or [K], if numbers were standardised.
+    """
+
+    kind: str
+    several: bool
+    names: tuple[str, ...] = ()
+    scale: Any = 1.0
+
+    @classmethod
+    def of(cls, data: DataSet, split: str) -> "Target":
+        """Read from the first row of a split."""
+        y = data.split(split).batch(torch.arange(1))["y"]
+        kind = kind_of(y)
+        coded: Any = getattr(data, "targets", None)  # of files: `frame.data.targets.Targets`
+        if kind == "classes" or getattr(coded, "kind", "") != kind:
+            return cls(kind, y[0].numel() > 1)
+        return cls(kind, y[0].numel() > 1, coded.names, 1.0 if coded.scale is None else coded.scale)
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """The units of the scores by name. Errors of several numbers, whose units may differ, are in a table alone."""
+        found = dict(UNITS[self.kind])
+        if self.kind == "numbers" and self.several:
+            del found["mean_absolute_error"]
+        return found
+
+    @property
+    def main(self) -> str:
+        """The score that chooses between probes."""
+        return next(iter(self.units))
+
+    def named(self, n: int) -> list[str]:
+        """The names of n labels or numbers."""
+        return list(self.names) if len(self.names) == n else [str(i) for i in range(n)]
+
+
+def key_of(score: str, layer: str = "", floor: str = "") -> str:
+    """The key of a score: 'R2', 'features/R2', 'R2/floor/pixels'. The accuracy has no name of its own."""
+    parts = ["" if layer == "mean" else layer, "" if score == "accuracy" else score, f"floor/{floor}" if floor else ""]
+    return "/".join(part for part in parts if part)
+
+
+def declared(target: Target, layer: str = "", floor: str = "") -> dict[str, str]:
+    """The units of the scores by their keys."""
+    return {key_of(score, layer, floor): unit for score, unit in target.units.items()}
+
+
+def by_score(target: Target, found: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The numbers in the order of the scores: the accuracies of all layers and floors before their F1."""
+    names = {key: key.partition("/floor/")[0].rpartition("/")[2] for key in found}
+    of = {key: list(target.units).index(name) if name in target.units else 0 for key, name in names.items()}
+    return {key: found[key] for key in sorted(found, key=of.__getitem__)}
+
+
+def scored(
+    target: Target,
+    predicted: Tensor,
+    y: Tensor,
+    estimator: str,
+    layer: str = "",
+    floor: str = "",
+    width: int | None = None,
+) -> dict[str, Scalar]:
+    """The scores of predictions, by their keys.
+
+    Args:
+        target: what y is.
+        predicted: classes [N], probabilities of labels [N, K], or numbers like y.
+        y: the labels.
+        estimator: how they were predicted.
+        layer, floor: of the measured code; '' if there is none.
+        width: dimensions of the measured code.
+
+    Raises:
+        NoNumber: y is the same in all rows, or not finite.
+    """
+    found, of = scores(predicted, y), "" if floor else layer
+    made = {}
+    for name, unit in target.units.items():
+        key = key_of(name, layer if not floor else "", floor)
+        if name == "accuracy":
+            right, error = fraction(predicted == y)
+            made[key] = Scalar(100 * right, unit, len(y), estimator, 100 * error, of, width=width)
+            continue
+        score, factor = found[name], 100.0 if unit == "%" else 1.0
+        how = f"{HOW[name]}: {estimator}; interval of {N_DRAWS} bootstrap draws of rows"
+        if name == "mean_absolute_error":
+            factor = float(torch.as_tensor(target.scale, dtype=torch.float64).reshape(-1)[0])
+        interval = None if score.interval is None else (factor * score.interval[0], factor * score.interval[1])
+        made[key] = Scalar(
+            factor * score.value,
+            unit,
+            len(y),
+            how,
+            factor * score.standard_error,
+            of,
+            interval,
+            better="less" if name == "mean_absolute_error" else "more",
+            width=width,
+        )
+    return made
+
+
+def table_of(target: Target, predicted: Tensor, y: Tensor) -> tuple[list[str], list[list[Any]]]:
+    """A table of each of several labels or numbers [N, K]."""
+    rows: list[list[Any]] = by_target(predicted, y, target.named(y.shape[1]), target.scale)
+    return COLUMNS[target.kind], rows
