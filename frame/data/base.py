@@ -79,6 +79,11 @@ def is_resident(source: Source) -> bool:
     return bool(getattr(source, "resident", isinstance(source, Resident)))
 
 
+def is_seeded(source: Source) -> bool:
+    """Whether the source draws noise while it fetches rows."""
+    return bool(getattr(source, "seeded", isinstance(source, Seeded)))
+
+
 def at_epoch(source: Source, seed: int, epoch: Epoch) -> Source:
     """The source with the noise of (seed, epoch), if it draws noise while it fetches rows."""
     return source.at(seed, epoch) if isinstance(source, Seeded) else source

@@ -16,6 +16,7 @@ from frame.data.base import (
     Stream,
     at_epoch,
     is_resident,
+    is_seeded,
     labels_in,
     levels_of,
     limit_labels,
@@ -57,6 +58,10 @@ class Composed:
     @property
     def resident(self) -> bool:
         return all(is_resident(source) for source in self.sources)
+
+    @property
+    def seeded(self) -> bool:
+        return any(is_seeded(source) for source in self.sources)
 
     def to(self, device: torch.device) -> Self:
         return self.over(source.to(device) for source in self.sources)  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """Loaders: whole batches of a source, in an order that (seed, epoch) determines, resumable at any batch."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 from zlib import crc32
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from frame.common.errors import UserError
 from frame.common.faults import Elsewhere
-from frame.data.base import Batch, Epoch, Indices, Source, at_epoch, is_resident, moved, streams
+from frame.data.base import Batch, Epoch, Indices, Source, at_epoch, is_resident, is_seeded, moved, streams
 
 _MASK = (1 << 64) - 1
 
@@ -142,6 +143,8 @@ class Loader:
         self._resident, self._here = False, self.source
         if self._in_memory and self.device.type != "cpu":
             self._resident, self._here = True, self.source.to(self.device)  # type: ignore[attr-defined]
+        # indices are then all that `made` needs; on a device, nothing else moves
+        self._reads_there = self._in_memory and list(self._streams) == [""] and not is_seeded(self.source)
         self._generator = torch.Generator(self.device)
         self._transform = self._here.transform
         return self
@@ -169,17 +172,46 @@ class Loader:
         self._underway = False
 
     def __iter__(self) -> Iterator[Batch]:
+        for rows in self.stored():
+            yield self.made(rows)
+
+    def stored(self) -> Iterator[Batch]:
+        """What `made` turns into batches before the next one is asked for: rows as they are stored, with 'index'.
+
+        It is 'index' alone if the rows can be read where they are by `made`.
+        """
         # A generator: nothing happens before the first next(), because Lightning calls iter() more than once.
         if self._underway and self.position > 0:  # the former iterator was not exhausted: its epoch is over
             self.epoch, self.position = self.epoch + 1, 0
         self._underway = True
         epoch, start = self.epoch, self.position
-        for position, rows in enumerate(self._fetch(self._shares(epoch, start)), start):
+        shares = self._shares(epoch, start)
+        fetched = ({"index": share[1]} for share in shares) if self._reads_there else self._fetch(shares)
+        for position, rows in enumerate(fetched, start):
             # before the batch is yielded, so that a checkpoint taken while it trains counts it
             done = position + 1 == len(self)
             self.epoch, self.position = (epoch + 1, 0) if done else (epoch, position + 1)
             self._generator.manual_seed(mix(self.seed, epoch, position, self.rank))
-            yield self._transform(rows, self._generator)
+            yield rows
+
+    def made(self, rows: Batch) -> Batch:
+        """The batch of what `stored` gave last, with the noise of its position."""
+        if self._reads_there:
+            rows = self._here.batch(rows["index"])
+        return self._transform(rows, self._generator)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Of the noise of `made`, seeded for each batch."""
+        return self._generator
+
+    def on_meta(self) -> "Loader":
+        """A copy whose `made` computes nothing but shapes, with rows on the device 'meta'."""
+        there = copy.copy(self)
+        if self._reads_there:
+            there._here = self._here.to(torch.device("meta"))  # type: ignore[attr-defined]
+        there._transform = there._here.transform
+        return there
 
     def kinds(self) -> list[tuple[int, Indices]]:
         """The kinds of batches of an epoch on one process: their number, and as many rows as one of them has.

@@ -334,6 +334,7 @@ def build(
         if inspect.isclass(kind) and not issubclass(kind, Logger):
             raise UserError(f"logging.{key}: {node['_target_']} is not a {full(Logger)}")
     trainer = make_trainer(config, settings, optimization)
+    optimization.execution.check(trainer.strategy.root_device)
     with floors_of(given.untrained(partial(instantiate, plain["model"], "model")), int(config.seeds.init)):
         dry_run(model, optimization, callbacks, data, batch, config)
     loader = make_loader(plain, data, optimization, trainer)

@@ -1,6 +1,6 @@
 """Two players: the adversary and the rest of the model, each with its own optimizer."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -73,13 +73,16 @@ class AdversarialOptimization(Optimization):
         n = self.n_adversary_steps
         return [(0, 1.0)] if n == 1 else [(0, 1 - 1 / n), (n - 1, 1 / n)]
 
+    def phase(self) -> Hashable:
+        return (self.counters["updates"] + 1) % self.n_adversary_steps == 0
+
     def step(self, batch: Batch) -> dict[str, Tensor]:
         with self.playing("adversary"):
             found = self.adversarial.compute_adversarial_loss(batch)
             self.descend("adversary", found["loss"])
         losses = {f"adversary/{name}": value for name, value in found.items()}
         # `updates` does not change while gradients accumulate, so that all batches of a step do the same
-        if (self.counters["updates"] + 1) % self.n_adversary_steps == 0:
+        if self.phase():
             with self.playing("model"):
                 found = self.model(batch)
                 self.descend("model", found["loss"])

@@ -1,6 +1,6 @@
 """The one stepping path: how losses become steps, for any model and any number of optimizers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, TypeGuard
@@ -9,13 +9,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from frame.common.durations import Duration, RunLength
 from frame.common.errors import UserError
 from frame.common.schedules import Coefficient
 from frame.data.base import Batch, count_rows
 from frame.models.base import Model
+from frame.optimization.average import Average
 from frame.optimization.clock import Agreement, Clock
 from frame.optimization.execution import Eager
 from frame.optimization.groups import Rules
@@ -99,7 +99,7 @@ class Optimization(LightningModule):
         self._loader: Any = None
         self._backward: Callable[[Tensor], object] = Tensor.backward
         # In a list, so that Module.parameters, and with it DDP, does not see the copy.
-        self._averaged: list[AveragedModel] = []
+        self._averaged: list[Average] = []
         self._coefficients: list[Coefficient] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -120,6 +120,11 @@ class Optimization(LightningModule):
     def kinds(self) -> list[tuple[int, float]]:
         """Values of counters['updates'] for which `step` does different work, each with its share of the iterations."""
         return [(0, 1.0)]
+
+    def phase(self) -> Hashable:
+        """What `step` decides by the counters, such as whose turn it is; an execution may repeat the operations of a
+        phase. A procedure whose `step` reads `counters` defines it."""
+        return ()
 
     # The path
 
@@ -205,16 +210,17 @@ class Optimization(LightningModule):
         copy.advance()
         return {**copy.options(), **copy.coefficients()}
 
-    def start(self, loader: Any, agreement: Agreement, backward: Callable[[Tensor], object]) -> None:
+    def start(self, given: Any, agreement: Agreement, backward: Callable[[Tensor], object]) -> None:
         """Prepares for the first iteration, once the model is on its device.
 
         Args:
-            loader: where the batches come from, which knows how many epochs are done.
+            given: where the batches come from: a loader, which knows how many epochs are done, or stretches of it.
             agreement: between the ranks of this run.
             backward: goes backward from a loss.
         """
-        self._loader, self._agreement, self._backward = loader, agreement, self.execution.way_back(backward)
-        self.execution.prepare(self.model, loader)
+        self._loader = given.loader if isinstance(given, Stretches) else given
+        self._agreement, self._backward = agreement, self.execution.way_back(backward)
+        self.execution.prepare(self, given)
         self.clock.start()
 
     def training_step(self, batch: Batch | Stretch, batch_idx: int) -> None:
@@ -228,10 +234,35 @@ class Optimization(LightningModule):
         self.accumulated += 1
         self.rows = len(batch["index"])
         self.waiting += self.rows
-        self.recent.add(self.step(batch))
-        if self.accumulated == self.accumulate:
-            self._after_update()
+        self.recent.add(self.execution.step(self, batch))
+        if self.complete:
+            self._count_update()
         self._count(batch)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the accumulation ends with this batch, so that its step updates."""
+        return self.accumulated == self.accumulate
+
+    def work(self, batch: Batch) -> dict[str, Tensor]:
+        """All that an iteration computes on the device. What it decides on the host is in `decided`."""
+        losses = self.step(batch)
+        if self.complete:
+            self.follow(int(self.counters["iterations"]) + 1)
+        return losses
+
+    def follow(self, iteration: int) -> None:
+        """What follows an update: the model's own, and the average of the weights."""
+        self.model.after_update(iteration)
+        for averaged in self._averaged:
+            averaged.follow(self.model)
+
+    def decided(self) -> Hashable:
+        """What the host decides about an iteration. Iterations for which it is equal do the same operations."""
+        waiting = self.waiting if self.complete and self.accumulate > 1 else 0
+        begins = tuple(averaged.begins for averaged in self._averaged)
+        players = tuple(player.decided(gradients=self.accumulate > 1) for player in self.players.values())
+        return self.phase(), self.complete, self.rows, waiting, begins, players
 
     def is_due(self) -> bool:
         """Whether a callback has something to do after this iteration, so that a stretch ends."""
@@ -266,7 +297,7 @@ class Optimization(LightningModule):
             loss = loss / self.accumulate
             loss = loss if self.rows == self.batch_size else loss * (self.rows / self.batch_size)
         self._backward(loss)
-        if self.accumulated == self.accumulate:
+        if self.complete:
             for name in names:
                 self._update(self.players[name])
 
@@ -279,19 +310,17 @@ class Optimization(LightningModule):
                 torch._foreach_mul_(gradients, full / self.waiting)
         player.update()
 
-    def _after_update(self) -> None:
+    def _count_update(self) -> None:
         self.accumulated = self.waiting = 0
         self.counters["updates"] += 1
-        self.model.after_update(int(self.counters["iterations"]) + 1)
-        for averaged in self._averaged:
-            averaged.update_parameters(self.model)
 
     def flush(self) -> None:
         """Steps with the accumulated gradients, so that a run that reaches its limit ends on an optimizer step."""
         if self.accumulated:
             for player in self.players.values():
                 self._update(player)
-            self._after_update()
+            self.follow(int(self.counters["iterations"]) + 1)
+            self._count_update()
 
     def advance(self) -> None:
         """Sets all scheduled values for the completed iterations, and ends freezes that are due."""
@@ -378,8 +407,7 @@ class Optimization(LightningModule):
     def on_train_start(self) -> None:  # after the first evaluations of the callbacks
         trainer = self.trainer
         agreement = Agreement(trainer.world_size, trainer.global_rank, self.device, self.counters["seconds"])
-        given = trainer.train_dataloader
-        self.start(given.loader if isinstance(given, Stretches) else given, agreement, self._way_back())
+        self.start(trainer.train_dataloader, agreement, self._way_back())
 
     def _way_back(self) -> Callable[[Tensor], object]:
         """How to go backward. Lightning's own way asks each callback twice, so it is taken only if one wants that."""
@@ -399,8 +427,7 @@ class Optimization(LightningModule):
     def prepare_average(self) -> None:
         """Makes the averaged copy. The model must be on its device."""
         if self.average is not None and not self._averaged:
-            copy = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.average))
-            self._averaged = [copy.requires_grad_(False)]
+            self._averaged = [Average(self.model, self.average)]
 
     def losses(self) -> dict[str, float]:
         """The means of the losses since the last call.

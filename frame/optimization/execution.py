@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.models.base import AdversarialModel, Model
+from frame.optimization.stretches import Stretches
 
 
 class Steps(Protocol):
     """What an execution needs of an `Optimization`."""
 
     model: Any
+
+    def work(self, batch: Batch) -> dict[str, Tensor]: ...
 
     def iterate(self, batch: Batch) -> None: ...
 
@@ -56,12 +59,19 @@ class Eager:
         for weight in weights:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
-    def prepare(self, model: nn.Module, loader: Any) -> None:
-        """Called once before the first step, when the model is on its device."""
+    def check(self, device: torch.device) -> None:
+        """Raises UserError if it cannot train on this device; called before anything is written."""
+
+    def prepare(self, steps: Steps, given: Any) -> None:
+        """Called once before the first step, when the model is on its device. `given` is a loader or `Stretches`."""
 
     def way_back(self, backward: Callable[[Tensor], object]) -> Callable[[Tensor], object]:
         """How to go backward from a loss; `backward` is the way of the strategy and the callbacks."""
         return backward
+
+    def step(self, steps: Steps, batch: Batch) -> dict[str, Tensor]:
+        """Computes an iteration, once all values that change are set; returns its losses."""
+        return steps.work(batch)
 
     def run(self, steps: Steps, batches: Iterable[Batch]) -> None:
         """Trains on the batches up to the first after which a callback has something to do."""
@@ -94,10 +104,11 @@ class Compiled(Eager):
         if cache is not None:
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cache).expanduser()))
 
-    def prepare(self, model: nn.Module, loader: Any) -> None:
+    def prepare(self, steps: Steps, given: Any) -> None:
+        loader = given.loader if isinstance(given, Stretches) else given
         how: dict[str, Any] = {"dynamic": False, "options": {"fallback_random": True}}
         compiled = partial(torch.compile, **how)
-        for part in model.modules():
+        for part in steps.model.modules():
             if isinstance(part, Model):
                 part.compile(**how)
             if isinstance(part, AdversarialModel):

@@ -37,6 +37,8 @@ class LARS(Optimizer):
         UserError: a value is out of range.
     """
 
+    capturable = True  # lr and weight_decay may be tensors
+
     def __init__(
         self,
         params: Any,
@@ -74,12 +76,14 @@ class LARS(Optimizer):
                 self.state[w]["momentum_buffer"] = torch.zeros_like(w)
         velocities = [self.state[w]["momentum_buffer"] for w in weights]
         gradients = [w.grad for w in weights if w.grad is not None]
-        updates = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
+        updates = list(torch._foreach_mul(weights, group["weight_decay"]))
+        torch._foreach_add_(updates, gradients)
         if group["adapt"]:
             norms = zip(torch._foreach_norm(weights), torch._foreach_norm(updates), strict=True)
             # no value is read, so that no step waits for the device
             ratios = [torch.where((w > 0) & (u > 0), group["trust"] * w / u, 1.0) for w, u in norms]
             updates = list(torch._foreach_mul(updates, ratios))
+        torch._foreach_mul_(updates, group["lr"])
         torch._foreach_mul_(velocities, group["momentum"])
-        torch._foreach_add_(velocities, updates, alpha=group["lr"])
+        torch._foreach_add_(velocities, updates)
         torch._foreach_sub_(weights, velocities)

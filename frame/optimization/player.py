@@ -1,10 +1,10 @@
 """A player: parameters that one optimizer steps together, in groups with their own options."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
@@ -136,10 +136,37 @@ class Player:
         """Sets the scheduled options for the next step, and the parameters that are frozen in it."""
         for place, option, value, factor in self._scheduled:
             now = _now(value, counters)
-            self.optimizer.param_groups[place][option] = now * factor if option == "lr" else now
-        for group, counter, amount in self._until:
-            for parameter in group.parameters.values():
+            now, group = now * factor if option == "lr" else now, self.optimizer.param_groups[place]
+            if isinstance(group[option], Tensor):  # its address is in use
+                group[option].fill_(now)
+            else:
+                group[option] = now
+        for frozen, counter, amount in self._until:
+            for parameter in frozen.parameters.values():
                 parameter.requires_grad_(counters[counter] >= amount)
+
+    def decided(self, gradients: bool) -> Hashable:
+        """What the host decides about its updates: which parameters are frozen, and the options that are no tensors.
+
+        Args:
+            gradients: whether some of its parameters may have gradients before a step, and others none.
+        """
+        trained = tuple(p.requires_grad for p in self.parameters) if self._until else ()
+        there = tuple(p.grad is not None for p in self.parameters) if gradients else ()
+        options = tuple(
+            tuple(value) if isinstance(value, list) else value
+            for group in self.optimizer.param_groups
+            for option, value in group.items()
+            if option != "params" and not isinstance(value, Tensor)
+        )
+        return trained, there, options
+
+    def scheduled(self) -> list[set[str]]:
+        """The options that follow schedules, for each group of the optimizer."""
+        return [
+            {option for other, option, _, _ in self._scheduled if other == place}
+            for place in range(len(self.optimizer.param_groups))
+        ]
 
     def update(self) -> None:
         """Steps with the available gradients; does nothing without any."""
@@ -195,7 +222,10 @@ class Player:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "lr_scale": self.lr_scale}
+        state = self.optimizer.state_dict()
+        for group in state["param_groups"]:
+            group.update({key: value.item() for key, value in group.items() if isinstance(value, Tensor)})
+        return {"optimizer": state, "lr_scale": self.lr_scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])

@@ -257,7 +257,8 @@ class Stacked(Eager):
         """A copy of a member steps alone."""
         return Eager()
 
-    def prepare(self, model: Any, loader: Any) -> None:
+    def prepare(self, steps: Steps, given: Any) -> None:
+        model = steps.model
         self.stack.place(self.slot, model)
         self.named = dict(model.named_parameters())
         for path, part in model.named_modules():

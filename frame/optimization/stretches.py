@@ -27,10 +27,12 @@ class Stretches:
     """A loader for Lightning: it yields stretches of another loader's batches.
 
     A stretch begins with the first batch that the former one has not used. Its length bounds the number of stretches.
+    If `stored`, they have what the loader's `stored` gives instead of batches.
     """
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
+        self.stored = False
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -40,7 +42,7 @@ class Stretches:
         return state
 
     def __iter__(self) -> Iterator[Stretch]:
-        batches = iter(self.loader)
+        batches = iter(self.loader.stored() if self.stored else self.loader)
         for first in batches:
             yield Stretch(first, batches)
 

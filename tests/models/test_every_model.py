@@ -19,19 +19,24 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import frame.models
+from frame.common.durations import Duration
 from frame.composition.compose import compose
 from frame.composition.folders import config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 from frame.data.base import Batch, DataSet, Source, whole_batch
 from frame.data.CIFAR10 import CIFAR10
+from frame.data.loader import Loader
 from frame.data.MNIST import MNIST
 from frame.data.sprites import Sprites
 from frame.data.STL10 import STL10
 from frame.data.take import TakenRows
 from frame.models.base import AdversarialModel, Model
 from frame.optimization.base import Optimization
+from frame.optimization.execution import Eager
+from frame.optimization.traces import refusal, shapes_of, tracing, why_not
 from tests.optimization.fitting import fit
+from tests.own.tape import OnTape
 from tests.sized import sized
 from tests.slow import slow_but
 
@@ -272,3 +277,51 @@ def test_stacked_models_can_draw_different_noise(experiment: str) -> None:
             torch.testing.assert_close(stacked[0], stacked[1], rtol=1e-5, atol=1e-5)
         else:
             assert (stacked[0] != stacked[1]).item()
+
+
+TRACED = ("digits_GAN", "digits_Joint", "digits_MAE", "digits_MoCo", "digits_FixMatch", "digits_SparseAutoencoder")
+
+
+@pytest.mark.parametrize("experiment", slow_but((*TRACED, "CMNIST_GroupDRO", "digits_VQVAE"), FIRST.values()))
+def test_a_step_reads_no_value_and_can_be_captured(experiment: str) -> None:
+    """Nor does the augmentation, nor reading the rows."""
+    config = composed(experiment)
+    config.params.batch_size = 16
+    loader = Loader(rows(config, 16), 16)
+    stored = next(loader.stored())
+    optimization: Optimization = instantiate(resolved(config.optimization), model=instantiate(resolved(config.model)))
+    optimization.bind([Duration(100_000, "iterations")], loader)
+    optimization.players = optimization.grouped_players()
+    optimization.accumulated, optimization.rows, optimization.average = 1, 16, 0.9
+    optimization.prepare_average()
+    there, shapes = loader.on_meta(), shapes_of(stored)
+    made: Batch = {}
+
+    def make() -> None:
+        with tracing():
+            made.update(there.made(shapes))
+
+    assert refusal(make) == ""
+    for updates, _ in optimization.kinds():
+        optimization.counters["updates"] = updates
+        assert why_not(optimization, made) == ""
+
+
+@pytest.mark.parametrize("experiment", slow_but(("digits_VQVAE",), FIRST.values()))
+def test_captured_steps_are_eager_ones(experiment: str, tmp_path: Path) -> None:
+    """With a tape in the place of a CUDA graph: in 20 steps, those that it replays give the same weights and losses."""
+    ends = []
+    for execution in (Eager(), tape := OnTape()):
+        config = composed(experiment)
+        config.params.batch_size = 16
+        torch.manual_seed(0)
+        model = instantiate(resolved(config.model))
+        optimization: Optimization = instantiate(resolved(config.optimization), model=model)
+        optimization.execution = execution
+        fit(optimization, rows(config, 56), 20, tmp_path)
+        ends.append((model.state_dict(), list(optimization.recent)))
+    assert sum(one.replays for one in tape.tapes) >= 16
+    (weights, losses), (other_weights, other_losses) = ends
+    for name, weight in weights.items():
+        torch.testing.assert_close(other_weights[name], weight, rtol=1e-4, atol=1e-5, msg=name)
+    assert other_losses == [pytest.approx(loss, rel=1e-4, abs=1e-5) for loss in losses]

@@ -206,3 +206,20 @@ def test_a_compiled_run_that_is_killed_and_resumed_ends_in_the_same_bits(experim
     code, output = train([f"resume={run}"], broken)
     assert code == 0, output
     assert_same_end(run, only_run(straight))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["tiny", "duel"])
+def test_a_captured_run_that_is_killed_and_resumed_ends_in_the_same_bits(experiment: str, tmp_path: Path) -> None:
+    """With a tape in the place of a CUDA graph."""
+    words = [f"experiment={experiment}", *OPTIONS, "execution._target_=tape.OnTape", "~execution.channels_last"]
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    straight.mkdir()
+    broken.mkdir()
+    for folder, environment in ((straight, {}), (broken, {"BREAK": "SIGKILL 23"})):
+        code, output = train(words, folder, **environment)
+        assert code == (-9 if environment else 0), output
+    run = only_run(broken)
+    code, output = train([f"resume={run}"], broken)
+    assert code == 0, output
+    assert_same_end(run, only_run(straight))
