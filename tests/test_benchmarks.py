@@ -15,6 +15,7 @@ from frame.models.VAE import VAE
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import bare  # noqa: E402
+import captured  # noqa: E402
 
 
 def test_bare_loop_computes_the_losses_of_VAE() -> None:
@@ -103,3 +104,9 @@ def test_the_benchmark_of_augmentations_runs_and_compares_in_pairs() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert set(found["views_per_second"]) == {"frame", "kornia"} and found["ratio"] > 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_captured_steps_are_measured_on_a_gpu_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert captured.main([]) == 2
+    assert "needs a GPU" in capsys.readouterr().err

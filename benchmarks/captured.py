@@ -1,0 +1,168 @@
+"""Captured steps (`execution=captured`) on a GPU. Without one it says so and exits with 2. Not yet run.
+
+    python benchmarks/captured.py              all three parts: about 10 minutes
+    python benchmarks/captured.py vae          MNIST_VAE beside the bare loop in a CUDA graph, eager, and the template
+    python benchmarks/captured.py resume       a run that is killed and resumed ends in the bits of one that is not
+    python benchmarks/captured.py simclr       a step of SimCLR with a ResNet-18 in bf16 beside the bare step
+
+To reach: MNIST_VAE at 0.9 of the rate of the bare loop in a CUDA graph and at 10 times that of Lightning's template;
+SimCLR at 0.95 of the pictures a second of the bare step. The exit code is 1 if one of them, or the same bits, are not
+reached.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+
+import bare
+import others
+import throughput
+import torch
+
+from frame.composition.compose import compose
+from frame.data.MNIST import MNIST
+from frame.engine.experiment import build
+
+PARTS = ("vae", "resume", "simclr")
+CAPTURED = "execution=captured"
+
+
+def vae(folder: Path, rounds: int, iterations: int) -> bool:
+    """Seconds an iteration of each variant, in rounds; whether captured steps are quick enough."""
+    size = bare.SIZES["large"]
+    pixels = MNIST(throughput.pictures(folder)).split("train").batch(torch.arange(50_000))["x"].flatten(1)
+    there = pixels.to("cuda")
+    rows: dict[str, throughput.Train] = {
+        "bare loop in a CUDA graph": partial(bare.train_graph, there, size),
+        "bare loop": partial(bare.train, there, size),
+        "frame, captured": partial(throughput.full, folder, size, [CAPTURED], []),
+        "frame, eager": partial(throughput.full, folder, size, [], []),
+        "Lightning's template": partial(others.lightning_template, pixels, size),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for number in range(rounds + 1):
+        for name, train in rows.items():
+            taken = throughput.measure(train, iterations // 4, iterations)
+            if number > 0:  # the first round warms up
+                seconds[name].append(taken)
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, values in seconds.items():
+        low, high = (1000 * bound for bound in (min(values), max(values)))
+        print(f"{name}: {1000 * middle[name]:.3f} ms an iteration ({low:.3f} to {high:.3f})", flush=True)
+    graph = middle["bare loop in a CUDA graph"] / middle["frame, captured"]
+    template = middle["Lightning's template"] / middle["frame, captured"]
+    print(f"captured: {graph:.2f} of the bare loop in a CUDA graph, {template:.1f} times the template")
+    return graph >= 0.9 and template >= 10
+
+
+def resume(folder: Path) -> bool:
+    """Whether a run that is killed in the middle and resumed has the weights of one that is not."""
+    root = throughput.pictures(folder / "data")
+    words = [
+        *("train", "+experiment=MNIST_VAE", CAPTURED, "logging=csv", "callbacks=null", "seed=1"),
+        *("train_for=4000 iterations", "checkpoint.every=200 iterations", "optimization.average=0.999"),
+        f"device.data_root={root}",
+    ]
+    ends = []
+    for kills in (False, True):
+        place = folder / ("killed" if kills else "straight")
+        place.mkdir()
+        command = [sys.executable, "-m", "frame", *words, f"device.experiments_root={place}"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while process.poll() is None:
+            if kills and list(place.glob("**/previous.ckpt")):  # at least 400 iterations are done
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            time.sleep(0.05)
+        (run,) = (found.parent.parent for found in place.glob("**/checkpoints/last.ckpt"))
+        if kills:
+            subprocess.run([sys.executable, "-m", "frame", "train", f"resume={run}"], check=True)
+        ends.append(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True))
+    pairs = [(ends[0][part], ends[1][part]) for part in ("model", "average")]
+    same = all(torch.equal(one[name], other[name]) for one, other in pairs for name in one)
+    print(f"killed and resumed: {'the same bits' if same else 'NOT the same bits'}")
+    return same
+
+
+def simclr(folder: Path, rounds: int, iterations: int) -> bool:
+    """Pictures a second of a bare step and of runs; whether captured ones are quick enough."""
+    words = [
+        *("+experiment=CIFAR10_SimCLR", "callbacks=null", "evaluations=null", "logging=csv"),
+        *("+trainer.precision=bf16-mixed", f"train_for={iterations} iterations", f"device.experiments_root={folder}"),
+    ]
+
+    def run(more: list[str], iterations: int, tick: Callable[[], None]) -> None:
+        config = compose([*words, *more])
+        experiment = build(config)
+        experiment.callbacks.append(throughput.Ticks(tick))
+        throughput.train(experiment, config, folder)
+
+    def bare_step(iterations: int, tick: Callable[[], None]) -> None:
+        experiment = build(compose(words))
+        model: Any = experiment.model.to("cuda")
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.24, momentum=0.9, weight_decay=5e-4, fused=True)
+        for batch in islice(chain.from_iterable(repeat(experiment.loader)), iterations):
+            with torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False):
+                loss = model(batch)["loss"]
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            tick()
+
+    rows: dict[str, throughput.Train] = {
+        "bare step": bare_step,
+        "frame, captured": partial(run, [CAPTURED]),
+        "frame, captured, channels_last": partial(run, [CAPTURED, "execution.channels_last=true"]),
+        "frame, eager": partial(run, []),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for number in range(rounds + 1):
+        for name, train in rows.items():
+            taken = throughput.measure(train, iterations // 4, iterations)
+            if number > 0:
+                seconds[name].append(taken)
+    rates = {name: 512 / statistics.median(values) for name, values in seconds.items()}
+    for name, rate in rates.items():
+        print(f"{name}: {rate:,.0f} pictures a second; 200 epochs of 45,000 in {9_000_000 / rate / 60:.1f} minutes")
+    share = rates["frame, captured"] / rates["bare step"]
+    print(f"captured: {share:.2f} of the bare step")
+    return share >= 0.95
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=PARTS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--iterations", type=int, default=390)
+    options = parser.parse_args(words)
+    if not torch.cuda.is_available():
+        print("benchmarks/captured.py needs a GPU (CUDA), and this machine shows none", file=sys.stderr)
+        return 2
+    print(f"{torch.cuda.get_device_name()}; torch {torch.__version__}")
+    reached = []
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        os.environ["DATA_ROOT"] = str(throughput.pictures(here / "pictures"))
+        for part in [options.part] if options.part else PARTS:
+            place = here / part
+            place.mkdir()
+            reached.append(
+                resume(place)
+                if part == "resume"
+                else {"vae": vae, "simclr": simclr}[part](place, options.rounds, options.iterations)
+            )
+    return int(not all(reached))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
