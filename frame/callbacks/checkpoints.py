@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import Measurement, Monitor, optimization_of
 from frame.common.durations import Duration
+from frame.common.errors import Unread
 from frame.common.output import say
 from frame.optimization.base import Optimization
 from frame.runs.checkpoints import FORMAT, write
@@ -65,6 +66,12 @@ class LastCheckpoint(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
         self.save(trainer, optimization)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        optimization = optimization_of(pl_module)
+        # before the state is restored there is nothing to save; within an accumulation the former checkpoint stays
+        if isinstance(exception, Unread) and self.resumed is None and not optimization.accumulated:
+            self.save(trainer, optimization)
 
     def save(self, trainer: Trainer, optimization: Optimization) -> None:
         """Writes now. If that fails, a line says so, the former checkpoint stays and training continues."""

@@ -12,6 +12,13 @@ class UserError(Exception):
         return [f"frame: {self}"]
 
 
+class Unread(UserError):
+    """The next rows cannot be read: their file was changed, or the process that reads them has died.
+
+    Raised between two steps, so that what was trained can be saved and the run resumed.
+    """
+
+
 class Damaged(UserError):
     """A file in a run's folder is damaged. The message names the file, the error and what to do."""
 

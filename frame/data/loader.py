@@ -1,7 +1,9 @@
 """Loaders: whole batches of a source, in an order that (seed, epoch) determines, resumable at any batch."""
 
 import copy
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import wait
 from typing import Any, Protocol, runtime_checkable
 from zlib import crc32
 
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from frame.common.errors import UserError
+from frame.common.errors import Unread, UserError
 from frame.common.faults import Elsewhere
 from frame.data.base import Batch, Epoch, Indices, Source, at_epoch, is_resident, is_seeded, moved, streams
 
@@ -322,11 +324,45 @@ class _Workers:
         )
 
     def fetch(self, shares: Sequence["Share"]) -> Iterator[Batch]:
+        """The batches of the shares, in their order.
+
+        Raises:
+            Unread: a process has died.
+        """
         self._plan[:] = shares
-        for rows in self._loader:
+        # torch's handler would raise an error wherever the run is when a worker dies, even within a step
+        before = signal.getsignal(signal.SIGCHLD)
+        found = iter(self._loader)
+        if signal.getsignal(signal.SIGCHLD) is not before:
+            signal.signal(signal.SIGCHLD, before)
+        while True:
+            try:
+                rows = next(found)
+            except StopIteration:
+                return
+            except (RuntimeError, OSError, EOFError) as error:  # OSError: its batch was on the way
+                raise self._died(found) or error from None
             if isinstance(rows, Exception):
                 raise rows
             yield rows
+
+    def _died(self, found: Any) -> Unread | None:
+        """What to say of workers that have died; None if all are alive."""
+        workers = getattr(found, "_workers", [])
+        wait([worker.sentinel for worker in workers], timeout=1)  # until one has ended
+        dead = [(i, worker) for i, worker in enumerate(workers) if not worker.is_alive()]
+        if not dead:
+            return None
+        i, worker = dead[0]
+        number = -(worker.exitcode or 0)
+        hints = {
+            signal.SIGKILL: ", perhaps for want of memory: set device.num_workers or loader.in_flight lower",
+            signal.SIGBUS: ": a file that it was reading was cut short, the disk failed, or /dev/shm is full: mend it",
+        }
+        how = f"was killed by {signal.Signals(number).name}{hints.get(number, '')}" if number > 0 else "has ended"
+        return Unread(
+            f"worker {i} of {len(workers)} (process {worker.pid}), which reads data, {how}; then resume the run"
+        )
 
 
 class _WholeBatches(Dataset):

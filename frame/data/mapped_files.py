@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from frame.common.errors import UserError
+from frame.common.errors import Unread, UserError
 
 WARY = 64  # reads after one that waited for the disk, before which the system is told what is wanted
 HELD = 1 << 30  # bytes of files that the process keeps mapped in its memory, before it lets go of them
@@ -21,7 +21,7 @@ class MappedFile:
     """A file that is mapped. It must not change while it is: a page that is gone would end the process (SIGBUS).
 
     Raises:
-        UserError: from `check`, the file on the disk is another one, or was written since.
+        Unread: from `check`, the file on the disk is another one, or was written since.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,16 +49,16 @@ def mark_of(found: os.stat_result) -> tuple[int, ...]:
 
 
 def check_unchanged(path: Path, mark: tuple[int, ...]) -> None:
-    """Raises UserError if the file on the disk is not the one that had this mark."""
+    """Raises Unread if the file on the disk is not the one that had this mark."""
     try:
         now = mark_of(os.stat(path))
     except OSError as error:
-        raise UserError(f"{path} cannot be read any more ({error.strerror}): put it back, and resume") from None
+        raise Unread(f"{path} cannot be read any more ({error.strerror}): put it back, and resume the run") from None
     if now != mark:
         sizes = f"it had {mark[2]} bytes, and has {now[2]}" if now[2] != mark[2] else "in the same size"
-        raise UserError(
+        raise Unread(
             f"{path} was changed or replaced while it was used ({sizes}): put back the file that the run began with, "
-            "and resume, or train a new run"
+            "and resume it, or train a new run"
         )
 
 
@@ -79,7 +79,7 @@ class MappedRows:
         dtype, shape: of a row.
 
     Raises:
-        UserError: a file is shorter than its rows; from `read`, it was changed since.
+        UserError: a file is shorter than its rows; from `read`, Unread: it was changed since.
     """
 
     cheap = True  # a single row costs no more than its share

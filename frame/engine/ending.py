@@ -16,7 +16,7 @@ from frame.callbacks.base import optimization_of
 from frame.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from frame.common import faults
 from frame.common.durations import Duration
-from frame.common.errors import UserError
+from frame.common.errors import Unread, UserError
 from frame.common.numbers import counted, unsigned_zero
 from frame.common.output import say
 from frame.common.shell import pasted
@@ -83,6 +83,15 @@ def stopped(run: RunFolder | None, trainer: Trainer, error: OSError) -> int:
         run.set_status("stopped", reason=f"{error.strerror}{where}")
         _close(trainer, "failed")
         say(f"{error.strerror}{where}. Make room, then: {_go_on(run)}")
+    return 1
+
+
+def unread(run: RunFolder | None, trainer: Trainer, error: Unread) -> int:
+    """Ends a run whose next rows cannot be read; `resume=` continues it, from here if its state could be written."""
+    if run is not None:
+        run.set_status("stopped", reason=str(error))
+        _close(trainer, "failed")
+        say(f"{error}: {_go_on(run)}")
     return 1
 
 

@@ -1,7 +1,9 @@
 """The order, position and shards of batches, against their definitions."""
 
 import itertools
+import os
 import random
+import signal
 import time
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from frame.common.errors import UserError
+from frame.common.errors import Unread, UserError
 from frame.data.base import Batch
 from frame.data.loader import Loader, mix
 from frame.data.memory import InMemory
@@ -196,6 +198,23 @@ def test_an_error_in_a_worker_is_one_line(workers: int) -> None:
 
     with pytest.raises(UserError, match="^Unnamed gives items of 3 parts.*names them$"):
         list(Loader(PerSample(Unnamed()), 4, num_workers=workers))
+
+
+@pytest.mark.slow  # torch looks after 5 seconds
+def test_a_worker_that_dies_is_one_line_between_two_batches() -> None:
+
+    class Deadly(Noisy):
+        def __getitem__(self, i: int) -> Any:
+            if i == 17:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__getitem__(i)
+
+    before, found = signal.getsignal(signal.SIGCHLD), []
+    with pytest.raises(Unread, match=r"^worker 0 of 2 \(process \d+\).* was killed by SIGKILL.*num_workers.*resume"):
+        for batch in Loader(PerSample(Deadly()), 4, shuffle=False, num_workers=2):
+            found.append(batch["index"].tolist())
+            assert signal.getsignal(signal.SIGCHLD) is before  # torch would raise an error in the middle of a step
+    assert sum(found, []) == list(range(16))  # what came before is not lost
 
 
 def test_per_sample_noise_depends_on_the_row_and_the_epoch() -> None:

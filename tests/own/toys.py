@@ -1,6 +1,7 @@
 """Modules of a user's own folder: two-player models, and callbacks that break a run on purpose."""
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import signal
@@ -114,6 +115,10 @@ class Breaker(Callback):
         self.acted = iteration
         if how.startswith("SIG") and iteration == int(when):
             os.kill(os.getpid(), getattr(signal, how))
+        if how == "worker" and iteration == int(when):
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+        if how == "shorten" and iteration == int(when):
+            os.truncate(os.environ["FILE"], os.path.getsize(os.environ["FILE"]) // 2)
         if how in ("folder", "gone") and iteration == 12:
             path = self.run / when
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
