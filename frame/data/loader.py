@@ -355,7 +355,7 @@ class _Workers:
             return None
         i, worker = dead[0]
         number = -(worker.exitcode or 0)
-        hints = {
+        hints: dict[int, str] = {
             signal.SIGKILL: ", perhaps for want of memory: set device.num_workers or loader.in_flight lower",
             signal.SIGBUS: ": a file that it was reading was cut short, the disk failed, or /dev/shm is full: mend it",
         }
