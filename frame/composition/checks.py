@@ -12,6 +12,9 @@ from frame.common.errors import UserError, choices
 from frame.composition.instantiate import OWN_KEYS, hints_of, locate
 from frame.composition.settings import SIZES
 
+CLASSES = f"{SIZES}.n_classes"
+NO_CLASSES = "if 'y' holds numbers or several labels, choose architectures/predictor=numbers or labels; else "
+
 
 def check(plain: Mapping[str, Any], written: Mapping[str, Any], given: Mapping[str, Sequence[str]]) -> None:
     """Checks that every `_target_` exists and takes the arguments that it is given, with their types.
@@ -100,7 +103,8 @@ def check_node(
         if key in hints and not fits(value, hints[key]):
             where = typed(key) if typed is not None else f"{path}.{key}"
             if value is None and where.startswith(f"{SIZES}."):
-                raise UserError(f"{path}.{key}: {name} needs {where}, which the data do not have: set {path}.{key}=...")
+                why = f"{name} needs {where}, which the data do not have"
+                raise UserError(f"{path}.{key}: {why}: {NO_CLASSES if where == CLASSES else ''}set {path}.{key}=...")
             raise UserError(f"{where}={value}: {path}.{key} wants {_name(hints[key])}")
     if not node.get("_partial_", False) and "_args_" not in node:
         missing = [k for k, p in named.items() if p.default is p.empty and k not in node and k not in given]

@@ -4,7 +4,9 @@ import logging
 import shutil
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +20,30 @@ def find(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
+_trained_in: ContextVar[Path | None] = ContextVar("trained_in", default=None)
+
+
+@contextmanager
+def trained_in(folder: str | Path | None) -> Iterator[None]:
+    """Within this context, a data set that is made also finds files by paths that are relative to `folder`."""
+    token = _trained_in.set(Path(folder) if folder else None)
+    try:
+        yield
+    finally:
+        _trained_in.reset(token)
+
+
 def roots(data_root: str | Path, big_data_root: str | Path | None) -> tuple[Path, ...]:
     """The folders that are searched for files, in this order. Files are downloaded into the first."""
-    given = [data_root] if big_data_root is None else [data_root, big_data_root]
-    return tuple(dict.fromkeys(Path(root).expanduser() for root in given))
+    given = [Path(root).expanduser() for root in (data_root, big_data_root) if root is not None]
+    where = _trained_in.get()
+    return tuple(dict.fromkeys([*given, *([where / root for root in given] if where else [])]))
+
+
+def places(data_root: str | Path, big_data_root: str | Path | None) -> tuple[Path, ...]:
+    """The folders below which a relative path of the user's is searched for, in this order."""
+    where = _trained_in.get()
+    return tuple(dict.fromkeys([*([where] if where else []), Path(), *roots(data_root, big_data_root)]))
 
 
 def missing(data_set: str, name: str, folders: Sequence[Path]) -> UserError:

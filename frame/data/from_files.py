@@ -14,7 +14,7 @@ from frame.common.errors import UserError, choices
 from frame.common.output import say
 from frame.data.base import DataSet, Source
 from frame.data.duplicates import MOST_HELD, MOST_TRAIN, duplicates_told
-from frame.data.files import roots
+from frame.data.files import places
 from frame.data.identity import digest, fingerprint, listed, spread
 from frame.data.memory import InMemory
 from frame.data.on_disk import OnDisk, Stored
@@ -76,7 +76,7 @@ class FromFiles(DataSet):
         check_task(task)
         self.files = {split: file for split, file in files.items() if file is not None}
         self.task, self.splitting, self.standardise_targets = task, splitting, standardise_targets
-        self.folders = (Path(), *roots(data_root, big_data_root))
+        self.folders = places(data_root, big_data_root)
 
     def read(self, split: str, given: Any) -> dict[str, Rows]:
         """The rows of a file, under the name of its split; of several splits if the file has them."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from frame.common.errors import UserError
@@ -14,6 +15,7 @@ from frame.data.base import DataSet, Source, labels_in
 from frame.data.memory import InMemory
 from frame.data.per_sample import PerSample, PerSampleSplits
 from frame.data.splits import SPLITS, held_out
+from frame.data.targets import task_of
 
 HELD_OUT = {"test": 0.1, "valid": 0.1}  # shares of all rows
 HOW = "give (x, y), an array, a torch Dataset, a frame data set, or a mapping of train, valid and test to those"
@@ -25,7 +27,8 @@ def data_set(given: Any) -> DataSet:
     Args:
         given: a DataSet; or rows: x, (x, y), a mapping with 'x', 'y' and further columns, or a torch Dataset; or a
             mapping of 'train', 'valid' and 'test' to rows. x is [N, *shape], see `InMemory`; y [N] are classes, whole
-            numbers from 0, or texts, which name the classes. Of rows without splits, a tenth is held out as 'test' and
+            numbers from 0, or texts, which name the classes; floats with fractions, or of many values, are numbers,
+            [N] or [N, K]; 0 and 1 [N, K] are several labels a row. Of rows without splits, a tenth is held out as 'test' and
             a tenth as 'valid', by one fixed permutation, the same share of each class; a line says so. A mapping with
             no 'valid' holds out a tenth of 'train' for it.
 
@@ -105,6 +108,8 @@ def _source(given: Any, what: str, names: list[str] | None) -> tuple[Source, lis
     x, y = _array(columns.pop("x")), _array(columns.pop("y", None))
     if _is_text(y):
         y, names = _numbered(np.asarray(y), names)
+    if (coded := _not_classes(y)) is not None:
+        y, columns["y"] = None, coded
     try:
         return InMemory(x, y, **columns), names
     except UserError as error:
@@ -121,6 +126,18 @@ def _array(value: Any) -> Any:
         except ValueError:  # rows of several lengths: what takes it says so
             return value
     return value
+
+
+def _not_classes(y: Any) -> Tensor | None:
+    """Numbers as float32, or labels [N, K] as bool; None if 'y' holds classes. Whole numbers [N] are classes."""
+    if y is None or not hasattr(y, "shape") or len(y.shape) not in (1, 2):
+        return None
+    values = torch.as_tensor(y)
+    values = values[:, 0] if len(values.shape) == 2 and values.shape[1] == 1 else values
+    if len(values.shape) == 1 and not values.is_floating_point():
+        return None
+    kind = "labels" if values.dtype == torch.bool else task_of(values.cpu().numpy())
+    return None if kind == "classes" else values.float() if kind == "numbers" else values.bool()
 
 
 def _is_text(y: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from frame.common.errors import UserError, at_least, choices
 from frame.common.output import say
 from frame.data.base import DataSet, Source
-from frame.data.files import roots
+from frame.data.files import places
 from frame.data.identity import digest, listed
 from frame.data.labels import labels_of
 from frame.data.per_sample import PerSample
@@ -70,7 +70,7 @@ class HuggingFace(DataSet):
         self.path, self.config, self.asked = str(path), name, dict(columns or {})
         self.named, self.size, self.channels = dict(splits or {}), size, channels
         self.splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
-        self.folders = (Path(), *roots(data_root, big_data_root))
+        self.folders = places(data_root, big_data_root)
 
     @property
     def splits(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -20,7 +20,7 @@ from frame.common.memory import AUTO, bytes_of, shown
 from frame.common.output import say
 from frame.data.base import Source
 from frame.data.duplicates import duplicates_told
-from frame.data.files import roots
+from frame.data.files import places, roots
 from frame.data.folders import BEGINNINGS, SUFFIXES, Found, class_names, folder_name, look_through, split_folders
 from frame.data.from_files import FromFiles, Rows, found_file
 from frame.data.identity import digest, listed
@@ -113,12 +113,12 @@ class Images(FromFiles):
             raise UserError(f"Images: white={white} must be a positive value")
         if labels is None and (label is not None or file is not None):
             raise UserError("Images: label and file are columns of labels: set data.labels to a CSV or Parquet file")
-        self.places = roots(data_root, big_data_root)
         if root is None:
-            places = [folder / "images" for folder in self.places]
-            root = next((place for place in places if place.is_dir()), places[0])
+            usual = [folder / "images" for folder in roots(data_root, big_data_root)]
+            root = next((place for place in usual if place.is_dir()), usual[0])
         given = Path(root).expanduser()
-        self.root = next((place / given for place in (Path(), *self.places) if (place / given).exists()), given)
+        searched = [folder / given for folder in places(data_root, big_data_root)]
+        self.root = next((place for place in searched if place.exists()), given)
         splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
         super().__init__({"train": self.root}, task, splitting, standardise, data_root, big_data_root)
         self.sides, self.channels, self.binarize, self.white = sides, channels, binarize, white

@@ -82,7 +82,7 @@ def targets_of(
         UserError: the values do not fit the task, or 'valid' or 'test' has a class that 'train' lacks.
     """
     every = np.concatenate(list(parts.values()))
-    kind = task if task != "auto" else "classes" if names is not None and every.ndim == 1 else _kind(every)
+    kind = task if task != "auto" else "classes" if names is not None and every.ndim == 1 else task_of(every)
     if kind == "numbers":
         return _numbers(every, parts["train"], what, standardise)
     if every.ndim == 2 and every.dtype.kind in "biuf" and np.isin(every, (0, 1)).all():
@@ -101,7 +101,8 @@ def targets_of(
     return _classes(every, parts, what, names)
 
 
-def _kind(y: np.ndarray) -> str:
+def task_of(y: np.ndarray) -> str:
+    """What values [N] or [N, K] are with task=auto, see `targets_of`."""
     if y.ndim == 2:
         if y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
             return "numbers"

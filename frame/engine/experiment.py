@@ -36,6 +36,7 @@ from frame.composition.plain import as_config
 from frame.composition.settings import SIZES, check_parts
 from frame.composition.stored import all_filled, resolved, stored, with_sizes
 from frame.data.base import DataSet, described
+from frame.data.files import trained_in
 from frame.data.loader import Loads
 from frame.data.per_sample import as_data_set
 from frame.data.sizes import sizes_of
@@ -59,7 +60,7 @@ from frame.runs import checkpoints, metrics, names
 from frame.runs.exported import Export
 from frame.runs.folder import RunFolder
 from frame.runs.modules import importing
-from frame.runs.origin import Origin, origin_of
+from frame.runs.origin import Origin, origin_of, own_folder_of
 from frame.runs.source import FOLDER as SOURCE
 from frame.runs.source import kept as kept_source
 from frame.runs.source import own_modules
@@ -370,7 +371,8 @@ def _data_of(plain: dict[str, Any], written: dict[str, Any], run: RunFolder | No
     else:
         refuse(plain, "data", run)
         checks.check({"data": plain["data"]}, {"data": written["data"]}, GIVEN)
-        data = as_data_set(instantiate(plain["data"], "data"))
+        with trained_in(None if run is None else own_folder_of(run)):
+            data = as_data_set(instantiate(plain["data"], "data"))
     if run is not None:
         data.expect(run.data, str(run.path))
     return data if config.get("data_rows") is None else Take(data, int(config.data_rows))

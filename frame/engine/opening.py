@@ -125,10 +125,12 @@ def build_model(folder: RunFolder, trust: Trust = Trust()) -> nn.Module:
 
 def build_data(folder: RunFolder, trust: Trust = Trust()) -> DataSet:
     """The run's data set."""
+    from frame.data.files import trained_in
     from frame.data.per_sample import as_data_set
 
     refuse(folder.plain, "data", folder)
-    with importing(trust.origin.source):
+    own = trust.origin.folder if trust.origin.own else None
+    with importing(trust.origin.source), trained_in(own):
         try:
             return as_data_set(_build(folder.filled("data"), "data", trust, object))
         except UserError as error:

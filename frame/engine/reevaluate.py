@@ -360,7 +360,8 @@ def _share(run: OpenRun, shared: dict[str, DataSet]) -> None:
     """Uses the previous run's data if the config asks for the same; only the last data are kept."""
     try:
         source = run.trust.origin.source
-        asked = [run.folder.filled("data"), source.digest if source is not None else ""]
+        where = run.trust.origin.folder if run.trust.origin.own else ""  # of its relative paths
+        asked = [run.folder.filled("data"), source.digest if source is not None else "", where]
         key = json.dumps(asked, sort_keys=True, default=str)
     except UserError:  # a reference that cannot be filled in; building reports it
         return

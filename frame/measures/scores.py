@@ -22,7 +22,7 @@ UNITS = {
 HOW = {
     "accuracy": "rows whose class is predicted",
     "balanced_accuracy": "mean share of each class that is predicted",
-    "macro_F1": "mean F1 of each class, or label at a probability of 1/2",
+    "macro_F1": "mean F1 of each class or label",
     "average_precision": "mean average precision of each label",
     "R2": "1 - squared error / variance",
     "mean_absolute_error": "mean absolute error",

@@ -90,6 +90,14 @@ def origin_of(run: RunFolder, *, now: bool = False, packages: Sequence[str] = ()
     return Origin(folder, hint=f"it was trained in {folder}{why}: if you trust it, {pasted('frame', 'trust', folder)}")
 
 
+def own_folder_of(run: RunFolder) -> str | None:
+    """Where the user trained a run on this machine; None if it is not the user's own, or does not say."""
+    try:
+        return run.code.get("folder") if run.is_own else None
+    except Damaged:
+        return None
+
+
 def _of_trusted_folder(run: RunFolder, folder: str, modules: Mapping[str, Any], now: bool) -> Origin:
     """A run that others may have written. Only files of the folder serve it, never its own source."""
     inside = {name: told for name, told in modules.items() if Path(told["path"]).resolve().is_relative_to(folder)}

@@ -20,6 +20,7 @@ from frame.runs.folder import RunFolder
 from frame.runs.reading import CONFIG, judge
 
 FILES = ("config.yaml", "overrides.yaml", "status.json", "records.jsonl", "costs.json")  # what `packed_summary` reads
+FILE_KEYS = ("train", "path", "root")  # of a data set of the user's own files
 AGAIN = ("last", "best")  # names of checkpoints in the records of `frame evaluate`
 Record = dict[str, Any]
 
@@ -49,7 +50,7 @@ def packed_summary(run: RunFolder) -> PackedSummary:
         "name": config.get("experiment_name"),
         "typed": typed[-1] if typed else None,
         "variant": variant[1] if variant else None,
-        "parts": {part: class_of(config[part]) for part in PARTS if config.get(part)},
+        "parts": {part: (data_of if part == "data" else class_of)(config[part]) for part in PARTS if config.get(part)},
         "status": {key: value for key, value in status.items() if key != "metrics"},
         "iteration": iteration,
         "params": config.get("params") or {},
@@ -66,6 +67,14 @@ def class_of(node: Mapping[str, Any]) -> str:
     """The class that a part names; of a mapping of splits, such as `data:`, those of its splits."""
     named = [node] if "_target_" in node else [split for split in node.values() if isinstance(split, dict)]
     return "+".join(dict.fromkeys(str(part.get("_target_")).split(".")[-1] for part in named))
+
+
+def data_of(node: Mapping[str, Any]) -> str:
+    """The class of the data, and of the user's own files the name of the file or folder: 'Table:penguins.csv'."""
+    given = next((node[key] for key in FILE_KEYS if isinstance(node.get(key), str)), None)
+    if "_target_" not in node or not given:
+        return class_of(node)
+    return f"{class_of(node)}:{given.rstrip('/').rpartition('/')[2].rpartition(':')[2]}"
 
 
 def total_costs(counted: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, float | None]:

@@ -93,3 +93,22 @@ def test_what_is_no_data_is_refused_in_one_line(given: Any, said: str) -> None:
 def test_a_few_words() -> None:
     assert described((X, Y)) == "ndarray [100, 2] and ndarray [100]"
     assert described({"train": X, "test": Digits()}) == "train ndarray [100, 2], test Digits"
+
+
+def test_numbers_and_several_labels_are_no_classes() -> None:
+    x, random = np.random.rand(40, 3), np.random.RandomState(0)
+    fractions, several = random.rand(40), random.rand(40, 2)
+    for y, dtype, shape in (
+        (fractions, torch.float32, ()),
+        (fractions[:, None], torch.float32, ()),
+        (np.arange(40.0), torch.float32, ()),  # of many values
+        (several, torch.float32, (2,)),
+        (several > 0.5, torch.bool, (2,)),
+        ((several > 0.5).astype(int), torch.bool, (2,)),
+        (np.arange(40) % 2, torch.int64, ()),
+        (np.arange(40.0) % 2, torch.int64, ()),
+    ):
+        found = data_set((x, y))
+        rows = found.split("train").batch(torch.arange(4))["y"]
+        assert rows.dtype == dtype and rows.shape == (4, *shape)
+        assert (found.n_classes == 2) == (dtype == torch.int64)

@@ -70,6 +70,29 @@ def test_words_and_keywords_are_those_of_the_command(tmp_path: Path, monkeypatch
     assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), other.model.parameters(), strict=True))
 
 
+def test_relative_paths_of_data_are_those_of_the_folder_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        rows = X if folder == "here" else X[:50]
+        lines = [",".join(f"{value:.4f}" for value in (*row, row @ range(6))) for row in rows]
+        (tmp_path / folder / "x.csv").write_text("\n".join(["a,b,c,d,e,f,y", *lines]))
+    monkeypatch.chdir(tmp_path / "here")
+    own: dict[str, Any] = {"data": {"train": "x.csv", "label": "y"}, **QUIET}
+    folder = str(frame.train("table_VAE", train_for="5 iterations", **own).folder.path)
+    for elsewhere in (tmp_path, tmp_path / "there"):  # which has another file of this name
+        monkeypatch.chdir(elsewhere)
+        assert len(frame.open(folder).data("train")) == 96
+        assert main(["evaluate", folder, "evaluation=nearest_neighbour", "evaluate_on=valid"]) == 0
+    assert main(["train", f"resume={folder}", "train_for=6 iterations"]) == 0
+    capsys.readouterr()
+    assert main(["list", folder, "columns=[data,nearest_neighbour/Validation/R2]"]) == 0
+    assert "Table:x.csv" in capsys.readouterr().out
+    assert main(["train", "model=Classifier", "data=table", f"data.train={tmp_path}/here/x.csv", "data.label=y"]) == 2
+    assert "architectures/predictor=numbers or labels" in capsys.readouterr().err
+
+
 def test_objects_make_a_run_like_any_other(trained: Any, net: Net, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(trained.folder.path)
     assert trained.status["state"] == "finished"
