@@ -28,9 +28,9 @@ def data_set(given: Any) -> DataSet:
         given: a DataSet; or rows: x, (x, y), a mapping with 'x', 'y' and further columns, or a torch Dataset; or a
             mapping of 'train', 'valid' and 'test' to rows. x is [N, *shape], see `InMemory`; y [N] are classes, whole
             numbers from 0, or texts, which name the classes; floats with fractions, or of many values, are numbers,
-            [N] or [N, K]; 0 and 1 [N, K] are several labels a row. Of rows without splits, a tenth is held out as 'test' and
-            a tenth as 'valid', by one fixed permutation, the same share of each class; a line says so. A mapping with
-            no 'valid' holds out a tenth of 'train' for it.
+            [N] or [N, K]; 0 and 1 [N, K] are several labels a row. Of rows without splits, a tenth is held out as
+            'test' and a tenth as 'valid', by one fixed permutation, the same share of each class; a line says so. A
+            mapping with no 'valid' holds out a tenth of 'train' for it.
 
     Raises:
         UserError: it is something else, or its parts have different lengths.
@@ -108,12 +108,20 @@ def _source(given: Any, what: str, names: list[str] | None) -> tuple[Source, lis
     x, y = _array(columns.pop("x")), _array(columns.pop("y", None))
     if _is_text(y):
         y, names = _numbered(np.asarray(y), names)
-    if (coded := _not_classes(y)) is not None:
-        y, columns["y"] = None, coded
+    return _in_memory(x, y, columns, what), names
+
+
+def _in_memory(x: Any, y: Any, columns: dict[str, Any], what: str) -> InMemory:
+    coded = _not_classes(y)
+    if coded is not None and len(coded) != len(x):
+        raise UserError(f"{what} has {len(x)} rows and {len(coded)} labels: give one label to each row")
     try:
-        return InMemory(x, y, **columns), names
+        found = InMemory(x, y if coded is None else None, **columns)
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
+    if coded is not None:
+        found.columns["y"] = coded
+    return found
 
 
 def _array(value: Any) -> Any:
@@ -130,9 +138,11 @@ def _array(value: Any) -> Any:
 
 def _not_classes(y: Any) -> Tensor | None:
     """Numbers as float32, or labels [N, K] as bool; None if 'y' holds classes. Whole numbers [N] are classes."""
-    if y is None or not hasattr(y, "shape") or len(y.shape) not in (1, 2):
+    if y is None or not hasattr(y, "shape") or len(y.shape) not in (1, 2) or not hasattr(y, "dtype"):
         return None
-    values = torch.as_tensor(y)
+    if isinstance(y, np.ndarray) and y.dtype.kind not in "biuf":
+        return None
+    values = torch.tensor(y) if isinstance(y, np.ndarray) else torch.as_tensor(y)
     values = values[:, 0] if len(values.shape) == 2 and values.shape[1] == 1 else values
     if len(values.shape) == 1 and not values.is_floating_point():
         return None

@@ -79,8 +79,8 @@ def test_relative_paths_of_data_are_those_of_the_folder_of_training(
         lines = [",".join(f"{value:.4f}" for value in (*row, row @ range(6))) for row in rows]
         (tmp_path / folder / "x.csv").write_text("\n".join(["a,b,c,d,e,f,y", *lines]))
     monkeypatch.chdir(tmp_path / "here")
-    own: dict[str, Any] = {"data": {"train": "x.csv", "label": "y"}, **QUIET}
-    folder = str(frame.train("table_VAE", train_for="5 iterations", **own).folder.path)
+    words = ["table_VAE", "data.train=x.csv", "data.label=y", "train_for=5 iterations"]
+    folder = str(frame.train(*words, **QUIET).folder.path.resolve())
     for elsewhere in (tmp_path, tmp_path / "there"):  # which has another file of this name
         monkeypatch.chdir(elsewhere)
         assert len(frame.open(folder).data("train")) == 96
