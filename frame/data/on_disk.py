@@ -37,7 +37,8 @@ class Reader(Protocol):
 class Stored:
     """Rows [N, *shape] outside of the memory: some of a reader's, in the types of a model.
 
-    An index gives the rows that it names, unread. uint8 pictures [N, H, W, C] become [N, C, H, W].
+    An index gives the rows that it names, unread. Pictures [N, H, W, C] as uint8 become
+    [N, C, H, W], and [N, H, W] become [N, 1, H, W].
 
     Args:
         reader: gives rows as they are stored.
@@ -60,6 +61,7 @@ class Stored:
         self.mean: Tensor | None = None  # [*shape] or one number: subtracted from floats
         self.scale: Tensor | None = None
         self._turned = reader.dtype == np.uint8 and channels_last(reader.shape)
+        self._grey = reader.dtype in (np.uint8, np.bool_) and len(reader.shape) == 2
         if rows is None and len(self) and reader.cheap:  # rows of another type than a model's are noticed here
             some = np.linspace(0, len(self) - 1, min(LOOK, len(self))).round().astype(np.int64)
             plain(_tensor(reader.read(some)), where, len(reader.shape))
@@ -74,6 +76,8 @@ class Stored:
     @property
     def shape(self) -> tuple[int, ...]:
         row = self.reader.shape
+        if self._grey:
+            row = (1, *row)
         return (len(self), *((row[2], row[0], row[1]) if self._turned else row))
 
     @property
@@ -105,6 +109,8 @@ class Stored:
         x = _tensor(self.reader.read(theirs))
         if self._turned:
             return x.permute(0, 3, 1, 2).contiguous()
+        if self._grey:
+            return x.unsqueeze(1)
         if x.is_floating_point() and not x.sum().isfinite():  # cheaper than each number; a sum may be too large
             wrong = (~x.isfinite()).reshape(len(x), -1).any(1)
             if wrong.any():

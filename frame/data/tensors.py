@@ -51,8 +51,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
 def stored_rows(x: Any, what: str) -> Tensor:
     """Rows [N, *shape] as they are kept: pictures uint8, everything else float32 or whole numbers.
 
-    Booleans [N, H, W] and [N, C, H, W] become black and white pictures, others 0 and 1. uint8 pictures [N, H, W, C]
-    become [N, C, H, W].
+    Booleans [N, H, W] and [N, C, H, W] become black and white pictures, others 0 and 1. Pictures [N, H, W, C] as uint8
+    become [N, C, H, W], and [N, H, W] become [N, 1, H, W].
 
     Raises:
         UserError: there is a NaN or an infinite number, or whole numbers or floats that look like pictures of 0 to 255.
@@ -62,7 +62,8 @@ def stored_rows(x: Any, what: str) -> Tensor:
         raise UserError(f"{what} is a single number: give rows [N, ...]")
     if x.dtype == torch.uint8 and channels_last(x.shape[1:]):
         x = x.permute(0, 3, 1, 2).contiguous()
-    return finite(plain(x, what, x.dim() - 1), what)
+    x = finite(plain(x, what, x.dim() - 1), what)
+    return x.unsqueeze(1) if x.dtype == torch.uint8 and x.dim() == 3 else x
 
 
 def plain(x: Tensor, what: str, n_dims: int) -> Tensor:

@@ -10,6 +10,8 @@ from safetensors.numpy import save_file
 
 from frame.common.errors import UserError
 from frame.data.arrays import Arrays
+from frame.data.base import whole_batch
+from frame.data.npy import Npy
 
 X = np.random.RandomState(0).randint(0, 256, (60, 8, 8, 3)).astype(np.uint8)
 Y = np.arange(60) % 3
@@ -91,3 +93,14 @@ def test_broken_and_unknown_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(b"")
     with pytest.raises(UserError, match="is no file of arrays: give one of .npz, .npy, .safetensors"):
         Arrays(tmp_path / "a.pkl").split("train")
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_])
+def test_grey_pictures_without_a_channel_get_one(mapped: bool, dtype: type, tmp_path: Path) -> None:
+    """[N, H, W] would else be taken for series of H channels."""
+    x: np.ndarray = np.random.default_rng(0).integers(0, 2, (20, 8, 8)).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    data = (Npy if mapped else Arrays)(str(tmp_path / "x.npy"))
+    assert data.shape == (1, 8, 8) and data.row == "picture"
+    assert whole_batch(data.split("train"), torch.arange(3))["x"].shape == (3, 1, 8, 8)
