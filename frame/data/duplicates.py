@@ -1,9 +1,14 @@
 """Rows of 'valid' and 'test' that are also in 'train', or nearly: a check of a bounded number of rows."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import torch
 
+from frame.common.errors import UserError
+
+SOME_TRAIN, SOME_HELD = 1000, 250  # rows that are decoded to be compared
 MOST_TRAIN, MOST_HELD = 20_000, 2_000  # rows that are compared; equal rows are found among all
 DIMENSIONS = 24  # of the projection
 NEAR = 0.02  # share of the usual distance of two rows below which they can be nearly equal
@@ -13,15 +18,33 @@ FEWEST = 8  # numbers of a row; shorter rows are often near by chance, and only 
 CHUNK = 1 << 22  # distances at once
 
 
-def duplicates_told(splits: Mapping[str, np.ndarray]) -> str:
-    """One line with the numbers of equal and nearly equal rows; '' if there are none."""
+def some_duplicates_told(splits: Mapping[str, Any]) -> str:
+    """The same for sources that are read one by one: up to `SOME_TRAIN` and `SOME_HELD` rows of them are compared."""
+    some = {}
+    for name, source in splits.items():
+        n = min(SOME_TRAIN if name == "train" else SOME_HELD, len(source))
+        rows = torch.linspace(0, len(source) - 1, n).round().long()
+        try:
+            some[name] = source.batch(rows)["x"].numpy()
+        except UserError:  # rows of several shapes, or broken ones, of which training tells
+            return ""
+    return duplicates_told(some, " that were compared")
+
+
+def duplicates_told(splits: Mapping[str, np.ndarray], which: str = "") -> str:
+    """One line with the numbers of equal and nearly equal rows; '' if there are none.
+
+    Args:
+        splits: rows [N, ...] by split.
+        which: what is said of the rows, such as ' that were compared'.
+    """
     parts = []
     for name in ("valid", "test"):
         if name in splits and "train" in splits:
             same, near, n = duplicates(splits["train"], splits[name])
             if same or near:
                 nearly = f", and {near} nearly so" if near else ""
-                parts.append(f"{same} of {n} rows of '{name}' are equal to one of 'train'{nearly}")
+                parts.append(f"{same} of {n} rows of '{name}'{which} are equal to one of 'train'{nearly}")
     return (
         f"{'; '.join(parts)}: numbers measured there flatter a model; remove them, or keep groups whole"
         if parts

@@ -11,11 +11,13 @@ import numpy as np
 from frame.common.errors import UserError, at_least, choices
 from frame.common.output import say
 from frame.data.base import DataSet, Source
+from frame.data.duplicates import some_duplicates_told
 from frame.data.files import places
 from frame.data.identity import digest, listed
 from frame.data.labels import labels_of
 from frame.data.per_sample import PerSample
 from frame.data.splits import SPLITS, Part, Splitting, divided, split_named
+from frame.data.targets import Targets, check_task, targets_of
 
 USUAL = {"image": "x", "img": "x", "x": "x", "label": "y", "labels": "y", "y": "y"}
 
@@ -35,6 +37,8 @@ class HuggingFace(DataSet):
         size: pixels of a side: pictures are resized so that the shorter side has them, and the centre is cropped; None:
             as they are.
         channels: 3 for colour, 1 for grey; None: as they are.
+        task: what 'y' is: 'classes', 'numbers', 'labels' (several a row), or 'auto'; lists of ClassLabels are labels.
+        standardise: whether numbers to predict get mean 0 and variance 1 on 'train'.
         n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are columns.
         data_root, big_data_root: folders that are searched for `path`.
 
@@ -51,6 +55,8 @@ class HuggingFace(DataSet):
         splits: Mapping[str, str] | None = None,
         size: int | None = None,
         channels: int | None = None,
+        task: str = "auto",
+        standardise: bool = True,
         n_valid: float = 0.1,
         n_test: float = 0.1,
         seed: int = 0,
@@ -68,7 +74,10 @@ class HuggingFace(DataSet):
             if split not in SPLITS:
                 raise UserError(choices(str(split), SPLITS, kind="split"))
         self.path, self.config, self.asked = str(path), name, dict(columns or {})
+        check_task(task)
         self.named, self.size, self.channels = dict(splits or {}), size, channels
+        self.task, self.standardise = task, standardise
+        self._targets: Targets | None = None
         self.splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
         self.folders = places(data_root, big_data_root)
 
@@ -79,8 +88,15 @@ class HuggingFace(DataSet):
     @property
     def classes(self) -> Sequence[str] | None:
         source = self._found["train"]
+        if self._targets is not None:
+            return list(self._targets.names) if self._targets.kind == "classes" else None
         names = getattr((source.data.table.features or {}).get(source.data.label), "names", None)
         return list(names) if names else self._whole_numbers
+
+    @property
+    def targets(self) -> Targets | None:
+        """How 'y' is coded, if it is no ClassLabel and no whole numbers, which stay as they are."""
+        return self._found and self._targets or None
 
     @cached_property
     def _whole_numbers(self) -> list[str] | None:
@@ -93,12 +109,18 @@ class HuggingFace(DataSet):
         return [str(i) for i in range(top + 1)] if min(int(y.min()) for y in known) >= 0 and top < 10_000 else None
 
     def load(self, split: str) -> Source:
+        if split != "train" and "train" in self._loaded:
+            if near := some_duplicates_told({"train": self._found["train"], split: self._found[split]}):
+                say(f"huggingface: {near}")
         return self._found[split]
 
     def identity(self, split: str) -> dict[str, Any]:
         source = self._found[split]
         labels = source.labels()
         found: dict[str, Any] = {"rows": len(source)}
+        y = source.data.y
+        if y is not None and labels is None:  # numbers, whose last bits may differ between machines, or labels
+            return found | {"targets": digest(np.round(y[np.asarray(source.rows)].astype(np.float64), 4).tobytes())}
         return found if labels is None else found | {"labels": digest(np.ascontiguousarray(labels).tobytes())}
 
     @cached_property
@@ -108,18 +130,43 @@ class HuggingFace(DataSet):
         rows = {
             split: Columns(table, columns, self.size, self.channels) for split, table in tables.items() if len(table)
         }
+        values = {split: part.values(self.task) for split, part in rows.items()}
+        labelled = {split: y for split, y in values.items() if y is not None}
+        self._code(rows, labelled, labelled)
         try:
             parted = divided({split: self._part(part) for split, part in rows.items()}, self.splitting)
         except UserError as error:
             raise UserError(f"huggingface: {error}") from None
+        taken = {split: labelled[part][some] for split, (part, some) in parted.rows.items() if part in labelled}
+        self._code(rows, labelled, taken)  # numbers are standardised on what is left for 'train'
         self.absent = {
             split: f"huggingface has no split '{split}': set data.n_{split} above 0, or data.splits"
             for split in SPLITS
             if split not in parted.rows
         }
         named = ", ".join(f"{theirs} as {ours}" for theirs, ours in columns.items())
-        say(f"huggingface: {self.path}: {named}{f'; {parted.told}' if parted.told else ''}")
+        told = [
+            named,
+            *([f"'y': {self._targets.told}"] if self._targets else []),
+            *([parted.told] if parted.told else []),
+        ]
+        say(f"huggingface: {self.path}: {'; '.join(told)}")
         return {split: PerSample(rows[part], some) for split, (part, some) in parted.rows.items()}  # type: ignore[arg-type]
+
+    def _code(
+        self, rows: Mapping[str, "Columns"], labelled: Mapping[str, np.ndarray], taken: Mapping[str, np.ndarray]
+    ) -> None:
+        """Codes the labels of all rows, as those that were taken for each split ask for."""
+        if not labelled:
+            return
+        if set(labelled) != set(rows):
+            raise UserError(
+                f"huggingface: {listed([s for s in rows if s not in labelled])} has other labels: give all alike"
+            )
+        names = rows["train"].names
+        self._targets = targets_of(taken, self.task, "huggingface, 'y'", names, self.standardise)
+        for split, part in rows.items():
+            part.y = self._targets.coded(labelled[split])
 
     def _part(self, rows: "Columns") -> Part:
         how = self.splitting
@@ -227,17 +274,49 @@ class Columns:
         self.table, self.whole = table.select_columns(list(columns)), table
         self.columns, self.size, self.channels = columns, size, channels
         self.label = next((theirs for theirs, ours in columns.items() if ours == "y"), None)
+        self.y: np.ndarray | None = None  # labels of all rows, if they are coded here
+
+    @property
+    def names(self) -> list[str] | None:
+        """Of several labels a row, if these are lists of ClassLabels."""
+        return getattr(getattr(self.table.features.get(self.label), "feature", None), "names", None)
+
+    def values(self, task: str) -> np.ndarray | None:
+        """The labels of all rows, [N] or [N, K]; None without any, and if they are whole numbers that count classes.
+
+        Raises:
+            UserError: a row has no label, or rows have lists of several lengths.
+        """
+        if self.label is None:
+            return None
+        whole = str(getattr(self.table.features[self.label], "dtype", "")).startswith(("int", "uint"))
+        if whole and task in ("auto", "classes"):
+            return None
+        found = list(self.table[self.label])
+        if missing := [i for i, value in enumerate(found) if value is None]:
+            raise UserError(f"huggingface: {self.label!r} has no value in row {missing[0]}: leave such rows out")
+        if self.names is not None:
+            marked = np.zeros((len(found), len(self.names)), dtype=bool)
+            for row, those in zip(marked, found, strict=True):
+                row[list(those)] = True
+            return marked
+        if len({len(value) for value in found if isinstance(value, list)}) > 1:
+            raise UserError(f"huggingface: {self.label!r} has lists of several lengths: give each row the same numbers")
+        return np.array(found, dtype=object if isinstance(found[0], str) else None)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         found = self.table[int(row)]
-        return {ours: self._converted(found[theirs]) for theirs, ours in self.columns.items()}
+        item = {ours: self._converted(found[theirs]) for theirs, ours in self.columns.items()}
+        return item if self.y is None else {**item, "y": self.y[int(row)]}
 
     @property
-    def targets(self) -> list[Any] | None:
+    def targets(self) -> Any:
         """The labels of all rows, which are read without the rows."""
+        if self.y is not None:
+            return self.y
         return None if self.label is None else list(self.table[self.label])
 
     def _converted(self, value: Any) -> Any:

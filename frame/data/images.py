@@ -19,7 +19,7 @@ from frame.common.errors import UserError
 from frame.common.memory import AUTO, bytes_of, shown
 from frame.common.output import say
 from frame.data.base import Source
-from frame.data.duplicates import duplicates_told
+from frame.data.duplicates import duplicates_told, some_duplicates_told
 from frame.data.files import places, roots
 from frame.data.folders import BEGINNINGS, SUFFIXES, Found, class_names, folder_name, look_through, split_folders
 from frame.data.from_files import FromFiles, Rows, found_file
@@ -240,12 +240,14 @@ class Images(FromFiles):
     def load(self, split: str) -> Source:
         rows = self._found[split]
         pictures = Pictures(self.name, self.root, rows.x, self.shape, self.sides is None, self.white)
-        if not self._fits:
-            return self.labelled(Stored(pictures), rows, split)
-        found = self.labelled(pictures.all(), rows, split)
+        found = self.labelled(pictures.all() if self._fits else Stored(pictures), rows, split)
         train = self._loaded.get("train")
-        if split != "train" and isinstance(train, InMemory) and isinstance(found, InMemory):
-            if near := duplicates_told({"train": train.x.numpy(), split: found.x.numpy()}):
+        if split != "train" and train is not None:
+            if isinstance(train, InMemory) and isinstance(found, InMemory) and self._fits:
+                near = duplicates_told({"train": train.x.numpy(), split: found.x.numpy()})
+            else:
+                near = some_duplicates_told({"train": train, split: found})
+            if near:
                 say(f"{self.name}: {near}")
         return found
 

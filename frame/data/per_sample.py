@@ -109,7 +109,9 @@ class PerSample:
         return tensor.float() if tensor.dtype == torch.float64 else tensor
 
     def _label(self, y: Tensor, what: str) -> Tensor:
-        """A class as int64 []; values that are not classes, such as targets of a regression, are not changed."""
+        """A class as int64 []; numbers as float32, and several labels as bool [K]."""
+        if y.dtype == torch.bool and y.dim() == 1 and self.n_classes is None:
+            return y
         if y.numel() == 1 and (self.n_classes is not None or not y.is_floating_point()):
             y = class_numbers(y.reshape(1), what)
             if self.n_classes is not None:

@@ -123,3 +123,40 @@ def test_unknown_splits_and_channels_are_refused() -> None:
     for wrong, says in (({"splits": {"tset": "a"}}, "did you mean 'test'"), ({"channels": 2}, "channels=2 must be")):
         with pytest.raises(UserError, match=says):
             HuggingFace("a", **wrong)
+
+
+def columns_of(root: Path, name: str, y: list[Any], kind: Any = None) -> HuggingFace:
+    x = np.random.RandomState(0).rand(len(y), 3).tolist()
+    of_x = datasets.Sequence(datasets.Value("float32"))
+    features = None if kind is None else datasets.Features({"x": of_x, "y": kind})
+    datasets.Dataset.from_dict({"x": x, "y": y}, features=features).to_parquet(root / f"{name}.parquet")
+    return HuggingFace(root / f"{name}.parquet")
+
+
+def test_numbers_words_and_several_labels(tmp_path: Path) -> None:
+    numbers = columns_of(tmp_path, "numbers", [i + 0.5 for i in range(20)])
+    y = numbers.split("train").batch(torch.arange(16))["y"]
+    assert y.dtype == torch.float32 and y.mean().abs() < 1e-6 and numbers.n_classes is None
+    assert numbers.targets is not None and numbers.targets.scale is not None and numbers.targets.scale > 1
+    assert numbers.identity("test")["targets"]
+    several = columns_of(tmp_path, "several", [[i + 0.5, -i] for i in range(20)])
+    assert several.split("train").batch(torch.arange(4))["y"].shape == (4, 2)
+    words = columns_of(tmp_path, "words", ["ant" if i % 2 else "bee" for i in range(20)])
+    assert words.classes == ["ant", "bee"]
+    assert sorted(words.split("valid").batch(torch.arange(2))["y"].tolist()) == [0, 1]
+    named = datasets.Sequence(datasets.ClassLabel(names=["a", "b", "c"]))
+    labels = columns_of(tmp_path, "labels", [[0, 2] if i % 2 else [] for i in range(20)], named)
+    y = labels.split("train").batch(torch.arange(16))["y"]
+    assert y.dtype == torch.bool and {tuple(row) for row in y.tolist()} == {(True, False, True), (False,) * 3}
+    assert labels.targets is not None and labels.targets.names == ("a", "b", "c") and labels.n_classes is None
+    for wrong, says in (([None, *["a"] * 19], "no value in row 0"), ([[1.5], [2.5, 1.0]] * 10, "several lengths")):
+        with pytest.raises(UserError, match=says):
+            columns_of(tmp_path, "wrong", wrong).split("train")
+
+
+def test_copies_in_another_split_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = datasets.DatasetDict({"train": pictures(20), "test": pictures(20).select(range(6))})
+    both.save_to_disk(tmp_path / "saved")
+    data = HuggingFace(tmp_path / "saved", n_valid=0)
+    assert len(data.split("train")) == 20 and len(data.split("test")) == 6
+    assert "6 of 6 rows of 'test' that were compared are equal to one of 'train'" in capsys.readouterr().err
