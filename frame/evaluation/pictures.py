@@ -101,7 +101,7 @@ def series_grid(
         for channel in range(shown):
             y = bottom[:, None] + (rows[:, channel] - low) / (high - low)
             label = name if channel == 0 else None
-            lines = np.stack((x, y), axis=-1)  # [N, T, 2]
+            lines: list[Any] = [*np.stack((x, y), axis=-1)]  # N of [T, 2]
             axes.add_collection(
                 LineCollection(lines, colors=f"C{channel}", linestyles=style, linewidths=1, label=label)
             )
