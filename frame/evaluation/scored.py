@@ -9,7 +9,7 @@ from torch import Tensor
 
 from frame.data.base import DataSet
 from frame.evaluation.base import Scalar
-from frame.measures.scores import HOW, UNITS, by_target, kind_of, scores
+from frame.measures.scores import UNITS, by_target, kind_of, scores
 from frame.measures.statistics import fraction
 
 BY_TARGET = "targets"  # the key of the table of each label or number
@@ -114,7 +114,6 @@ def scored(
             made[key] = Scalar(100 * right, unit, len(y), estimator, 100 * error, of, width=width)
             continue
         score, factor = found[name], 100.0 if unit == "%" else 1.0
-        how = f"{HOW[name]}: {estimator}"
         if name == "mean_absolute_error":
             factor = float(torch.as_tensor(target.scale, dtype=torch.float64).reshape(-1)[0])
         interval = None if score.interval is None else (factor * score.interval[0], factor * score.interval[1])
@@ -122,7 +121,7 @@ def scored(
             factor * score.value,
             unit,
             len(y),
-            how,
+            estimator,
             factor * score.standard_error,
             of,
             interval,

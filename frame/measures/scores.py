@@ -15,17 +15,9 @@ NUMBERS_AT_ONCE = 2**24  # weights of rows held at a time: 64 MiB
 KINDS = ("classes", "labels", "numbers")
 # by the kind of targets: the units of their scores; the first one chooses between probes
 UNITS = {
-    "classes": {"accuracy": "%", "balanced_accuracy": "%", "macro_F1": "%"},
+    "classes": {"accuracy": "%", "balanced_accuracy": "%"},
     "labels": {"macro_F1": "%", "average_precision": "%"},
     "numbers": {"R2": "", "mean_absolute_error": ""},
-}
-HOW = {
-    "accuracy": "rows whose class is predicted",
-    "balanced_accuracy": "mean share of each class that is predicted",
-    "macro_F1": "mean F1 of each class or label",
-    "average_precision": "mean average precision of each label",
-    "R2": "1 - squared error / variance",
-    "mean_absolute_error": "mean absolute error",
 }
 
 
@@ -71,10 +63,7 @@ def scores(predicted: Tensor, y: Tensor) -> dict[str, Score]:
         }
     n_classes = 1 + int(max(predicted.max(), y.max()))
     hot, marked = (torch.nn.functional.one_hot(each, n_classes).bool() for each in (y, predicted))
-    return {
-        "balanced_accuracy": bootstrapped(lambda w: balanced_accuracy(marked, hot, w), len(y)),
-        "macro_F1": bootstrapped(lambda w: macro_f1(marked, hot, w), len(y)),
-    }
+    return {"balanced_accuracy": bootstrapped(lambda w: balanced_accuracy(marked, hot, w), len(y))}
 
 
 def goodness(predicted: Tensor, y: Tensor) -> float:
