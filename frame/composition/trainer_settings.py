@@ -1,6 +1,5 @@
 """How each argument of Lightning's Trainer is checked, or what to write instead. Nothing here imports torch."""
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -57,15 +56,6 @@ def _devices(name: str, value: Any) -> str:
     return _whole(1)(name, value)
 
 
-def _nodes(name: str, value: Any) -> str:
-    if _whole(1)(name, value):
-        return _whole(1)(name, value)
-    started = any(key in os.environ for key in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "WORLD_SIZE", "GROUP_RANK"))
-    return (
-        "" if value == 1 or started else "it would wait for the other nodes: start it by srun or torchrun on each node"
-    )
-
-
 def _instead(text: str) -> Check:
     return lambda name, value: text
 
@@ -87,7 +77,7 @@ SETTINGS: dict[str, Check] = {
     "accelerator": _one_of("auto", "cpu", "gpu", "cuda", "mps"),
     "strategy": _one_of("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"),
     "devices": _devices,
-    "num_nodes": _nodes,
+    "num_nodes": _whole(1),
     "precision": _precision,
     "deterministic": _one_of(True, False, "warn"),
     "benchmark": _truth,

@@ -13,6 +13,9 @@ from frame.common.errors import UserError
 from frame.composition.trainer_settings import check_trainer
 from frame.optimization.base import Optimization
 
+# set where something else starts the ranks
+STARTED = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "WORLD_SIZE", "GROUP_RANK")
+
 
 def translate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits the trainer's settings into those of the optimization and those of Lightning."""
@@ -49,7 +52,14 @@ def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Opt
         raise UserError(
             f"trainer.devices={processes}: that many processes only wait for one another: at most {most} here"
         )
-    if int(processes) > 1 and placed.get("strategy") in (None, "auto"):
+    nodes = int(placed.get("num_nodes") or 1)
+    if nodes > 1 and not any(name in os.environ for name in STARTED):
+        raise UserError(
+            f"trainer.num_nodes={nodes}: it would wait for the other nodes: start it by frame sweep with "
+            "launcher=submitit, or by srun or torchrun on each node"
+        )
+    together = int(processes) * nodes
+    if together > 1 and placed.get("strategy") in (None, "auto"):
         placed["strategy"] = "ddp"
     if placed.get("strategy") == "ddp" and optimization.find_unused_parameters:
         placed["strategy"] = "ddp_find_unused_parameters_true"

@@ -1,9 +1,10 @@
 """Handles of running cells, by which they are watched and ended, here and on a cluster's node."""
 
+import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -28,18 +29,29 @@ class Started:
         self.poll, self.stop = poll, stop
 
 
-def run_here(argv: Sequence[str], cwd: str, log: str, worker: str, passes_on: bool = False) -> int:
+def run_here(
+    argv: Sequence[str],
+    cwd: str,
+    log: str,
+    worker: str,
+    passes_on: bool = False,
+    environment: Mapping[str, str] | None = None,
+    ends: Sequence[int] = (),
+) -> int:
     """Runs a command to its end and returns its exit code. Does not start it if the worker has died meanwhile.
 
     Args:
         passes_on: whether to pass SIGTERM on; not if the cluster itself sends it to all processes of a job.
+        environment: variables that are added to those of this process.
+        ends: signals to this process that make it send SIGTERM to the command.
     """
     with holding(Path(log)) as stream:
         if not lives(Path(worker)):
             return -signal.SIGTERM
-        process = subprocess.Popen(argv, cwd=cwd, stdout=stream, stderr=stream)
-        if passes_on:
-            signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+        there = {**os.environ, **(environment or {})}
+        process = subprocess.Popen(argv, cwd=cwd, stdout=stream, stderr=stream, env=there)
+        for number in (*ends, *((signal.SIGTERM,) if passes_on else ())):
+            signal.signal(number, lambda number, frame: process.terminate())
         while True:
             try:
                 while process.poll() is None:  # Ray's interrupt does not end a longer wait

@@ -43,6 +43,8 @@ class Trains:
 
 
 class Launcher(Protocol):
+    comes_back: bool  # whether runs that something else has ended are started again by the same command
+
     def prepare(self) -> None:
         """Preparation before the first launch, which may take seconds and may be interrupted."""
         ...
@@ -76,6 +78,7 @@ def make_launcher(
     folder: Path,
     worker: Path,
     trains: Trains | None,
+    ranks: tuple[int, int] = (1, 1),
 ) -> Launcher:
     """The launcher of that name.
 
@@ -88,6 +91,7 @@ def make_launcher(
         worker: this worker's sign of life; without it, a job that waited in a queue does not start.
         trains: `frame train` in processes that are forked from one that has torch loaded. None if a cell needs a fresh
             process.
+        ranks: nodes of a run and processes on each, see `ranks_of`.
 
     Raises:
         UserError: the launcher is unknown, or its package is not installed.
@@ -102,7 +106,25 @@ def make_launcher(
         return Forks(threads, fresh, trains) if trains is not None and _is_ours(program) else fresh
     if name == "ray":
         return Ray(command(program), options, worker)
-    return Submitit(command(program), "local" if name == "submitit_local" else "slurm", options, folder, worker)
+    cluster = "local" if name == "submitit_local" else "slurm"
+    return Submitit(command(program), cluster, options, folder, worker, ranks)
+
+
+def ranks_of(config: DictConfig, options: Mapping[str, str]) -> tuple[int, int]:
+    """The nodes of a run, and the processes on each: by `trainer.devices`, `device.gpus` or the launcher's options.
+
+    Raises:
+        UserError: a run on several nodes does not say how many processes each has.
+    """
+    trainer = config.get("trainer") or {}
+    nodes, devices = int(trainer.get("num_nodes") or 1), trainer.get("devices", config.device.get("gpus"))
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
+        devices = len(devices)
+    if not str(devices).isdigit():
+        devices = options.get("gpus_per_node", options.get("slurm_gpus_per_node"))
+    if nodes > 1 and not str(devices).isdigit():
+        raise UserError("a run on several nodes needs the number of processes on each of them: +trainer.devices=4")
+    return nodes, max(1, int(devices)) if str(devices).isdigit() else 1
 
 
 def is_one_process(config: DictConfig) -> bool:
@@ -110,7 +132,8 @@ def is_one_process(config: DictConfig) -> bool:
     trainer = config.get("trainer") or {}
     gpus = config.device.get("gpus")
     devices = trainer.get("devices", gpus if gpus is not None else 1)
-    return devices in (None, 0, 1, "1", "auto") and "ddp" not in str(trainer.get("strategy") or "")
+    one_node = trainer.get("num_nodes") in (None, 1)
+    return one_node and devices in (None, 0, 1, "1", "auto") and "ddp" not in str(trainer.get("strategy") or "")
 
 
 def _is_ours(program: str) -> bool:
@@ -134,6 +157,8 @@ def command(program: str) -> list[str]:
 class Processes:
     """A fresh interpreter for each cell."""
 
+    comes_back = False
+
     def __init__(self, argv: Sequence[str], threads: int) -> None:
         self.argv = list(argv)
         self.environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
@@ -156,6 +181,8 @@ class Forks:
 
     If frame's files have changed since it loaded them, the next cells are `fresh` processes.
     """
+
+    comes_back = False
 
     def __init__(self, threads: int, fresh: Launcher, trains: Trains) -> None:
         self.fresh, self.trains, self.loaded = fresh, trains, own_sources()

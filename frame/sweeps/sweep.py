@@ -32,10 +32,12 @@ from frame.sweeps.launchers import (
     Trains,
     is_one_process,
     make_launcher,
+    ranks_of,
 )
 from frame.sweeps.progress import StatusLine, best, duration, last, last_line, percent, values
 from frame.sweeps.sweep_file import SweepFile, load
 
+RETURNS = 3  # of a cell that a cluster ends again and again, without an iteration more
 STACKED = 16  # members of a stack at most, for stack=auto
 
 
@@ -109,6 +111,7 @@ def opened(file: Path, options: Options, trains: Trains | None = None) -> Iterat
             folder=study.folder,
             worker=study.worker.file,
             trains=trains if is_one_process(config) else None,
+            ranks=ranks_of(config, options.launcher_options),
         )
         check_stack(options, described, launcher)
         with closing(launcher):
@@ -154,6 +157,7 @@ class Sweep:
         self.running: list[Running] = []
         self.alone: set[str] = set()  # cells that cannot be part of a stack
         self.given_up: dict[str, str] = {}  # cells that failed in this command, with the reasons
+        self.back: dict[str, tuple[int, int]] = {}  # iterations at the last return of a cell, and returns without more
         self.took: list[float] = []
         self.line = StatusLine()
         self.next_claim = 0.0
@@ -278,12 +282,25 @@ class Sweep:
         # the status is 'running' if even the status could not be written
         unsaved = code == 1 and run is not None and run.standing.get("state") in ("stopped", "running")
         goes_on = ended_by_signal or unsaved
+        if ended_by_signal and self._comes_back(cell, code, run):
+            self.study.tell(one.claim, None)
+            self.line.say(f"  {cell.name}  was ended ({signal.Signals(abs(code) % 128).name}) and goes on")
+            return
         reason = last_line(self.logs / f"{cell.name}.log") or f"exit code {code}"
         if ended_by_signal:
             reason = f"was killed ({signal.Signals(abs(code) % 128).name}); the same command resumes it"
         self.given_up[cell.name] = reason
         self.study.tell(one.claim, None, failed="" if goes_on else reason)
         self.line.say(f"  {cell.name}  {'' if goes_on else 'failed: '}{reason}")
+
+    def _comes_back(self, cell: Cell, code: int, run: RunFolder | None) -> bool:
+        """Whether a cell that the cluster ended is started again: unless it was ended three times at one iteration."""
+        if not self.launcher.comes_back or abs(code) % 128 == signal.SIGINT:
+            return False
+        done = int(run.standing.get("counters", {}).get("iterations", 0)) if run is not None else 0
+        before, times = self.back.get(cell.name, (-1, 0))
+        self.back[cell.name] = done, times + 1 if done <= before else 0
+        return self.back[cell.name][1] < RETURNS
 
     def _judge(self, one: Running) -> None:
         """Ends a run that is not among the best; see `Hyperband`."""

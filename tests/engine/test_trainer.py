@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from frame.callbacks.checkpoints import read
 from frame.common.durations import Duration, limits_of
 from frame.common.errors import UserError
+from frame.composition.compose import compose
 from frame.composition.trainer_settings import SETTINGS, check_trainer
-from frame.engine.trainer import translate
+from frame.engine.trainer import STARTED, make_trainer, translate
 from tests.processes import only_run, train
 
 
@@ -106,7 +107,7 @@ def test_every_argument_of_lightnings_trainer_is_decided() -> None:
         ("devices", 1.5, "write a whole number"),
         ("devices", [], "write a whole number"),
         ("devices", "two", "write a whole number"),
-        ("num_nodes", 2, "srun or torchrun"),
+        ("num_nodes", 0, "write a whole number"),
         ("strategy", "ddp_spawn", "did you mean"),
         ("strategy", "fsdp", "ddp"),
         ("precision", "16-mixed", "bf16-mixed"),
@@ -153,3 +154,11 @@ def test_settings_that_cannot_train_are_found_before_the_folder(words: list[str]
     code, output = train(["experiment=tiny", "callbacks=null", *words], tmp_path)
     assert code == 2 and says in output and output.count("\n") == 1, output
     assert not (tmp_path / "runs").exists()
+
+
+def test_several_nodes_need_something_that_starts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in STARTED:
+        monkeypatch.delenv(name, raising=False)
+    unknown: Any = None
+    with pytest.raises(UserError, match="trainer.num_nodes=2: it would wait for the other nodes.*launcher=submitit"):
+        make_trainer(compose(["experiment=digits_VAE", "device.gpus=0"]), {"num_nodes": 2}, unknown)

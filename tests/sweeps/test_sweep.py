@@ -14,12 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from frame.common.errors import UserError
+from frame.composition.compose import compose
 from frame.composition.stored import resolved, stored
 from frame.runs.folder import RunFolder
 from frame.runs.listing import find
+from frame.sweeps.clusters import exit_code, run_rank
 from frame.sweeps.handles import run_here
+from frame.sweeps.launchers import is_one_process, ranks_of
+from frame.sweeps.sweep import RETURNS
 from frame.sweeps.workers import Lock, Worker, lives
 from tests.processes import OWN, Process
 from tests.slow import slow_but
@@ -368,6 +374,71 @@ def test_real_training_here_and_on_clusters_of_this_machine(tmp_path: Path, word
     assert [run.status["state"] for run in runs] == ["finished"] * 2
     assert [run.config.params.beta for run in runs] == [0.5, 1.0]
     assert all(isinstance(run, RunFolder) and run.records[-1]["iteration"] == 20 for run in runs)
+
+
+@pytest.mark.slow
+def test_a_run_on_two_nodes_is_one_command_and_comes_back_after_it_was_preempted(tmp_path: Path) -> None:
+    """Each of two tasks is a node with one rank. Both get SIGTERM at iteration 17, as SLURM sends it."""
+    write(tmp_path, program="train.py", parameters={"params.beta": {"values": [1.0]}})
+    words = ("+trainer.num_nodes=2", "+trainer.devices=1", "device.gpus=0", "launcher.timeout_min=5", "seeds=1")
+    found: list[Any] = []
+    for name, environment in (("preempted", {"BREAK": "SIGTERM 17"}), ("straight", {})):
+        (folder := tmp_path / name).mkdir()
+        write(folder, program="train.py", parameters={"params.beta": {"values": [1.0]}})
+        process = start(folder, "launcher=submitit_local", *words, **environment)
+        assert process.wait(300) == 0, process.output
+        assert ("was ended (SIGTERM) and goes on" in process.output) == bool(environment)
+        (run,) = find([folder / "study"])
+        assert isinstance(run, RunFolder) and run.status["state"] == "finished"
+        found.append(run.checkpoint())
+    mine, theirs = found
+    assert mine["counters"]["iterations"] == 50
+    assert all(torch.equal(value, theirs["model"][name]) for name, value in mine["model"].items())
+
+
+@pytest.mark.slow
+def test_a_run_that_is_ended_again_and_again_without_an_iteration_more_is_given_up(tmp_path: Path) -> None:
+    write(tmp_path, program="train.py", parameters={"params.beta": {"values": [1.0]}})
+    process = start(tmp_path, "launcher=submitit_local", "launcher.timeout_min=5", BREAK="SIGKILL 17")
+    assert process.wait(300) == 1, process.output
+    assert process.output.count("was ended (SIGKILL) and goes on") == RETURNS
+    assert "was killed (SIGKILL); the same command resumes it" in process.output
+
+
+def test_nodes_and_processes_of_a_run() -> None:
+    def ranks(*words: str, **options: str) -> tuple[int, int]:
+        return ranks_of(compose(["experiment=digits_VAE", *words]), options)
+
+    assert ranks() == ranks("device.gpus=0") == ranks("device.gpus=auto") == (1, 1)
+    assert ranks("device.gpus=4") == ranks("+trainer.devices=4") == ranks("+trainer.devices=[0,1,2,3]") == (1, 4)
+    assert ranks("+trainer.num_nodes=2", "device.gpus=4", "+trainer.devices=2") == (2, 2)
+    assert ranks("+trainer.num_nodes=2", "device.gpus=auto", gpus_per_node="8") == (2, 8)
+    with pytest.raises(UserError, match=r"number of processes on each of them: \+trainer.devices=4"):
+        ranks("+trainer.num_nodes=2", "device.gpus=auto")
+    assert not is_one_process(compose(["experiment=digits_VAE", "+trainer.num_nodes=2", "device.gpus=0"]))
+    assert [exit_code(codes) for codes in ([0, 0], [0, 1], [143, 143], [1, -9], [0, -9])] == [0, 1, 143, -9, -9]
+
+
+def test_a_task_is_a_rank_and_saves_when_its_time_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Task 3 of a job with two nodes of two ranks, which gets the signal by which SLURM announces the end."""
+    for name, value in {"NTASKS": 4, "GLOBALID": 3, "LOCALID": 3, "JOB_ID": 7}.items():
+        monkeypatch.setenv(f"SUBMITIT_LOCAL_{name}", str(value))
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    code = (
+        "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143));"
+        "print(*(os.environ[n] for n in ('NODE_RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_PORT')), flush=True);"
+        "os.kill(os.getppid(), signal.SIGUSR2); time.sleep(30)"
+    )
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
+    worker = Worker(tmp_path)
+    try:
+        given = ([sys.executable, "-c", code], str(tmp_path), str(tmp_path / "log"), str(worker.file))
+        assert run_rank(2, *given, passes_on=False) == 143
+    finally:
+        worker.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (tmp_path / "log").read_text().split() == ["1", "1", "4", "15007"]
 
 
 def test_a_terminal_shows_the_progress_of_the_study(tmp_path: Path) -> None:
