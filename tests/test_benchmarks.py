@@ -106,6 +106,16 @@ def test_the_benchmark_of_augmentations_runs_and_compares_in_pairs() -> None:
     assert set(found["views_per_second"]) == {"frame", "kornia"} and found["ratio"] > 1
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_data_beyond_memory_runs() -> None:
+    script = str(Path(bare.__file__).with_name("beyond_memory.py"))
+    words = ["--quick", "--json", "--limit", "500"]
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(found["ratios"]) == {"bare", "mapped", "mapped_1_worker", "decoded"}
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_captured_steps_are_measured_on_a_gpu_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.main([]) == 2

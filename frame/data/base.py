@@ -84,6 +84,13 @@ def is_seeded(source: Source) -> bool:
     return bool(getattr(source, "seeded", isinstance(source, Seeded)))
 
 
+def announce(source: Source, indices: Any) -> None:
+    """Tells a source on a disk which rows will be asked for soon, so that the system reads them in the meantime."""
+    tell = getattr(source, "ahead", None)
+    if callable(tell):
+        tell(indices)
+
+
 def at_epoch(source: Source, seed: int, epoch: Epoch) -> Source:
     """The source with the noise of (seed, epoch), if it draws noise while it fetches rows."""
     return source.at(seed, epoch) if isinstance(source, Seeded) else source

@@ -14,6 +14,7 @@ from frame.data.base import (
     Epoch,
     Source,
     Stream,
+    announce,
     at_epoch,
     is_resident,
     is_seeded,
@@ -42,6 +43,9 @@ class Composed:
 
     def batch(self, indices: Any) -> Batch:
         return self.sources[0].batch(indices)
+
+    def ahead(self, indices: Any) -> None:
+        announce(self.sources[0], indices)
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
         return self.sources[0].transform(batch, generator)

@@ -1,6 +1,6 @@
 """Concatenates the rows of several data sets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError
-from frame.data.base import Batch, Epoch, Source, at_epoch, labels_in, levels_of, streams, whole_batch
+from frame.data.base import Batch, Epoch, Source, announce, at_epoch, labels_in, levels_of, streams, whole_batch
 from frame.data.composed import Composed, Wrapped
 from frame.data.loader import mix
 from frame.data.per_sample import as_data_set
@@ -83,17 +83,25 @@ class ConcatRows(Composed):
         return int(self.ends[-1])
 
     def batch(self, indices: Tensor) -> Batch:
+        parts, places = {}, []
+        for i, mine, rows in self._shared(indices):
+            parts[str(i)] = self.sources[i].batch(rows)
+            places.append(mine)
+        order = torch.from_numpy(np.argsort(np.concatenate(places)))
+        return {"index": indices, "parts": parts, "order": order.to(indices.device)}
+
+    def ahead(self, indices: Tensor) -> None:
+        for i, _, rows in self._shared(indices):
+            announce(self.sources[i], rows)
+
+    def _shared(self, indices: Tensor) -> Iterator[tuple[int, np.ndarray, Tensor]]:
+        """The number of each source that has some of the rows, their places, and its own indices of them."""
         here = indices.cpu().numpy()
         owner = np.searchsorted(self.ends, here, side="right")
-        parts, places = {}, []
         for i, source in enumerate(self.sources):
             mine = np.flatnonzero(owner == i)
             if len(mine):
-                first = int(self.ends[i]) - len(source)
-                parts[str(i)] = source.batch(torch.from_numpy(here[mine] - first))
-                places.append(mine)
-        order = torch.from_numpy(np.argsort(np.concatenate(places)))
-        return {"index": indices, "parts": parts, "order": order.to(indices.device)}
+                yield i, mine, torch.from_numpy(here[mine] - (int(self.ends[i]) - len(source)))
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
         seen = [self.sources[int(i)].transform(part, generator) for i, part in batch["parts"].items()]

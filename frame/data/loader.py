@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from frame.common.errors import Unread, UserError
 from frame.common.faults import Elsewhere
-from frame.data.base import Batch, Epoch, Indices, Source, at_epoch, is_resident, is_seeded, moved, streams
+from frame.data.base import Batch, Epoch, Indices, Source, announce, at_epoch, is_resident, is_seeded, moved, streams
 
 _MASK = (1 << 64) - 1
 
@@ -298,7 +298,9 @@ class Loader:
 
     def _read(self, shares: Sequence["Share"]) -> Iterator[Batch]:
         before, here = None, self._here
-        for epoch, indices in shares:
+        for number, (epoch, indices) in enumerate(shares):
+            for _, rows in shares[number + self.in_flight if number else 1 : number + self.in_flight + 1]:
+                announce(here, rows)
             if epoch != before:
                 before, here = epoch, at_epoch(self._here, self.seed, epoch)
             yield here.batch(indices)

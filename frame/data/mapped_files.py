@@ -3,7 +3,8 @@
 import mmap
 import os
 import resource
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from frame.common.errors import Unread, UserError
 
-WARY = 64  # reads after one that waited for the disk, before which the system is told what is wanted
+WARY = 512  # reads after one that waited for the disk, before which the system is told what is wanted
 HELD = 1 << 30  # bytes of files that the process keeps mapped in its memory, before it lets go of them
 LOOK = 64  # reads after which it looks how many these are
 
@@ -105,6 +106,7 @@ class MappedRows:
         self._base = np.array([piece.offset for piece in self.pieces], dtype=np.int64) - first * self.n_bytes
         self._file = np.array([number[id(piece.file)] for piece in self.pieces])
         self._wary, self._reads, self._before = WARY, 0, _mapped_bytes()
+        self._told: deque[tuple[int, ...]] = deque(maxlen=8)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"pieces": self.pieces, "dtype": self.dtype, "shape": self.shape, "n_bytes": self.n_bytes}
@@ -119,23 +121,37 @@ class MappedRows:
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Rows [B] (int64) as an array [B, *shape] of the files' own type."""
         out = np.empty((len(rows), self.n_bytes), np.uint8)
-        piece = np.searchsorted(self.ends, rows, side="right")
-        owner = self._file[piece]
-        start = self._base[piece] + rows * self.n_bytes
-        for i in np.unique(owner).tolist():
-            mine = slice(None) if len(self.files) == 1 else np.flatnonzero(owner == i)
-            self._gather(self.files[i], start[mine], out, mine)
+        if _known(rows) not in self._told:
+            self.ahead(rows)
+        self._wary = max(self._wary - 1, 0)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+        for file, start, where in self._places(rows):
+            self._gather(file, start, out, where)
+        if resource.getrusage(resource.RUSAGE_SELF).ru_majflt > before:
+            self._wary = WARY
         self._reads += 1
         if self._reads % LOOK == 0:
             self._let_go()
         return out.view(self.dtype).reshape(len(rows), *self.shape)
 
+    def ahead(self, rows: np.ndarray) -> None:
+        """Asks the system to read these rows soon, if it was waited for the disk not long ago."""
+        if self._wary > 0:
+            self._told.append(_known(rows))
+            for file, start, _ in self._places(rows):
+                _announce(file, start, self.n_bytes)
+
+    def _places(self, rows: np.ndarray) -> Iterator[tuple[MappedFile, np.ndarray, Any]]:
+        """The files that have some of the rows, the first bytes of these, and their places among the rows."""
+        piece = np.searchsorted(self.ends, rows, side="right")
+        owner = self._file[piece]
+        start = self._base[piece] + rows * self.n_bytes
+        for i in np.unique(owner).tolist():
+            mine = slice(None) if len(self.files) == 1 else np.flatnonzero(owner == i)
+            yield self.files[i], start[mine], mine
+
     def _gather(self, file: MappedFile, start: np.ndarray, out: np.ndarray, where: Any) -> None:
         file.check()
-        if self._wary:
-            self._wary -= 1
-            _announce(file, start, self.n_bytes)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
         if len(self.pieces) == 1:
             offset = self.pieces[0].offset
             whole = file.bytes[offset : offset + self.pieces[0].n * self.n_bytes].reshape(-1, self.n_bytes)
@@ -145,8 +161,6 @@ class MappedRows:
                 file.bytes, (len(file.bytes) - self.n_bytes + 1, self.n_bytes), (1, 1), writeable=False
             )
             out[where] = windows[start]
-        if resource.getrusage(resource.RUSAGE_SELF).ru_majflt > before:
-            self._wary = WARY
 
     def _let_go(self) -> None:
         """Pages that were read stay in the system's cache, but no longer count as this process's memory."""
@@ -162,6 +176,11 @@ def _mapped_bytes() -> int:
         return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE
     except (OSError, IndexError):
         return 0
+
+
+def _known(rows: np.ndarray) -> tuple[int, ...]:
+    """By which a read is known that was announced."""
+    return (len(rows), int(rows[0]), int(rows[-1])) if len(rows) else ()
 
 
 def _announce(file: MappedFile, start: np.ndarray, n_bytes: int) -> None:

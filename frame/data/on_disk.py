@@ -191,5 +191,11 @@ class OnDisk:
             rows["y"] = self.y.index_select(0, here)
         return rows | {name: column.index_select(0, here) for name, column in self.columns.items()}
 
+    def ahead(self, indices: Tensor) -> None:
+        """Tells the system which rows come next, if they are mapped."""
+        tell = getattr(self.x.reader, "ahead", None)
+        if tell is not None:
+            tell(self.x.rows[indices.cpu().numpy()])
+
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
         return {**batch, "x": drawn(batch["x"], self.dynamic, generator)}

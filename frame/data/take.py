@@ -84,11 +84,15 @@ class TakenRows(Composed):
         return {path: Stream(self._taken(s.rows), s.batch_size, s.leads) for path, s in inner.items()}
 
     def batch(self, indices: Indices) -> Batch:
+        return _renumbered(super().batch(self._below(indices)), self.skip, indices if self.rows is not None else None)
+
+    def ahead(self, indices: Indices) -> None:
+        super().ahead(self._below(indices))
+
+    def _below(self, indices: Indices) -> Indices:
         if isinstance(indices, dict):
-            below = super().batch({path: self._rows(part) for path, part in indices.items()})
-        else:
-            below = super().batch(self._rows(indices))
-        return _renumbered(below, self.skip, indices if self.rows is not None else None)
+            return {path: self._rows(part) for path, part in indices.items()}
+        return self._rows(indices)
 
     def _rows(self, indices: Tensor) -> Tensor:
         if self.rows is not None:

@@ -8,7 +8,18 @@ from zlib import crc32
 import torch
 
 from frame.common.errors import UserError, choices
-from frame.data.base import Batch, Epoch, Indices, Source, Stream, at_epoch, limit_labels, streams, whole_batch
+from frame.data.base import (
+    Batch,
+    Epoch,
+    Indices,
+    Source,
+    Stream,
+    announce,
+    at_epoch,
+    limit_labels,
+    streams,
+    whole_batch,
+)
 from frame.data.composed import Composed, Wrapped
 from frame.data.concat import form
 from frame.data.loader import mix
@@ -135,13 +146,18 @@ class ZippedRows(Composed):
         return found
 
     def batch(self, indices: Indices) -> Batch:
-        if isinstance(indices, dict):
-            own, *others = self._parts(indices)
-        else:
-            own, *others = (indices % len(source) for source in self.sources)
+        own, *others = self._of_each(indices)
         batch = self.sources[0].batch(own)
         beside = zip(self.names, self.sources[1:], others, strict=True)
         return {**batch, **{name: source.batch(rows) for name, source, rows in beside}}
+
+    def ahead(self, indices: Indices) -> None:
+        for source, rows in zip(self.sources, self._of_each(indices), strict=True):
+            announce(source, rows)
+
+    def _of_each(self, indices: Indices) -> list[Any]:
+        """The rows of each source."""
+        return self._parts(indices) if isinstance(indices, dict) else [indices % len(s) for s in self.sources]
 
     def transform(self, batch: Batch, generator: torch.Generator) -> Batch:
         own = {key: value for key, value in batch.items() if key not in self.names}

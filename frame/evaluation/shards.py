@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from frame.common.errors import UserError
+from frame.common.errors import NoNumber, UserError
+from frame.common.memory import limit, shown
 from frame.common.ranks import from_rank_0
 from frame.common.seeds import seed_torch
 
@@ -214,9 +215,19 @@ def dealt(sizes: Sequence[int], compute: Callable[[int], dict[str, Tensor]], see
 
 
 class _Column:
-    """Parts of a tensor one below the other, in memory that is allocated once."""
+    """Parts of a tensor one below the other, in memory that is allocated once.
+
+    Raises:
+        NoNumber: they would take more than half of the memory, such as the pixels of all rows of a large set.
+    """
 
     def __init__(self, n: int, part: Tensor) -> None:
+        n_bytes = n * part[:1].numel() * part.element_size()
+        if n_bytes > limit() // 2:
+            raise NoNumber(
+                f"{n} rows of {part[:1].numel()} numbers take {shown(n_bytes)}, more than half of the memory: limit "
+                "the rows by n_samples, n_train_samples or n_bank, or leave out floors such as pixels"
+            )
         self.rows = torch.empty(n, *part.shape[1:], dtype=part.dtype)
         self.lengths: list[int] = []
         self.n = 0

@@ -16,10 +16,13 @@ from frame.common.errors import UserError
 from frame.data import mapped_files, on_disk
 from frame.data.arrays import Arrays
 from frame.data.base import DataSet, is_resident
+from frame.data.concat import ConcatRows
 from frame.data.loader import Loader
 from frame.data.mapped_files import MappedFile, MappedRows, Piece, mapped_array
 from frame.data.npy import Npy
 from frame.data.on_disk import OnDisk, Stored, mean_and_scale
+from frame.data.take import TakenRows
+from frame.data.zip import ZippedRows
 
 RNG = np.random.RandomState(0)
 PICTURES = RNG.randint(0, 256, (120, 9, 9, 3)).astype(np.uint8)
@@ -228,3 +231,48 @@ def test_a_pass_over_all_rows_reads_them_in_chunks(monkeypatch: pytest.MonkeyPat
     source = OnDisk(Stored(reader))
     mean_and_scale(source.x)
     assert reader.most * 4000 <= on_disk.CHUNK
+
+
+class Told(Counted):
+    """A reader that notes what it is told and what it is asked for."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, list[int]]] = []
+
+    def ahead(self, rows: np.ndarray) -> None:
+        self.log.append(("ahead", rows.tolist()))
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        self.log.append(("read", rows.tolist()))
+        return super().read(rows)
+
+
+def test_rows_are_announced_before_they_are_read() -> None:
+    """By a loader, through sources that are made of others."""
+    reader = Told()
+    rows = OnDisk(Stored(reader))
+    zipped = ZippedRows(
+        ConcatRows(TakenRows(rows, 20, skip=3), TakenRows(rows, 10, skip=30)), {"other": TakenRows(rows, 5)}
+    )
+    for source in (rows, zipped):
+        reader.log.clear()
+        for _ in Loader(source, 4, in_flight=2, limit=6):
+            pass
+        told, asked = ([row for what, some in reader.log for row in some if what == kind] for kind in ("ahead", "read"))
+        first = 4 if source is rows else 8  # the first batch, for which there is no time
+        assert len(asked) == 6 * first and sorted(told) == sorted(asked[first:])
+
+
+def test_what_was_announced_is_announced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "x.npy", PICTURES)
+    reader = mapped_array(np.load(tmp_path / "x.npy", mmap_mode="r"), "x")
+    told: list[int] = []
+    monkeypatch.setattr(mapped_files, "_announce", lambda file, start, n: told.append(len(start)))
+    monkeypatch.setattr(mapped_files, "WARY", 3)
+    reader._lay_out()
+    for _ in range(3):
+        reader.ahead(np.arange(5))
+        assert np.array_equal(reader.read(np.arange(5)), PICTURES[:5])
+    assert told == [5, 5, 5]
+    reader.read(np.arange(7))  # nothing waited for the disk, so there is nothing to gain
+    assert told == [5, 5, 5]

@@ -30,6 +30,13 @@ from tests.ranks import on_ranks
 from tests.slow import slow_but
 
 
+def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "limit", lambda: 8000)
+    assert len(dealt([10] * 10, lambda i: {"x": torch.ones(10, 10)})["x"]) == 100
+    with pytest.raises(NoNumber, match="^101 rows of 10 numbers take 4.04 KB, more than half of the memory: .*n_bank"):
+        dealt([10] * 10 + [1], lambda i: {"x": torch.ones(10, 10)})
+
+
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("sizes", [[4], [4, 4], [4, 4, 1], [4, 4, 4, 4, 4, 4, 2], [3, 1, 3, 1]])
 def test_each_chunk_is_computed_once_and_all_ranks_have_all(sizes: list[int], world: int) -> None:

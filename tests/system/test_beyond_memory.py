@@ -1,7 +1,10 @@
 """Runs on data outside of the memory: killed, with workers that die, files that change, and little memory."""
 
+import contextlib
 import os
 import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ from sklearn.datasets import load_digits
 
 from frame.callbacks.checkpoints import read
 from frame.runs.folder import RunFolder
-from tests.processes import only_run, train
+from tests.processes import Process, only_run, train
 from tests.system.test_resume import same
 
+ALLOWED = 200 << 20  # bytes
 WORDS = ["experiment=tiny", "data=npy", "data.train=set", "data.n_test=0"]
 
 
@@ -52,6 +56,53 @@ def test_killed_within_an_epoch_with_any_number_of_workers(cwd: Path) -> None:
         code, output = train([f"resume={only_run(cwd)}", f"device.num_workers={after}"], cwd)
         assert code == 0, output
         assert_same_end(cwd, reference)
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group that may take 200 MB."""
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    own = next((path for _, kind, path in lines if "memory" in kind.split(",")), None)
+    if own is None or os.geteuid() != 0:
+        pytest.skip("needs control groups of the first version, and root")
+    made = Path("/sys/fs/cgroup/memory") / own.strip("/") / f"test-{os.getpid()}"
+    made.mkdir()
+    (made / "memory.limit_in_bytes").write_text(str(ALLOWED))
+    yield made
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            made.rmdir()
+            return
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_set_ten_times_the_memory(tmp_path: Path, group: Path, workers: int) -> None:
+    n = 10 * ALLOWED // 4096
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.uint8, shape=(n, 1, 64, 64))
+    rows = np.random.default_rng(0).integers(0, 256, (4096, 1, 64, 64), np.uint8)
+    for start in range(0, n, len(rows)):
+        x[start : start + len(rows)] = rows[: n - start]
+    x.flush()
+    with (tmp_path / "x.npy").open("rb") as stream:
+        os.fsync(stream.fileno())
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    words = ["train", "+experiment=digits_VAE", "data=npy", "data.train=x.npy", "data.n_valid=1e-3", "data.n_test=0"]
+    words += ["train_for=600 iterations", "logging=csv", f"device.num_workers={workers}", "params.batch_size=64"]
+    enter = f"open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))"
+    process = Process(words, tmp_path, first=f"import os; {enter}")
+    own: list[int] = []  # KB, without pages of files
+    while process.process.is_alive():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError, StopIteration):
+            status = Path(f"/proc/{process.process.pid}/status").read_text().splitlines()
+            own.append(int(next(line for line in status if line.startswith("RssAnon")).split()[1]))
+        time.sleep(0.2)
+    assert process.wait() == 0, process.output
+    late = own[len(own) // 2 :]
+    assert max(late) - min(late) < 40 << 10, own  # flat: what evaluations take at the end, and no rows
+    assert int((group / "memory.max_usage_in_bytes").read_text()) <= ALLOWED
+    print(f"workers {workers}: {min(late)} to {max(late)} KB of {n * 4096 >> 10}")
 
 
 @pytest.mark.slow
