@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frame.common.errors import UserError
-from frame.data.base import Batch, Epoch, Source, announce, at_epoch, labels_in, levels_of, streams, whole_batch
+from frame.data.base import Batch, Epoch, Source, Stream, announce, at_epoch, labels_in, levels_of, streams, whole_batch
 from frame.data.composed import Composed, Wrapped
 from frame.data.loader import mix
 from frame.data.per_sample import as_data_set
@@ -81,6 +81,9 @@ class ConcatRows(Composed):
 
     def __len__(self) -> int:
         return int(self.ends[-1])
+
+    def streams(self) -> dict[str, Stream]:
+        return {"": Stream(len(self))}
 
     def batch(self, indices: Tensor) -> Batch:
         parts, places = {}, []

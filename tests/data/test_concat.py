@@ -7,7 +7,8 @@ from torch.utils.data import TensorDataset
 
 from frame.common.errors import UserError
 from frame.data.base import DataSet, Source, whole_batch
-from frame.data.concat import Concat
+from frame.data.concat import Concat, ConcatRows
+from frame.data.loader import Loader
 from frame.data.memory import InMemory
 from frame.data.take import Take
 
@@ -82,3 +83,9 @@ def test_a_bad_row_of_a_part_is_found() -> None:
     with pytest.raises(UserError, match="row 4.*is 9, and 2 classes"):
         data.limit_labels(2)
     Concat([Take({"train": rows, "valid": rows}, 4)]).limit_labels(2)  # the bad row is not taken
+
+
+def test_a_loader_gives_the_rows_of_all_parts() -> None:
+    rows = ConcatRows(InMemory(torch.zeros(20, 3)), InMemory(torch.ones(11, 3)))
+    x = torch.cat([batch["x"] for batch in Loader(rows, 4)])
+    assert len(x) == 31 and x[:, 0].sum() == 11
