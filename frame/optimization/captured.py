@@ -1,6 +1,7 @@
 """Captured steps: the operations of an iteration are recorded once, as a CUDA graph, and replayed without Python."""
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,9 +39,15 @@ class CudaGraph:
                 self.graph.register_generator_state(generator)
 
     def capture(self, function: Callable[[], Losses]) -> Losses:
-        # thread_local: another thread, such as one that pins memory, may go on
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            return function()
+        try:
+            # thread_local: another thread, such as one that pins memory, may go on
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                return function()
+        except RuntimeError as error:  # torch cannot go on from here: its generators still think that they are captured
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise UserError(
+                f"execution=captured: CUDA cannot capture a step ({reason}): train with execution=eager"
+            ) from error
 
     def replay(self) -> None:
         self.graph.replay()
@@ -233,9 +240,8 @@ class Captured(Eager):
             with tracing():
                 there.made(shapes)
 
-        seeded = self._loader.generator.get_state()
-        reason = refusal(traced)
-        self._loader.generator.set_state(seeded)
+        with _as_it_was(self._loader.generator):
+            reason = refusal(traced)
         self._inside = not reason
         if self._inside:
             self._generators.append(self._loader.generator)
@@ -245,12 +251,25 @@ class Captured(Eager):
     def _why_not(self, steps: Any, batch: Batch) -> str:
         if len(self._recordings) >= self.MOST:
             return f"there are {self.MOST} graphs already"
-        return why_not(steps, self._loader.on_meta().made(shapes_of(batch)) if self._inside else batch)
+        if self._inside:
+            with _as_it_was(self._loader.generator):
+                batch = self._loader.on_meta().made(shapes_of(batch))
+        return why_not(steps, batch)
 
     def _tell(self, what: str, reason: str) -> None:
         if reason not in self._told:
             self._told.add(reason)
             say(f"execution=captured: {what} eagerly: {reason}")
+
+
+@contextmanager
+def _as_it_was(generator: torch.Generator) -> Iterator[None]:
+    """Restores a generator's state: a trace may draw from it."""
+    state = generator.get_state()
+    try:
+        yield
+    finally:
+        generator.set_state(state)
 
 
 def _parameters(steps: Any) -> list[nn.Parameter]:

@@ -1,16 +1,19 @@
 """Whether the operations of a step can be repeated without Python: a trace of it, on a device that computes nothing."""
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from frame.common.faults import place_of
+from frame.common.seeds import random_states
 from frame.data.base import Batch, mapped
 
 META = torch.device("meta")
@@ -136,7 +139,7 @@ def _step(optimization: Any, batch: Batch) -> None:
     if not _says_its_phase(type(optimization)):
         copy.counters = _Watched(copy.counters)
     copy._backward = Tensor.backward
-    before, shapes = tensors_of(copy), shapes_of(batch)
+    before, numbers, shapes = tensors_of(copy), _numbers(copy), shapes_of(batch)
     with tracing():
         copy.step(shapes)
         if copy.complete:
@@ -145,22 +148,44 @@ def _step(optimization: Any, batch: Batch) -> None:
     for name, tensor in before.items():
         if now.get(name) is not tensor:
             raise Unfit(f"{name} is replaced: write into it, as in .copy_()")
+    counted = _numbers(copy)
+    for name in counted:
+        if counted[name] != numbers.get(name):
+            raise Unfit(f"{name} changes on the host: make it a buffer, and write into it")
+
+
+def _numbers(copy: Any) -> dict[str, Any]:
+    """What a procedure, its modules and its optimizers hold as plain values, by name."""
+    parts = {
+        **{name or type(copy).__name__: part for name, part in copy.named_modules()},
+        **{f"the optimizer of {name}": player.optimizer for name, player in copy.players.items()},
+    }
+    return {
+        f"{name}.{key}": value
+        for name, part in parts.items()
+        for key, value in vars(part).items()
+        if isinstance(value, bool | int | float | str)
+    }
 
 
 def refusal(traced: Callable[[], object]) -> str:
     """Why a function that traces itself cannot be repeated; '' if it runs. Random states are as before."""
-    state = torch.default_generator.get_state()
-    try:
-        traced()
-    except Exception as error:  # whatever a model or an augmentation raises without values
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if "meta" in reason.lower():
-            reason = READS
-        place = place_of(error)
-        return f"{reason} ({place})" if place else reason
-    finally:
-        torch.default_generator.set_state(state)
-    return ""
+    with random_states():
+        states = _random_states()
+        try:
+            traced()
+        except Exception as error:  # whatever a model or an augmentation raises without values
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if "meta" in reason.lower():
+                reason = READS
+            place = place_of(error)
+            return f"{reason} ({place})" if place else reason
+        return "" if states == _random_states() else "it draws noise on the CPU: draw it on the device of the batch"
+
+
+def _random_states() -> tuple[str, ...]:
+    """The states of Python's, numpy's and torch's generators on the CPU."""
+    return str(random.getstate()), str(np.random.get_state()), str(torch.default_generator.get_state().tolist())
 
 
 def _says_its_phase(procedure: type) -> bool:

@@ -1,5 +1,6 @@
 """Captured steps, with a tape in the place of a CUDA graph: the numbers of eager steps, and what cannot be captured."""
 
+import random
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -233,6 +234,24 @@ class FromHost(VAE):
         return super().compute_loss({**batch, "x": batch["x"] * noise})
 
 
+class FromPython(VAE):
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        return super().compute_loss({**batch, "x": batch["x"] * random.random()})
+
+
+class OneNumber(VAE):
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        return super().compute_loss({**batch, "x": batch["x"] * torch.rand(())})
+
+
+class Counts(VAE):
+    calls = 0
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        self.calls += 1
+        return super().compute_loss({**batch, "x": batch["x"] / self.calls})
+
+
 class Now(VAE):
     def after_update(self, iteration: int) -> None:
         if iteration % 2 == 0:
@@ -256,6 +275,9 @@ class Replaced(VAE):
         (Item, "it reads a value of a tensor"),
         (Chosen, "it reads a value of a tensor, or makes a shape from one"),
         (FromHost, "it copies a tensor from the CPU"),
+        (FromPython, "it draws noise on the CPU"),
+        (OneNumber, "it draws noise on the CPU"),
+        (Counts, "model.calls changes on the host: make it a buffer"),
         (Now, "after_update depends on the number of the iteration"),
         (Replaced, "model.seen is replaced: write into it"),
     ],
@@ -269,8 +291,10 @@ def test_a_model_that_cannot_be_captured_runs_eagerly_and_one_line_says_why(
         return BatchOptimization(kind(*networks, beta=0.5), fused, 16)
 
     eager, (whole, execution) = made(), captured(made)
+    random.seed(0)
     fit(eager, pictures(), 6, tmp_path)
     capsys.readouterr()
+    random.seed(0)
     fit(whole, pictures(), 6, tmp_path)
     lines = [line for line in capsys.readouterr().err.splitlines() if "execution=captured" in line]
     assert len(lines) == 1 and why in lines[0] and "eagerly" in lines[0], lines
