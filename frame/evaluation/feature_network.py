@@ -21,6 +21,7 @@ from frame.data.base import Batch, DataSet, whole_batch
 from frame.evaluation.base import batches
 from frame.evaluation.shards import once, seeded
 from frame.measures.pca import PCA
+from frame.measures.scores import kind_of
 from frame.measures.statistics import fraction
 
 FORMAT = 1  # of the cached file; files of other versions are ignored
@@ -87,14 +88,16 @@ def features_of(data: DataSet, kind: str | None = None, device: torch.device | s
         UserError: the kind is unknown, or a classifier has no labels or no pictures.
     """
     few = whole_batch(data.split("train"), torch.arange(min(64, len(data.split("train")))))
-    suits = "y" in few and few["x"].dim() == 4 and min(few["x"].shape[-2:]) >= 2
+    suits = "y" in few and kind_of(few["y"]) == "classes" and few["x"].dim() == 4 and min(few["x"].shape[-2:]) >= 2
     kind = kind or ("classifier" if suits else "pca")
     if kind not in KINDS:
         raise UserError(choices(kind, KINDS, kind="features"))
     if kind == "pca":
         return _pca(data)
     if not suits:
-        raise UserError(f"{type(data).__name__} has no pictures with 'y' to train a classifier on: set features=pca")
+        raise UserError(
+            f"{type(data).__name__} has no pictures with classes for a classifier: set features=pca"
+        )
     kept = once(lambda: _kept(data, few, device))
     with seeded(0):  # initial weights are random
         network = LeNet(tuple(few["x"].shape[1:]), kept["n_classes"]).to(device)

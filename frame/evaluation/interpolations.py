@@ -11,6 +11,7 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Declaration, Decodes, Encodes, Evaluation, LogEntry, given
 from frame.evaluation.pictures import labelled_grid
 from frame.measures.geometry import finite
+from frame.measures.scores import kind_of
 
 
 @runtime_checkable
@@ -117,7 +118,7 @@ class InterpolationEvaluation(Evaluation):
 
 
 def _names(batch: dict[str, Tensor], n_pairs: int) -> list[str]:
-    if "y" not in batch:
+    if "y" not in batch or kind_of(batch["y"]) != "classes":
         return [f"pair {i + 1}" for i in range(n_pairs)]
     labels = batch["y"].tolist()
     return [f"class {a} → {b}" for a, b in zip(labels[::2], labels[1::2], strict=True)]

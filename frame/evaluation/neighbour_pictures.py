@@ -12,6 +12,7 @@ from frame.evaluation.codes import codes_of
 from frame.evaluation.colours import COLOURS
 from frame.evaluation.pictures import DOTS, grid
 from frame.measures.neighbours import check_codes, nearest
+from frame.measures.scores import kind_of
 
 RIGHT, WRONG = COLOURS[0], COLOURS[3]  # distinct with colour blindness; frames and signs tell the same
 BELOW, BESIDE, ABOVE = 20, 10, 16  # pixels around a picture, and above the first row
@@ -64,7 +65,7 @@ class NeighbourPictureEvaluation(Evaluation):
             1,
         )
         labels = None
-        if bank.y is not None and queries.y is not None:
+        if bank.y is not None and queries.y is not None and kind_of(bank.y) == "classes":
             labels = torch.cat([queries.y.unsqueeze(1), bank.y[index]], 1)
         below = (
             f"nearest of {len(bank.codes)} training pictures by the distance of codes; queries of {self.evaluate_on}"

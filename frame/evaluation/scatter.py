@@ -1,6 +1,7 @@
 """Codes of a split in two dimensions, coloured and marked by their classes."""
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,19 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
 from frame.evaluation.colours import COLOURS, MARKERS
+from frame.evaluation.scored import Target
 from frame.evaluation.shards import once
 from frame.measures.geometry import finite
 from frame.measures.neighbours import check_codes
 from frame.measures.pca import PCA
+from frame.measures.scores import kind_of
 
 
 class PCAScatterEvaluation(Evaluation):
     """The first two principal components of the means of encode(x); 'explained' is their share of the variance in %.
 
-    A code of one dimension is plotted against 0. Each class has a colour, a shape, and its name at its median.
+    A code of one dimension is plotted against 0. Each class has a colour, a shape, and its name at its median. Of
+    several labels a row, each set of labels is a class. Numbers have a scale of colours; of several, the first.
 
     Args:
         evaluate_on: split.
@@ -50,7 +54,10 @@ class PCAScatterEvaluation(Evaluation):
         check_codes(codes)
         positions, labels, scalars = once(lambda: self.placed(codes))  # UMAP takes long
         below = f"{len(codes)} means of q(z|x), {self.evaluate_on}"
-        return LogEntry(self.evaluate_on, scalars, figures={"": scatter(positions, found.y, labels, below)})
+        several = found.y is not None and found.y.dim() > 1
+        named = Target.of(data, self.evaluate_on).named(found.y.shape[1]) if several else ()  # type: ignore[union-attr]
+        figure = scatter(positions, found.y, labels, below, named)
+        return LogEntry(self.evaluate_on, scalars, figures={"": figure})
 
     def placed(self, codes: Tensor) -> tuple[Tensor, tuple[str, str], dict[str, Scalar]]:
         """Codes [N, D] -> positions [N, 2], the names of both axes, and numbers."""
@@ -118,28 +125,49 @@ def _umap() -> Any:
         ) from None
 
 
-def scatter(positions: Tensor, y: Tensor | None, axes_names: tuple[str, str], title: str) -> Figure:
-    """Points [N, 2] by class [N]: each has a colour, a shape, an entry in the legend and its name among the points."""
+def scatter(
+    positions: Tensor, y: Tensor | None, axes_names: tuple[str, str], title: str, names: Sequence[str] = ()
+) -> Figure:
+    """Points [N, 2] by class [N]: each has a colour, a shape, an entry in the legend and its name among the points.
+
+    Args:
+        positions: [N, 2].
+        y: classes [N], labels [N, K], or numbers [N] or [N, K], of which the first gives the colours; None: none.
+        axes_names: of both axes.
+        title: above the points.
+        names: of K labels or numbers.
+    """
     figure = Figure(figsize=(7, 5.5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     size = 14 if len(positions) > 500 else 30
     h, v = positions.double().numpy().T
     if y is None:
         axes.scatter(h, v, s=size, color=COLOURS[0], linewidths=0)
+    elif kind_of(y) == "numbers":
+        values = y.reshape(len(y), -1)[:, 0].double().numpy()
+        points = axes.scatter(h, v, s=size, c=values, cmap="viridis", linewidths=0, alpha=0.8)
+        figure.colorbar(points, ax=axes, label=names[0] if names else "y")
     else:
-        classes, which = y.unique().tolist(), y.numpy()
+        classes, which = _classes(y, names)
         for i, label in enumerate(classes):
-            mine, marker, colour = which == label, MARKERS[i % len(MARKERS)], COLOURS[i % len(COLOURS)]
-            axes.scatter(
-                h[mine], v[mine], s=size, marker=marker, color=colour, linewidths=0, alpha=0.7, label=str(label)
-            )
+            mine, marker, colour = which == i, MARKERS[i % len(MARKERS)], COLOURS[i % len(COLOURS)]
+            axes.scatter(h[mine], v[mine], s=size, marker=marker, color=colour, linewidths=0, alpha=0.7, label=label)
         if len(classes) <= 2 * len(MARKERS):
-            _name(axes, {str(label): np.stack([h, v])[:, which == label] for label in classes})
+            _name(axes, {label: np.stack([h, v])[:, which == i] for i, label in enumerate(classes)})
             figure.legend(title="class", loc="outside right upper", markerscale=2, frameon=False)
     axes.set_xlabel(axes_names[0])
     axes.set_ylabel(axes_names[1])
     axes.set_title(title, fontsize=10)
     return figure
+
+
+def _classes(y: Tensor, names: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """The names of classes [N], or of each set of labels [N, K] that occurs, and the number of each row's, [N]."""
+    found, which = y.unique(return_inverse=True, dim=0)
+    if y.dim() == 1:
+        return [str(label) for label in found.tolist()], which.numpy()
+    sets = [[name for name, there in zip(names, row, strict=True) if there] for row in found.tolist()]
+    return [" + ".join(those) or "none" for those in sets], which.numpy()
 
 
 def _name(axes: Axes, classes: dict[str, np.ndarray]) -> None:
