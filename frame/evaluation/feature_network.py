@@ -95,9 +95,7 @@ def features_of(data: DataSet, kind: str | None = None, device: torch.device | s
     if kind == "pca":
         return _pca(data)
     if not suits:
-        raise UserError(
-            f"{type(data).__name__} has no pictures with classes for a classifier: set features=pca"
-        )
+        raise UserError(f"{type(data).__name__} has no pictures with classes for a classifier: set features=pca")
     kept = once(lambda: _kept(data, few, device))
     with seeded(0):  # initial weights are random
         network = LeNet(tuple(few["x"].shape[1:]), kept["n_classes"]).to(device)
