@@ -26,9 +26,9 @@ class ReconstructionErrorEvaluation(Evaluation):
     needs = (Reconstructs,)
     numbers = {
         "": "of the variance",
-        "mse": "squared value in [0, 1]",
+        "mse": "squared value",
         "unexplained": "of the variance",
-        "variance": "squared value in [0, 1]",
+        "variance": "squared value",
     }
 
     def __init__(self, evaluate_on: str = "valid", n_samples: int | None = None) -> None:
@@ -51,7 +51,7 @@ class ReconstructionErrorEvaluation(Evaluation):
         variance = (square.mean() - mean.mean().square()).item()
         around_mean_picture = (square - mean.square()).mean().item()
         mse, standard_error = mean_and_standard_error(found["error"])
-        estimator = "mean over values and pictures of (x - reconstruct(x))^2, through means"
+        estimator = "mean over values and rows of (x - reconstruct(x))^2, through means"
 
         def scaled(by: float, unit: str, over: str = "") -> Scalar:
             return Scalar(mse / by, unit, n, estimator + over, standard_error / by, better="less")
@@ -60,10 +60,8 @@ class ReconstructionErrorEvaluation(Evaluation):
             self.evaluate_on,
             scalars={
                 "": scaled(variance, "of the variance", ", over that of all values around their mean"),
-                "mse": scaled(1.0, "squared value in [0, 1]"),
-                "unexplained": scaled(around_mean_picture, "of the variance", ", over that around the mean picture"),
-                "variance": Scalar(
-                    variance, "squared value in [0, 1]", n, "of all values around their mean", better=""
-                ),
+                "mse": scaled(1.0, "squared value"),
+                "unexplained": scaled(around_mean_picture, "of the variance", ", over that around the mean row"),
+                "variance": Scalar(variance, "squared value", n, "of all values around their mean", better=""),
             },
         )
