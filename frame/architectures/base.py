@@ -185,8 +185,7 @@ def _made(head: partial[Any], backbone: nn.Module) -> nn.Module:
     """The head for the backbone's number of features."""
     if not hasattr(backbone, "n_out"):
         raise UserError(
-            f"{type(backbone).__name__} has no n_out, the number of its features: give the head an n_in, without "
-            "_partial_"
+            f"{type(backbone).__name__} has no n_out, the number of its features: give it one, or the head an n_in"
         )
     made: nn.Module = head(n_in=backbone.n_out)
     return made

@@ -58,6 +58,10 @@ class Target:
         """The score that chooses between probes."""
         return next(iter(self.units))
 
+    def told(self, floor: str = "") -> list[str]:
+        """The scores of a code, or of a floor."""
+        return [self.main] if floor else list(self.units)
+
     def named(self, n: int) -> list[str]:
         """The names of n labels or numbers."""
         return list(self.names) if len(self.names) == n else [str(i) for i in range(n)]
@@ -70,8 +74,8 @@ def key_of(score: str, layer: str = "", floor: str = "") -> str:
 
 
 def declared(target: Target, layer: str = "", floor: str = "") -> dict[str, str]:
-    """The units of the scores by their keys."""
-    return {key_of(score, layer, floor): unit for score, unit in target.units.items()}
+    """The units of the scores by their keys; a floor has the main score alone."""
+    return {key_of(score, layer, floor): target.units[score] for score in target.told(floor)}
 
 
 def by_score(target: Target, found: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -90,7 +94,7 @@ def scored(
     floor: str = "",
     width: int | None = None,
 ) -> dict[str, Scalar]:
-    """The scores of predictions, by their keys.
+    """The scores of predictions, by their keys; of a floor the main score alone.
 
     Standard errors and intervals are those of the rows: of the accuracy's binomial, and of the bootstrap else.
 
@@ -107,7 +111,8 @@ def scored(
     """
     found, of = scores(predicted, y), "" if floor else layer
     made = {}
-    for name, unit in target.units.items():
+    for name in target.told(floor):
+        unit = target.units[name]
         key = key_of(name, layer if not floor else "", floor)
         if name == "accuracy":
             right, error = fraction(predicted == y)

@@ -183,7 +183,7 @@ def sized(network: nn.Module | partial[Any], name: str, n_in: int | None, source
     """
     if isinstance(network, partial):
         if n_in is None:
-            raise UserError(f"{source} has no n_out, the number of its features: give the {name} n_in, not _partial_")
+            raise UserError(f"{source} has no n_out, the number of its features: give it one, or the {name} n_in")
         network = network(n_in=n_in)
     if not isinstance(network, nn.Module):
         raise UserError(f"{name} must be a torch.nn.Module, and is {network!r:.60}: give it a _target_")
@@ -652,4 +652,5 @@ def check_same(size: str, **networks: nn.Module) -> None:
     sizes = {name: getattr(network, size) for name, network in networks.items() if hasattr(network, size)}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {value}" for name, value in sizes.items())
-        raise UserError(f"{size} differs ({listed}): give all of them the same, such as ${{params.{size}}}")
+        first = next(iter(sizes.values()))
+        raise UserError(f"{size} differs ({listed}): give all of them the same, such as params.{size}={first}")
