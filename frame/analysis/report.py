@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -84,7 +85,7 @@ def report_pieces(places: Sequence[str | Path], metrics: Sequence[str] = (), row
     script = (TEMPLATES / "report.js").read_text()
     return pieces(
         TEMPLATES / "report.html",
-        name=Path(places[0]).resolve().name,
+        name=Path(os.path.commonpath([Path(place).resolve() for place in places])).name,
         script=safe(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         sentences=sentences(found) if found is not None else ["No metric was measured alike in these runs."],
@@ -236,14 +237,17 @@ def _curves(done: Sequence[RunSummary], keys: Sequence[str], found: Comparison |
     if found is not None and len(found.rows) > MOST_LINES:
         ranked = ranked_rows(found.rows, found.metrics[0], found.better[found.metrics[0]])[:MOST_LINES]
         runs, of = [run for row in ranked for run in row.runs], f", the {MOST_LINES} best settings"
-    for metric in names[:MOST_CURVES] or ["loss"]:
-        drawn = _svg(
-            f"{metric}{of}",
-            partial(plot, runs, "epochs", metric, hue=keys if len(_labels(runs, keys)) > 1 else ()),
-            least=3,
-        )
-        if drawn is not None:
-            yield drawn
+    figures = [(f"{metric}{of}", metric, runs) for metric in names[:MOST_CURVES]]
+    if not figures:  # losses of several models are no numbers of one scale
+        models = sorted({str(run.get("model")) for run in runs})
+        figures = [
+            (f"loss of {model}{of}", "loss", [run for run in runs if str(run.get("model")) == model])
+            for model in models[:MOST_CURVES]
+        ]
+    for title, metric, drawn in figures:
+        hue = keys if len(_labels(drawn, keys)) > 1 else ()
+        if (figure := _svg(title, partial(plot, drawn, "epochs", metric, hue=hue), least=3)) is not None:
+            yield figure
 
 
 def _labels(runs: Sequence[RunSummary], keys: Sequence[str]) -> set[str]:
