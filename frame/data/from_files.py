@@ -21,7 +21,7 @@ from frame.data.on_disk import OnDisk, Stored
 from frame.data.splits import SPLITS, Divided, Part, Splitting, divided
 from frame.data.targets import Targets, check_task, targets_of
 
-LOOKED_AT = 32 << 20  # bytes of a split outside of the memory that are looked at for duplicates
+LOOKED_AT = 8 << 20  # bytes of a split outside of the memory that are looked at for duplicates
 
 Given = str | Path | Mapping[str, str | Path]  # a file, or files by the names of the arrays that they hold
 
