@@ -208,10 +208,10 @@ class FromFiles(DataSet):
             told.append(parted.told)
         told += self._lacking_classes(rows, parted)
         say(f"{self.name}: {'; '.join(told)}")
-        if len(rows) > 1 and (
-            near := duplicates_told({split: looked_at(split, part.x) for split, part in rows.items()})
-        ):
-            say(f"{self.name}: {near}")
+        if len(rows) > 1:
+            which = " that were compared" if any(isinstance(part.x, Stored) for part in rows.values()) else ""
+            if near := duplicates_told({split: looked_at(split, part.x) for split, part in rows.items()}, which):
+                say(f"{self.name}: {near}")
 
     def _lacking_classes(self, rows: Mapping[str, Rows], parted: Divided) -> list[str]:
         """Which classes of 'train' are in none of the rows that were held out."""

@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -202,6 +203,16 @@ def test_a_number_that_is_none_is_named_when_it_is_read(tmp_path: Path) -> None:
     x[18, 2] = 3e38
     np.save(tmp_path / "big.npy", x.astype(np.float32))
     Npy(tmp_path / "big.npy", n_valid=0, n_test=0).split("train").batch(torch.arange(60))
+
+
+def test_copies_among_the_first_rows_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    x = PICTURES.copy()
+    x[60:] = x[:60]
+    np.save(tmp_path / "x.npy", x)
+    Npy(tmp_path / "x.npy", n_test=0, n_valid=0.2).split("train")
+    assert re.search(
+        r"\d+ of 24 rows of 'valid' that were compared are equal to one of 'train'", capfd.readouterr().err
+    )
 
 
 def test_dynamic_pixels_are_those_in_memory_and_static_ones_refused(tmp_path: Path) -> None:
