@@ -109,7 +109,7 @@ def scored(
     Raises:
         NoNumber: y is the same in all rows, or not finite.
     """
-    found, of = scores(predicted, y), "" if floor else layer
+    found, of = scores(predicted, y, target.told(floor)), "" if floor else layer
     made = {}
     for name in target.told(floor):
         unit = target.units[name]

@@ -1,8 +1,9 @@
 """Scores of predicted classes, labels and numbers, with intervals over rows."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,12 +37,13 @@ def kind_of(y: Tensor) -> str:
     return "numbers" if y.is_floating_point() else "labels" if y.dtype == torch.bool and y.dim() == 2 else "classes"
 
 
-def scores(predicted: Tensor, y: Tensor) -> dict[str, Score]:
+def scores(predicted: Tensor, y: Tensor, wanted: Collection[str] | None = None) -> dict[str, Score]:
     """The scores in `UNITS` of the kind of y, all but the accuracy, as parts of 1 and not in %.
 
     Args:
         predicted: classes [N]; probabilities of labels [N, K]; or numbers like y.
         y: classes [N], labels bool [N, K], or numbers [N] or [N, K].
+        wanted: those that are computed; None: all.
 
     Raises:
         TooFew: there are no rows.
@@ -49,22 +51,27 @@ def scores(predicted: Tensor, y: Tensor) -> dict[str, Score]:
     """
     if not len(y):
         raise TooFew("there are no rows to judge")
+    of = _scores(predicted, y)
+    return {
+        name: bootstrapped(score, len(y), FEW_DRAWS if name == "average_precision" else N_DRAWS)
+        for name, score in of.items()
+        if wanted is None or name in wanted
+    }
+
+
+def _scores(predicted: Tensor, y: Tensor) -> dict[str, Callable[[Tensor | None], Tensor]]:
+    """Each score as a function of the weights of rows; raises the errors of `scores`."""
     kind = kind_of(y)
     if kind == "numbers":
         predicted, y = varying(predicted, y)
-        return {
-            "R2": bootstrapped(lambda w: r2(predicted, y, w), len(y)),
-            "mean_absolute_error": bootstrapped(lambda w: mean_absolute_error(predicted, y, w), len(y)),
-        }
+        return {"R2": partial(r2, predicted, y), "mean_absolute_error": partial(mean_absolute_error, predicted, y)}
     if kind == "labels":
         check_labels(y)
-        return {
-            "macro_F1": bootstrapped(lambda w: macro_f1(predicted > 0.5, y, w), len(y)),
-            "average_precision": bootstrapped(lambda w: average_precision(predicted, y, w), len(y), FEW_DRAWS),
-        }
+        precision = partial(average_precision, predicted, y)
+        return {"macro_F1": partial(macro_f1, predicted > 0.5, y), "average_precision": precision}
     n_classes = 1 + int(max(predicted.max(), y.max()))
-    hot, marked = (torch.nn.functional.one_hot(each, n_classes).bool() for each in (y, predicted))
-    return {"balanced_accuracy": bootstrapped(lambda w: balanced_accuracy(marked, hot, w), len(y))}
+    marked, hot = (torch.nn.functional.one_hot(each, n_classes).bool() for each in (predicted, y))
+    return {"balanced_accuracy": partial(balanced_accuracy, marked, hot)}
 
 
 def goodness(predicted: Tensor, y: Tensor) -> float:
