@@ -34,14 +34,14 @@ from frame.data.MNIST import MNIST
 from frame.engine.experiment import build
 
 PARTS = ("vae", "resume", "simclr")
-CAPTURED = "execution=captured"
+CAPTURED, DEVICE = "execution=captured", "cuda"
 
 
 def vae(folder: Path, rounds: int, iterations: int) -> bool:
     """Seconds an iteration of each variant, in rounds; whether captured steps are quick enough."""
     size = bare.SIZES["large"]
     pixels = MNIST(throughput.pictures(folder)).split("train").batch(torch.arange(50_000))["x"].flatten(1)
-    there = pixels.to("cuda")
+    there = pixels.to(DEVICE)
     rows: dict[str, throughput.Train] = {
         "bare loop in a CUDA graph": partial(bare.train_graph, there, size),
         "bare loop": partial(bare.train, there, size),
@@ -65,12 +65,13 @@ def vae(folder: Path, rounds: int, iterations: int) -> bool:
     return graph >= 0.9 and template >= 10
 
 
-def resume(folder: Path) -> bool:
+def resume(folder: Path, iterations: int = 4000) -> bool:
     """Whether a run that is killed in the middle and resumed has the weights of one that is not."""
     root = throughput.pictures(folder / "data")
     words = [
         *("train", "+experiment=MNIST_VAE", CAPTURED, "logging=csv", "callbacks=null", "seed=1"),
-        *("train_for=4000 iterations", "checkpoint.every=200 iterations", "optimization.average=0.999"),
+        *(f"train_for={iterations} iterations", f"checkpoint.every={iterations // 20} iterations"),
+        "optimization.average=0.999",
         f"device.data_root={root}",
     ]
     ends = []
@@ -80,7 +81,7 @@ def resume(folder: Path) -> bool:
         command = [sys.executable, "-m", "frame", *words, f"device.experiments_root={place}"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         while process.poll() is None:
-            if kills and list(place.glob("**/previous.ckpt")):  # at least 400 iterations are done
+            if kills and list(place.glob("**/previous.ckpt")):  # two were written
                 process.send_signal(signal.SIGKILL)
                 process.wait()
             time.sleep(0.05)
@@ -109,10 +110,10 @@ def simclr(folder: Path, rounds: int, iterations: int) -> bool:
 
     def bare_step(iterations: int, tick: Callable[[], None]) -> None:
         experiment = build(compose(words))
-        model: Any = experiment.model.to("cuda")
+        model: Any = experiment.model.to(DEVICE)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.24, momentum=0.9, weight_decay=5e-4, fused=True)
         for batch in islice(chain.from_iterable(repeat(experiment.loader)), iterations):
-            with torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False):
+            with torch.autocast(DEVICE, dtype=torch.bfloat16, cache_enabled=False):
                 loss = model(batch)["loss"]
             loss.backward()
             optimizer.step()

@@ -3,8 +3,10 @@
 import random
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
 from frame.architectures.base import DiagonalNormal, MLPDecoder, MLPEncoder
 from frame.commands.main import main
+from frame.common.errors import UserError
 from frame.common.schedules import Cosine, Linear
 from frame.data.base import Batch
 from frame.data.memory import InMemory
@@ -24,6 +27,7 @@ from frame.optimization.adversarial import AdversarialOptimization
 from frame.optimization.average import Average
 from frame.optimization.base import Optimization
 from frame.optimization.batch import BatchOptimization
+from frame.optimization.captured import CudaGraph
 from frame.optimization.joint import JointOptimization
 from frame.optimization.lars import LARS
 from tests.optimization.fitting import fit
@@ -131,11 +135,11 @@ def test_replayed_steps_are_eager_ones_and_resume_in_the_same_bits(name: str, tm
 
 def test_each_phase_has_a_graph_and_one_graph_serves_many_iterations(tmp_path: Path) -> None:
     optimization, execution = captured(PROCEDURES["duel"])
-    fit(optimization, pictures(), 60, tmp_path)
+    fit(optimization, pictures(), 24, tmp_path)
     assert len(execution.tapes) == 4  # 16 or 8 rows; the adversary alone, or both
-    assert sum(tape.replays for tape in execution.tapes) == 60 - 2  # each optimizer made its state in an eager step
+    assert sum(tape.replays for tape in execution.tapes) == 24 - 2  # each optimizer made its state in an eager step
     optimization, execution = captured(PROCEDURES["scheduled AdamW"])
-    fit(optimization, pictures(), 60, tmp_path)
+    fit(optimization, pictures(), 24, tmp_path)
     assert len(execution.tapes) == 4  # 16 or 8 rows; the encoder frozen or not
 
 
@@ -370,6 +374,37 @@ def test_augmentation_that_cannot_be_captured_runs_before_each_replay(
     assert_equal(whole, eager)
     assert "augmentation runs eagerly: it reads a value of a tensor" in capsys.readouterr().err
     assert len(execution.tapes) == 2
+
+
+def test_a_capture_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for torch's part: generators on the GPU are registered, and an error of CUDA is said."""
+    registered: list[Any] = []
+    graph = SimpleNamespace(register_generator_state=registered.append, replay=lambda: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, capture_error_mode: nullcontext())
+    there: Any = SimpleNamespace(device=torch.device("cuda"))
+    made = CudaGraph([there, torch.default_generator])
+    assert registered == [there]
+    assert made.capture(lambda: {"loss": torch.zeros(())}).keys() == {"loss"}
+
+    def fails() -> dict[str, Tensor]:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    with pytest.raises(
+        UserError, match=r"cannot capture a step \(operation not permitted when.*\): .*execution=eager$"
+    ):
+        made.capture(fails)
+
+
+def test_several_processes_step_eagerly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Several(BatchOptimization):
+        def on_train_start(self) -> None:
+            self.world = 2
+            super().on_train_start()
+
+    whole, execution = captured(lambda: Several(vae(), fused, 16))
+    fit(whole, pictures(), 6, tmp_path)
+    assert "several processes train together" in capsys.readouterr().err and not execution.tapes
 
 
 @pytest.mark.parametrize(
