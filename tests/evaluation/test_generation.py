@@ -135,7 +135,7 @@ def test_without_labels_features_are_principal_components() -> None:
     assert found["fid"].value < 1e-4
     assert "features: 64 principal components of pixels of Unlabelled train" in found["fid"].estimator
     assert "64 principal components" in run(Draws(pictures("test")), features="pca").scalars["kid"].estimator
-    with pytest.raises(UserError, match="Unlabelled has no pictures with 'y'.*features=pca"):
+    with pytest.raises(UserError, match="Unlabelled has no pictures with classes.*features=pca"):
         run(Draws(pictures("test")), Unlabelled(), features="classifier")
 
 
