@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
-from frame.evaluation.accuracy import AccuracyEvaluation
 from frame.evaluation.base import Unsuited, evaluating
+from frame.evaluation.calibration import CalibrationEvaluation
 from frame.evaluation.environments import EnvironmentsEvaluation
 
 ENV = torch.tensor([0, 0, 0, 0, 2, 2, 2, 2, 2, 7])
@@ -71,6 +71,6 @@ def test_squared_errors_by_hand() -> None:
     assert dict(evaluation.declare(model, data).numbers) == dict.fromkeys(values, "squared error")
 
 
-def test_an_accuracy_of_numbers_is_refused() -> None:
-    with pytest.raises(Unsuited, match="AccuracyEvaluation needs classes; 'y' of Rows holds numbers"):
-        AccuracyEvaluation().check(Reads(True), Rows(True))
+def test_a_calibration_of_numbers_is_refused() -> None:
+    with pytest.raises(Unsuited, match="CalibrationEvaluation needs classes; 'y' of Rows holds numbers"):
+        CalibrationEvaluation("valid").check(Reads(True), Rows(True))
