@@ -22,6 +22,7 @@ from frame.data.on_disk import OnDisk
 RNG = np.random.RandomState(0)
 N = 90
 PICTURES = RNG.randint(0, 256, (N, 6, 5)).astype(np.uint8)
+GREY = torch.from_numpy(PICTURES)[:, None]  # as a model is given them
 Y = np.arange(N) % 3
 
 
@@ -81,13 +82,13 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, written: str, nested: 
     WRITERS[written](found, file)
     mapped = written in ("file", "stream", "feather")
     data = Arrow(file, label="number", task="numbers", memory="1 MB")
-    assert data.shape == (6, 5) and data.row == "picture"
+    assert data.shape == (1, 6, 5) and data.row == "picture"
     assert isinstance(data.split("train"), OnDisk) == mapped
-    assert torch.equal(all_rows(data), torch.from_numpy(PICTURES))
+    assert torch.equal(all_rows(data), GREY)
     small = Arrow(file, label="number", task="numbers", memory=600)
     assert not is_resident(small.split("train"))
     for one in (small, pickle.loads(pickle.dumps(small))):
-        assert torch.equal(all_rows(one), torch.from_numpy(PICTURES))
+        assert torch.equal(all_rows(one), GREY)
     assert small.identity("train")["rows"] == 72 and Arrow(file).classes == ["0", "1", "2"]
 
 
@@ -99,7 +100,7 @@ def test_what_cannot_be_mapped_is_said(tmp_path: Path, capfd: pytest.CaptureFixt
     assert "each row costs its whole group" in (said := capfd.readouterr().err) and "2.7 KB" in said
     WRITERS["file"](table(lists(PICTURES)), tmp_path / "a.arrow")
     Arrow(tmp_path / "a.arrow", memory=600).split("train")
-    assert "rows of [6, 5] as uint8, mapped" in capfd.readouterr().err
+    assert "rows of [1, 6, 5] as uint8, mapped" in capfd.readouterr().err
 
 
 def test_what_datasets_saves(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_what_datasets_saves(tmp_path: Path) -> None:
     saved.save_to_disk(str(tmp_path / "set"), num_shards={"train": 2, "validation": 1})
     data = Arrow("set", big_data_root=tmp_path, n_test=0)
     assert data.classes == ["cat", "dog", "emu"] and data.splits == ("train", "valid")
-    assert torch.equal(every(data, "train")["x"], torch.from_numpy(PICTURES))
+    assert torch.equal(every(data, "train")["x"], GREY)
     assert torch.equal(every(data, "valid")["y"], torch.from_numpy(Y))
     assert len(data.split("train").x.reader.files) == 2  # type: ignore[attr-defined]
 
@@ -136,7 +137,7 @@ def test_encoded_pictures(tmp_path: Path, written: str, path: str | None) -> Non
     for memory in ("1 MB", 600):
         data = Arrow(file, size=[6, 5], channels=1, label="number", task="numbers", memory=memory)
         assert is_resident(data.split("train")) == (memory == "1 MB") and data.shape == (1, 6, 5)
-        assert torch.equal(all_rows(data), torch.from_numpy(PICTURES)[:, None])
+        assert torch.equal(all_rows(data), GREY)
 
 
 def test_a_folder_of_parts_and_splits(tmp_path: Path) -> None:
@@ -145,8 +146,8 @@ def test_a_folder_of_parts_and_splits(tmp_path: Path) -> None:
         WRITERS["file"](found.slice(*rows), tmp_path / f"{name}.arrow")
     WRITERS["file"](found, tmp_path / "cache-0123.arrow")
     data = Arrow(tmp_path, n_valid=0)
-    assert torch.equal(every(data, "train")["x"], torch.from_numpy(PICTURES[:70]))
-    assert torch.equal(every(data, "test")["x"], torch.from_numpy(PICTURES[70:]))
+    assert torch.equal(every(data, "train")["x"], GREY[:70])
+    assert torch.equal(every(data, "test")["x"], GREY[70:])
     grouped = Arrow(tmp_path / "train-00001-of-00002.arrow", group="patient", n_valid=0.3, n_test=0.2)
     assert not {*grouped._found["train"].columns["patient"]} & {*grouped._found["valid"].columns["patient"]}
 

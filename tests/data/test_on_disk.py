@@ -283,6 +283,7 @@ def test_what_was_announced_is_announced_once(tmp_path: Path, monkeypatch: pytes
     reader._lay_out()
     for _ in range(3):
         reader.ahead(np.arange(5))
+        mapped_files._thread().submit(int).result()  # it has told
         assert np.array_equal(reader.read(np.arange(5)), PICTURES[:5])
     assert told == [5, 5, 5]
     reader.read(np.arange(7))  # nothing waited for the disk, so there is nothing to gain
