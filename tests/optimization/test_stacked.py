@@ -20,7 +20,7 @@ from frame.optimization.base import Optimization
 from frame.optimization.batch import BatchOptimization
 from frame.optimization.losses import Diverged
 from frame.optimization.stacked import Stack, Stacked, answer_all, difference
-from tests.models.test_every_model import ONE_OF_EACH, composed, rows
+from tests.models.test_every_model import FIRST, composed, rows
 from tests.optimization.fitting import fit
 
 SOME = ("digits_VAE", "digits_GAN", "digits_BYOL")
@@ -49,7 +49,10 @@ def assert_alike(mine: nn.Module, theirs: nn.Module, rtol: float, atol: float) -
 
 
 def descending(config: Any, seed: int) -> Optimization:
-    """The experiment's procedure with SGD: Adam turns the rounding of gradients that are 0 into whole steps."""
+    """The experiment's procedure with SGD: Adam turns the rounding of gradients that are 0 into whole steps.
+
+    Gradients are clipped, because losses that are sums diverge with this rate, and then differ by more than rounding.
+    """
     torch.manual_seed(seed)
     model = instantiate(resolved(config.model))
     optimization: Any = instantiate(resolved(config.optimization), model=model)
@@ -88,7 +91,7 @@ def test_a_stack_equals_its_members_alone(experiment: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", ONE_OF_EACH)
+@pytest.mark.parametrize("experiment", sorted(FIRST.values()))
 def test_every_model_of_a_stack_equals_itself_alone_after_100_steps(experiment: str, tmp_path: Path) -> None:
     equals_alone(experiment, 100, tmp_path)
 
