@@ -141,6 +141,7 @@ def test_files_that_are_left_out_are_reported_once(tmp_path: Path, capsys: pytes
         "1 hidden files, 1 links to nothing, 1 pipes or devices, "
         "2 folders without pictures (empty, empty/inner); class folders: 2 classes (a, b); 2 as 'valid' and 2 as "
         "'test' held out of 20 rows, the same share of every class, by their names\n"
+        "frame: Images: decoded once and kept in memory (320 B)\n"
     )
 
 
