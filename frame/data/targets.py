@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class Targets:
     """
 
     kind: str
-    names: tuple[str, ...] = ()  # of classes, or of labels
+    names: tuple[str, ...] = ()  # of classes, of labels, or of several numbers if they are known
     values: tuple[Any, ...] = ()  # of classes, as they are written
     one_hot: bool = False  # classes as [N, K]
     mean: np.ndarray | None = None
@@ -75,7 +75,7 @@ def targets_of(
         parts: values [N] or [N, K] of each split.
         task: one of TASKS.
         what: names the labels, for messages.
-        names: of classes 0, 1, ..., or of labels, if the file has them.
+        names: of classes 0, 1, ..., of labels or of several numbers, if the file has them.
         standardise: whether numbers get mean 0 and variance 1 on 'train'.
 
     Raises:
@@ -84,7 +84,8 @@ def targets_of(
     every = np.concatenate(list(parts.values()))
     kind = task if task != "auto" else "classes" if names is not None and every.ndim == 1 else task_of(every)
     if kind == "numbers":
-        return _numbers(every, parts["train"], what, standardise)
+        found = _numbers(every, parts["train"], what, standardise)
+        return replace(found, names=tuple(names or ())) if every.ndim == 2 else found
     if every.ndim == 2 and every.dtype.kind in "biuf" and np.isin(every, (0, 1)).all():
         named = tuple(names or map(str, range(every.shape[1])))
         one_hot = kind == "classes"
@@ -92,7 +93,7 @@ def targets_of(
             raise UserError(f"{what}: a row has several labels or none: set data.task=labels")
         return Targets(kind, named, one_hot=one_hot)
     if kind == "labels" and every.ndim == 1 and every.dtype.kind in "OU":
-        return Targets(kind, _known(parts, what))
+        return Targets(kind, _known(parts))
     if kind == "labels" or every.ndim != 1:
         raise UserError(
             f"{what}: several labels a row are columns of 0 and 1, [N, K]; these are {list(every.shape)} of "
@@ -161,12 +162,9 @@ def _several(value: Any) -> list[str]:
     return [word.strip() for word in words if word.strip()]
 
 
-def _known(parts: Mapping[str, np.ndarray], what: str) -> tuple[str, ...]:
-    """The labels of 'train', sorted."""
-    train = {word for value in parts["train"].tolist() for word in _several(value)}
-    for split, y in parts.items():
-        _refuse_unknown({word for value in y.tolist() for word in _several(value)} - train, split, what)
-    return tuple(sorted(train))
+def _known(parts: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """The labels that occur, sorted. One that 'train' lacks is predicted never, as is a column of zeros."""
+    return tuple(sorted({word for y in parts.values() for value in y.tolist() for word in _several(value)}))
 
 
 def _marked(y: np.ndarray, names: Sequence[str]) -> np.ndarray:

@@ -35,6 +35,20 @@ def test_numbers_are_standardised_on_train_alone() -> None:
     assert found.coded(parts["train"]).tolist() == [-1, 1] and found.coded(parts["test"]).tolist() == [100]
 
 
+def test_words_may_name_several_labels() -> None:
+    words = np.array(["cat|dog", "dog", None, " owl ; cat", ""], dtype=object)
+    found = targets_of({"train": words}, "labels", "'y'")
+    assert (found.kind, found.names) == ("labels", ("cat", "dog", "owl"))
+    assert found.coded(words).astype(int).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0]]
+    rare = {"train": words, "test": np.array(["emu|cat"], dtype=object)}
+    assert targets_of(rare, "labels", "'y'").names == ("cat", "dog", "emu", "owl")
+
+
+def test_several_numbers_keep_their_names() -> None:
+    y = np.array([[0.5, 1], [2, 0]])
+    assert targets_of({"train": y}, "auto", "'y'", ["waist", "pulse"]).names == ("waist", "pulse")
+
+
 def test_names_in_the_file_are_those_of_the_classes() -> None:
     found = targets_of({"train": np.array([0, 2, 0, 2])}, "auto", "'y'", ["low", "middle", "high"])
     assert found.names == ("low", "middle", "high") and found.coded(np.array([2])).tolist() == [2]
