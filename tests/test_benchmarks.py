@@ -109,7 +109,7 @@ def test_the_benchmark_of_augmentations_runs_and_compares_in_pairs() -> None:
 @pytest.mark.slow
 def test_the_benchmark_of_data_beyond_memory_runs() -> None:
     script = str(Path(bare.__file__).with_name("beyond_memory.py"))
-    words = ["--quick", "--json", "--limit", "500"]
+    words = ["--quick", "--json", "--limit", "200"]
     done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
