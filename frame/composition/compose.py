@@ -266,13 +266,17 @@ def _read(overrides: Sequence[str]) -> DictConfig:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
             hydra: Any = GlobalHydra.instance().hydra
-            return Layers(hydra.config_loader.get_search_path()).composed("config", list(overrides))
+            composed = Layers(hydra.config_loader.get_search_path()).composed("config", list(overrides))
     except MissingConfigException as error:
         raise UserError(_missing(error)) from None
     except (ConfigCompositionException, HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(_composition(error)) from None
     except RecursionError:
         raise UserError("the defaults of a config file name one another in a circle") from None
+    if isinstance(composed.get("device"), DictConfig):
+        with open_dict(composed.device):  # a device file of earlier times lacks it
+            composed.device.setdefault("memory_for_data", "auto")
+    return composed
 
 
 def _with_values(before: DictConfig, values: Sequence[Override]) -> DictConfig:

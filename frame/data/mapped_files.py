@@ -170,7 +170,9 @@ class MappedRows:
 
     def _let_go(self) -> None:
         """Pages that were read stay in the system's cache, but no longer count as this process's memory."""
-        if _mapped_bytes() - self._before > HELD:
+        now = _mapped_bytes()
+        self._before = min(self._before, now)  # other files may be unmapped meanwhile
+        if now - self._before > HELD:
             for file in self.files:
                 file.map.madvise(mmap.MADV_DONTNEED)
             self._before = _mapped_bytes()

@@ -33,7 +33,9 @@ SHAPES: dict[tuple[int, ...], int | None] = {  # and the levels of their values
     (3, 20): None,  # series
 }
 PARAMS = {"z_dim": 6, "z2_dim": 6, "noise_dim": 6, "n_features": 6, "n_categories": 5, "n_continuous": 2}
-REFERENCES = {f"params.{key}" for key in PARAMS} | {"sizes.x", "sizes.n_classes", "sizes.levels", "sizes.n_envs"}
+REFERENCES = {f"params.{key}" for key in PARAMS} | {
+    f"sizes.{key}" for key in ("x", "y", "n_classes", "levels", "n_envs")
+}
 MADE = {"n_in": PARAMS["n_features"], "patch_size": 4}
 ROWS = 4
 
@@ -61,7 +63,13 @@ def filled(node: Any, values: dict[str, Any]) -> Any:
 def config(name: str, shape: tuple[int, ...], *, small: bool = True) -> dict[str, Any]:
     """The plain values of an option; `small`: of a backbone as small as it gets."""
     values: dict[str, Any] = {f"params.{key}": value for key, value in PARAMS.items()}
-    values |= {"sizes.x": list(shape), "sizes.n_classes": 10, "sizes.levels": SHAPES[shape], "sizes.n_envs": ROWS}
+    values |= {
+        "sizes.x": list(shape),
+        "sizes.y": [3],
+        "sizes.n_classes": 10,
+        "sizes.levels": SHAPES[shape],
+        "sizes.n_envs": ROWS,
+    }
     found: dict[str, Any] = filled(load(FILES[name]), values)
     for _, node in targets(found):
         if small and node["_target_"].endswith("ResNet"):
@@ -178,6 +186,9 @@ TAKEN: dict[str, Callable[[Any, str, Data], Tensor]] = {
     "encoder": encoder,
     "decoder": decoder,
     "prior": prior,
+    "predictor/(numbers|labels)": lambda network, name, data: (
+        -network(data.z).log_prob((torch.arange(3 * ROWS).view(ROWS, 3) % 2).float()).mean()
+    ),
     "predictor": lambda network, name, data: -network(data.z.expand(3, -1, -1)).log_prob(data.y).mean(),
     "discriminator|critic": critic,
     "generator": generator,

@@ -49,6 +49,8 @@ FEW = {
     "images": ["data.size=16"],
     "table": ["data.train=sklearn:iris", "data.label=target"],
     "arrays": ["data.train=arrays.npz"],
+    "npy": ["data.train=npy"],
+    "arrow": ["data.train=pictures.parquet"],
     "series": ["data.train=series.npz"],
     "counts": ["data.train=counts.npz"],
     "huggingface": ["data.path=pictures.parquet", "data.size=16"],
@@ -75,6 +77,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn.randint(0, 256, (16, 16, 3), dtype=np.uint8)).save(file)
     np.savez(root / "arrays.npz", x=drawn.randint(0, 256, (60, 16, 16), dtype=np.uint8), y=np.arange(60) % 2)
+    (root / "npy").mkdir()
+    for name, values in np.load(root / "arrays.npz").items():
+        np.save(root / "npy" / f"{name}.npy", values)
     np.savez(root / "series.npz", x=drawn.randn(60, 16, 2), y=np.arange(60) % 2)
     np.savez(root / "counts.npz", counts=drawn.poisson(3, (60, 12)), labels=np.arange(60) % 2)
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})

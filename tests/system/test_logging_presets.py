@@ -15,7 +15,15 @@ from frame.composition.folders import config_folder
 from frame.composition.instantiate import instantiate
 from frame.composition.stored import resolved
 
-DEVICE_KEYS = {"data_root", "big_data_root", "experiments_root", "download_files", "num_workers", "gpus"}
+DEVICE_KEYS = {
+    "data_root",
+    "big_data_root",
+    "experiments_root",
+    "download_files",
+    "num_workers",
+    "memory_for_data",
+    "gpus",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +92,7 @@ def test_the_workstation_is_the_documents_example(monkeypatch: pytest.MonkeyPatc
         "experiments_root": "/hddstore",
         "download_files": True,
         "num_workers": 32,
+        "memory_for_data": "auto",  # the document's file has none
         "gpus": 4,
     }
 
