@@ -170,7 +170,7 @@ def _tried(experiments: Sequence["Experiment"], if_quicker: bool, programs: dict
     with random_states() as seeded:
         seeded(0)
         try:
-            key, program = stack.program("", "forward", models[0], names, batch)
+            key, program = stack.program("", "forward", [*models[0].modules()], names, batch)
             asked = [Asked(key, program, batch, [draw() for draw in program.draws], Tensor()) for _ in models]
             stack.answer(dict(enumerate(asked)))
         except Exception as error:  # whatever a model's code raises under vmap

@@ -185,15 +185,15 @@ class Stack:
                 tensor.data = stored[name][slot]
 
     def program(
-        self, path: str, method: str, model: Model, trained: tuple[str, ...], batch: Batch
+        self, path: str, method: str, parts: Sequence[nn.Module], trained: tuple[str, ...], batch: Batch
     ) -> tuple[Hashable, Program]:
-        """The program for a call, and what it depends on."""
+        """The program for a call, and what it depends on; `parts` are the modules of the member's model."""
         shapes = tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors_in(batch))
-        modes = tuple([part.training for part in model.modules()])
+        modes = tuple([part.training for part in parts])
         key = (path, method, trained, shapes, modes)
         if key not in self.programs:
             template = deepcopy(self.template)
-            for mine, its in zip(template.modules(), model.modules(), strict=True):
+            for mine, its in zip(template.modules(), parts, strict=True):
                 mine.training = its.training
             self.programs[key] = Program(template, path, method, trained, batch)
         return key, self.programs[key]
@@ -261,13 +261,14 @@ class Stacked(Eager):
         model = steps.model
         self.stack.place(self.slot, model)
         self.named = dict(model.named_parameters())
+        self.parts = [*model.modules()]  # looking them up each time would take a fiftieth of a step
         for path, part in model.named_modules():
             if isinstance(part, Model):
                 # as Module.compile does: copies of the model do without it
-                part._compiled_call_impl = partial(self._losses, model, path, "forward", part._call_impl)
+                part._compiled_call_impl = partial(self._losses, path, "forward", part._call_impl)
             if isinstance(part, AdversarialModel):
                 alone = part.compute_adversarial_loss
-                asked = partial(self._losses, model, path, "compute_adversarial_loss", alone)
+                asked = partial(self._losses, path, "compute_adversarial_loss", alone)
                 part.compute_adversarial_loss = asked  # type: ignore[method-assign]
 
     def way_back(self, backward: Callable[[Tensor], object]) -> Callable[[Tensor], object]:
@@ -283,11 +284,11 @@ class Stacked(Eager):
             self._answered.clear()
             yield batch
 
-    def _losses(self, model: Model, path: str, method: str, alone: Callable[[Batch], Losses], batch: Batch) -> Losses:
+    def _losses(self, path: str, method: str, alone: Callable[[Batch], Losses], batch: Batch) -> Losses:
         if not torch.is_grad_enabled():  # an evaluation
             return alone(batch)
         trained = tuple(name for name, parameter in self.named.items() if parameter.requires_grad)
-        key, program = self.stack.program(path, method, model, trained, batch)
+        key, program = self.stack.program(path, method, self.parts, trained, batch)
         drawn = [draw() for draw in program.draws]
         asked = Asked(key, program, batch, drawn, torch.default_generator.get_state())
         self.waiting = asked
