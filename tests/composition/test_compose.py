@@ -134,7 +134,7 @@ def test_own_files_win_over_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(OwnFolder, "folder", None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     use_own_folder(tmp_path / "config")
-    assert compose([]).device == {"gpus": 3}
+    assert compose([]).device == {"gpus": 3, "memory_for_data": "auto"}
     use_own_folder(OWN / "config")
     assert compose(["experiment=tiny"]).experiment_name == "tiny"
 

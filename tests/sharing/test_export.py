@@ -475,7 +475,8 @@ def test_source_that_names_this_machine_is_refused(folder: Path, tmp_path: Path)
     assert not (own / "shared").exists() and not list(own.glob(".shared*"))
 
 
-def test_another_users_modules_must_be_here(run: Path, tmp_path: Path) -> None:
+def test_another_users_modules_must_be_here(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if Path(place) != OWN])  # the process takes it over
     code, output = command(tmp_path, "export", str(run), "out=out", XDG_CONFIG_HOME=str(tmp_path / "another user"))
     assert code == 2 and "there is no module 'toys' here" in output and len(output.splitlines()) == 1, output
 
