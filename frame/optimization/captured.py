@@ -99,7 +99,7 @@ class Captured(Eager):
 
     def check(self, device: torch.device) -> None:
         if device.type != "cuda":
-            raise UserError("execution=captured needs a GPU, and this run is on the CPU: train a new run with execution=eager")
+            raise UserError("execution=captured needs a GPU, and this run is on a CPU: start one with execution=eager")
 
     def graph(self) -> Graph:
         return CudaGraph(self._generators)
