@@ -15,11 +15,10 @@ from frame.data.arrays import X, Y, squeezed, standardised
 from frame.data.arrow_files import SUFFIXES, Columns, Encoded, Groups, is_encoded, is_list
 from frame.data.from_files import FromFiles, Rows
 from frame.data.identity import listed
-from frame.data.images import Pictures, kept_in_memory
+from frame.data.images import Pictures, check_channels, kept_in_memory, sides_of
 from frame.data.memory import check_binarize
 from frame.data.on_disk import Stored
 from frame.data.splits import SPLITS, Splitting, split_named
-from frame.data.tensors import CHANNELS
 
 PICTURES = ("image", "img", "pixels", "pixel_values")  # usual names of rows, beside those of arrays
 
@@ -80,11 +79,8 @@ class Arrow(FromFiles):
         files = {"train": train, "valid": valid, "test": test}
         super().__init__(files, task, splitting, standardise, data_root, big_data_root)
         check_binarize(binarize)
-        sides = (size, size) if isinstance(size, int) else tuple(size)
-        if len(sides) != 2 or min(sides) < 1:
-            raise UserError(f"arrow: size={size} must be at least 1 pixel, or two numbers of pixels [height, width]")
-        if channels not in CHANNELS:
-            raise UserError(f"arrow: channels={channels} must be 1 (grey), 3 (colour) or 4 (colour and transparency)")
+        sides = sides_of(size, self.name)
+        check_channels(channels, self.name)
         self.x, self.label, self.standardise, self.binarize = x, label, standardise, binarize
         self.picture = (channels, *sides)
         self.memory = bytes_of(memory, "device.memory_for_data")

@@ -104,11 +104,8 @@ class Images(FromFiles):
     ) -> None:
         check_binarize(binarize)
         self.memory = bytes_of(memory, "device.memory_for_data")
-        sides = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
-        if sides is not None and (len(sides) != 2 or min(sides) < 1):
-            raise UserError(f"Images: size={size} must be at least 1 pixel, or two numbers of pixels [height, width]")
-        if channels not in CHANNELS:
-            raise UserError(f"Images: channels={channels} must be 1 (grey), 3 (colour) or 4 (colour and transparency)")
+        sides = None if size is None else sides_of(size, "Images")
+        check_channels(channels, "Images")
         if white is not None and not white > 0:
             raise UserError(f"Images: white={white} must be a positive value")
         if labels is None and (label is not None or file is not None):
@@ -256,6 +253,20 @@ class Images(FromFiles):
         """Whether the pictures of all splits may be kept in memory; a line says it if not."""
         n = sum(len(rows.x) for rows in self._found.values())
         return kept_in_memory(self.name, n * math.prod(self.shape), self.memory)
+
+
+def sides_of(size: int | Sequence[int], name: str) -> tuple[int, int]:
+    """Height and width. Raises UserError unless it is a number of pixels, or two of them; `name` names the data."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or min(sides) < 1:
+        raise UserError(f"{name}: size={size} must be at least 1 pixel, or two numbers of pixels [height, width]")
+    return sides
+
+
+def check_channels(channels: int, name: str) -> None:
+    """Raises UserError unless pictures can have so many channels."""
+    if channels not in CHANNELS:
+        raise UserError(f"{name}: channels={channels} must be 1 (grey), 3 (colour) or 4 (colour and transparency)")
 
 
 def kept_in_memory(name: str, n_bytes: int, memory: int) -> bool:

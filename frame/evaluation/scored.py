@@ -103,20 +103,20 @@ def scored(
         predicted: classes [N], probabilities of labels [N, K], or numbers like y.
         y: the labels.
         estimator: how they were predicted.
-        layer, floor: of the measured code; '' if there is none.
+        layer, floor: of the measured code, one of them; '' if there is none.
         width: dimensions of the measured code.
 
     Raises:
         NoNumber: y is the same in all rows, or not finite.
     """
-    found, of = scores(predicted, y, target.told(floor)), "" if floor else layer
+    found = scores(predicted, y, target.told(floor))
     made = {}
     for name in target.told(floor):
         unit = target.units[name]
-        key = key_of(name, layer if not floor else "", floor)
+        key = key_of(name, layer, floor)
         if name == "accuracy":
             right, error = fraction(predicted == y)
-            made[key] = Scalar(100 * right, unit, len(y), estimator, 100 * error, of, width=width)
+            made[key] = Scalar(100 * right, unit, len(y), estimator, 100 * error, layer, width=width)
             continue
         score, factor = found[name], 100.0 if unit == "%" else 1.0
         if name == "mean_absolute_error":
@@ -128,7 +128,7 @@ def scored(
             len(y),
             estimator,
             factor * score.standard_error,
-            of,
+            layer,
             interval,
             better="less" if name == "mean_absolute_error" else "more",
             width=width,

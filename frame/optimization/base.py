@@ -23,7 +23,7 @@ from frame.optimization.losses import Diverged, RecentLosses, first_broken, mean
 from frame.optimization.noise import seed_noise
 from frame.optimization.player import OptimizerPartial as OptimizerPartial
 from frame.optimization.player import Player as Player
-from frame.optimization.stretches import Stretch, Stretches, hooked
+from frame.optimization.stretches import Stretch, hooked, loader_of
 
 
 class Optimization(LightningModule):
@@ -218,7 +218,7 @@ class Optimization(LightningModule):
             agreement: between the ranks of this run.
             backward: goes backward from a loss.
         """
-        self._loader = given.loader if isinstance(given, Stretches) else given
+        self._loader = loader_of(given)
         self._agreement, self._backward = agreement, self.execution.way_back(backward)
         self.execution.prepare(self, given)
         self.clock.start()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from frame.common.errors import UserError
 from frame.data.base import Batch
 from frame.models.base import AdversarialModel, Model
-from frame.optimization.stretches import Stretches
+from frame.optimization.stretches import loader_of
 
 
 class Steps(Protocol):
@@ -105,7 +105,7 @@ class Compiled(Eager):
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cache).expanduser()))
 
     def prepare(self, steps: Steps, given: Any) -> None:
-        loader = given.loader if isinstance(given, Stretches) else given
+        loader = loader_of(given)
         how: dict[str, Any] = {"dynamic": False, "options": {"fallback_random": True}}
         compiled = partial(torch.compile, **how)
         for part in steps.model.modules():

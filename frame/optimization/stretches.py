@@ -47,6 +47,11 @@ class Stretches:
             yield Stretch(first, batches)
 
 
+def loader_of(given: Any) -> Any:
+    """The loader of `Stretches`, or the loader itself."""
+    return given.loader if isinstance(given, Stretches) else given
+
+
 def hooked(hooks: Iterable[str], optimization: LightningModule, callbacks: Iterable[Callback]) -> list[str]:
     """The classes of those that define one of these hooks of Lightning's."""
     parts: list[tuple[Any, type]] = [(optimization, LightningModule), *((one, Callback) for one in callbacks)]
