@@ -49,6 +49,17 @@ def test_it_agrees_with_scikit_learn(c: float) -> None:
     assert probe.accuracy(x_test, y_test) == pytest.approx(right, abs=0.01) and right > 0.9
 
 
+def test_codes_that_depend_on_each_other_take_few_steps() -> None:
+    """Each column is a sum of the others but for noise of 1e-3, as features of one map are."""
+    generator = torch.Generator().manual_seed(0)
+    shared, apart = torch.randn(2, 500, 8, generator=generator)
+    codes = shared.mean(1, keepdim=True) + 1e-3 * apart
+    y = (apart[:, :3] + torch.randn(500, 3, generator=generator)).argmax(1)
+    (few,), (exact,) = (logistic_regression(codes, y, [1e3], n, 1e-6) for n in (15, 3000))
+    assert few.accuracy(codes, y) > 0.6
+    torch.testing.assert_close(few(codes), exact(codes), atol=0.01, rtol=0)
+
+
 def test_each_regularisation_has_its_own_probe_in_the_order_given() -> None:
     codes, y = blobs()
     together = logistic_regression(codes, y, [1.0, 1e-3])
