@@ -156,21 +156,27 @@ class Loader:
         self._transform = compiled(self._here.transform)
 
     def state_dict(self) -> dict[str, int]:
-        """Consumed batches, including the one in training; an epoch's end is the next one's start."""
-        return {"epoch": self.epoch, "position": self.position}
+        """Consumed batches, including the one in training; an epoch's end is the next one's start; and the ranks."""
+        return {"epoch": self.epoch, "position": self.position, "world": self.world}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The next iterator continues with the next batch.
 
+        With another number of processes, a batch of all of them has another number of rows. The next one is then the
+        first that has new rows; others of it may be repeated.
+
         Raises:
             UserError: an epoch does not have this position.
         """
-        if not 0 <= state["position"] < len(self):
+        position, former = state["position"], state.get("world", self.world)
+        if former != self.world:
+            position = min(position * former // self.world, len(self) - 1)
+        if not 0 <= position < len(self):
             raise UserError(
-                f"the checkpoint is at batch {state['position']} of an epoch that now has {len(self)}: "
-                "resume with the same data, batch_size, limits and number of processes"
+                f"the checkpoint is at batch {position} of an epoch that now has {len(self)}: "
+                "resume with the same data, batch_size and limits"
             )
-        self.epoch, self.position = state["epoch"], state["position"]
+        self.epoch, self.position = state["epoch"], position
         self._underway = False
 
     def __iter__(self) -> Iterator[Batch]:

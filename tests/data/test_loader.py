@@ -77,7 +77,7 @@ def test_resume_at_every_position_continues_with_the_next_batch(n: int, batch_si
             states.append(whole.state_dict())
     assert len(three_epochs) == 3 * len(whole)
     for k, state in enumerate(states[:-1]):
-        assert state == {"epoch": k // len(whole), "position": k % len(whole)}
+        assert state == {"epoch": k // len(whole), "position": k % len(whole), "world": whole.world}
         resumed = loader()
         resumed.load_state_dict(state)
         assert resumed.epochs == k / len(whole)
@@ -106,7 +106,7 @@ def test_epochs_seeds_and_ranks_differ() -> None:
 def test_an_epoch_end_is_the_next_start_and_epochs_is_whole() -> None:
     loader = Loader(numbered(10), 4)
     assert [loader.epochs for _ in loader] == [1 / 3, 2 / 3, 1.0]
-    assert loader.state_dict() == {"epoch": 1, "position": 0}
+    assert loader.state_dict() == {"epoch": 1, "position": 0, "world": 1}
 
 
 def test_iter_does_nothing_before_the_first_next() -> None:
@@ -116,7 +116,7 @@ def test_iter_does_nothing_before_the_first_next() -> None:
     started = iter(loader)
     assert next(started)["index"].tolist() == expected[0]
     iter(loader)
-    assert loader.state_dict() == {"epoch": 0, "position": 1}
+    assert loader.state_dict() == {"epoch": 0, "position": 1, "world": 1}
     assert seen(started) == expected[1:]
 
 
@@ -144,7 +144,7 @@ def test_every_row_is_equally_often_first() -> None:
 def test_limits(limit: Any, batches: int) -> None:
     loader = Loader(numbered(10), 3, limit=limit)
     assert len(loader) == batches == len(list(loader))
-    assert loader.state_dict() == {"epoch": 1, "position": 0}
+    assert loader.state_dict() == {"epoch": 1, "position": 0, "world": 1}
 
 
 @pytest.mark.parametrize("arguments", [{"limit": 0}, {"limit": 1.5}, {"limit": True}, {"limit": -2}])
@@ -182,7 +182,7 @@ def test_workers_give_the_same_bits_and_resume_at_the_exact_batch() -> None:
     assert all(same(a, b) for a, b in zip(list(ahead), first, strict=True))
     midway = iter(ahead)  # persistent workers, a second epoch, left midway
     assert same(next(midway), second[0]) and same(next(midway), second[1])
-    assert ahead.state_dict() == {"epoch": 1, "position": 2}
+    assert ahead.state_dict() == {"epoch": 1, "position": 2, "world": 1}
     resumed = loader(2)
     resumed.load_state_dict(ahead.state_dict())
     assert all(same(a, b) for a, b in zip(resumed, second[2:], strict=True))
@@ -245,3 +245,23 @@ def test_data_in_memory_moves_to_the_gpu_once() -> None:
     there, here = Loader(numbered(10), 4, device="cuda"), Loader(numbered(10), 4)
     for a, b in zip(there, here, strict=True):
         assert a["x"].is_cuda and a["index"].is_cuda and torch.equal(a["index"].cpu(), b["index"])
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (3, 2), (2, 3), (4, 1)])
+def test_with_another_number_of_ranks_the_rows_of_an_epoch_that_are_left_come_next(before: int, after: int) -> None:
+    ranks = [Loader(numbered(97), 4, seed=3, rank=rank, world=before) for rank in range(before)]
+    seen = set[int]()
+    for loader in ranks:
+        batches = iter(loader)
+        seen |= {int(i) for _ in range(5) for i in next(batches)["index"]}
+    assert len(seen) == 5 * 4 * before
+    left, first = list[int](), set[int]()
+    for rank in range(after):
+        loader = Loader(numbered(97), 4, seed=3, rank=rank, world=after)
+        loader.load_state_dict(ranks[0].state_dict())
+        batch, *others = iter(loader)
+        first |= {int(i) for i in batch["index"]}
+        left += [int(i) for other in others for i in other["index"]]
+    assert not seen & set(left), "only rows of the first batch may be repeated"
+    assert len(first & seen) == (5 * before) % after * 4
+    assert len(seen | first | set(left)) >= 97 - 97 % after - 97 % before
