@@ -13,6 +13,7 @@ from frame.common.durations import Duration
 from frame.common.errors import Unread
 from frame.common.output import say
 from frame.optimization.base import Optimization
+from frame.runs import parts
 from frame.runs.checkpoints import FORMAT, write
 from frame.runs.checkpoints import read as read
 
@@ -70,13 +71,16 @@ class LastCheckpoint(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         optimization = optimization_of(pl_module)
         # before the state is restored there is nothing to save; within an accumulation the former checkpoint stays
-        if isinstance(exception, Unread) and self.resumed is None and not optimization.accumulated:
+        # and ranks that hold parts of the state may not all have this exception
+        can = self.resumed is None and not optimization.accumulated and not optimization.execution.in_parts
+        if isinstance(exception, Unread) and can:
             self.save(trainer, optimization)
 
     def save(self, trainer: Trainer, optimization: Optimization) -> None:
         """Writes now. If that fails, a line says so, the former checkpoint stays and training continues."""
         optimization.check_finite()
-        if not trainer.is_global_zero or self.folder == Path():  # without a run's folder there is nothing to keep
+        # rank 0 alone writes, unless each rank holds a part; without a run's folder there is nothing to keep
+        if not optimization.execution.in_parts and (not trainer.is_global_zero or self.folder == Path()):
             return
         with optimization.clock.paused():
             for logger in trainer.loggers:
@@ -86,7 +90,7 @@ class LastCheckpoint(Callback):
             keep = None if repeated else self.folder / "previous.ckpt"
             state = state_of(trainer, optimization)
             state["ended"] = self.limits if trainer.should_stop and not optimization.interrupted else None
-            self.unwritten = _write(self.folder / "last.ckpt", state, keep)
+            self.unwritten = _write(self.folder / "last.ckpt", state, keep, in_parts=optimization.execution.in_parts)
             if not self.unwritten:
                 self.saved = dict(optimization.counters)
 
@@ -104,7 +108,7 @@ class BestCheckpoint(Monitor):
         self.unwritten = ""  # why weights could not be written
 
     def act(self, trainer: Trainer, optimization: Optimization, measurement: Measurement, improved: bool) -> None:
-        if improved and trainer.is_global_zero:
+        if improved and (trainer.is_global_zero or optimization.execution.in_parts):
             state = optimization.training_state()
             kept = {key: state[key] for key in ("model", "average", "counters")}
             self.waiting = {"format": FORMAT, **kept, "measurement": measurement.as_dict()}
@@ -120,7 +124,9 @@ class BestCheckpoint(Monitor):
     def _write(self, optimization: Optimization) -> bool:
         assert self.waiting is not None
         with optimization.clock.paused():
-            self.unwritten = _write(self.folder / "best.ckpt", self.waiting, None)
+            in_parts = optimization.execution.in_parts
+            if in_parts or self.folder != Path():  # as LastCheckpoint
+                self.unwritten = _write(self.folder / "best.ckpt", self.waiting, None, in_parts=in_parts)
         if not self.unwritten:
             self.waiting = None
         return not self.unwritten
@@ -130,7 +136,7 @@ class BestCheckpoint(Monitor):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.waiting = state_dict["waiting"] if self.folder != Path() else None  # rank 0 alone writes
+        self.waiting = state_dict["waiting"]
 
 
 def state_of(trainer: Trainer, optimization: Optimization) -> dict[str, Any]:
@@ -164,11 +170,16 @@ def _by_key(trainer: Trainer) -> dict[str, Callback]:
     return found
 
 
-def _write(path: Path, state: dict[str, Any], keep: Path | None) -> str:
+def _write(path: Path, state: dict[str, Any], keep: Path | None, in_parts: bool) -> str:
     """Returns why the checkpoint could not be written, or ''."""
-    try:
-        write(path, state, keep=keep)
-    except OSError as error:
-        say(f"{path} could not be written ({error.strerror or error}); training goes on, the former checkpoint stays")
-        return f"{path} could not be written: {error.strerror or error}"
-    return ""
+    reason = ""
+    if in_parts:
+        reason = parts.write(path, state, lambda rest: write(path, rest, keep=keep))
+    else:
+        try:
+            write(path, state, keep=keep)
+        except OSError as error:
+            reason = error.strerror or str(error)
+    if reason and path.parent != Path():
+        say(f"{path} could not be written ({reason}); training goes on, the former checkpoint stays")
+    return f"{path} could not be written: {reason}" if reason else ""

@@ -12,6 +12,7 @@ from frame.callbacks.base import Context, optimization_of
 from frame.common.durations import parse
 from frame.common.errors import UserError, at_least
 from frame.common.output import say
+from frame.common.ranks import gathered, in_parts
 from frame.data.base import Batch
 from frame.evaluation.base import batches, evaluating
 from frame.evaluation.vital_signs import vital_signs
@@ -109,7 +110,7 @@ class Doctor(Callback):
     """Reports each problem once, and once more when it is over, in the terminal and in the run's `doctor.jsonl`.
 
     It judges losses when they are logged, and a few hundred rows each `check_every`. It does nothing in a step and
-    changes nothing that is trained. Only rank 0 does this.
+    changes nothing that is trained. Only rank 0 does this; it needs the others if each holds a part of the model.
 
     Args:
         check_every: how often rows are judged, such as '200 iterations'.
@@ -159,16 +160,23 @@ class Doctor(Callback):
         if not self.is_due(optimization):
             return
         self.next_at = self.every.next_after(optimization.counters[self.every.counter])
-        if trainer.is_global_zero and self.took <= self.share * optimization.counters["seconds"]:
+        looks = self.took <= self.share * optimization.counters["seconds"]
+        if in_parts(optimization.model):  # all ranks take part, or none
+            looks = trainer.strategy.broadcast(looks)
+        elif not trainer.is_global_zero:
+            return
+        if looks:
             with optimization.clock.paused():
                 started = time.monotonic()
-                self.judge(self.examine(optimization), DIAGNOSES, optimization, self.patience)
+                signs = self.examine(optimization)
+                if trainer.is_global_zero:
+                    self.judge(signs, DIAGNOSES, optimization, self.patience)
                 self.took += time.monotonic() - started
 
     def examine(self, optimization: Optimization) -> Signs:
         """The vital signs of the model that is trained."""
         assert self.context is not None, "bind() comes before training"
-        with evaluating(optimization.model):
+        with gathered(optimization.model), evaluating(optimization.model):
             if self.rows is None:  # the same rows each time, read once
                 data = self.context.data
                 split = "valid" if "valid" in data.splits else data.splits[0]

@@ -8,9 +8,10 @@ from torch import nn
 
 from frame.callbacks.base import Context, Listens, Measurement, optimization_of
 from frame.common.durations import Duration, parse
-from frame.common.errors import UserError
+from frame.common.errors import Parted, UserError
 from frame.common.interrupts import Interrupted
 from frame.common.output import say
+from frame.common.ranks import in_parts
 from frame.evaluation.base import Evaluation
 from frame.evaluation.measured import Measured, Moment, measure
 from frame.evaluation.shards import together
@@ -110,6 +111,8 @@ class EvaluationCallback(Callback):
                     context.run.trouble(self.name, f"no number at iteration {at.iteration}: {error}")
             self.without = True
             return error
+        except Parted:  # not on all ranks
+            raise
         except Exception as error:
             if self.succeeded and trainer.is_global_zero:
                 text = "".join(traceback.format_exception(error))
@@ -128,8 +131,11 @@ class EvaluationCallback(Callback):
         return measurement
 
     def _measure(self, model: nn.Module, optimization: Optimization, at: Moment) -> Measured:
-        """Measures, and raises Interrupted after a signal if the run can end here: gradients are not saved."""
-        optimization.measuring = optimization.accumulated == 0
+        """Measures, and raises Interrupted after a signal if the run can end here.
+
+        It cannot within an accumulation, because gradients are not saved, nor if other ranks wait for this one's part.
+        """
+        optimization.measuring = optimization.accumulated == 0 and not in_parts(model)
         try:
             if optimization.measuring and optimization.noticed_signal:
                 raise Interrupted(optimization.noticed_signal)

@@ -45,3 +45,7 @@ def at_least(minimum: float, **values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value >= minimum:
             raise UserError(f"{name}={value}: it must be at least {minimum}")
+
+
+class Parted(RuntimeError):
+    """Processes that compute together do different things: one has failed alone. None of them can go on."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 _alone = 0  # contexts of `alone` that are open; a plain number, so that compiled code can read it
 
@@ -54,6 +54,40 @@ def from_rank_0(x: Tensor) -> Tensor:
     if several():
         distributed.broadcast(x, src=0)
     return x
+
+
+def whole(x: Tensor) -> Tensor:
+    """A parameter of which each rank holds a part, as a whole; x itself if it is. All ranks must call it together."""
+    found: Tensor = x.full_tensor() if hasattr(x, "full_tensor") else x
+    return found
+
+
+def own_part(x: Tensor) -> Tensor:
+    """What this rank holds of a parameter, in the same memory; x itself if it is whole."""
+    found: Tensor = x.to_local() if hasattr(x, "to_local") else x
+    return found
+
+
+def in_parts(model: nn.Module) -> bool:
+    """Whether each rank holds a part of the model's parameters."""
+    return hasattr(model, "unshard")
+
+
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Within this context a model in parts computes. All ranks must enter it together, and compute equally often.
+
+    Its own parameters are whole meanwhile, and those of its blocks while they compute.
+    """
+    if not in_parts(model):
+        yield
+        return
+    parts: Any = model
+    parts.unshard()
+    try:
+        yield
+    finally:
+        parts.reshard()
 
 
 def all_rows(x: Tensor) -> Tensor:

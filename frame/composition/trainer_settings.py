@@ -75,7 +75,7 @@ SETTINGS: dict[str, Check] = {
     "gradient_clip_algorithm": _one_of("norm"),
     "log_every_n_steps": _whole(0),
     "accelerator": _one_of("auto", "cpu", "gpu", "cuda", "mps"),
-    "strategy": _one_of("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"),
+    "strategy": _one_of("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "fsdp2"),
     "devices": _devices,
     "num_nodes": _whole(1),
     "precision": _precision,

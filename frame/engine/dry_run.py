@@ -72,6 +72,8 @@ def dry_run(
 ) -> None:
     """Runs loss and optimizers on a batch, and evaluations on a few rows; model and random state do not change.
 
+    The copy is whole; an execution that changes how the model computes is tried last.
+
     Raises:
         UserError: shapes do not fit, or a monitor names a number of no evaluation.
     """
@@ -85,6 +87,9 @@ def dry_run(
         if isinstance(callback, Monitor):
             callback.check(tried.players)
     _check_choices(callbacks, config, measured)
+    optimization.execution.try_out(
+        optimization, batch, lambda tried: _try_evaluations(callbacks, tried, batch, data, optimization, Taken())
+    )
 
 
 def check_keys(model: Any, there: Collection[str], data: DataSet) -> None:

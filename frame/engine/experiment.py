@@ -72,10 +72,12 @@ GIVEN = {
     "loader": ("source", "batch_size", "seed", "rank", "world", "limit", "device"),
 }
 LOADER = "frame.data.loader.Loader"  # for runs whose config names none
-# keys that a resumed run may change: its length, its device, and whether it may choose on test
+# keys that a resumed run may change: its length, its device and processes, and whether it may choose on test
 LIMITS = ("train_for", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+PROCESSES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")
 CHANGEABLE = (
     *LIMITS,
+    *PROCESSES,
     "device.",
     "loader.num_workers",
     "loader.in_flight",

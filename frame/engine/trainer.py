@@ -3,15 +3,19 @@
 import logging
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from frame.common.errors import UserError
 from frame.composition.trainer_settings import check_trainer
 from frame.optimization.base import Optimization
+from frame.optimization.execution import Eager
+from frame.optimization.sharded import Sharded
 
 # set where something else starts the ranks
 STARTED = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "WORLD_SIZE", "GROUP_RANK")
@@ -59,6 +63,8 @@ def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Opt
             "launcher=submitit, or by srun or torchrun on each node"
         )
     together = int(processes) * nodes
+    if placed.get("strategy") == "fsdp2":
+        placed["strategy"] = _sharding(optimization, settings) if together > 1 else "auto"
     if together > 1 and placed.get("strategy") in (None, "auto"):
         placed["strategy"] = "ddp"
     if placed.get("strategy") == "ddp" and optimization.find_unused_parameters:
@@ -78,6 +84,27 @@ def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Opt
         )
     except Exception as error:  # Lightning's errors about arguments have no common base
         raise UserError(f"trainer: {str(error).strip().splitlines()[0]}") from None
+
+
+def _sharding(optimization: Optimization, settings: Mapping[str, Any]) -> ModelParallelStrategy:
+    """Lightning's strategy for models that split themselves, which the optimization's is told to do.
+
+    Raises:
+        UserError: steps are not executed eagerly, or normalisations would share statistics.
+    """
+    if type(optimization.execution) is not Eager:
+        kind = type(optimization.execution).__name__.lower()
+        raise UserError(
+            f"execution={kind} takes whole parameters, and trainer.strategy=fsdp2 splits them: set "
+            "execution=eager, or trainer.strategy=ddp"
+        )
+    if settings.get("sync_batchnorm"):
+        raise UserError(
+            "trainer.sync_batchnorm has no effect with trainer.strategy=fsdp2: set shared_statistics=true of "
+            "the networks, or trainer.strategy=ddp"
+        )
+    optimization.execution = Sharded(optimization.execution.channels_last)
+    return ModelParallelStrategy()
 
 
 def quiet() -> None:

@@ -9,18 +9,21 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
-from frame.common.errors import NoNumber, UserError
+from frame.common.errors import NoNumber, Parted, UserError
 from frame.common.memory import limit, shown
-from frame.common.ranks import from_rank_0
+from frame.common.ranks import from_rank_0, gathered, in_parts
 from frame.common.seeds import seed_torch
 
 T = TypeVar("T")
 END = "the end of the evaluation"
+PATIENCE = timedelta(seconds=20)  # of a rank that has failed, with ranks that are at most a chunk behind
 
 
 @contextmanager
@@ -50,10 +53,13 @@ class Ranks:
     Args:
         rank, world: this rank, and the number of ranks.
         gather: gives what every rank passed to it.
+        in_step: whether they hold parts of one model, so that all of them must compute with it equally often.
     """
 
-    def __init__(self, rank: int = 0, world: int = 1, gather: Callable[[Any], list[Any]] = _gather) -> None:
-        self.rank, self.world, self.gather = rank, world, gather
+    def __init__(
+        self, rank: int = 0, world: int = 1, gather: Callable[[Any], list[Any]] = _gather, in_step: bool = False
+    ) -> None:
+        self.rank, self.world, self.gather, self.in_step = rank, world, gather, in_step
         self.over: BaseException | None = None  # ranks have parted: why
 
     def exchange(self, own: Any, step: str) -> list[Any]:
@@ -65,9 +71,12 @@ class Ranks:
         Raises:
             BaseException: the error of the first rank that has one, on all ranks.
             RuntimeError: ranks are in different steps.
+            Parted: this rank has failed, and others still wait for its part of the model.
         """
         if self.over is not None:
             raise self.over
+        if self.in_step:
+            self._meet(own)
         try:
             found = self.gather((step, _carried(own, self.rank) if isinstance(own, BaseException) else own))
         except BaseException as lost:  # the connection
@@ -85,6 +94,22 @@ class Ranks:
         if len(set(steps)) > 1 or END in steps:
             self.over = error
         raise error
+
+    def _meet(self, own: Any) -> None:
+        """Waits for the other ranks; not for long if this one has failed, because they may wait for its part."""
+        there, failed = torch.ones(1), isinstance(own, BaseException)
+        try:
+            work = distributed.all_reduce(there, group=_meeting(distributed.group.WORLD), async_op=True)
+            work.wait(*([PATIENCE] if failed else []))
+        except RuntimeError as lost:
+            self.over = Parted(f"rank {self.rank} cannot evaluate together with the others ({own if failed else lost})")
+            raise self.over from (own if failed else lost)
+
+
+@cache
+def _meeting(world: Any) -> Any:
+    """A group of all ranks on the CPU, in which nothing else waits."""
+    return distributed.new_group(backend="gloo")
 
 
 def _carried(error: BaseException, rank: int) -> BaseException:
@@ -116,7 +141,8 @@ def together(model: nn.Module, measure: Callable[[], T], rank: int, world: int) 
     """What `measure` returns on this rank, once all ranks have called it. They share its work and rank 0's buffers.
 
     Args:
-        model: the model that is measured; its parameters are the same on all ranks, its buffers need not be.
+        model: the model that is measured; its parameters are the same on all ranks, or each holds a part of them. Its
+            buffers may differ.
         measure: the evaluation.
         rank, world: this rank, and the number of ranks.
 
@@ -125,9 +151,9 @@ def together(model: nn.Module, measure: Callable[[], T], rank: int, world: int) 
     """
     if world == 1:
         return measure()
-    ranks, found, failure = Ranks(rank, world), list[T](), None
+    ranks, found, failure = Ranks(rank, world, in_step=in_parts(model)), list[T](), None
     try:
-        with shared(ranks), _buffers_of_rank_0(model, ranks):
+        with shared(ranks), _buffers_of_rank_0(model, ranks), gathered(model):
             found.append(measure())
     except BaseException as error:
         failure = error
@@ -161,6 +187,8 @@ def _buffers_of_rank_0(model: nn.Module, ranks: Ranks) -> Iterator[None]:
 def once(compute: Callable[[], T]) -> T:
     """What `compute` returns on rank 0, which alone calls it, on all ranks; it must be picklable.
 
+    It may not compute with the model, of which other ranks may hold parts.
+
     Raises:
         BaseException: its error, on all ranks.
     """
@@ -180,7 +208,8 @@ def dealt(sizes: Sequence[int], compute: Callable[[int], dict[str, Tensor]], see
     """What `compute` returns for each chunk, concatenated in the order of the chunks, on the CPU.
 
     Chunk i is computed on rank i modulo their number. Torch's noise in it is seeded by (`seed`, i), so that the result
-    does not depend on the number of ranks.
+    does not depend on the number of ranks. If ranks hold parts of the model, one that has no chunk left computes the
+    first one again, which is dropped.
 
     Args:
         sizes: rows of each chunk.
@@ -203,6 +232,8 @@ def dealt(sizes: Sequence[int], compute: Callable[[int], dict[str, Tensor]], see
                         n = len(mine) if len(part) < sizes[i] else sum(sizes[i] for i in mine)
                         columns[name] = _Column(n, part)
                     columns[name].add(part)
+            if ranks.in_step and len(mine) < len(range(0, len(sizes), ranks.world)):
+                compute(0)
     except BaseException as error:
         if ranks.world == 1:
             raise

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
 from frame.common.errors import UserError, at_least
-from frame.common.ranks import all_rows, mean_over_ranks, sum_over_ranks
+from frame.common.ranks import all_rows, mean_over_ranks, sum_over_ranks, whole
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.probability.distributions import Delta, IndependentBernoulli, like, negative_log_prob, rsample
@@ -269,7 +269,7 @@ class Teacher(nn.Module):
         for copy_, student in ((self.encoder, encoder), (self.projector, projector)):
             mine = dict(copy_.named_buffers())
             for name, parameter in student.named_parameters():
-                mine[name].lerp_(parameter, 1 - self.decay())
+                mine[name].lerp_(whole(parameter), 1 - self.decay())
             for name, statistic in student.named_buffers():
                 if not self.own_statistics and statistic.is_floating_point():
                     mine[name].lerp_(mean_over_ranks(statistic.clone()), 1 - self.decay())

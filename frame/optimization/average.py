@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frame.common.ranks import own_part
+
 
 class Average(nn.Module):
     """A copy of a model whose weights follow the model's: m = m + (1 - decay) (w - m), and m = w at the first update.
@@ -31,8 +33,8 @@ class Average(nn.Module):
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:
         """One update."""
-        mine: list[Tensor] = list(self.module.parameters())
-        theirs: list[Tensor] = list(model.parameters())
+        mine: list[Tensor] = [own_part(weight) for weight in self.module.parameters()]
+        theirs: list[Tensor] = [own_part(weight) for weight in model.parameters()]
         if mine and self.begins:
             torch._foreach_copy_(mine, theirs)
         elif mine:

@@ -128,6 +128,9 @@ class Optimization(LightningModule):
 
     # The path
 
+    def configure_model(self) -> None:  # Lightning calls it before it makes the optimizers
+        self.execution.place(self)
+
     def configure_optimizers(self) -> list[Optimizer]:
         self.players = self.grouped_players()
         return [player.optimizer for player in self.players.values()]
@@ -292,6 +295,7 @@ class Optimization(LightningModule):
         """
         names = [players] if isinstance(players, str) else players
         if not any(parameter.requires_grad for name in names for parameter in self.players[name].parameters):
+            self.execution.put_away()
             return
         if self.accumulate > 1:  # a mean over rows, weighted by their number
             loss = loss / self.accumulate
@@ -466,6 +470,7 @@ class Optimization(LightningModule):
         }
 
     def load_training_state(self, state: dict[str, Any]) -> None:
+        state = self.execution.placed(self, state)
         self.model.load_state_dict(state["model"])
         self.prepare_average()
         for averaged in self._averaged:

@@ -39,6 +39,7 @@ class Eager:
     """
 
     width = 1
+    in_parts = False  # whether each process holds a part of every parameter
 
     def __init__(self, channels_last: bool = False) -> None:
         self.channels_last = channels_last
@@ -62,12 +63,29 @@ class Eager:
     def check(self, device: torch.device) -> None:
         """Raises UserError if it cannot train on this device; called before anything is written."""
 
+    def try_out(self, steps: Steps, batch: Batch, evaluate: Callable[[Model], object]) -> None:
+        """Tries how it trains with copies, before anything is written. `evaluate` runs all evaluations with a copy.
+
+        Raises:
+            UserError: it cannot train this model.
+        """
+
+    def place(self, steps: Steps) -> None:
+        """Called once before the optimizers are made, when the processes know each other."""
+
+    def placed(self, steps: Steps, state: dict[str, Any]) -> dict[str, Any]:
+        """What of a run's whole state this process loads."""
+        return state
+
     def prepare(self, steps: Steps, given: Any) -> None:
         """Called once before the first step, when the model is on its device. `given` is a loader or `Stretches`."""
 
     def way_back(self, backward: Callable[[Tensor], object]) -> Callable[[Tensor], object]:
         """How to go backward from a loss; `backward` is the way of the strategy and the callbacks."""
         return backward
+
+    def put_away(self) -> None:
+        """Called if there is no way back from a loss, because all that it could train is frozen."""
 
     def step(self, steps: Steps, batch: Batch) -> dict[str, Tensor]:
         """Computes an iteration, once all values that change are set; returns its losses."""

@@ -1,7 +1,8 @@
 """Finds, writes and reads a run's checkpoint files.
 
 checkpoints/last.ckpt  previous.ckpt  best.ckpt: what `torch.save` writes, followed by a line with the format and the
-sha256, which `torch.load` ignores. Torch is imported only when a checkpoint is read or written.
+sha256, which `torch.load` ignores. A run that splits its model over processes writes parts beside it; see
+`frame.runs.parts`. Torch is imported only when a checkpoint is read or written.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import IO, Any, TypeVar
 from frame.common.errors import Damaged, UserError
 from frame.common.files import clear_temporary, write_whole
 from frame.common.output import say
+from frame.runs import parts
 
 FORMAT = 2
 SEAL = re.compile(rb"\nframe checkpoint, format (\d{4}), sha256 ([0-9a-f]{64})\n")
@@ -83,6 +85,9 @@ def verify(path: Path) -> Path:
     """
     with _opened(path) as stream:
         _check(path, stream)
+        state = _load(stream) if any(entry.is_dir() for entry in path.parent.iterdir()) else None
+    if isinstance(state, dict) and parts.KEY in state:
+        parts.verified(path, state)
     return path
 
 
@@ -102,6 +107,7 @@ def read(path: Path, device: Any = "cpu") -> dict[str, Any]:
     if not isinstance(state, dict) or not state.keys() >= KEYS or not isinstance(state["counters"], dict):
         raise Damaged(f"{path} cannot be read as a checkpoint (it holds something else)")
     _check_format(path, state.get("format"))
+    parts.fill(path, state, device)
     return state
 
 
@@ -125,12 +131,14 @@ def write(path: Path, state: Mapping[str, Any], *, keep: Path | None = None) -> 
 
     path.parent.mkdir(exist_ok=True)
     write_whole(path, whole, keep=keep)
+    parts.sweep(path.parent, _content)
 
 
 def clear(folder: Path) -> None:
     """Removes the files of a killed save from a run's folder. The caller must hold the run's lock."""
     for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
         clear_temporary(folder / "checkpoints" / name)
+    parts.sweep(folder / "checkpoints", _content)
     for name in ("status.json", "config.yaml"):
         clear_temporary(folder / name)
 
@@ -201,6 +209,16 @@ def _load(stream: IO[bytes], device: Any = "cpu") -> Any:
         return torch.load(stream, map_location=device, weights_only=True)
     except Exception as error:  # torch has no common error for bytes that it cannot read
         return error
+
+
+def _content(path: Path) -> Any:
+    """What torch reads of a file that may be damaged; None if nothing."""
+    try:
+        with path.open("rb") as stream:
+            found = _load(stream)
+    except OSError:
+        return None
+    return None if isinstance(found, Exception) else found
 
 
 def _reason(error: Exception) -> str:

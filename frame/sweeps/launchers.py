@@ -133,7 +133,7 @@ def is_one_process(config: DictConfig) -> bool:
     gpus = config.device.get("gpus")
     devices = trainer.get("devices", gpus if gpus is not None else 1)
     one_node = trainer.get("num_nodes") in (None, 1)
-    return one_node and devices in (None, 0, 1, "1", "auto") and "ddp" not in str(trainer.get("strategy") or "")
+    return one_node and devices in (None, 0, 1, "1", "auto") and str(trainer.get("strategy")) in ("None", "auto")
 
 
 def _is_ours(program: str) -> bool:

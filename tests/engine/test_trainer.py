@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,8 @@ from frame.common.errors import UserError
 from frame.composition.compose import compose
 from frame.composition.trainer_settings import SETTINGS, check_trainer
 from frame.engine.trainer import STARTED, make_trainer, translate
+from frame.optimization.captured import Captured
+from frame.optimization.execution import Eager
 from tests.processes import only_run, train
 
 
@@ -109,7 +112,7 @@ def test_every_argument_of_lightnings_trainer_is_decided() -> None:
         ("devices", "two", "write a whole number"),
         ("num_nodes", 0, "write a whole number"),
         ("strategy", "ddp_spawn", "did you mean"),
-        ("strategy", "fsdp", "ddp"),
+        ("strategy", "fsdp", "did you mean 'fsdp2'?"),
         ("precision", "16-mixed", "bf16-mixed"),
         ("precision", 17, "no choice '17'"),
         ("precision", "64-true", "batches come in float32"),
@@ -162,3 +165,25 @@ def test_several_nodes_need_something_that_starts_them(monkeypatch: pytest.Monke
     unknown: Any = None
     with pytest.raises(UserError, match="trainer.num_nodes=2: it would wait for the other nodes.*launcher=submitit"):
         make_trainer(compose(["experiment=digits_VAE", "device.gpus=0"]), {"num_nodes": 2}, unknown)
+
+
+@pytest.mark.parametrize(
+    ("execution", "settings", "says"),
+    [
+        (Captured(), {}, "execution=captured takes whole parameters, and trainer.strategy=fsdp2 splits them"),
+        (Eager(), {"sync_batchnorm": True}, "trainer.sync_batchnorm has no effect with trainer.strategy=fsdp2"),
+    ],
+)
+def test_what_needs_whole_parameters_is_refused_with_parts(
+    execution: Eager, settings: dict[str, Any], says: str
+) -> None:
+    optimization: Any = SimpleNamespace(execution=execution)
+    config = compose(["experiment=digits_VAE", "device.gpus=0"])
+    with pytest.raises(UserError, match=says):
+        make_trainer(config, {"devices": 2, "strategy": "fsdp2", **settings}, optimization)
+
+
+def test_one_process_has_no_parts() -> None:
+    optimization: Any = SimpleNamespace(execution=Eager(), find_unused_parameters=False)
+    make_trainer(compose(["experiment=digits_VAE", "device.gpus=0"]), {"strategy": "fsdp2"}, optimization)
+    assert type(optimization.execution) is Eager

@@ -247,24 +247,33 @@ class FailsOnRank(Evaluation):
         from_call: number of the first call that fails.
         inside: fail while rows are computed, and not before.
         without: raise NoNumber.
+        encodes: compute with the model after that.
     """
 
     def __init__(
-        self, from_call: int = 4, inside: bool = False, without: bool = False, evaluate_on: str = "train"
+        self,
+        from_call: int = 4,
+        inside: bool = False,
+        without: bool = False,
+        evaluate_on: str = "train",
+        encodes: bool = False,
     ) -> None:
         super().__init__(evaluate_on)
+        self.encodes = encodes
         self.from_call, self.inside, self.without, self.calls = from_call, inside, without, 0
 
     def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
         self.calls += 1
         if not self.inside:
             self.fail()
-        found = self.over_rows(model, data, None, self.means)["mean"]
+        found = self.over_rows(model, data, None, lambda batch: self.means(model, batch))["mean"]
         return LogEntry(self.evaluate_on, {"": Scalar(found.mean().item())})
 
-    def means(self, batch: Batch) -> dict[str, Tensor]:
+    def means(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         if self.inside:
             self.fail()
+        if self.encodes:
+            model.encode(batch["x"])  # type: ignore[operator]
         return {"mean": batch["x"].flatten(1).mean(1)}
 
     def fail(self) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,13 @@ def forked(words: list[str], cwd: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def started_from_outside(words: list[str], cwd: Path) -> tuple[int, str]:
+def started_from_outside(words: list[str], cwd: Path, **environment: str) -> tuple[int, str]:
     """Two ranks with the variables that torchrun sets, forked like other runs: that spares their imports."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
-    both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **environment}
     command = ["train", "--config-dir", str(OWN / "config"), *words]
     ranks = [Process(command, cwd, RANK=rank, LOCAL_RANK=rank, **both) for rank in ("0", "1")]
     try:
@@ -134,7 +135,9 @@ NOISELESS = {
 }
 
 
-def of_two_and_of_one(plain: list[str], lr: str, tmp_path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def of_two_and_of_one(
+    plain: list[str], lr: str, tmp_path: Path, two_ranks: Sequence[str] = TWO, one_rank: Sequence[str] = ()
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The final weights of two ranks with 32 rows each, and of one process with 64."""
     two, one = tmp_path / "two", tmp_path / "one"
     two.mkdir()
@@ -143,9 +146,9 @@ def of_two_and_of_one(plain: list[str], lr: str, tmp_path: Path) -> tuple[dict[s
     # SGD, because Adam magnifies rounding if a gradient is near 0
     plain = [*plain, "train_for=15 iterations", "optimization.optimizer._target_=torch.optim.SGD", f"++params.lr={lr}"]
     plain += ["callbacks=null"]  # not the automatic ones, which draw figures
-    code, output = started_from_outside([*plain, "++params.batch_size=32", *TWO], two)
+    code, output = started_from_outside([*plain, "++params.batch_size=32", *two_ranks], two)
     assert code == 0, output
-    code, output = train([*plain, "++params.batch_size=64"], one)
+    code, output = train([*plain, "++params.batch_size=64", *one_rank], one)
     assert code == 0, output
     ours, theirs = (read(only_run(cwd) / "checkpoints" / "last.ckpt")["model"] for cwd in (two, one))
     return ours, theirs

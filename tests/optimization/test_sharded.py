@@ -1,0 +1,152 @@
+"""A model in parts, which one process holds alone: it steps like a whole one, or is refused before training."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule
+
+from frame.common.errors import UserError
+from frame.common.ranks import gathered, own_part, whole
+from frame.composition.compose import compose
+from frame.composition.folders import config_folder
+from frame.data.base import Batch, whole_batch
+from frame.engine.experiment import build
+from frame.models.base import Model
+from frame.optimization.average import Average
+from frame.optimization.batch import BatchOptimization
+from frame.optimization.lars import LARS
+from frame.optimization.sharded import Sharded, _one_process, shard
+
+BATCH = {"x": torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), "index": torch.arange(6)}
+
+
+class Net(Model):
+    """A network of blocks; a subclass adds what is hard to split."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, 200), nn.Tanh(), nn.Linear(200, 8))
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": (self.net(batch["x"]) * self.scale.sum() - batch["x"]).square().mean()}
+
+
+class OwnGradient(Net):
+    """Takes a gradient with respect to its weights on the way to its loss."""
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        loss = super().compute_loss(batch)["loss"]
+        gradients = torch.autograd.grad(loss, list(self.net.parameters()), create_graph=True)
+        return {"loss": loss + sum(g.square().sum() for g in gradients)}
+
+
+class Kept(Net):
+    """Keeps a reference to a weight from before it is split, which would never be trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first: Any = self.net[0]
+        self.kept: list[Tensor] = [first.weight]
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": super().compute_loss(batch)["loss"] + self.kept[0].pow(2).sum()}
+
+
+class Scalar(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+
+def optimization_of(model: Model, optimizer: Any = torch.optim.Adam, **options: Any) -> BatchOptimization:
+    return BatchOptimization(model, lambda parameters: optimizer(parameters, lr=0.01), batch_size=6, **options)
+
+
+def tried(model: Model, **options: Any) -> Sharded:
+    execution = Sharded()
+    execution.try_out(optimization_of(model, **options), BATCH, lambda model: None)
+    assert not torch.distributed.is_initialized()
+    return execution
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD, torch.optim.AdamW, LARS])
+def test_a_model_that_can_be_split_steps_as_before(optimizer: Any) -> None:
+    execution = tried(Net(), optimizer=optimizer, average=0.9, clip=0.1, accumulate=2)
+    assert execution.blocks
+
+
+def test_a_loss_with_gradients_of_its_own_gathers_the_model_as_a_whole() -> None:
+    assert not tried(OwnGradient()).blocks
+
+
+@pytest.mark.parametrize(
+    ("model", "why"), [(Kept, "the gradient of net.0.weight differs"), (Scalar, "scalar parameters")]
+)
+def test_what_cannot_be_split_is_refused_in_one_line(model: type[Model], why: str) -> None:
+    with pytest.raises(UserError) as refused:
+        tried(model())
+    said = str(refused.value)
+    assert said.startswith(f"trainer.strategy=fsdp2: {model.__name__} cannot be sharded") and "\n" not in said
+    assert why in said and said.endswith("set trainer.strategy=ddp")
+
+
+def test_an_optimizer_that_does_not_know_parts_is_refused() -> None:
+    with pytest.raises(UserError, match="trainer.strategy=fsdp2: Net cannot be sharded"):
+        tried(Net(), optimizer=torch.optim.Adafactor)
+
+
+@pytest.fixture
+def split() -> Iterator[Net]:
+    with _one_process() as mesh:
+        model = Net()
+        shard(model, mesh, blocks=True)
+        yield model
+
+
+def test_large_layers_are_blocks_and_the_class_keeps_its_name(split: Net) -> None:
+    assert [isinstance(module, FSDPModule) for module in split.net] == [True, False, True]
+    assert type(split).__name__ == "Net" and isinstance(split, Net)
+
+
+def test_parts_are_whole_where_they_compute_and_only_there(split: Net) -> None:
+    with gathered(split), torch.no_grad():
+        assert type(split.scale) is nn.Parameter and not hasattr(split.scale, "to_local")
+        assert hasattr(split.net[0].weight, "to_local")  # until it computes
+        split.net(BATCH["x"])
+    assert all(hasattr(parameter, "to_local") for parameter in split.parameters())
+    assert whole(split.scale).tolist() == own_part(split.scale).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_an_average_of_parts_is_that_of_whole_weights(split: Net) -> None:
+    plain = Net()
+    plain.load_state_dict({name: whole(value) for name, value in split.state_dict().items()})
+    of_parts, of_whole = (Average(model, 0.5) for model in (Net(), plain))
+    shard(of_parts.module, DeviceMesh("cpu", [0]), blocks=True)
+    for _ in range(3):
+        with torch.no_grad():
+            for parameter, other in zip(split.parameters(), plain.parameters(), strict=True):
+                other.mul_(1.5)
+                own_part(parameter).mul_(1.5)
+        of_parts.follow(split)
+        of_whole.follow(plain)
+    for name, value in of_whole.state_dict().items():
+        torch.testing.assert_close(whole(of_parts.state_dict()[name]), value)
+
+
+EXPERIMENTS = sorted(file.stem for file in (config_folder() / "experiment").glob("digits_*.yaml"))
+WHOLE = {"digits_WGAN_GP", "digits_PIWAE"}  # their losses take gradients, or replace weights, on their way
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiments_step_as_before(name: str) -> None:
+    experiment = build(compose([f"+experiment={name}", "device.gpus=0", "callbacks=null"]))
+    batch = whole_batch(experiment.data.training(), torch.arange(4))
+    execution = Sharded()
+    execution.try_out(experiment.optimization, batch, lambda model: None)
+    assert execution.blocks == (name not in WHOLE)
