@@ -11,6 +11,7 @@ from frame.architectures.heads import DeltaHead, DiagonalNormalHead
 from frame.architectures.layers import check_widths, mlp
 from frame.common.errors import UserError, at_least
 from frame.models.base import ConditionalDistribution
+from frame.probability.distributions import PaddedSeries
 
 SHORTEST = 8  # steps: shorter maps are not halved by default
 
@@ -118,6 +119,23 @@ class TemporalEncoder(base.Encoder):
         backbone = TemporalBackbone(shape, channels, layers, pooled)
         n = backbone.n_out
         super().__init__(backbone, DeltaHead(n, z_dim) if deterministic else DiagonalNormalHead(n, z_dim, scale_shift))
+
+
+class NormalOfLengths(base.NormalPerValue):
+    """p(x|z) of series with `data.pad=channel`, whose last channel says which steps are there: see `PaddedSeries`.
+
+    Padded steps do not count, and lengths are part of the likelihood.
+
+    Args:
+        smallest: of the scales, as in `NormalPerValue`.
+
+    Raises:
+        UserError: smallest is not positive.
+    """
+
+    def forward(self, numbers: Tensor) -> PaddedSeries:
+        values = self.values(numbers.float()[:, :, :-1])  # [B, 2, C + 1, T], of which the last channel has logits
+        return PaddedSeries(values.loc, values.scale, numbers[:, 0, -1].float())
 
 
 class TemporalDecoder(ConditionalDistribution):

@@ -164,7 +164,8 @@ class FromFiles(DataSet):
             classes = classes.argmax(1)
         how = self.splitting
         groups = rows.columns[how.group] if how.group else None
-        return Part(len(rows.x), classes, groups, rows.columns[how.time] if how.time else None)
+        times, splits = (rows.columns[name] if name else None for name in (how.time, how.named_by))
+        return Part(len(rows.x), classes, groups, times, splits)
 
     def _check_alike(self, read: Mapping[str, Rows]) -> None:
         """Raises UserError if a split has no rows, or other shapes than 'train', or lacks a column of the splitting."""

@@ -174,12 +174,8 @@ class HuggingFace(DataSet):
             if name not in rows.whole.column_names:
                 raise UserError(choices(name, rows.whole.column_names, kind="column"))
         read = {name: np.asarray(rows.whole[name]) for name in how.columns}
-        return Part(
-            len(rows),
-            labels_of(rows),
-            read[how.group] if how.group else None,
-            read[how.time] if how.time else None,
-        )
+        groups, times, splits = (read[name] if name else None for name in (how.group, how.time, how.named_by))
+        return Part(len(rows), labels_of(rows), groups, times, splits)
 
     def _tables(self) -> dict[str, Any]:
         """The tables of each of our splits."""

@@ -11,7 +11,7 @@ import numpy as np
 from frame.common.errors import UserError, choices
 from frame.data.folders import SUFFIXES, folder_name
 from frame.data.identity import listed
-from frame.data.splits import Splitting
+from frame.data.splits import Splitting, names_splits
 
 FILES = ("file", "filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "image_id", "img",
          "picture", "id", "name")  # usual names of the column, in any case  # fmt: skip
@@ -55,7 +55,14 @@ def picture_rows(
     apart = [name for name in how.columns if name in frame or name != "folder"]
     for name in [*apart, *(label or ())]:
         column_of(frame, name, f"Images, {table}")
-    label = [str(name) for name in frame if name not in (file, *apart)] if label is None else label
+    if label is None:
+        label = [str(name) for name in frame if name not in (file, *apart)]
+        for name in label:
+            if names_splits(frame[name]):
+                raise UserError(
+                    f"Images: the column {name!r} of {table} names splits: set data.split_by={name}, or name the "
+                    "labels by data.label"
+                )
     if not label:
         raise UserError(f"Images: {table} has no column to predict beside {file!r}")
     places = _places(frame[file], pictures, root, table)

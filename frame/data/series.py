@@ -15,7 +15,7 @@ from frame.data.splits import Splitting
 from frame.data.ts_files import read_ts
 
 LAYOUTS = ("NTC", "NCT")
-PADS = ("mask", "zeros", "cut")
+PADS = ("channel", "mask", "zeros", "cut")
 X = ("x", "X", "series", *USUAL[2:])
 
 
@@ -27,9 +27,9 @@ class Series(FromFiles):
             ending stands for NAME_TRAIN.ts and NAME_TEST.ts. None: rows of 'train' are held out.
         x, label, task: as for `Arrays`.
         layout: of arrays with three dimensions, 'NTC' or 'NCT'.
-        pad: what is done with series of several lengths: 'mask': zeros behind the shorter ones, and `mask` [N, T] in
-            the batch is true at steps with data; 'zeros': the same without a mask; 'cut': all get the length of the
-            shortest; None: they are refused.
+        pad: what is done with series of several lengths: 'channel': zeros behind the shorter ones, and a last channel
+            that is 1 at steps with data, so that x is [C + 1, T]; 'mask': `mask` [N, T] in the batch says so; 'zeros':
+            nothing does; 'cut': all get the length of the shortest; None: they are refused.
         standardise: whether channels, and numbers to predict, get mean 0 and variance 1 on 'train'.
         n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are arrays [N].
         data_root, big_data_root: folders that are searched for files.
@@ -136,8 +136,8 @@ class Series(FromFiles):
         shortest, longest = int(lengths.min()), int(lengths.max())
         if shortest < longest and self.pad is None:
             raise UserError(
-                f"{self.name}: lengths differ, from {shortest} to {longest} steps: set data.pad=mask (zeros behind the "
-                "shorter ones, and a mask), data.pad=zeros, or data.pad=cut (all as long as the shortest)"
+                f"{self.name}: lengths differ, from {shortest} to {longest} steps: set data.pad=channel (zeros behind "
+                "the shorter ones, and a channel that says where), mask, zeros, or cut (all as long as the shortest)"
             )
         size = shortest if self.pad == "cut" else longest
         for rows in read.values():
@@ -156,12 +156,21 @@ class Series(FromFiles):
             for part in rows.values():
                 part.x = ((part.x - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
         for part in rows.values():
-            part.x = np.nan_to_num(part.x)  # padding
+            there = (~np.isnan(part.x[:, :1])).astype(np.float32)  # [N, 1, T]
+            part.x = np.nan_to_num(part.x)
+            if self.pad == "channel":
+                part.x = np.concatenate([part.x, there], 1)
         return rows
 
     def described(self, rows: dict[str, Rows]) -> str:
         n_channels, n_steps = rows["train"].x.shape[1:]
+        n_channels -= self.pad == "channel"
         lengths: Sequence[int] = np.concatenate([part.columns["length"] for part in rows.values()]).tolist()
-        padded = {"mask": "padded, with a mask", "zeros": "padded", "cut": "cut"}.get(self.pad or "", "")
+        padded = {
+            "channel": "padded, with a channel",
+            "mask": "padded, with a mask",
+            "zeros": "padded",
+            "cut": "cut",
+        }.get(self.pad or "", "")
         told = f", {padded} from {min(lengths)} to {max(lengths)}" if min(lengths) < max(lengths) else ""
         return f"series of {n_channels} channels and {n_steps} steps{told}"

@@ -1,12 +1,12 @@
-"""Holds out rows of a split that has none of its own: by class, in whole groups, or the last in time."""
+"""Which rows are in which split: by a column, or held out by class, in whole groups, or the last in time."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from frame.common.errors import UserError, at_least, choices
+from frame.common.errors import UserError, at_least
 from frame.data.identity import listed
 
 SPLITS = ("train", "valid", "test")
@@ -17,6 +17,12 @@ NAMES = {  # what splits are called by others
 }
 WAYS = ("random", "time")
 TRIED = 20  # orders of the groups, of which the one whose classes fit best is taken
+
+
+def names_splits(values: Iterable[object]) -> bool:
+    """Whether a column says of each row in which split it is, such as 'train' and 'val'."""
+    found = {split_named(value) if isinstance(value, str) else None for value in values}
+    return len(found) > 1 and None not in found
 
 
 def split_named(name: str) -> str | None:
@@ -33,7 +39,7 @@ class Splitting:
         seed: of the rows that are drawn.
         group: the column whose values stay together, such as patients or recordings; None if rows are independent.
         split_by: 'random': drawn, the same share of each class; 'time': the last rows are 'test', and those before
-            them 'valid'.
+            them 'valid'; any other word: the column that names each row's split, such as 'train' or 'val'.
         time: the column that orders rows; None takes the order of the file.
 
     Raises:
@@ -53,17 +59,20 @@ class Splitting:
             raise UserError(
                 f"n_valid={self.n_valid} and n_test={self.n_test} must be parts of 1 that leave some for training"
             )
-        if self.split_by not in WAYS:
-            raise UserError(choices(str(self.split_by), WAYS, kind="split_by"))
         if self.time is not None and self.split_by != "time":
             raise UserError(f"time={self.time} orders rows only with split_by=time: set it, too, or leave out time")
         if self.group is not None and self.split_by == "time":
             raise UserError("group and split_by=time exclude each other: leave out one of them")
 
     @property
+    def named_by(self) -> str | None:
+        """The column that names the split of each row."""
+        return None if self.split_by in WAYS else str(self.split_by)
+
+    @property
     def columns(self) -> list[str]:
         """The columns that it reads."""
-        return [name for name in (self.group, self.time) if name is not None]
+        return [name for name in (self.group, self.time, self.named_by) if name is not None]
 
 
 @dataclass
@@ -74,7 +83,11 @@ class Part:
     labels: np.ndarray | None = None  # [n], classes of any type
     groups: np.ndarray | None = None  # [n]
     times: np.ndarray | None = None  # [n], sortable
+    splits: np.ndarray | None = None  # [n], the name of each row's split
     order: np.ndarray | None = None  # a permutation of the rows, in which they are drawn; None: the seed's
+
+    def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
+        return None if self.groups is None else self.groups[rows]
 
 
 @dataclass
@@ -89,15 +102,21 @@ def divided(parts: Mapping[str, Part], how: Splitting) -> Divided:
     """The rows of every split. 'test' and 'valid' are held out of 'train' if they are not given.
 
     Raises:
-        UserError: there is no 'train', a group lies in several of the given splits, or there are too few rows.
+        UserError: there is no 'train', a group lies in several of the given splits, a column names splits that there
+            are files for or that mean nothing, or there are too few rows.
     """
     if "train" not in parts:
         raise UserError(f"there is no split 'train', only {listed(list(parts))}: name the data to train on 'train'")
-    _check_groups(parts)
-    train, found = parts["train"], Divided({name: (name, np.arange(part.n)) for name, part in parts.items()})
+    train = parts["train"]
+    found = Divided({name: (name, np.arange(part.n)) for name, part in parts.items()})
+    if train.splits is not None:
+        found.rows = _named(parts, str(how.named_by))
+        counts = ", ".join(f"{len(rows)} as '{split}'" for split, (_, rows) in found.rows.items())
+        found.told = f"{counts} by the column {how.named_by!r}"
+    _check_groups({split: parts[part].groups_of(rows) for split, (part, rows) in found.rows.items()})
     shares = {"test": how.n_test, "valid": how.n_valid}
-    wanted = {name: share for name, share in shares.items() if name not in parts and share > 0}
-    left, total = np.arange(train.n), train.n
+    wanted = {name: share for name, share in shares.items() if name not in found.rows and share > 0}
+    left, total = found.rows["train"][1], train.n
     for name, share in wanted.items():
         picked = _picked(train, left, share * total / max(len(left), 1), how)
         found.rows[name] = ("train", left[picked])
@@ -111,7 +130,30 @@ def divided(parts: Mapping[str, Part], how: Splitting) -> Divided:
     found.rows = {name: found.rows[name] for name in SPLITS if name in found.rows}
     if wanted:
         counts = " and ".join(f"{len(found.rows[name][1])} as '{name}'" for name in SPLITS if name in wanted)
-        found.told = f"{counts} held out of {total} rows, {_way(train, how)}"
+        held = f"{counts} held out of {total} rows, {_way(train, how)}"
+        found.told = "; ".join(filter(None, [found.told, held]))
+    return found
+
+
+def _named(parts: Mapping[str, Part], column: str) -> dict[str, tuple[str, np.ndarray]]:
+    """The rows of 'train' by the split that the column names."""
+    if len(parts) > 1:
+        raise UserError(
+            f"split_by={column} divides one file, and there is also {listed([n for n in parts if n != 'train'])}: "
+            "leave out split_by, or the other files"
+        )
+    names = parts["train"].splits
+    assert names is not None
+    meant = {name: split_named(str(name).strip()) for name in dict.fromkeys(names.tolist())}
+    if unknown := [str(name) for name, split in meant.items() if split is None]:
+        raise UserError(
+            f"the column {column!r} has {listed(unknown, 3)}: it must say train, valid or test in each row (or val, "
+            "validation, dev)"
+        )
+    split_of = np.array([str(meant[name]) for name in names.tolist()])
+    found = {split: ("train", np.flatnonzero(split_of == split)) for split in SPLITS if (split_of == split).any()}
+    if "train" not in found:
+        raise UserError(f"the column {column!r} names no row 'train', only {listed(list(found))}")
     return found
 
 
@@ -144,13 +186,13 @@ def _picked(part: Part, left: np.ndarray, share: float, how: Splitting) -> np.nd
     return held_out(len(left), share, labels, how.seed, order)
 
 
-def _check_groups(parts: Mapping[str, Part]) -> None:
-    """Raises UserError if given splits share a group."""
-    names = [name for name in SPLITS if name in parts and parts[name].groups is not None]
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            first, second = parts[one].groups, parts[other].groups
-            assert first is not None and second is not None
+def _check_groups(groups: Mapping[str, np.ndarray | None]) -> None:
+    """Raises UserError if splits share a group."""
+    for i, one in enumerate(SPLITS):
+        for other in SPLITS[i + 1 :]:
+            first, second = groups.get(one), groups.get(other)
+            if first is None or second is None:
+                continue
             both = sorted(set(first.tolist()) & set(second.tolist()), key=str)
             if both:
                 raise UserError(

@@ -11,7 +11,7 @@ from frame.common.errors import UserError, choices
 from frame.data.formats import broken
 from frame.data.from_files import FromFiles, Rows
 from frame.data.identity import digest, listed
-from frame.data.splits import Splitting
+from frame.data.splits import Splitting, names_splits
 
 MISSING = ("mean", "drop", "refuse")
 BUNDLED = ("iris", "wine", "breast_cancer", "diabetes", "linnerud")  # inside scikit-learn
@@ -93,6 +93,12 @@ class Table(FromFiles):
         apart = {name: frame[name] for name in self.splitting.columns}
         y = label_values(frame, self.labels, "table") if self.labels else None
         x = frame.drop(columns=list({*self.labels, *apart, *self.drop}))
+        for column in x.select_dtypes(exclude=["number", "bool"]):
+            if names_splits(x[column]):
+                raise UserError(
+                    f"table, {given}: the column {column!r} names splits: set data.split_by={column}, or leave it out "
+                    "by data.drop"
+                )
         times = {name: sortable(column) if name == self.splitting.time else column for name, column in apart.items()}
         rows = Rows(x, y, {name: column.to_numpy() for name, column in times.items()}, self._names(str(given)))
         return {split: self._without_missing(rows, split)}

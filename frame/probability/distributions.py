@@ -307,6 +307,49 @@ class NormalMixture(Distribution):
             return z.view(*sample_shape, *self.event_shape)
 
 
+class PaddedSeries(Distribution):
+    """Series of several lengths, batch_shape (...), event_shape [C + 1, T]: values, and m_t = 1 at steps with data.
+
+    log p(x, m) = sum_t [log Bernoulli(m_t) + m_t sum_c log N(x_ct | loc_ct, scale_ct^2)], and x_ct is 0 where m_t is 0.
+
+    Args:
+        loc, scale: of the values, [..., C, T].
+        logits: of m, [..., T].
+    """
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(self, loc: Tensor, scale: Tensor, logits: Tensor) -> None:
+        self.loc, self.scale, self.logits = loc, scale, logits
+        *batch, n_channels, n_steps = loc.shape
+        super().__init__(torch.Size(batch), torch.Size([n_channels + 1, n_steps]), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats, batch_shape."""
+        x, m = value[..., :-1, :], value[..., -1, :]
+        of_m = m * self.logits - F.softplus(self.logits)
+        of_x = -0.5 * ((x - self.loc) / self.scale).square() - self.scale.log() - 0.5 * math.log(2 * math.pi)
+        return (of_m + m * of_x.sum(-2)).sum(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        p = self.logits.sigmoid().unsqueeze(-2)  # [..., 1, T]
+        return torch.cat([p * self.loc, p], -2)
+
+    @property
+    def variance(self) -> Tensor:
+        p = self.logits.sigmoid().unsqueeze(-2)
+        of_x = p * (self.scale.square() + self.loc.square()) - (p * self.loc).square()
+        return torch.cat([of_x, p * (1 - p)], -2)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        with torch.no_grad():
+            values = (*sample_shape, *self.loc.shape)
+            x = self.loc + self.scale * torch.randn(values, dtype=self.loc.dtype, device=self.loc.device)
+            m = (torch.rand_like(x[..., 0, :]) < self.logits.sigmoid()).to(x.dtype).unsqueeze(-2)
+            return torch.cat([m * x, m], -2)
+
+
 class CountsOfLibrary(Distribution):
     """Counts x [G] of a cell whose library size l = sum_g x_g is known: negative binomials of mean l rho_g.
 

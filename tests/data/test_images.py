@@ -191,6 +191,14 @@ def test_numbers_and_several_labels_of_a_table(album: Path) -> None:
     assert tags.targets is not None and tags.targets.names == ("x", "y")
 
 
+def test_a_column_of_the_table_names_splits(album: Path) -> None:
+    file = csv(album, "file,kind,set", *[f"{i:02}.png,{'ab'[i % 2]},{['train', 'test'][i > 14]}" for i in range(20)])
+    data = Images(album, 4, labels=file, split_by="set", n_valid=0)
+    assert sorted(red for red, _ in reds(data, "test")) == [150, 160, 170, 180, 190] and data.classes == ["a", "b"]
+    with pytest.raises(UserError, match="the column 'set' of .* names splits: set data.split_by=set"):
+        Images(album, 4, labels=file).split("train")
+
+
 def test_groups_and_time_of_a_table_and_without_one(album: Path) -> None:
     file = csv(album, "file,kind,day,who", *[f"{i:02}.png,{'ab'[i % 2]},{40 - i},{i % 5}" for i in range(20)])
     data = Images(album, 4, labels=file, label="kind", group="who", n_valid=0.2, n_test=0.2)

@@ -53,7 +53,7 @@ def test_a_name_stands_for_the_two_files_of_an_archive(tmp_path: Path, capsys: A
 def test_lengths_that_differ_are_refused_or_padded_with_a_mask_or_cut(tmp_path: Path) -> None:
     lengths = [4 + i % 3 for i in range(30)]
     file = ts(tmp_path / "x.ts", lengths)
-    with pytest.raises(UserError, match="lengths differ, from 4 to 6 steps: set data.pad=mask"):
+    with pytest.raises(UserError, match="lengths differ, from 4 to 6 steps: set data.pad=channel"):
         Series(file).split("train")
     padded = rows(Series(file, pad="mask", n_valid=0, n_test=0), "train")
     assert padded["x"].shape == (30, 1, 6) and padded["mask"].sum(1).tolist() == lengths
@@ -62,6 +62,9 @@ def test_lengths_that_differ_are_refused_or_padded_with_a_mask_or_cut(tmp_path: 
     inside = padded["x"][:, 0][padded["mask"]]
     torch.testing.assert_close(inside.std(correction=0), torch.tensor(1.0))  # padding has no part in mean and scale
     assert "mask" not in rows(Series(file, pad="zeros"), "train")
+    channel = rows(Series(file, pad="channel", n_valid=0, n_test=0), "train")
+    assert "mask" not in channel and torch.equal(channel["x"][:, :-1], padded["x"])
+    assert torch.equal(channel["x"][:, -1].bool(), padded["mask"])
     assert rows(Series(file, pad="cut"), "train")["x"].shape[2] == 4
 
 

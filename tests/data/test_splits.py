@@ -95,12 +95,46 @@ def test_what_cannot_be_divided_is_refused(parts: dict[str, Part], how: dict[str
         divided(parts, Splitting(**how))
 
 
+def test_a_column_names_the_split_of_each_row() -> None:
+    names = np.array(["train", "val", "Train", "test", "dev", "training"], dtype=object)
+    found = divided({"train": Part(6, splits=names)}, Splitting(split_by="fold"))
+    assert {split: rows.tolist() for split, (_, rows) in found.rows.items()} == {
+        "train": [0, 2, 5], "valid": [1, 4], "test": [3],
+    }  # fmt: skip
+    assert found.told == "3 as 'train', 2 as 'valid', 1 as 'test' by the column 'fold'"
+    lacks = np.array(["train", "test"] * 50)
+    found = divided({"train": Part(100, splits=lacks)}, Splitting(n_valid=0.2, split_by="fold"))
+    rows = {split: rows.tolist() for split, (_, rows) in found.rows.items()}
+    assert rows["test"] == list(range(1, 100, 2)) and len(rows["valid"]) == 20
+    assert sorted(rows["train"] + rows["valid"]) == list(range(0, 100, 2))
+    assert "by the column 'fold'; 20 as 'valid' held out of 100 rows" in found.told
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        (
+            {"train": Part(2, splits=np.array(["train", "fold 1"]))},
+            "'fold' has fold 1: it must say train",
+        ),
+        ({"train": Part(2, splits=np.array(["valid", "test"]))}, "names no row 'train', only valid, test"),
+        ({"train": Part(1, splits=np.array(["train"])), "test": Part(1)}, "divides one file, and there is also test"),
+        (
+            {"train": Part(3, groups=np.array([1, 1, 2]), splits=np.array(["train", "test", "train"]))},
+            "'train' and 'test' share 1 groups",
+        ),
+    ],
+)
+def test_columns_that_divide_rows_badly_are_refused(parts: dict[str, Part], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        divided(parts, Splitting(split_by="fold"))
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [
         ({"n_valid": 0.6, "n_test": 0.5}, "must be parts of 1"),
         ({"n_valid": -0.1}, "must be parts of 1"),
-        ({"split_by": "tme"}, "did you mean 'time'"),
         ({"time": "day"}, "only with split_by=time"),
         ({"group": "donor", "split_by": "time"}, "exclude each other"),
     ],

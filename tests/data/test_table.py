@@ -91,6 +91,19 @@ def test_dates_order_the_rows(tmp_path: Path) -> None:
     assert data.split("valid").batch(torch.arange(1))["x"].item() == 9
 
 
+def test_a_column_that_names_splits_is_no_input(tmp_path: Path) -> None:
+    fold = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
+    file = written(tmp_path / "x.csv", a=np.arange(10.0), fold=fold)
+    with pytest.raises(UserError, match="the column 'fold' names splits: set data.split_by=fold"):
+        Table(file).split("train")
+    data = Table(file, split_by="fold", standardise=False)
+    of = {split: data.split(split).batch(torch.arange(2))["x"].flatten().tolist() for split in data.splits}
+    assert of == {"train": [0, 1], "valid": [6, 7], "test": [8, 9]}
+    assert Table(file, drop=["fold"]).split("train").batch(torch.arange(1))["x"].shape == (1, 1)
+    with pytest.raises(UserError, match="did you mean 'fold'"):
+        Table(file, split_by="fould").split("train")
+
+
 def test_numbers_and_several_labels_to_predict(tmp_path: Path) -> None:
     random = np.random.RandomState(0)
     file = written(
