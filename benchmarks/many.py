@@ -1,6 +1,8 @@
 """Seconds and memory of the commands that read many runs, over 2,000 artificial ones.
 
-python benchmarks/listing.py [--runs 2000] [--folder DIR]    DIR is kept, and used as it is if it exists
+python benchmarks/many.py [--runs 2000] [--folder DIR] [COMMAND ...]    DIR is kept, and used as it is if it exists
+
+`evaluate` opens a tenth as many copies of a run that was trained for an epoch, since artificial runs have no weights.
 """
 
 import argparse
@@ -19,8 +21,9 @@ COMMANDS = {
     "list": ["list", "study"],
     "compare": ["compare", "study", "metrics=[ELBO/Validation]"],
     "report": ["report", "study", "out=report.html"],
+    "evaluate": ["evaluate", "trained", "evaluation=[elbo]"],
 }
-LIMITS = {"list": (3.0, 300.0), "compare": (3.0, 300.0), "report": (20.0, 300.0)}  # seconds, MB
+LIMITS = {"list": (3.0, 300.0), "compare": (3.0, 300.0), "report": (20.0, 300.0), "evaluate": (60.0, 1000.0)}  # s, MB
 SEEDS, MEASUREMENTS = 5, 15  # seeds of each setting; measurements of each of its two ELBOs, of four numbers
 ESTIMATOR = "1 posterior sample a picture; KL analytic between Gaussians, else by the same sample"
 UNITS = {"": "nats per picture", "/rate": "nats per picture", "/distortion": "nats per picture"}
@@ -74,6 +77,14 @@ def make(study: Path, n_runs: int) -> None:
         run.set_status("finished", reason="trained for 150 epochs", pid=1, counters=counters)
         records = _records(random.Random(number), beta)
         (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def train(cwd: Path, n_copies: int) -> None:
+    """Copies of a run of digits_VAE that was trained for an epoch, in `trained`."""
+    measured(["train", "+experiment=digits_VAE", "train_for=1 epochs", "evaluations=null", "logging=csv"], cwd, cwd)
+    (run,) = (cwd / "runs" / "digits_VAE").iterdir()
+    for number in range(n_copies):
+        shutil.copytree(run, cwd / "trained" / f"{number:04}" / run.name)
 
 
 def _pictures(folder: Path) -> None:
@@ -142,6 +153,8 @@ def main() -> int:
         cwd = options.folder or Path(temporary)
         if not (cwd / "study").exists():
             make(cwd / "study", options.runs)
+        if not (cwd / "trained").exists() and "evaluate" in (options.commands or COMMANDS):
+            train(cwd, max(options.runs // 10, 1))
         print("| command | first: s | processor | MB | again: s | processor | MB |\n|---|---|---|---|---|---|---|")
         too_much = False
         for name in options.commands or COMMANDS:
