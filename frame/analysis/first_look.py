@@ -233,10 +233,13 @@ def _study(words: dict[str, list[str]]) -> str:
 def _side_by_side(records: "pandas.DataFrame", names: list[str]) -> str:
     """A row for each number, a column for each method. Floors are numbers that need no training."""
     rows: dict[str, dict[str, Any]] = {}
+    units = records.groupby("name")["unit"].unique()
     for record in records.to_dict("records"):
-        error = record.get("standard_error")
+        error, unit = record.get("standard_error"), record["unit"]
         value = f"{record['value']:.4g}" + (f" ± {error:.2g}" if error is not None and error == error else "")
-        row = rows.setdefault(str(record["name"]), {"": record["name"], "unit": record["unit"]})
+        if len(units[record["name"]]) > 1:  # such as ranks of codes of several sizes
+            value, unit = f"{value} {unit}", ""
+        row = rows.setdefault(str(record["name"]), {"": record["name"], "unit": unit})
         row[str(record["model"])] = value
     ordered = sorted(rows.values(), key=lambda row: "/floor/" in str(row[""]))
     return table(ordered, ["", *names, "unit"])

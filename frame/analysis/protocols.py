@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frame.common.errors import UserError
+from frame.common.numbers import counted
 
 PARTS = ("unit", "split", "estimator", "n_samples", "layer", "checkpoint", "weights")
 
@@ -30,7 +31,8 @@ def one_protocol(metric: str, records: Sequence[Mapping[str, Any]], but: Sequenc
         values = {str(one[part]) for one in found if one[part] or part not in ("weights", "layer")}
         if len(values) > 1:
             ways = " and ".join(
-                f"{part} {value} ({sum(str(one[part]) == value for one in found)} runs)" for value in sorted(values)
+                f"{part} {value} ({counted(sum(str(one[part]) == value for one in found), 'runs')})"
+                for value in sorted(values)
             )
             raise UserError(f"{metric} was measured in several ways, which are not averaged: {ways}")
     kept = sorted({str(one["weights"]) for one in found if one["weights"]})

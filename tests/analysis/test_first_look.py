@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from frame.analysis import first_look
-from frame.analysis.first_look import NO_RANKING, contents, drawn, methods
+from frame.analysis.first_look import NO_RANKING, _side_by_side, contents, drawn, methods
 from frame.commands.main import main
 from frame.common.errors import UserError
 from frame.sweeps.sweep_file import load
@@ -74,6 +75,20 @@ def test_what_is_no_folder_of_pictures_is_refused(pictures: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_units_that_differ_stand_beside_their_numbers() -> None:
+    records = pd.DataFrame(
+        [
+            {"name": "rankme", "model": "VAE", "value": 3.0, "unit": "of 16"},
+            {"name": "rankme", "model": "SimCLR", "value": 13.0, "unit": "of 64"},
+            {"name": "accuracy", "model": "VAE", "value": 70.0, "unit": "%"},
+            {"name": "accuracy", "model": "SimCLR", "value": 75.0, "unit": "%"},
+        ]
+    )
+    _, ranks, accuracies = _side_by_side(records, ["VAE", "SimCLR"]).splitlines()
+    assert ranks.split() == ["rankme", "3", "of", "16", "13", "of", "64"]
+    assert accuracies.split() == ["accuracy", "70", "75", "%"]
+
+
 def test_a_first_look(pictures: Path, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["try", str(pictures), "minutes=0.05"]) == 0

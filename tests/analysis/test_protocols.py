@@ -24,5 +24,5 @@ def test_weights_are_named_only_where_there_is_a_choice(weights: list[str], word
 
 
 def test_average_and_raw_weights_are_two_ways() -> None:
-    with pytest.raises(UserError, match="several ways.*weights average .1 runs. and weights raw"):
+    with pytest.raises(UserError, match="several ways.*weights average .1 run. and weights raw"):
         one_protocol("a", [record("a", 1.0, weights=one) for one in ("average", "raw")])
