@@ -18,20 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
-from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any
 
 import bare
+import networks
 import others
 import throughput
 import torch
 
-from frame.composition.compose import compose
 from frame.data.MNIST import MNIST
-from frame.engine.experiment import build
 
 PARTS = ("vae", "resume", "simclr")
 CAPTURED, DEVICE = "execution=captured", "cuda"
@@ -97,42 +93,20 @@ def resume(folder: Path, iterations: int = 4000) -> bool:
 
 def simclr(folder: Path, rounds: int, iterations: int) -> bool:
     """Pictures a second of a bare step and of runs; whether captured ones are quick enough."""
-    words = [
-        *("+experiment=CIFAR10_SimCLR", "callbacks=null", "evaluations=null", "logging=csv"),
-        *("+trainer.precision=bf16-mixed", f"train_for={iterations} iterations", f"device.experiments_root={folder}"),
-    ]
+    words = ["+experiment=CIFAR10_SimCLR", "callbacks=null", "evaluations=null", "logging=csv"]
+    words += ["+trainer.precision=bf16-mixed"]
 
-    def run(more: list[str], iterations: int, tick: Callable[[], None]) -> None:
-        config = compose([*words, *more])
-        experiment = build(config)
-        experiment.callbacks.append(throughput.Ticks(tick))
-        throughput.train(experiment, config, folder)
-
-    def bare_step(iterations: int, tick: Callable[[], None]) -> None:
-        experiment = build(compose(words))
-        model: Any = experiment.model.to(DEVICE)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.24, momentum=0.9, weight_decay=5e-4, fused=True)
-        for batch in islice(chain.from_iterable(repeat(experiment.loader)), iterations):
-            with torch.autocast(DEVICE, dtype=torch.bfloat16, cache_enabled=False):
-                loss = model(batch)["loss"]
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            tick()
+    def run(*more: str) -> throughput.Train:
+        return partial(networks.full_run, [*words, *more], folder)
 
     rows: dict[str, throughput.Train] = {
-        "bare step": bare_step,
-        "frame, captured": partial(run, [CAPTURED]),
-        "frame, captured, channels_last": partial(run, [CAPTURED, "execution.channels_last=true"]),
-        "frame, eager": partial(run, []),
+        "bare step": partial(networks.bare_loop, words, partial(networks.SGD, lr=0.24), DEVICE),
+        "frame, captured": run(CAPTURED),
+        "frame, captured, channels_last": run(CAPTURED, "execution.channels_last=true"),
+        "frame, eager": run(),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in rows}
-    for number in range(rounds + 1):
-        for name, train in rows.items():
-            taken = throughput.measure(train, iterations // 4, iterations)
-            if number > 0:
-                seconds[name].append(taken)
-    rates = {name: 512 / statistics.median(values) for name, values in seconds.items()}
+    found = networks.rates(rows, 512, rounds, iterations // 4, iterations)
+    rates = {name: statistics.median(values) for name, values in found.items()}
     for name, rate in rates.items():
         print(f"{name}: {rate:,.0f} pictures a second; 200 epochs of 45,000 in {9_000_000 / rate / 60:.1f} minutes")
     share = rates["frame, captured"] / rates["bare step"]
