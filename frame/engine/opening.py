@@ -28,6 +28,7 @@ from frame.evaluation.base import Evaluation
 from frame.runs import hub
 from frame.runs.exported import Export
 from frame.runs.folder import RunFolder
+from frame.runs.listing import only
 from frame.runs.metrics import columns
 from frame.runs.modules import Source as Modules
 from frame.runs.modules import importing
@@ -369,8 +370,8 @@ def open(
     """Opens a run's folder or an export, wherever the packages that its config names can be imported.
 
     Args:
-        folder: the run or the export; or an export's name on the Hugging Face hub, 'user/name' or
-            'user/name@revision', which is downloaded to your cache.
+        folder: the run or the export, or a folder with one run in it, as a cell of a study; or an export's name on the
+            Hugging Face hub, 'user/name' or 'user/name@revision', which is downloaded to your cache.
         packages: further packages whose classes the config may build, besides `frame` and torch's own.
         device: the model's device.
         weights: 'average' or 'raw'; None takes what the run's config says.
@@ -381,8 +382,8 @@ def open(
         source: 'trained': your own modules as they were when the run was trained; 'now': as they are now.
 
     Raises:
-        UserError: there is no run in the folder, a file of an export is not what was exported, or the hub cannot be
-            reached.
+        UserError: there is no run in the folder, or there are several; a file of an export is not what was exported;
+            or the hub cannot be reached.
 
     Example:
         >>> run = frame.open("runs/digits_VAE/2026-11-28_12-00-00")
@@ -391,7 +392,9 @@ def open(
     if hub.is_hub_name(folder):
         folder = hub.downloaded(str(folder))
     objects = Objects.of(model, data)
-    return OpenRun(RunFolder.existing(folder), packages, device, weights, checkpoint, trust_source, objects, source)
+    return OpenRun(
+        RunFolder.existing(only(folder)), packages, device, weights, checkpoint, trust_source, objects, source
+    )
 
 
 def load(folder: str | Path, part: str = "model", **options: Any) -> nn.Module:

@@ -25,6 +25,7 @@ from frame.composition.settings import PRETRAINED
 from frame.engine.opening import OpenRun
 from frame.engine.opening import open as open_run
 from frame.models.base import NoHead
+from frame.runs.hub import is_hub_name
 
 NAME = "frame.pretrained"
 
@@ -46,7 +47,7 @@ def pretrained(
     """A trained network, of a run or with weights from elsewhere, ready to be trained on: in training mode.
 
     Args:
-        run: the run's folder, or an export.
+        run: the run's folder, a folder with one run in it, or an export.
         part: 'model.encoder', or another network that the run's config names.
         checkpoint: 'last' or 'best'.
         weights: 'average' or 'raw'; None takes what the run's config says.
@@ -225,6 +226,7 @@ def _of_run(
 ) -> tuple[dict[str, Any], Source]:
     """The config of a run's network, and its weights."""
     opened = _opened(run, checkpoint, weights, packages)
+    run = run if is_hub_name(run) else str(opened.folder.path)
     module = _part(opened, part)
     node: Any = opened.folder.filled("model")
     for name in part.split(".")[1:]:

@@ -57,6 +57,19 @@ def find(patterns: Sequence[str | Path]) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(found)]
 
 
+def only(place: str | Path) -> Path:
+    """The run in this folder, or the only one below it; the folder itself if there is none.
+
+    Raises:
+        UserError: there are several.
+    """
+    folder = Path(place).expanduser()
+    runs = [] if (folder / "config.yaml").is_file() else _below(folder)
+    if len(runs) > 1:
+        raise UserError(f"{place} has {len(runs)} runs: name one of them, such as {runs[-1]}")
+    return runs[0] if runs else folder
+
+
 def _places(pattern: str) -> list[Path]:
     for literal in (pattern, os.path.expanduser(pattern)):
         if os.path.lexists(literal):

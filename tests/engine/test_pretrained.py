@@ -56,9 +56,9 @@ def test_a_network_starts_with_the_average_and_without_the_head(
 
 def test_the_new_run_stands_alone(simclr: Path, tmp_path: Path) -> None:
     """Trained with a frozen encoder; then the first run is gone, and the new one is opened, evaluated and resumed."""
-    gone = Path(shutil.copytree(simclr, tmp_path / "gone"))
+    gone = Path(shutil.copytree(simclr, tmp_path / "cell" / "gone"))
     frozen = "optimization.rules={encoder: {match: encoder.*, freeze: true}}"
-    words = ["+experiment=digits_Classifier", word(gone), "params.z_dim=16", frozen, *QUICK]
+    words = ["+experiment=digits_Classifier", word(gone.parent), "params.z_dim=16", frozen, *QUICK]
     code, printed = train([*words, "train_for=3 iterations"], tmp_path)
     assert code == 0, printed
     shutil.rmtree(gone)

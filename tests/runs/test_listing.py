@@ -23,7 +23,7 @@ from frame.engine import opening
 from frame.engine.reevaluate import Outcome, evaluate_run, evaluate_runs
 from frame.evaluation import codes
 from frame.runs.folder import RunFolder
-from frame.runs.listing import RunSummary, find, select
+from frame.runs.listing import RunSummary, find, only, select
 from tests.analysis import by_hand
 from tests.processes import OWN, Process, train
 
@@ -89,6 +89,18 @@ def test_runs_are_found_at_any_depth_and_once(study: Path) -> None:
     assert [run.path for run in find([runs[0]])] == [runs[0]]
     with pytest.raises(UserError, match="no run in"):
         find([study / "nothing*"])
+
+
+def test_a_folder_with_one_run_stands_for_it(study: Path, tmp_path: Path) -> None:
+    run = find([study])[0].path
+    assert only(run) == run
+    with pytest.raises(UserError, match=f"has 3 runs: name one of them, such as {study}"):
+        frame.open(study)
+    cell = tmp_path / "cell"
+    shutil.copytree(run, cell / run.name)
+    assert frame.open(cell).folder.path == cell / run.name
+    with pytest.raises(UserError, match="no run in"):
+        frame.open(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
