@@ -43,6 +43,7 @@ class LastCheckpoint(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
         if self.resumed is not None:
+            parts.fill(self.resumed, optimization.execution.empty)
             restore(self.resumed, trainer, optimization)
             self.resumed = None
         if self.every is not None:

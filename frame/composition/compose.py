@@ -181,7 +181,8 @@ def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequenc
     Args:
         config: the stored config, which is not changed.
         overrides: what the user typed.
-        changeable: the keys that may change; 'device.' stands for all keys that begin with it.
+        changeable: the keys that may change; 'device.' stands for all keys that begin with it. Arguments of the trainer
+            among them need not be in the config.
 
     Raises:
         UserError: a key does not exist or may not change, or a value has another type.
@@ -191,13 +192,17 @@ def changed_by(config: DictConfig, overrides: Sequence[str], changeable: Sequenc
     may = [
         key for key in there if any(key == name or name.endswith(".") and key.startswith(name) for name in changeable)
     ]
+    new = [key for key in changeable if key.startswith("trainer.") and key not in there]
     for override in parsed:
         key = override.key_or_group
+        if key in new and not override.is_delete():
+            override.type = OverrideType.FORCE_ADD
+            continue
         if key not in may:
             if key in there or key in groups():
                 names = ", ".join(name + "*" if name.endswith(".") else name for name in changeable)
                 raise UserError(f"{key}: a resumed run keeps its config; only {names} may change")
-            raise UserError(choices(key, may, kind="key"))
+            raise UserError(choices(key, [*may, *new], kind="key"))
         if override.is_delete():
             raise UserError(f"~{key}: a resumed run keeps its keys: write {key}=null or another value")
         check_value(override, config)

@@ -195,7 +195,7 @@ def _resumed(run: RunFolder, overrides: Sequence[str], origin: Origin, objects: 
     plain = all_filled(kept)  # a user who continues a run trusts it
     config = as_config(plain)
     stamp = checkpoints.stamp(run.path)
-    state = run.checkpoint()
+    state = run.checkpoint(whole=False)
     if _is_finished(run, config, state, overrides):
         print(
             f"{folder} is finished ({run.standing.get('reason', '')}): nothing to do. "

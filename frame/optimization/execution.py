@@ -40,6 +40,7 @@ class Eager:
 
     width = 1
     in_parts = False  # whether each process holds a part of every parameter
+    empty: Callable[[Any, Any], Tensor] | None = None  # makes a tensor in parts of a size and a dtype
 
     def __init__(self, channels_last: bool = False) -> None:
         self.channels_last = channels_last

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor, empty
 
 from frame.common.errors import UserError
+from frame.common.output import say
 from frame.common.ranks import alone, gathered, whole
 from frame.common.seeds import random_states
 from frame.data.base import Batch
@@ -43,7 +44,8 @@ class Sharded(Eager):
 
     def __init__(self, channels_last: bool = False) -> None:
         super().__init__(channels_last)
-        self.blocks = True  # whether blocks are groups of their own
+        self.blocks = True  # whether blocks are gathered by themselves
+        self._why = ""  # they are not
 
     def __deepcopy__(self, memo: Any) -> Eager:
         """A copy of an optimization has whole parameters."""
@@ -57,16 +59,17 @@ class Sharded(Eager):
         Raises:
             UserError: the model cannot be sharded at all.
         """
-        plain, reason = _steps(deepcopy(steps), batch), ""
+        plain, name = _steps(deepcopy(steps), batch), type(steps.model).__name__
         with _one_process() as mesh:
-            for self.blocks in (True, False):
+            for blocks in (True, False):
+                self.blocks = blocks
                 try:
                     reason = self._difference(deepcopy(steps), mesh, batch, evaluate, plain)
                 except Exception as error:  # torch and models raise many types
                     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 if not reason:
                     return
-        name = type(steps.model).__name__
+                self._why = reason
         raise UserError(f"trainer.strategy=fsdp2: {name} cannot be sharded ({reason}): set trainer.strategy=ddp")
 
     def _difference(
@@ -88,12 +91,15 @@ class Sharded(Eager):
         return ""
 
     def place(self, steps: Any) -> None:
+        if not self.blocks and steps.trainer.is_global_zero:
+            say(f"fsdp2: the parameters of {type(steps.model).__name__} are gathered all at once: {self._why}")
         # a group of its own, so that what ranks tell each other is never taken for parameters
         self._split(steps, DeviceMesh.from_group(distributed.new_group(), steps.trainer.strategy.root_device.type))
 
     def _split(self, steps: Any, mesh: DeviceMesh) -> None:
         steps.prepare_average()  # a copy, which is split like the model
         self._model = steps.model
+        self.empty = lambda size, dtype: empty(size, dtype=dtype, device_mesh=mesh, placements=[Shard(0)])
         for model in (steps.model, *(averaged.module for averaged in steps._averaged)):
             shard(model, mesh, self.blocks)
 
@@ -176,9 +182,11 @@ def _like_parameters(state: Mapping[str, Any], player: Player) -> dict[str, Any]
 
 
 def _part(value: Any, own: Tensor) -> Any:
-    if not isinstance(own, DTensor) or not isinstance(value, Tensor) or value.shape != own.shape:
+    if not isinstance(own, DTensor) or not isinstance(value, Tensor) or isinstance(value, DTensor):
         return value
-    # every process has read the whole; a clone, because a part would keep the whole in memory
+    if value.shape != own.shape:  # a count of steps
+        return value
+    # of a run that was not in parts; a clone, because a part would keep the whole in memory
     return distribute_tensor(value, own.device_mesh, own.placements, src_data_rank=None).clone()
 
 
@@ -196,21 +204,15 @@ def shard(model: Any, mesh: DeviceMesh, blocks: bool) -> None:
     model.set_reshard_after_backward(False, recurse=False)  # a loss or an evaluation may take gradients on its way
     for module in model.modules():
         if isinstance(module, FSDPModule):  # records and messages name the class as it is written
-            kind, written = type(module), type(module).__mro__[2]
-            kind.__name__, kind.__qualname__, kind.__module__ = (
-                written.__name__,
-                written.__qualname__,
-                written.__module__,
-            )
+            for name in ("__name__", "__qualname__", "__module__"):
+                setattr(type(module), name, getattr(type(module).__mro__[2], name))
     for part in model.modules():
         if isinstance(part, AdversarialModel):
             part.compute_adversarial_loss = _gathering(model, part.compute_adversarial_loss)  # type: ignore[method-assign]
         if isinstance(part, Model) and part is not model:
             part.forward = _gathering(model, part.forward)  # type: ignore[method-assign]
-    with torch.no_grad():
-        _gathering(
-            model, lambda: None
-        )()  # torch takes the first module that computes for the one that holds the others
+    with torch.no_grad():  # torch takes the first module that computes for the one that holds the others
+        _gathering(model, lambda: None)()
     model.reshard()
 
 

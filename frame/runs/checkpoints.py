@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -36,13 +37,16 @@ def newest(folder: Path, name: str = "last") -> Path | None:
     return _first_whole(folder, name, verify)
 
 
-def load(folder: Path, name: str = "last") -> dict[str, Any] | None:
+def load(folder: Path, name: str = "last", whole: bool = True) -> dict[str, Any] | None:
     """Reads the checkpoint that `newest` finds.
+
+    Args:
+        whole: whether parts are read; if not, `parts.fill` reads them later.
 
     Raises:
         UserError: as `newest`.
     """
-    return _first_whole(folder, name, read)
+    return _first_whole(folder, name, partial(read, whole=whole))
 
 
 def files(folder: Path, name: str = "last") -> list[Path]:
@@ -91,8 +95,8 @@ def verify(path: Path) -> Path:
     return path
 
 
-def read(path: Path, device: Any = "cpu") -> dict[str, Any]:
-    """A checkpoint, after its sha256 was checked; nothing in it is executed.
+def read(path: Path, device: Any = "cpu", whole: bool = True) -> dict[str, Any]:
+    """A checkpoint, after its sha256 was checked; nothing in it is executed. For `whole` see `load`.
 
     Raises:
         Damaged: it was changed since it was written.
@@ -107,7 +111,10 @@ def read(path: Path, device: Any = "cpu") -> dict[str, Any]:
     if not isinstance(state, dict) or not state.keys() >= KEYS or not isinstance(state["counters"], dict):
         raise Damaged(f"{path} cannot be read as a checkpoint (it holds something else)")
     _check_format(path, state.get("format"))
-    parts.fill(path, state, device)
+    if parts.KEY in state:
+        state[parts.KEY]["path"] = parts.verified(path, state)
+    if whole:
+        parts.fill(state)
     return state
 
 

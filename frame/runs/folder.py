@@ -393,8 +393,12 @@ class RunFolder:
         found = (filter(inside.is_file, folder.glob("*.png")) for folder in sorted(root.glob("*")))
         return [max(pictures) for some in found if (pictures := [*some])]
 
-    def checkpoint(self, name: str = "last") -> dict[str, Any] | None:
-        """The newest whole checkpoint called `name`, or None if there is none yet; an export has one only.
+    def checkpoint(self, name: str = "last", whole: bool = True) -> dict[str, Any] | None:
+        """The newest intact checkpoint called `name`, or None if there is none yet; an export has one only.
+
+        Args:
+            name: 'last' or 'best'.
+            whole: as `checkpoints.load` takes it.
 
         Raises:
             UserError: a file is there, but none is whole, or it has another format.
@@ -403,4 +407,4 @@ class RunFolder:
         if export is not None:
             export.check(name, None)
             return export.state()
-        return checkpoints.load(self.path, name)
+        return checkpoints.load(self.path, name, whole)

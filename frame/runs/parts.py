@@ -77,36 +77,42 @@ def write(path: Path, state: Mapping[str, Any], put: Callable[[dict[str, Any]], 
     return failure
 
 
-def fill(path: Path, state: dict[str, Any], device: Any = "cpu") -> None:
+def fill(state: dict[str, Any], empty: Callable[[Any, Any], Any] | None = None) -> None:
     """Puts the tensors that the parts make up into a checkpoint's state. Does nothing for one without parts.
 
+    Args:
+        state: as `checkpoints.read` gives it.
+        empty: makes a tensor of a size and a dtype, of which this process may hold a part; then all processes call this
+            together, and each reads its own. None: they are whole.
+
     Raises:
-        Damaged: they are missing or were changed, or do not fit the state.
+        Damaged: the parts are missing, or do not fit the state.
     """
-    from torch import empty
+    import torch
     from torch.distributed.checkpoint import HuggingFaceStorageReader, load
 
     if KEY not in state:
         return
-    folder = verified(path, state)
-    places = state.pop(KEY)["places"]
+    kept = state.pop(KEY)
+    folder, places = kept["path"], kept["places"]
     try:
         reader = HuggingFaceStorageReader(str(folder))
         found: dict[str, Any] = reader.read_metadata().state_dict_metadata
         n_bytes = sum(one.size.numel() * one.properties.dtype.itemsize for one in found.values())
         if found.keys() != places.keys() or n_bytes > sum(file.stat().st_size for file in folder.iterdir()):
             raise ValueError("they are not those of this checkpoint")
-        tensors = {name: empty(one.size, dtype=one.properties.dtype) for name, one in found.items()}
+        made = empty or (lambda size, dtype: torch.empty(size, dtype=dtype))
+        tensors = {name: made(one.size, one.properties.dtype) for name, one in found.items()}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a process that trains alone
-            load(tensors, storage_reader=reader, no_dist=True)
+            warnings.simplefilter("ignore")  # of a process that reads alone
+            load(tensors, storage_reader=reader, no_dist=empty is None)
         for name, (*keys, last) in places.items():
             node: Any = state
             for key in keys:
                 node = node[key]
-            node[last] = tensors[name].to(device)
+            node[last] = tensors[name]
     except Exception as error:  # torch and safetensors have no common error for bytes that they cannot read
-        raise Damaged(f"{folder} cannot be read as parts of {path.name} ({error})".splitlines()[0]) from error
+        raise Damaged(f"{folder} cannot be read as parts of a checkpoint ({error})".splitlines()[0]) from error
 
 
 def verified(path: Path, state: Mapping[str, Any]) -> Path:

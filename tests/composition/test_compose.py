@@ -221,6 +221,12 @@ def test_the_newest_limit_of_a_resumed_run_replaces_the_former() -> None:
     assert stored.trainer.max_epochs == 3
 
 
+@pytest.mark.parametrize("typed", ["trainer.devices=2", "+trainer.devices=2", "++trainer.devices=2"])
+def test_a_resumed_run_may_get_an_argument_of_the_trainer(typed: str) -> None:
+    changed = changed_by(compose(["experiment=digits_VAE"]), [typed], (*CHANGEABLE, "trainer.devices"))
+    assert changed.trainer.devices == 2
+
+
 def test_what_is_remembered_is_read_again_when_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "config" / "experiment" / "mine.yaml"
     file.parent.mkdir(parents=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.distributed.tensor import Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor, empty
 
 from frame.common.errors import Damaged
 from frame.optimization.sharded import _one_process
@@ -66,6 +66,15 @@ def test_only_parts_that_a_checkpoint_names_are_kept(run: Path) -> None:
     (folder / "last-30").mkdir()  # of a save that was killed
     checkpoints.clear(run)
     assert not (folder / "last-30").exists() and weight_of(run) == 20
+
+
+def test_parts_are_read_into_parts(run: Path) -> None:
+    state = checkpoints.load(run, whole=False)
+    assert state is not None and state["model"]["weight"] is None
+    with _one_process() as mesh:
+        parts.fill(state, lambda size, dtype: empty(size, dtype=dtype, device_mesh=mesh, placements=[Shard(0)]))
+        weight = state["model"]["weight"]
+        assert isinstance(weight, DTensor) and weight.full_tensor()[0, 0] == 20
 
 
 def flipped(file: Path) -> None:

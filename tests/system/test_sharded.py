@@ -9,9 +9,10 @@ from torch import Tensor
 
 import frame
 from frame.callbacks.checkpoints import read
+from frame.composition.folders import config_folder
 from frame.engine.reevaluate import evaluate_run
 from tests.processes import OWN, only_run, train
-from tests.system.test_ddp import NOISELESS, TWO, of_two_and_of_one, started_from_outside
+from tests.system.test_ddp import NOISELESS, TWO, launch, of_two_and_of_one, started_from_outside
 
 SHARDED = [*TWO[:2], "+trainer.strategy=fsdp2"]
 BOUNDED = ["optimization.average=0.9", "optimization.clip=0.5"]
@@ -124,3 +125,36 @@ def test_a_rank_that_fails_while_others_wait_for_its_part_ends_the_run(tmp_path:
     code, output = started_from_outside(["experiment=tiny", *SHARDED, fails], tmp_path)
     assert code != 0 and "rank 1 fails on purpose" in output
     assert json.loads((only_run(tmp_path) / "status.json").read_text())["state"] == "failed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(file.stem for file in (config_folder() / "experiment").glob("digits_*.yaml")))
+def test_every_experiment_trains_in_parts_with_all_that_watches_it(name: str, tmp_path: Path) -> None:
+    words = [f"+experiment={name}", *SHARDED, "logging=csv", "train_for=5 iterations", "cut_schedules=true"]
+    code, output = started_from_outside([*words, "doctor.check_every=2 iterations"], tmp_path)
+    assert code == 0 and "failed at iteration" not in output, output
+    run = frame.open(only_run(tmp_path))
+    assert run.state["counters"]["iterations"] == 5 and run.model is not None
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on(tmp_path: Path) -> None:
+    """Also from one process, whose state is whole, to two, in bf16."""
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    straight.mkdir()
+    broken.mkdir()
+    words = ["experiment=tiny", "device.gpus=0", "+trainer.precision=bf16-mixed"]
+    ends = []
+    for cwd, broken_by in ((straight, ""), (broken, "SIGTERM 35")):
+        code, output = train([*words, "train_for=22 iterations"], cwd)
+        assert code == 0, output
+        run = only_run(cwd)
+        two = [f"resume={run}", "+trainer.devices=2", "+trainer.strategy=fsdp2", "train_for=50 iterations"]
+        code, output = launch(two, cwd, BREAK=broken_by)
+        assert code == (143 if broken_by else 0), output
+        if broken_by:
+            assert [*(run / "checkpoints").glob("last-4*")], output  # in parts
+            code, output = launch([f"resume={run}"], cwd)
+            assert code == 0, output
+        ends.append(end(cwd))
+    assert_same_bits(*ends)
