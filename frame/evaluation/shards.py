@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import _get_default_store
 
 from frame.common.errors import NoNumber, Parted, UserError
 from frame.common.memory import limit, shown
@@ -47,6 +49,27 @@ def _gather(own: Any) -> list[Any]:
     return found
 
 
+class Failures:
+    """In which steps of an evaluation a rank has failed, in the store through which the processes found each other.
+
+    Args:
+        number: of the evaluation, the same on all ranks.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number, self.store = number, _get_default_store()
+
+    def tell(self, step: int) -> None:
+        self.store.set(self._key(step), "failed")
+
+    def told(self, step: int) -> bool:
+        """Whether a rank has failed in this step; waits for none."""
+        return bool(self.store.check([self._key(step)]))
+
+    def _key(self, step: int) -> str:
+        return f"frame/evaluation {self.number}/step {step}"
+
+
 class Ranks:
     """The ranks that run one evaluation, as one of them sees them.
 
@@ -54,13 +77,25 @@ class Ranks:
         rank, world: this rank, and the number of ranks.
         gather: gives what every rank passed to it.
         in_step: whether they hold parts of one model, so that all of them must compute with it equally often.
+        failures: tells ranks that another one has failed, such as by a signal, before they meet it. None: they learn
+            it then.
     """
 
     def __init__(
-        self, rank: int = 0, world: int = 1, gather: Callable[[Any], list[Any]] = _gather, in_step: bool = False
+        self,
+        rank: int = 0,
+        world: int = 1,
+        gather: Callable[[Any], list[Any]] = _gather,
+        in_step: bool = False,
+        failures: Failures | None = None,
     ) -> None:
-        self.rank, self.world, self.gather, self.in_step = rank, world, gather, in_step
+        self.rank, self.world, self.gather, self.in_step, self.failures = rank, world, gather, in_step, failures
+        self.steps = 0  # in which they have met
         self.over: BaseException | None = None  # ranks have parted: why
+
+    def another_failed(self) -> bool:
+        """Whether work before the next step is in vain. Ranks with parts of a model must do it nevertheless."""
+        return self.failures is not None and not self.in_step and self.failures.told(self.steps)
 
     def exchange(self, own: Any, step: str) -> list[Any]:
         """What each rank passes in this step.
@@ -75,6 +110,9 @@ class Ranks:
         """
         if self.over is not None:
             raise self.over
+        if self.failures is not None and isinstance(own, BaseException):
+            self.failures.tell(self.steps)
+        self.steps += 1
         if self.in_step:
             self._meet(own)
         try:
@@ -123,6 +161,7 @@ def _carried(error: BaseException, rank: int) -> BaseException:
     return copy
 
 
+_numbers = count()
 _ranks: ContextVar[Ranks] = ContextVar("ranks")
 _ALONE = Ranks()
 
@@ -151,7 +190,8 @@ def together(model: nn.Module, measure: Callable[[], T], rank: int, world: int) 
     """
     if world == 1:
         return measure()
-    ranks, found, failure = Ranks(rank, world, in_step=in_parts(model)), list[T](), None
+    ranks = Ranks(rank, world, in_step=in_parts(model), failures=Failures(next(_numbers)))
+    found, failure = list[T](), None
     try:
         with shared(ranks), _buffers_of_rank_0(model, ranks), gathered(model):
             found.append(measure())
@@ -226,6 +266,8 @@ def dealt(sizes: Sequence[int], compute: Callable[[int], dict[str, Tensor]], see
     try:
         with seeded(seed):
             for i in mine:
+                if ranks.another_failed():
+                    break
                 seed_chunk(seed, i)
                 for name, part in compute(i).items():
                     if name not in columns:

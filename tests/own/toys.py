@@ -227,6 +227,25 @@ class Slow(Evaluation):
         return LogEntry(self.evaluate_on, {"": Scalar(self.seconds)})
 
 
+class SlowChunks(Evaluation):
+    """The mean of 'train' in 16 chunks, and SLOW seconds for each in a second call (the dry run takes the first)."""
+
+    def __init__(self, evaluate_on: str = "train") -> None:
+        super().__init__(evaluate_on)
+        self.calls = 0
+
+    def evaluate(self, model: nn.Module, data: DataSet) -> LogEntry:
+        self.calls += 1
+        found = self.over_rows(model, data, None, self.means, batch_size=64)["mean"]
+        return LogEntry(self.evaluate_on, {"": Scalar(found.mean().item())})
+
+    def means(self, batch: Batch) -> dict[str, Tensor]:
+        if self.calls > 1:
+            print("measuring", flush=True)
+            time.sleep(float(os.environ.get("SLOW", "0")))
+        return {"mean": batch["x"].flatten(1).mean(1)}
+
+
 class Named(VAE):
     """A VAE with another loss, of any name, which appears after some batches."""
 

@@ -2,10 +2,13 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from torch import Tensor
 import frame
 from frame.callbacks.checkpoints import read
 from frame.engine.reevaluate import evaluate_run
+from frame.runs.journal import RECORDS, Journal
 from tests.processes import OWN, Process, only_run, python, train
 from tests.slow import slow_but
 
@@ -44,7 +48,8 @@ def forked(words: list[str], cwd: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def started_from_outside(words: list[str], cwd: Path, **environment: str) -> tuple[int, str]:
+@contextmanager
+def ranks(words: list[str], cwd: Path, **environment: str) -> Iterator[list[Process]]:
     """Two ranks with the variables that torchrun sets, forked like other runs: that spares their imports."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -52,13 +57,19 @@ def started_from_outside(words: list[str], cwd: Path, **environment: str) -> tup
     both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
     both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **environment}
     command = ["train", "--config-dir", str(OWN / "config"), *words]
-    ranks = [Process(command, cwd, RANK=rank, LOCAL_RANK=rank, **both) for rank in ("0", "1")]
+    found = [Process(command, cwd, RANK=rank, LOCAL_RANK=rank, **both) for rank in ("0", "1")]
     try:
-        codes = [rank.wait(100) for rank in ranks]
+        yield found
     finally:
-        for rank in ranks:
+        for rank in found:
             rank.process.kill()
-    return max(codes, key=abs), "".join(rank.output for rank in ranks)
+
+
+def started_from_outside(words: list[str], cwd: Path, **environment: str) -> tuple[int, str]:
+    """The exit code and the output of two such ranks."""
+    with ranks(words, cwd, **environment) as found:
+        codes = [rank.wait(100) for rank in found]
+        return max(codes, key=abs), "".join(rank.output for rank in found)
 
 
 def witnesses(file: Path) -> tuple[list[str], list[float], list[list[int]]]:
@@ -266,3 +277,31 @@ def test_a_killed_run_of_two_ranks_resumes(tmp_path: Path) -> None:
     assert code == 0, output
     ours, theirs = (read(folder / "checkpoints" / "last.ckpt") for folder in (run, only_run(straight)))
     assert all(torch.equal(ours["model"][k], theirs["model"][k]) for k in theirs["model"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signalled", [0, 1])
+def test_a_signal_to_a_rank_ends_an_evaluation_of_all(signalled: int, tmp_path: Path) -> None:
+    slow = "{_target_: frame.callbacks.EvaluationCallback, name: slow, evaluate_every: 20 iterations, "
+    slow += "evaluator: {_target_: toys.SlowChunks}}"
+    words, folders = ["experiment=tiny", "doctor=null", f"+callbacks.slow={slow}", *TWO], []
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+        folders.append(tmp_path / name)
+    whole, broken = folders
+    assert launch(words, whole)[0] == 0
+    with ranks(words, broken, SLOW="2") as (first, second):
+        while "measuring" not in first.output or "measuring" not in second.output:
+            time.sleep(0.05)
+        started = time.monotonic()
+        os.kill((first, second)[signalled].process.pid or 0, signal.SIGTERM)
+        assert [rank.wait(60) for rank in (first, second)] == [143, 143], first.output + second.output
+        assert time.monotonic() - started < 5
+    run = only_run(broken)
+    code, output = launch([f"resume={run}"], broken)
+    assert code == 0, output
+    ours, theirs = (Journal(only_run(folder) / RECORDS).read() for folder in folders[::-1])
+    seen = [sorted((one["name"], one["iteration"], one["value"]) for one in each) for each in (ours, theirs)]
+    assert seen[0] == seen[1]
+    ours, theirs = (read(folder / "checkpoints" / "last.ckpt")["model"] for folder in (run, only_run(whole)))
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
