@@ -106,7 +106,7 @@ class Ranks:
         Raises:
             BaseException: the error of the first rank that has one, on all ranks.
             RuntimeError: ranks are in different steps.
-            Parted: this rank has failed, and others still wait for its part of the model.
+            Parted: this rank has failed while others wait for its part of the model, or they are lost.
         """
         if self.over is not None:
             raise self.over
@@ -119,6 +119,9 @@ class Ranks:
             found = self.gather((step, _carried(own, self.rank) if isinstance(own, BaseException) else own))
         except BaseException as lost:  # the connection
             self.over = lost
+            if self.in_step:
+                self.over = Parted(f"rank {self.rank} has lost the others ({lost})")
+                raise self.over from lost
             raise
         steps, parts = [name for name, _ in found], [part for _, part in found]
         error = next((part for part in parts if isinstance(part, BaseException)), None)

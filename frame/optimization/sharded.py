@@ -5,6 +5,7 @@ The model is one group of parameters, gathered for a loss and put away after its
 of a `Sequential` or `ModuleList`, are groups of their own, gathered only while they compute.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -64,7 +65,8 @@ class Sharded(Eager):
             for blocks in (True, False):
                 self.blocks = blocks
                 try:
-                    reason = self._difference(deepcopy(steps), mesh, batch, evaluate, plain)
+                    with _mixing_is_an_error():
+                        reason = self._difference(deepcopy(steps), mesh, batch, evaluate, plain)
                 except Exception as error:  # torch and models raise many types
                     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 if not reason:
@@ -164,6 +166,19 @@ def _one_process() -> Iterator[DeviceMesh]:
             yield DeviceMesh("cpu", [0])
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def _mixing_is_an_error() -> Iterator[None]:
+    """Torch only warns where a part meets a tensor of one number, which it takes to be the same on all processes."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", ".*replicated DTensor.*")
+            yield
+    finally:
+        torch.set_warn_always(before)
 
 
 def _like(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

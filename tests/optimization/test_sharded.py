@@ -67,6 +67,14 @@ def optimization_of(model: Model, optimizer: Any = torch.optim.Adam, **options: 
     return BatchOptimization(model, lambda parameters: optimizer(parameters, lr=0.01), batch_size=6, **options)
 
 
+class Mixing(Net):
+    """Multiplies a weight by a tensor of one number, of which torch only warns."""
+
+    def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
+        first: Any = self.net[0]
+        return {"loss": super().compute_loss(batch)["loss"] + (first.weight * torch.ones(1, 1)).square().sum()}
+
+
 def tried(model: Model, **options: Any) -> Sharded:
     execution = Sharded()
     execution.try_out(optimization_of(model, **options), BATCH, lambda model: None)
@@ -80,8 +88,10 @@ def test_a_model_that_can_be_split_steps_as_before(optimizer: Any) -> None:
     assert execution.blocks
 
 
-def test_a_loss_with_gradients_of_its_own_gathers_the_model_as_a_whole() -> None:
-    assert not tried(OwnGradient()).blocks
+@pytest.mark.parametrize("model", [OwnGradient, Mixing])
+def test_a_loss_that_needs_weights_outside_of_their_layer_gathers_the_model_as_a_whole(model: type[Model]) -> None:
+    for _ in range(2):  # torch warns once
+        assert not tried(model()).blocks
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,16 @@ def test_parts_train_as_one_process_with_all_rows(procedure: str, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("procedure", "frozen"), [("batch", "encoder.backbone.*"), ("adversarial", "adversary.*")])
+def test_parts_that_are_frozen_for_a_while_are_trained_later(procedure: str, frozen: str, tmp_path: Path) -> None:
+    plain = ["data=digits", f"optimization={procedure}_ADAM", "logging=csv", *NOISELESS[procedure], *BOUNDED]
+    plain += [f"optimization.rules={{still: {{match: {frozen}, freeze: 6 iterations}}}}"]
+    ours, theirs = of_two_and_of_one(plain, "0.1", tmp_path, SHARDED)
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_norms_of_parts_are_those_of_whole_tensors(tmp_path: Path) -> None:
     plain = ["data=digits", "optimization=batch_ADAM", "logging=csv", *NOISELESS["batch"], *BOUNDED]
     lars = ["optimization.optimizer._target_=frame.optimization.lars.LARS", "~optimization.optimizer.fused"]
@@ -55,8 +65,11 @@ def test_norms_of_parts_are_those_of_whole_tensors(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", ["tiny", "duel", "pair", "codes", "normalised"])
-def test_a_killed_run_ends_in_the_same_bits(experiment: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("experiment", "broken_by"),
+    [*((name, "SIGKILL 17") for name in ("tiny", "duel", "pair", "codes", "normalised")), ("tiny", "save 4")],
+)
+def test_a_killed_run_ends_in_the_same_bits(experiment: str, broken_by: str, tmp_path: Path) -> None:
     words = [f"experiment={experiment}", *SHARDED, "optimization.average=0.9", "checkpoint.every=5 iterations"]
     words += ["train_for=30 iterations", "cut_schedules=true", "++callbacks.breaker._target_=toys.Breaker"]
     words += ["checkpoint.best=ELBO/Validation"] if experiment == "tiny" else []
@@ -65,10 +78,10 @@ def test_a_killed_run_ends_in_the_same_bits(experiment: str, tmp_path: Path) -> 
     broken.mkdir()
     code, output = started_from_outside(words, straight)
     assert code == 0, output
-    code, output = started_from_outside(words, broken, BREAK="SIGKILL 17")
+    code, output = started_from_outside(words, broken, BREAK=broken_by)
     assert code == -9, output
     run = only_run(broken)
-    assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] == 15
+    assert read(run / "checkpoints" / "last.ckpt")["counters"]["iterations"] in (5, 10, 15)
     code, output = started_from_outside([f"resume={run}"], broken)
     assert code == 0, output
     assert_same_bits(end(broken), end(straight))
