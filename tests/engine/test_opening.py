@@ -296,7 +296,7 @@ def test_a_run_without_a_checkpoint_says_so(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no last checkpoint yet"):
         _ = frame.open(copied).model
     with pytest.raises(UserError, match="no run in"):
-        frame.open(tmp_path)
+        frame.open(copied / "tensorboard")
 
 
 def test_weights_of_another_version_are_named(run: Path, tmp_path: Path) -> None:
