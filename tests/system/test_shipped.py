@@ -35,6 +35,17 @@ def test_each_point_composes(file: Path) -> None:
     compose_points(file, every=True)
 
 
+def test_methods_and_controls_have_one_encoder() -> None:
+    """An option that replaces another one drops its values, so that a control could have another network unnoticed."""
+    sweep = load(CLONE / "studies" / "joint_embedding.yml")
+    found = {}
+    for name in sweep.variants:
+        encoder = compose(sweep.overrides({"variant": name})).model.encoder
+        found[name] = {key: encoder[key] for key in ("_target_", "channels", "layers", "pooled", "batch_norm")}
+    assert len(found) == 11 and all(one == found["SimCLR"] for one in found.values()), found
+    assert found["SimCLR"]["channels"] == [32, 128]
+
+
 @pytest.mark.slow
 def test_the_leaderboard_at_small_size(tmp_path: Path) -> None:
     def frame(*words: str) -> str:
