@@ -167,11 +167,11 @@ def test_of_a_sweeps_cell_the_newest_run_counts(study: Path) -> None:
 
 def test_mixed_protocols_are_named_and_not_averaged(study: Path) -> None:
     run(study, 4.0, 1, ELBO__Test_n50=-90.0)
-    with pytest.raises(UserError, match=r"n_samples 100 \(8 runs\) and n_samples 50 \(1 runs\)") as caught:
+    with pytest.raises(UserError, match=r"n_samples 100 \(8 runs\) and n_samples 50 \(1 run\)") as caught:
         compare(find([study]), ["params.beta"], [TEST])
     assert "\n" not in str(caught.value)
     run(study, 4.0, 2, ELBO__Test=-90.0)  # two protocols within one row: all runs are counted
-    with pytest.raises(UserError, match=r"n_samples 100 \(9 runs\) and n_samples 50 \(1 runs\)"):
+    with pytest.raises(UserError, match=r"n_samples 100 \(9 runs\) and n_samples 50 \(1 run\)"):
         compare(find([study]), ["params.beta"], [TEST])
 
 
@@ -301,7 +301,7 @@ def test_methods_may_differ_in_layer_and_runs_of_one_method_may_not(tmp_path: Pa
     assert [row.facts["layer"] for row in comparison.rows] == ["features", "mean"]
     assert any("layer features or mean" in note for note in comparison.notes)
     method(tmp_path, "VAE", 0.1, 2, valid=80.0, test=70.0, layer="features")
-    with pytest.raises(UserError, match=r"layer features \(1 runs\) and layer mean \(1 runs\)"):
+    with pytest.raises(UserError, match=r"layer features \(1 run\) and layer mean \(1 run\)"):
         compare(find([tmp_path]), ["model"], ["Probe/Test"])
 
 
