@@ -14,6 +14,7 @@ from frame.measures.scores import check_targets, goodness, kind_of
 CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 CONSTANT = 30.0  # logit of a label that all training rows have
 CURVATURE = 0.1  # of the cross-entropy in a logit, p (1 - p), for 10 classes that are all as probable
+MOST_TURNED = 2048  # dimensions of codes whose principal components are worth their cost
 ROWS = 4096  # rows that are multiplied at a time in float64
 LRS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
@@ -158,10 +159,11 @@ def logistic_regression(
     for c in sorted(set(cs)):
         decay = 1 / (c * n)
         # W' = U diag(s) V': the loss bends alike in all of U, and L-BFGS needs a fraction of the steps
-        scales = (CURVATURE * variances + decay).rsqrt()  # s [R]
+        scales = (CURVATURE * variances + decay).rsqrt()  # s [D]
 
         def weights(flat: Tensor, scales: Tensor = scales) -> tuple[Tensor, Tensor]:
-            return flat[:k], (flat[k:].view(k, -1) * scales) @ directions.T
+            along = flat[k:].view(k, size) * scales
+            return flat[:k], along if directions is None else along @ directions.T
 
         def objective(flat: Tensor, decay: float = decay, scales: Tensor = scales) -> tuple[float, Tensor]:
             b, w = weights(flat, scales)
@@ -178,9 +180,11 @@ def logistic_regression(
             residual = p.sub_(target).div_(n)
             total = loss + decay / 2 * w.double().square().sum()
             slope = (residual @ x).add_(w, alpha=decay)  # [K, D]
-            return total.item(), torch.cat([residual.sum(1), (slope @ directions * scales).flatten()])
+            along = slope if directions is None else slope @ directions
+            return total.item(), torch.cat([residual.sum(1), (along * scales).flatten()])
 
-        start = torch.cat([b, (w @ directions / scales).flatten()])
+        along = w if directions is None else w @ directions
+        start = torch.cat([b, (along / scales).flatten()])
         b, w = weights(_minimised(objective, start, max_iter, tolerance))
         weight, bias = w.T.contiguous(), b
         if several:
@@ -189,14 +193,14 @@ def logistic_regression(
     return [found[c] for c in cs]
 
 
-def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
+def _principal(x: Tensor) -> tuple[Tensor | None, Tensor]:
     """Principal directions V [D, D] of standardised codes [N, D], and their variances [D].
 
-    Of more dimensions than rows, the axes themselves and variances of 1 stand for them.
+    None stands for the axes themselves, with variances of 1, if there are more dimensions than rows or MOST_TURNED.
     """
     n, size = x.shape
-    if size > n:
-        return torch.eye(size), torch.ones(size)
+    if size > min(n, MOST_TURNED):
+        return None, torch.ones(size)
     variances, directions = torch.linalg.eigh((x.T @ x / n).double())
     return directions.float(), variances.clamp(min=0).float()
 
