@@ -72,6 +72,21 @@ def started_from_outside(words: list[str], cwd: Path, **environment: str) -> tup
         return max(codes, key=abs), "".join(rank.output for rank in found)
 
 
+def assert_one_process_finds_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The evaluations of the last iteration of experiment=ranks, measured again in this process."""
+    monkeypatch.syspath_prepend(str(OWN))
+    evaluate_run(run, packages=["toys"])
+    records = [r for r in frame.open(run, packages=["toys"]).folder.records if r["iteration"] == 20]
+    ours = {r["name"]: r for r in records if r["checkpoint"] != "last"}
+    again = {r["name"]: r for r in records if r["checkpoint"] == "last"}
+    assert len(ours) > 18 and set(ours) <= set(again)
+    for name, record in ours.items():
+        assert again[name]["value"] == pytest.approx(record["value"], rel=1e-5, abs=1e-7), name
+        if record["standard_error"] is not None:
+            assert again[name]["standard_error"] == pytest.approx(record["standard_error"], rel=1e-5), name
+        assert all(again[name][key] == record[key] for key in ("n_samples", "estimator", "unit"))
+
+
 def witnesses(file: Path) -> tuple[list[str], list[float], list[list[int]]]:
     lines = [Path(f"{file}.{rank}").read_text().splitlines() for rank in (0, 1)]
     return [x[0] for x in lines], [float(x[1]) for x in lines], [[int(i) for i in x[2].split()] for x in lines]
@@ -218,18 +233,7 @@ def test_evaluations_of_two_ranks_find_what_one_process_finds(
     assert output.count("raised on rank 1") >= 2
     hashes, _, _ = witnesses(tmp_path / "witness")
     assert hashes[0] != hashes[1], "the ranks' running statistics differ"
-    run = only_run(tmp_path)
-    monkeypatch.syspath_prepend(str(OWN))
-    evaluate_run(run, packages=["toys"])
-    records = [r for r in frame.open(run, packages=["toys"]).folder.records if r["iteration"] == 20]
-    ours = {r["name"]: r for r in records if r["checkpoint"] != "last"}
-    again = {r["name"]: r for r in records if r["checkpoint"] == "last"}
-    assert len(ours) > 18 and set(ours) <= set(again)
-    for name, record in ours.items():
-        assert again[name]["value"] == pytest.approx(record["value"], rel=1e-5, abs=1e-7), name
-        if record["standard_error"] is not None:
-            assert again[name]["standard_error"] == pytest.approx(record["standard_error"], rel=1e-5), name
-        assert all(again[name][key] == record[key] for key in ("n_samples", "estimator", "unit"))
+    assert_one_process_finds_the_same(only_run(tmp_path), monkeypatch)
 
 
 @pytest.mark.slow

@@ -10,9 +10,15 @@ from torch import Tensor
 import frame
 from frame.callbacks.checkpoints import read
 from frame.composition.folders import config_folder
-from frame.engine.reevaluate import evaluate_run
-from tests.processes import OWN, only_run, train
-from tests.system.test_ddp import NOISELESS, TWO, launch, of_two_and_of_one, started_from_outside
+from tests.processes import only_run, train
+from tests.system.test_ddp import (
+    NOISELESS,
+    TWO,
+    assert_one_process_finds_the_same,
+    launch,
+    of_two_and_of_one,
+    started_from_outside,
+)
 
 SHARDED = [*TWO[:2], "+trainer.strategy=fsdp2"]
 BOUNDED = ["optimization.average=0.9", "optimization.clip=0.5"]
@@ -117,15 +123,7 @@ def test_evaluations_of_parts_find_what_one_process_finds(tmp_path: Path, monkey
     code, output = started_from_outside(["experiment=ranks", *SHARDED, "optimization.average=0.8"], tmp_path)
     assert code == 0, output
     assert "Rude failed at iteration 10; training goes on" in output  # all ranks learn it
-    run = only_run(tmp_path)
-    monkeypatch.syspath_prepend(str(OWN))
-    evaluate_run(run, packages=["toys"])
-    records = [r for r in frame.open(run, packages=["toys"]).folder.records if r["iteration"] == 20]
-    ours = {r["name"]: r for r in records if r["checkpoint"] != "last"}
-    again = {r["name"]: r for r in records if r["checkpoint"] == "last"}
-    assert len(ours) > 18 and set(ours) <= set(again)
-    for name, record in ours.items():
-        assert again[name]["value"] == pytest.approx(record["value"], rel=1e-5, abs=1e-7), name
+    assert_one_process_finds_the_same(only_run(tmp_path), monkeypatch)
 
 
 @pytest.mark.slow
