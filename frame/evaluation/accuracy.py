@@ -15,10 +15,10 @@ from frame.measures.statistics import mean_and_standard_error
 class AccuracyEvaluation(Evaluation):
     """Scores of the model's `predict`.
 
-    Classes: accuracy, 'balanced_accuracy' and 'error' in %, and 'cross_entropy', -log p(y|x) in nats.
-    Several labels a row: 'macro_F1' and 'average_precision' in %, and 'cross_entropy', summed over labels. Numbers:
-    'R2', and 'mean_absolute_error' in the units of the file, if it is one number. Several labels or numbers have a
-    table, 'targets', with the scores of each.
+    Classes: accuracy, of unequal classes 'balanced_accuracy', and 'error' in %, and 'cross_entropy', -log p(y|x) in
+    nats. Several labels a row: 'macro_F1' and 'average_precision' in %, and 'cross_entropy', summed over labels.
+    Numbers: 'R2', and 'mean_absolute_error' in the units of the file, if it is one number. Several labels or numbers
+    have a table, 'targets', with the scores of each.
 
     Args:
         evaluate_on: split.

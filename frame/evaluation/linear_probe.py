@@ -33,10 +33,10 @@ NAMES = {"accuracy": "accuracy", "macro_F1": "macro-F1", "R2": "R2"}
 class LinearProbeEvaluation(Evaluation):
     """Scores of a linear model on frozen codes.
 
-    Classes: a multinomial logistic regression, with its accuracy and 'balanced_accuracy' in %, and a
-    figure of confusions. Several labels a row: a logistic regression of each, 'macro_F1' and 'average_precision' in %.
-    Numbers: a ridge regression, 'R2', and 'mean_absolute_error' in the units of the file, if it is one number. Several
-    labels or numbers have a table, 'targets', with the scores of each.
+    Classes: a multinomial logistic regression, with its accuracy and, of unequal classes, 'balanced_accuracy' in %, and
+    a figure of confusions. Several labels a row: a logistic regression of each, 'macro_F1' and 'average_precision' in
+    %. Numbers: a ridge regression, 'R2', and 'mean_absolute_error' in the units of the file, if it is one number.
+    Several labels or numbers have a table, 'targets', with the scores of each.
 
     It is trained on 'train' once for each regularisation, and 'valid' chooses one; only that one is tested on the
     reported split. Names without a layer are those of the mean of encode(x); 'features/R2' is that of another layer.

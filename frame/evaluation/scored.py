@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from frame.data.base import DataSet
+from frame.data.base import DataSet, Source, labels_in
 from frame.evaluation.base import Scalar
 from frame.measures.scores import UNITS, by_target, kind_of, scores
 from frame.measures.statistics import fraction
 
 BY_TARGET = "targets"  # the key of the table of each label or number
+UNEQUAL = 1.5  # the largest class over the smallest, from which on the balanced accuracy is told beside the accuracy
 COLUMNS = {
     "labels": ["label", "F1 (%)", "average precision (%)"],
     "numbers": ["number", "R2", "mean absolute error"],
@@ -28,29 +30,40 @@ class Target:
         several: whether a row has several labels or numbers.
         names: of these, if they are known.
         scale: a unit of 'y' in the units of the file, a number or [K], if numbers were standardised.
+        equal_classes: whether classes are about equally large, so that the balanced accuracy repeats the accuracy.
     """
 
     kind: str
     several: bool
     names: tuple[str, ...] = ()
     scale: Any = 1.0
+    equal_classes: bool = False
 
     @classmethod
     def of(cls, data: DataSet, split: str) -> "Target":
-        """Read from the first row of a split."""
-        y = data.split(split).batch(torch.arange(1))["y"]
+        """Read from the first row of a split, and from its labels if they are known without reading the rows."""
+        source = data.split(split)
+        y = source.batch(torch.arange(1))["y"]
         kind = kind_of(y)
+        if kind == "classes":
+            return cls(kind, y[0].numel() > 1, equal_classes=_equal_classes(source))
         coded: Any = getattr(data, "targets", None)  # of files: `frame.data.targets.Targets`
-        if kind == "classes" or getattr(coded, "kind", "") != kind:
+        if getattr(coded, "kind", "") != kind:
             return cls(kind, y[0].numel() > 1)
         return cls(kind, y[0].numel() > 1, coded.names, 1.0 if coded.scale is None else coded.scale)
 
     @property
     def units(self) -> Mapping[str, str]:
-        """The units of the scores by name. Errors of several numbers, whose units may differ, are in a table alone."""
+        """The units of the scores by name.
+
+        Errors of several numbers, whose units may differ, are in a table alone; classes that are about equally large
+        have no balanced accuracy.
+        """
         found = dict(UNITS[self.kind])
         if self.kind == "numbers" and self.several:
             del found["mean_absolute_error"]
+        if self.equal_classes:
+            del found["balanced_accuracy"]
         return found
 
     @property
@@ -65,6 +78,15 @@ class Target:
     def named(self, n: int) -> list[str]:
         """The names of n labels or numbers."""
         return list(self.names) if len(self.names) == n else [str(i) for i in range(n)]
+
+
+def _equal_classes(source: Source) -> bool:
+    """Whether the largest class has fewer than `UNEQUAL` times the rows of the smallest; False if that is unknown."""
+    y = labels_in(source)
+    if y is None or not len(y):
+        return False
+    counts = y.unique(return_counts=True)[1] if isinstance(y, Tensor) else np.unique(y, return_counts=True)[1]
+    return bool(counts.max() < UNEQUAL * counts.min())
 
 
 def key_of(score: str, layer: str = "", floor: str = "") -> str:

@@ -34,6 +34,16 @@ class Rows(DataSet):
         return InMemory(nn.functional.one_hot(y, 3) + 0.1 * noise, None if split == "unlabelled" else y)
 
 
+class Unequal(Rows):
+    """Half of all rows are of the first class."""
+
+    def load(self, split: str) -> Source:
+        rows = super().load(split)
+        assert isinstance(rows, InMemory)
+        y = torch.tensor([0, 1, 0, 2])[torch.arange(len(rows)) % 4]
+        return InMemory(nn.functional.one_hot(y, 3).float(), y)
+
+
 class Reads(nn.Module):
     """The code is x after a layer that has learned to keep it; features show only the first class."""
 
@@ -63,9 +73,7 @@ def test_layers_floors_and_the_record() -> None:
     entry = evaluation.evaluate(model, data)
     entry.check()
     floors = {f"floor/{name}" for name in ("pixels", "pca", "untrained", "untrained_features")}
-    own = {"", "balanced_accuracy", "features", "features/balanced_accuracy"}
-    assert set(entry.scalars) == {*own, *floors} and entry.split == "test"
-    assert entry.scalars["balanced_accuracy"].value == 100.0
+    assert set(entry.scalars) == {"", "features", *floors} and entry.split == "test"
     found = entry.scalars[""]
     assert (found.value, found.unit, found.n_samples, found.layer) == (100.0, "%", 60, "mean")
     assert entry.scalars["features"].value < 80 and entry.scalars["features"].layer == "features"
@@ -125,6 +133,18 @@ def test_numbers_and_labels_are_predicted_and_floors_stand_beside_them(evaluatio
         rows = entry.tables["targets"][1]
         assert [row[0] for row in rows] == (["a", "b", "c"] if kind == "labels" else ["0", "1", "2"])
         assert sum(row[1] for row in rows) / 3 == pytest.approx(best.value)
+
+
+def test_balanced_accuracy_stands_beside_the_accuracy_of_unequal_classes() -> None:
+    model, data = Reads(), Unequal()
+    evaluation = LinearProbeEvaluation(cs=[1.0], floors=[])
+    entry, declared = evaluation.evaluate(model, data), evaluation.declare(model, data)
+    assert set(entry.scalars) == {"", "balanced_accuracy", "features", "features/balanced_accuracy"}
+    assert {key: one.unit for key, one in entry.scalars.items()} == declared.numbers
+    assert entry.scalars["balanced_accuracy"].value == 100.0  # one-hot rows
+    # the feature tells the first class alone, so two of three classes share what is left
+    assert entry.scalars["features/balanced_accuracy"].value == pytest.approx(200 / 3)
+    assert entry.scalars["features"].value == pytest.approx(75.0)
 
 
 def test_the_ridge_is_chosen_on_valid_and_errors_have_the_units_of_the_file() -> None:
