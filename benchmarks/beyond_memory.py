@@ -12,9 +12,14 @@ from the disk. A ratio is rows a second divided by those of the same loop on row
 that a process had before it entered the group do not count.
 
 Decoded: JPEG pictures of 256 x 256 as [3, 64, 64], by the loader and its workers, divided by as many processes that
-only decode. Nothing is trained.
+only decode. Nothing is trained. The loader's own process converts bytes to floats on one thread, as little work as it
+has where an accelerator converts them, or (`decoded_all_threads`) on all of torch's threads: those of OpenMP keep
+their cores busy while they wait for the next batch, and the workers lack them.
 
-Measured (see README.md): mapped 1.02 and decoded 0.81 with a wait of 20 ms a batch.
+    python benchmarks/beyond_memory.py --only decoded --runs 12          about 80 seconds
+
+Measured (see README.md): mapped 1.02 with a wait of 20 ms a batch; decoded 0.97
+(0.92 with all threads).
 """
 
 import argparse
@@ -174,27 +179,39 @@ def _decode(reader: Pictures, rows: list[np.ndarray]) -> None:
 
 
 def decoded(folder: Path, n: int, rounds: int, workers: int, batch: int = 64) -> dict[str, list[float]]:
-    """Seconds a pass over the pictures: of processes that only decode, and of the loader."""
+    """Seconds a pass over the pictures: of processes that only decode, and of the loader on one and on all threads."""
     write_pictures(folder, n)
     with contextlib.redirect_stderr(throughput.Screen()):
         source = Images(folder / "pictures", DECODED[1], n_valid=0, n_test=0, memory=1).split("train")
-    seconds: dict[str, list[float]] = {"decoder": [], "decoded": []}
-    loader = Loader(source, batch, num_workers=workers)
-    for number in range(rounds + 1):
+    loader, all_threads = Loader(source, batch, num_workers=workers), torch.get_num_threads()
+
+    def decoder() -> None:
         order = torch.randperm(n).split(batch)
         parts = [[rows.numpy() for rows in order[i::workers]] for i in range(workers)]
-        begun = time.perf_counter()
         processes = [multiprocessing.Process(target=_decode, args=(source.x.reader, part)) for part in parts]  # type: ignore[attr-defined]
         for process in processes:
             process.start()
         for process in processes:
             process.join()
-        middle = time.perf_counter()
+
+    def load(threads: int) -> None:
+        torch.set_num_threads(threads)
         for _ in loader:
             pass
-        if number > 0:  # in the first round the loader starts its workers
-            seconds["decoder"].append(middle - begun)
-            seconds["decoded"].append(time.perf_counter() - middle)
+        torch.set_num_threads(all_threads)
+
+    variants: dict[str, Callable[[], None]] = {
+        "decoder": decoder,
+        "decoded": partial(load, 1),
+        "decoded_all_threads": partial(load, all_threads),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(rounds + 1):
+        for name in sorted(variants, key=lambda name: (list(variants).index(name) + number) % len(variants)):
+            begun = time.perf_counter()
+            variants[name]()
+            if number > 0:  # in the first round the loader starts its workers
+                seconds[name].append(time.perf_counter() - begun)
     return seconds
 
 
@@ -216,37 +233,36 @@ def main() -> int:
     parser.add_argument("--step", type=float, default=0, help="ms to wait for each batch instead of training")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--only", choices=("mapped", "decoded"), help="one of the two halves")
     parser.add_argument("--json", action="store_true", help="print a JSON object as the last line")
     parser.add_argument("--quick", action="store_true", help="2 rounds of a small file")
     options = parser.parse_args()
     limit = options.limit << 20
     if options.quick:
         options.runs, options.iterations, options.pictures = 2, 12, 64
+    where = f"CPU, {torch.get_num_threads()} threads; torch {torch.__version__}; pages of {mmap.PAGESIZE} bytes"
+    found: dict[str, list[float]] = {}
+    milliseconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=os.environ.get("BIG_ROOT")) as temporary:
         folder = Path(temporary)
-        n_bytes = limit if options.quick else 10 * limit
-        of_rows = mapped(
-            folder,
-            limit,
-            n_bytes,
-            options.runs,
-            options.iterations // 6,
-            options.iterations,
-            bare.SIZES[options.model],
-            options.step / 1000,
-        )
-        of_pictures = decoded(folder, options.pictures, options.runs, options.workers)
-    found = rates(of_rows["seconds"], "memory") | rates(of_pictures, "decoder")
-    where = f"CPU, {torch.get_num_threads()} threads; torch {torch.__version__}; pages of {mmap.PAGESIZE} bytes"
-    print(f"{options.model}; {where}; {options.runs} rounds of {options.iterations} iterations")
-    print(f"a file of {of_rows['file_mb']} MB, {of_rows['limit_mb']} MB allowed; {options.workers} workers decode")
-    print(f"resident MB: {of_rows['resident_mb']}\n")
-    print("| row | rate, median | lowest-highest |\n|---|---|---|")
+        if options.only != "decoded":
+            n_bytes, warm = limit if options.quick else 10 * limit, options.iterations // 6
+            size, step = bare.SIZES[options.model], options.step / 1000
+            rows = mapped(folder, limit, n_bytes, options.runs, warm, options.iterations, size, step)
+            found |= rates(rows["seconds"], "memory")
+            medians = {name: statistics.median(values) for name, values in rows["seconds"].items()}
+            milliseconds = {name: round(1000 * seconds, 3) for name, seconds in medians.items()}
+            print(f"{options.model}; {where}; {options.runs} rounds of {options.iterations} iterations")
+            print(f"a file of {rows['file_mb']} MB, {rows['limit_mb']} MB allowed; resident MB: {rows['resident_mb']}")
+            print(f"ms an iteration: {milliseconds}")
+        if options.only != "mapped":
+            pictures = decoded(folder, options.pictures, options.runs, options.workers)
+            found |= rates(pictures, "decoder")
+            rate = {name: round(options.pictures / statistics.median(values)) for name, values in pictures.items()}
+            print(f"{where}; {options.workers} workers, {options.runs} rounds; pictures/s: {rate}")
+    print("\n| row | rate, median | lowest-highest |\n|---|---|---|")
     for name, values in found.items():
         print(f"| {name} | {statistics.median(values):.2f} | {min(values):.2f}-{max(values):.2f} |")
-    milliseconds = {name: round(1000 * statistics.median(values), 3) for name, values in of_rows["seconds"].items()}
-    pictures = options.pictures / statistics.median(of_pictures["decoded"])
-    print(f"\nms an iteration: {milliseconds}; {pictures:.0f} pictures/s decoded")
     if options.json:
         shown = {name: round(statistics.median(values), 4) for name, values in found.items()}
         print(json.dumps({"model": options.model, "where": where, "ratios": shown, "milliseconds": milliseconds}))
