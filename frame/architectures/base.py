@@ -475,7 +475,7 @@ class MLPDecoder(ConditionalDistribution):
         self.z_dim = z_dim
         self.shape = torch.Size(shape)
         self.distribution = distribution or BernoulliPicture()
-        self.hidden = mlp(z_dim, layers, activation)
+        self.hidden = mlp(z_dim, layers, activation, read_by_linear=True)
         start(self.hidden, init)
         self.linear = nn.Linear([z_dim, *layers][-1], self.distribution.n_parameters * math.prod(shape))
 

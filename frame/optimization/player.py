@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from frame.common.durations import Length, RunLength, Share
 from frame.common.errors import UserError, choices
 from frame.common.schedules import Coefficient, changes, coefficients_in
+from frame.optimization.fused import step
 from frame.optimization.groups import OWN, Group, Rules
 
 OptimizerPartial = Callable[..., Optimizer]
@@ -174,7 +175,7 @@ class Player:
             return
         if self.clip is not None:
             clip_grad_norm_(self.parameters, self.clip)
-        self.optimizer.step()
+        step(self.optimizer)
         for parameter in self.parameters:  # quicker than zero_grad, which is recorded for profilers
             parameter.grad = None
 
