@@ -19,11 +19,10 @@ def step(optimizer: Optimizer) -> None:
     groups = []
     for group in optimizer.param_groups:
         parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-        states = [optimizer.state.get(parameter) for parameter in parameters]
-        if not all(states):
-            optimizer.step()  # which makes them
+        if any(parameter not in optimizer.state for parameter in parameters):
+            optimizer.step()  # which makes their states
             return
-        groups.append((group, parameters, states))
+        groups.append((group, parameters, [optimizer.state[parameter] for parameter in parameters]))
     with torch.no_grad():
         for group, parameters, states in groups:
             beta1, beta2 = group["betas"]

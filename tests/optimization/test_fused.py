@@ -40,16 +40,21 @@ def trained(kind: Callable[..., Optimizer], step: Callable[[Optimizer], Any]) ->
 def test_its_steps_are_those_of_torch_to_the_bit(kind: Callable[..., Optimizer]) -> None:
     here, there = trained(kind, fused.step), trained(kind, lambda optimizer: optimizer.step())
     for a, b in zip(here[0].parameters(), there[0].parameters(), strict=True):
-        assert torch.equal(a, b) and not a.requires_grad_().grad_fn
+        assert torch.equal(a, b)
     states = [optimizer.state_dict() for _, optimizer in (here, there)]
     torch.testing.assert_close(states[0]["state"], states[1]["state"], rtol=0, atol=0)
     assert states[0]["param_groups"] == states[1]["param_groups"]
 
 
 def test_only_the_first_step_of_fused_adam_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[int] = []
+    steps: list[Optimizer] = []
     original = Adam.step
-    monkeypatch.setattr(Adam, "step", lambda self: (steps.append(1), original(self)))
+
+    def noted(optimizer: Optimizer) -> None:
+        steps.append(optimizer)
+        original(optimizer)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Adam, "step", noted)
     parameter = nn.Parameter(torch.ones(3))
     optimizer = Adam([parameter], fused=True)
     for _ in range(3):
@@ -60,12 +65,12 @@ def test_only_the_first_step_of_fused_adam_is_torchs(monkeypatch: pytest.MonkeyP
 
 def test_hooks_and_a_replaced_step_are_called() -> None:
     parameter = nn.Parameter(torch.ones(3))
-    optimizer, called = Adam([parameter], fused=True), []
+    optimizer, called = Adam([parameter], fused=True), list[str]()
     parameter.grad = torch.ones(3)
     fused.step(optimizer)
     handle = optimizer.register_step_post_hook(lambda *_: called.append("after"))
     fused.step(optimizer)
     handle.remove()
-    optimizer.step = lambda: called.append("replaced")  # type: ignore[method-assign, assignment]
+    vars(optimizer)["step"] = lambda: called.append("replaced")
     fused.step(optimizer)
     assert called == ["after", "replaced"]
