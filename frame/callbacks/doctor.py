@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from frame.callbacks.base import Context, optimization_of
-from frame.common.durations import parse
+from frame.common.durations import Duration, Share, parse_length
 from frame.common.errors import UserError, at_least
 from frame.common.output import say
 from frame.common.ranks import gathered, in_parts
@@ -21,16 +21,22 @@ from frame.optimization.base import Optimization
 Signs = Mapping[str, float]
 WINDOW = 50  # iterations in each mean loss of the history
 WINDOWS = 10  # values of the history before a loss or a contest is judged
+TREND = 2  # looks at rows over which the signal of embeddings rises or falls
+NOISE = 0.002  # by which it changes if embeddings are dead
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A problem: `holds` decides from the named signs whether it exists, and `text` shows them by name."""
+    """A problem: `holds` decides from the named signs whether it exists, and `text` shows them by name.
+
+    It is reported, and its end, after `times` as many judgements in a row as the doctor's patience has.
+    """
 
     name: str
     signs: tuple[str, ...]
     holds: Callable[[Signs], bool]
     text: str
+    times: int = 1
 
 
 def fewest_directions(signs: Signs) -> float:
@@ -48,6 +54,44 @@ def fewest_directions(signs: Signs) -> float:
     return min(fewest, (signs.get("n_classes", float("inf")) - 1) / 2)
 
 
+@dataclass(frozen=True)
+class Course:
+    """Judges the course of embeddings by their signal: their spread times their repeatability, see `vital_signs`.
+
+    Healthy runs may begin with embeddings that point the same way or lie in one direction, or lose some of their spread
+    at first; but then their signal rises. `studies/collapse.py` chose the numbers.
+
+    Args:
+        most: the share of the run's largest signal below which it has fallen.
+        spread: the spread below which embeddings point the same way.
+        rise: a signal rises if it is above this multiple of that of TREND looks before.
+    """
+
+    most: float = 0.7
+    spread: float = 0.1
+    rise: float = 1.0
+
+    def collapses(self, signs: Signs) -> bool:
+        low = signs["signal"] < self.most * signs["signal_most"] or signs["spread"] < self.spread
+        return low and not self.rises(signs)
+
+    def narrow(self, signs: Signs) -> bool:
+        return few_directions(signs) and not self.rises(signs)
+
+    def rises(self, signs: Signs) -> bool:
+        return signs["signal"] > self.rise * signs["signal_before"] + NOISE
+
+
+def few_directions(signs: Signs) -> bool:
+    # codes that are only noise count as posterior collapse
+    return signs["directions"] < fewest_directions(signs) and signs.get("information", 1.0) >= 0.02
+
+
+COURSE = Course()
+NARROW = (
+    "codes of {n_latents:.0f} dimensions lie in {directions:.1f} directions. Try a smaller learning rate, wider layers "
+    "before the code, or a loss that spreads codes (more negatives, larger batches)"
+)
 DIAGNOSES = (
     Diagnosis(
         "posterior collapse",
@@ -59,19 +103,19 @@ DIAGNOSES = (
     Diagnosis(
         "dimensional collapse",
         ("directions",),
-        # codes that are only noise count as posterior collapse
-        lambda signs: signs["directions"] < fewest_directions(signs) and signs.get("information", 1.0) >= 0.02,
-        "codes of {n_latents:.0f} dimensions lie in {directions:.1f} directions. Try a smaller "
-        "learning rate, wider layers before the code, or a loss that spreads codes (more negatives, larger batches)",
+        lambda signs: "signal" not in signs and few_directions(signs),
+        NARROW,
     ),
+    # projectors without normalisation pass through one direction for up to a fifth of a small run
+    Diagnosis("dimensional collapse of embeddings", ("directions", "signal_before"), COURSE.narrow, NARROW, times=10),
     Diagnosis(
         "collapse of embeddings",
-        ("spread",),
-        # healthy runs of nine methods have 0.7 or more after 200 iterations, and collapsing ones 0.2 in the end
-        lambda signs: signs["spread"] < 0.3,
-        "embeddings point the same way: their spread is {spread:.2f} of 1 (the backbone's is {backbone_spread:.2f}, "
-        "which says less). Try a smaller learning rate, normalisation in the projector and the predictor, or more "
-        "weight on what holds embeddings apart: negatives, variances, a slower teacher",
+        ("signal_before",),
+        COURSE.collapses,
+        "embeddings tell rows apart less and less: their spread is {spread:.2f} of 1 and {repeatability:.2f} of their "
+        "variance is the same in two views; the product was {signal_most:.2f} and is {signal:.2f}. Try a smaller "
+        "learning rate, normalisation in the projector and the predictor, or more weight on what holds embeddings "
+        "apart: negatives, variances, a slower teacher",
     ),
     Diagnosis(
         "mode collapse",
@@ -113,7 +157,7 @@ class Doctor(Callback):
     changes nothing that is trained. Only rank 0 does this; it needs the others if each holds a part of the model.
 
     Args:
-        check_every: how often rows are judged, such as '200 iterations'.
+        check_every: how often rows are judged, such as '200 iterations', or '1%' of the run.
         n_samples: rows of the validation split (of the training split where there is none).
         patience: judgements in a row before a problem, or its end, is reported.
         share: largest share of the training time that judging may take; it waits if it took more. 1 never waits.
@@ -122,6 +166,8 @@ class Doctor(Callback):
         UserError: a number is out of range, or check_every is not a duration.
     """
 
+    trend = TREND
+
     def __init__(
         self, check_every: str = "200 iterations", n_samples: int = 256, patience: int = 3, share: float = 0.005
     ) -> None:
@@ -129,7 +175,8 @@ class Doctor(Callback):
         at_least(1, patience=patience)
         if not 0 < share <= 1:
             raise UserError(f"doctor.share={share}: it lies in (0, 1]")
-        self.every = parse(check_every, key="doctor.check_every")
+        self.check_every = parse_length(check_every, key="doctor.check_every")
+        self.every = Duration(1, "iterations")  # the same, as it is counted in this run
         self.n_samples, self.patience, self.share = n_samples, patience, share
         self.next_at = 0.0
         self.took = 0.0  # seconds spent on judging
@@ -141,6 +188,8 @@ class Doctor(Callback):
         self.sums: dict[str, list[float]] = {}  # sums of the incomplete window
         self.window_began = 0
         self.moving: list[str] = []  # losses that have moved once
+        self.signals: list[float] = []  # the last ones of embeddings
+        self.signal_most = 0.0
 
     def bind(self, context: Context) -> None:
         self.context = context
@@ -149,7 +198,12 @@ class Doctor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimization = optimization_of(pl_module)
-        self.every.check(optimization.counters, key="doctor.check_every")
+        if isinstance(self.check_every, Share):
+            assert optimization.run_length is not None, "it is bound before training"
+            self.every = optimization.run_length.counted(self.check_every, key="doctor.check_every")
+        else:
+            self.every = self.check_every
+            self.every.check(optimization.counters, key="doctor.check_every")
         self.next_at = self.every.next_after(optimization.counters[self.every.counter])
 
     def is_due(self, optimization: Optimization) -> bool:
@@ -170,7 +224,7 @@ class Doctor(Callback):
                 started = time.monotonic()
                 signs = self.examine(optimization)
                 if trainer.is_global_zero:
-                    self.judge(signs, DIAGNOSES, optimization, self.patience)
+                    self.judge(self.compared(signs), DIAGNOSES, optimization, self.patience)
                 self.took += time.monotonic() - started
 
     def examine(self, optimization: Optimization) -> Signs:
@@ -220,16 +274,26 @@ class Doctor(Callback):
             if not stuck:
                 self.moving.append(name)
 
+    def compared(self, signs: Signs) -> Signs:
+        """With the `signal` of embeddings: now, TREND looks before and at most, as far as there are so many looks."""
+        if "spread" not in signs:
+            return signs
+        signal = signs["spread"] * signs.get("repeatability", 1.0)
+        self.signals = [*self.signals[-self.trend :], signal]
+        self.signal_most = max(self.signal_most, signal)
+        found = {"repeatability": 1.0, **signs, "signal": signal, "signal_most": self.signal_most}
+        return {**found, "signal_before": self.signals[0]} if len(self.signals) > self.trend else found
+
     # What it says
 
-    def judge(self, signs: Signs, diagnoses: tuple[Diagnosis, ...], optimization: Optimization, patience: int) -> None:
+    def judge(self, signs: Signs, diagnoses: tuple[Diagnosis, ...], optimization: Any, patience: int) -> None:
         """Reports what `patience` judgements in a row agree on, if it is new."""
         for diagnosis in diagnoses:
             if not all(sign in signs for sign in diagnosis.signs):
                 continue
             name, holds = diagnosis.name, diagnosis.holds(signs)
             self.streaks[name] = self.streaks.get(name, 0) + 1 if holds != (name in self.said) else 0
-            if self.streaks[name] >= patience:
+            if self.streaks[name] >= patience * diagnosis.times:
                 self.streaks[name] = 0
                 if holds:
                     self.said.append(name)
@@ -253,10 +317,11 @@ class Doctor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for key in STATE:
-            setattr(self, key, state_dict[key])
+            if key in state_dict:  # checkpoints before 0.3 have no signals
+                setattr(self, key, state_dict[key])
 
 
-STATE = ("said", "streaks", "windows", "sums", "window_began", "moving")
+STATE = ("said", "streaks", "windows", "sums", "window_began", "moving", "signals", "signal_most")
 
 
 def moves(history: list[float]) -> bool:

@@ -1,9 +1,11 @@
 """Signs of a model's health on a few hundred rows, as far as it has the capabilities. The doctor interprets them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frame.common.errors import UserError
@@ -75,11 +77,45 @@ def of_codes(model: Any, batch: Batch) -> dict[str, float]:
 def of_embeddings(model: Any, batch: Batch) -> dict[str, float]:
     """`spread` of the embeddings on which the loss acts, and `backbone_spread` of the features before them.
 
-    They are `directional_spread`.
+    They are `directional_spread`. `repeatability` is the share of the variance of embeddings, scaled to length 1, that
+    two views of a row have in common; it needs views. All are normalised over these rows, as they are in the loss:
+    running statistics are settled only after some hundred iterations.
     """
     x = given(model, batch)
-    layers = {"spread": model.embed(*x), "backbone_spread": model.features(*x)}
-    return {name: directional_spread(codes.double()).item() for name, codes in layers.items()}
+    with normalised_by_the_batch(model):
+        layers = {"spread": model.embed(*x), "backbone_spread": model.features(*x)}
+        found = {name: directional_spread(codes.double()).item() for name, codes in layers.items()}
+        if len(batch.get("views", ())) > 1:
+            z1, z2 = (model.embed(view) for view in batch["views"][:2])
+            found["repeatability"] = repeatability(z1.double(), z2.double())
+    return found
+
+
+def repeatability(z1: Tensor, z2: Tensor) -> float:
+    """1 - E|a - b|^2 / 2V for two codes [N, D] of the same rows, scaled to length 1: a, b; V is their total variance.
+
+    1 if both are equal, and 0 if a code says nothing about the other one, or if all are equal.
+    """
+    a, b = F.normalize(z1.flatten(1), dim=1), F.normalize(z2.flatten(1), dim=1)
+    within = (a - b).square().mean(0).sum() / 2
+    total = torch.cat([a, b]).var(0).sum()
+    return 1 - (within / total).item() if total > 1e-12 else 0.0
+
+
+@contextmanager
+def normalised_by_the_batch(model: nn.Module) -> Iterator[None]:
+    """Within this context batch normalisations use statistics of the batch, and keep their running ones."""
+    parts = [m for m in model.modules() if any(n.startswith("running") for n, _ in m.named_buffers(recurse=False))]
+    before = [(part, part.training, [b.clone() for b in part.buffers(recurse=False)]) for part in parts]
+    for part in parts:
+        part.training = True
+    try:
+        yield
+    finally:
+        for part, training, kept in before:
+            part.training = training
+            for buffer, value in zip(part.buffers(recurse=False), kept, strict=True):
+                buffer.copy_(value)
 
 
 def of_predictions(model: Any, batch: Batch) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 from frame.callbacks.checkpoints import read
 from frame.callbacks.doctor import Doctor, fewest_directions, moves
 from frame.common.errors import UserError
-from frame.evaluation.vital_signs import nearest_distance, vital_signs
+from frame.evaluation.vital_signs import nearest_distance, repeatability, vital_signs
 from frame.runs.folder import RunFolder
 from tests.processes import OWN, Process, only_run, train
 from tests.slow import slow_but
@@ -45,7 +45,7 @@ LOGGED = "trainer.log_every_n_steps=20"
 TROUBLES: dict[str, tuple[str, list[str], int, str]] = {
     "posterior collapse": ("digits_VAE", ["params.beta=100"], 300, "a smaller weight of the KL"),
     "dimensional collapse": ("digits_AE", ["params.encoder_layers=[1]"], 200, "lie in 1.0 directions"),
-    "collapse of embeddings": ("digits_VICReg", ["params.variance=0", "params.lr=1e-2"], 300, "the same way"),
+    "collapse of embeddings": ("digits_VICReg", ["params.variance=0", OFTEN], 200, "less and less"),
     "mode collapse": ("digits_GAN", ["params.adversary_lr=0", "params.lr=2e-3"], 500, "samples are all alike"),
     "dead codebook": ("digits_VQVAE", [*DEAD, OFTEN, *FEW], 40, "of 240 codes"),
     "the adversary has won": ("digits_GAN", [*STRONG, LOGGED, *SMALL_GAN], 250, "adversary_optimizer.lr"),
@@ -189,6 +189,66 @@ def test_the_directions_of_a_noisy_code_are_the_informative_ones(
     signs = vital_signs(Code(spreads), {"x": torch.zeros(256, 1)})
     assert signs["directions"] == directions
     assert (signs["directions"] < fewest_directions(signs)) == collapsed
+
+
+class Embeds(torch.nn.Module):
+    """A projector with dropout and a batch normalisation whose running statistics are not those of any batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projector = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.5))
+        self.projector[1].running_mean += 5  # all codes point nearly the same way by these
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.projector(x)
+        return found
+
+
+def test_embeddings_are_seen_as_the_loss_sees_them_and_running_statistics_stay() -> None:
+    torch.manual_seed(0)
+    model, x = Embeds().eval(), torch.randn(256, 3)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with torch.no_grad():
+        signs = vital_signs(model, {"x": x, "views": [x, x]})
+        assert signs == vital_signs(model, {"x": x, "views": [x, x]})  # no dropout
+    h = model.projector[0](x)
+    z = torch.nn.functional.normalize((h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt(), dim=1)
+    assert signs["spread"] == pytest.approx(z.std(0).mean().item() * 8**0.5, rel=1e-4) and signs["spread"] > 0.9
+    assert signs["repeatability"] == pytest.approx(1)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    assert not any(part.training for part in model.modules())
+
+
+def test_repeatability_is_the_share_of_variance_that_two_codes_have_in_common() -> None:
+    torch.manual_seed(0)
+    angles = torch.rand(20_000) * 2 * torch.pi
+    turned = angles + torch.randn(20_000) * 0.5
+    a, b = (torch.stack([t.cos(), t.sin()], 1).double() for t in (angles, turned))
+    # |a - b|^2 = 2 - 2 cos(n), E cos(n) = exp(-0.5^2 / 2), and the total variance is 1
+    assert repeatability(3 * a, b) == pytest.approx(torch.tensor(-0.125).exp().item(), abs=0.01)
+    assert repeatability(a, a.roll(1, 0)) == pytest.approx(0, abs=0.02)
+    assert repeatability(a, a) == pytest.approx(1)
+    assert repeatability(torch.ones(5, 2), torch.ones(5, 2)) == 0
+
+
+def test_the_signal_of_embeddings_is_compared_with_its_past_also_after_a_resume() -> None:
+    doctor = Doctor()
+    seen = [doctor.compared({"spread": spread, "repeatability": 0.5}) for spread in (0.2, 0.8, 0.4, 0.6)]
+    assert ["signal_before" in signs for signs in seen] == [False, False, True, True]
+    again = Doctor()
+    again.load_state_dict(doctor.state_dict())
+    signs = again.compared({"spread": 0.1})  # data without views
+    assert (signs["signal"], signs["signal_before"], signs["signal_most"]) == (0.1, 0.2, 0.4)
+    assert again.compared({"information": 1.0}) == {"information": 1.0}
+
+
+def test_it_looks_at_shares_of_the_run(tmp_path: Path) -> None:
+    words = ["params.beta=100", "doctor.check_every=10%", "doctor.patience=2"]
+    said, _ = trained("digits_VAE", tmp_path, words, 150)
+    assert said and all(entry["iteration"] % 15 == 0 for entry in said)
 
 
 def test_nearest_distance() -> None:
