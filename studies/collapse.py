@@ -268,8 +268,8 @@ def doctor_of(trend: int, patience: int) -> Doctor:
 
 def with_course(course: Course) -> tuple[Diagnosis, ...]:
     """The doctor's diagnoses with other numbers for the course of embeddings."""
-    rules = {"collapse of embeddings": course.collapses, "dimensional collapse of embeddings": course.narrow}
-    return tuple(replace(one, holds=rules.get(one.name, one.holds)) for one in DIAGNOSES)
+    name = "collapse of embeddings"
+    return tuple(replace(one, holds=course.collapses) if one.name == name else one for one in DIAGNOSES)
 
 
 def choose(runs: Sequence[Mapping[str, Any]], n: int = 15) -> None:
@@ -286,7 +286,6 @@ def choose(runs: Sequence[Mapping[str, Any]], n: int = 15) -> None:
 def report(runs: Sequence[Mapping[str, Any]], patience: int) -> None:
     """Prints what the doctor finds, as it is."""
     verdicts = [judged(run, doctor_of(Doctor.trend, patience), DIAGNOSES) for run in runs]
-    print(counts(verdicts))
     print("| family | runs | collapsed | found | found, from halfway | reported | not collapsed | reported |")
     print("|---|---|---|---|---|---|---|---|")
     for family in dict.fromkeys(one.family for one in sorted(verdicts, key=lambda one: (one.meant, one.family))):
@@ -295,17 +294,15 @@ def report(runs: Sequence[Mapping[str, Any]], patience: int) -> None:
         rest = len(mine) - of["collapses"], of["false alarms"] + of["spared and reported"]
         cells = (of[key] for key in ("collapses", "found", "found, from halfway", "reported"))
         print("| " + " | ".join(map(str, (family, len(mine), *cells, *rest))) + " |")
-    collapses = [one for one in verdicts if one.onset is not None]
     for name, some in {
-        "early: onset in the first 4 %": [one for one in collapses if one.onset <= 4],
-        "later": [one for one in collapses if one.onset > 4],
-        "by spread": [one for one in collapses if "spread" in one.by],
-        "by accuracy alone": [one for one in collapses if one.by == ("accuracy",)],
+        "all": verdicts,
+        "by spread": [one for one in verdicts if "spread" in one.by],
+        "by accuracy alone": [one for one in verdicts if one.by == ("accuracy",)],
+        "onset in the first 4 %": [one for one in verdicts if one.onset is not None and one.onset <= 4],
     }.items():
-        print(f"{name}: {sum(one.found(one.onset) for one in some)} of {len(some)} found")
-    delays = sorted(one.delay for one in collapses if one.delay is not None)
-    print(f"looks from the onset to the report, of {len(delays)}: {delays}")
-    print("missed:", ", ".join(f"{one.name} ({one.onset}, {one.by})" for one in collapses if not one.found(one.onset)))
+        print(f"{name}: {counts(some)}")
+    late = sorted(one.delay for one in verdicts if one.delay is not None and not one.found(one.onset))
+    print(f"reported too late, looks after the onset: {late}")
     print("false alarms:", ", ".join(one.name for one in verdicts if one.onset is None and one.reported))
 
 

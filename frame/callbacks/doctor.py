@@ -27,16 +27,12 @@ NOISE = 0.002  # by which it changes if embeddings are dead
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A problem: `holds` decides from the named signs whether it exists, and `text` shows them by name.
-
-    It is reported, and its end, after `times` as many judgements in a row as the doctor's patience has.
-    """
+    """A problem: `holds` decides from the named signs whether it exists, and `text` shows them by name."""
 
     name: str
     signs: tuple[str, ...]
     holds: Callable[[Signs], bool]
     text: str
-    times: int = 1
 
 
 def fewest_directions(signs: Signs) -> float:
@@ -58,8 +54,8 @@ def fewest_directions(signs: Signs) -> float:
 class Course:
     """Judges the course of embeddings by their signal: their spread times their repeatability, see `vital_signs`.
 
-    Healthy runs may begin with embeddings that point the same way or lie in one direction, or lose some of their spread
-    at first; but then their signal rises. `studies/collapse.py` chose the numbers.
+    Healthy runs may begin with embeddings that point the same way, or lose some of their spread at first; but then
+    their signal rises. `studies/collapse.py` chose the numbers.
 
     Args:
         most: the share of the run's largest signal below which it has fallen.
@@ -75,23 +71,10 @@ class Course:
         low = signs["signal"] < self.most * signs["signal_most"] or signs["spread"] < self.spread
         return low and not self.rises(signs)
 
-    def narrow(self, signs: Signs) -> bool:
-        return few_directions(signs) and not self.rises(signs)
-
     def rises(self, signs: Signs) -> bool:
         return signs["signal"] > self.rise * signs["signal_before"] + NOISE
 
 
-def few_directions(signs: Signs) -> bool:
-    # codes that are only noise count as posterior collapse
-    return signs["directions"] < fewest_directions(signs) and signs.get("information", 1.0) >= 0.02
-
-
-COURSE = Course()
-NARROW = (
-    "codes of {n_latents:.0f} dimensions lie in {directions:.1f} directions. Try a smaller learning rate, wider layers "
-    "before the code, or a loss that spreads codes (more negatives, larger batches)"
-)
 DIAGNOSES = (
     Diagnosis(
         "posterior collapse",
@@ -103,15 +86,19 @@ DIAGNOSES = (
     Diagnosis(
         "dimensional collapse",
         ("directions",),
-        lambda signs: "signal" not in signs and few_directions(signs),
-        NARROW,
+        # codes that are only noise count as posterior collapse; embeddings may pass through one direction
+        lambda signs: (
+            signs["directions"] < fewest_directions(signs)
+            and signs.get("information", 1.0) >= 0.02
+            and "spread" not in signs
+        ),
+        "codes of {n_latents:.0f} dimensions lie in {directions:.1f} directions. Try a smaller "
+        "learning rate, wider layers before the code, or a loss that spreads codes (more negatives, larger batches)",
     ),
-    # projectors without normalisation pass through one direction for up to a fifth of a small run
-    Diagnosis("dimensional collapse of embeddings", ("directions", "signal_before"), COURSE.narrow, NARROW, times=10),
     Diagnosis(
         "collapse of embeddings",
         ("signal_before",),
-        COURSE.collapses,
+        Course().collapses,
         "embeddings tell rows apart less and less: their spread is {spread:.2f} of 1 and {repeatability:.2f} of their "
         "variance is the same in two views; the product was {signal_most:.2f} and is {signal:.2f}. Try a smaller "
         "learning rate, normalisation in the projector and the predictor, or more weight on what holds embeddings "
@@ -293,7 +280,7 @@ class Doctor(Callback):
                 continue
             name, holds = diagnosis.name, diagnosis.holds(signs)
             self.streaks[name] = self.streaks.get(name, 0) + 1 if holds != (name in self.said) else 0
-            if self.streaks[name] >= patience * diagnosis.times:
+            if self.streaks[name] >= patience:
                 self.streaks[name] = 0
                 if holds:
                     self.said.append(name)

@@ -196,8 +196,9 @@ class Embeds(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.projector = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.5))
-        self.projector[1].running_mean += 5  # all codes point nearly the same way by these
+        normalisation = torch.nn.BatchNorm1d(8)
+        normalisation.running_mean = torch.full((8,), 5.0)  # all codes point nearly the same way by these
+        self.projector = torch.nn.Sequential(torch.nn.Linear(3, 8), normalisation, torch.nn.Dropout(0.5))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         return x
