@@ -37,10 +37,9 @@ def picture(shape: Sequence[int]) -> tuple[int, int, int]:
 class Linear(nn.Linear):
     """torch's layer, in 0.75 to 0.95 of its time where it is wide, on a CPU with several threads.
 
-    Threads share a product along the last dimension of its memory. Of x W^T [rows, out_features] that is the batch, so
-    that each of them reads all weights. (W x^T)^T has the same shape and the same bits, and each thread reads its part
-    of the weights. Its memory is by columns: a layer or an activation that follows is as quick with it, but `view`
-    fails and other operations are slower. So it is for layers whose output only the next layer reads.
+    It computes x W^T [rows, out_features] as (W x^T)^T, in the same bits. Probably threads then share the weights, and
+    not the fewer rows of the batch. The memory of the output is by columns: a layer or an activation that follows is as
+    quick with it, but `view` fails and other operations are slower. So it is for outputs that only a layer reads.
     """
 
     def forward(self, x: Tensor) -> Tensor:
