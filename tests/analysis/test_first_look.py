@@ -1,6 +1,7 @@
 """`frame try`: what it tells of a folder, and its methods."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def test_what_is_in_a_folder(pictures: Path) -> None:
         "left out: 1 .txt files",
     ]
     assert found.side == 8
+
+
+@pytest.mark.parametrize(("shorter", "side"), [(6, 8), (12, 8), (13, 16), (25, 16), (28, 32), (300, 32)])
+def test_pictures_are_enlarged_by_a_quarter_at_most(shorter: int, side: int, tmp_path: Path) -> None:
+    assert first_look.Contents(tmp_path, [], [], {}, sizes=Counter({(400, shorter): 3})).side == side
 
 
 def test_splits_and_grey_pictures_are_seen(pictures: Path) -> None:
