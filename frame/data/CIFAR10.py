@@ -1,5 +1,6 @@
 """CIFAR-10: small colour pictures of ten kinds of things (Krizhevsky 2009)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,18 @@ class CIFAR10(OfficialSplits):
 
     shape = (3, 32, 32)
     n_classes = 10
+    classes: Sequence[str] | None = (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
     n_train = 50_000
     n_file = 10_000  # rows in each file
     folder = "cifar-10-batches-py"

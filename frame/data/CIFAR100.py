@@ -24,6 +24,7 @@ class CIFAR100(CIFAR10):
     """
 
     n_classes = 100
+    classes = None
     n_file = 50_000  # rows of the training file
     n_test = 10_000
     folder = "cifar-100-python"

@@ -1,11 +1,25 @@
 """Fashion-MNIST: pictures of clothes (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747)."""
 
+from collections.abc import Sequence
+
 from frame.data.MNIST import MNIST
 
 
 class FashionMNIST(MNIST):
     """Like MNIST, except for the pictures; files are in `<data_root>/FashionMNIST/raw/`."""
 
+    classes: Sequence[str] | None = (
+        "T-shirt/top",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    )
     folder = "FashionMNIST/raw"
     mirrors = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)
     hashes = {

@@ -1,5 +1,6 @@
 """STL-10: colour pictures of ten kinds of things, few of them labelled (Coates, Ng and Lee 2011)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +38,18 @@ class STL10(OfficialSplits):
 
     shape = (3, 96, 96)
     n_classes: int | None = 10
+    classes: Sequence[str] | None = (
+        "airplane",
+        "bird",
+        "car",
+        "cat",
+        "deer",
+        "dog",
+        "horse",
+        "monkey",
+        "ship",
+        "truck",
+    )
     n_train = 5_000
     n_test = 8_000
     n_unlabelled = 100_000
@@ -63,7 +76,7 @@ class STL10(OfficialSplits):
             self.splits, self.keys = ("train",), ("x",)
             reason = "the unlabelled part of STL10 has no split '{}': set data.part=labelled"
             self.absent = {name: reason.format(name) for name in ("valid", "test")}
-            self.n_classes = None
+            self.n_classes = self.classes = None
 
     def load(self, split: str) -> Source:
         if self.part == "unlabelled":

@@ -273,6 +273,12 @@ def class_names(data: DataSet) -> list[str] | None:
     return [str(name) for name in names] if isinstance(names, list | tuple) else None
 
 
+def named_classes(data: DataSet, labels: Tensor) -> list[str]:
+    """The name of each label [N] of 'y'; its number where the data set has no names."""
+    names = class_names(data) or []
+    return [names[label] if 0 <= label < len(names) else str(label) for label in labels.tolist()]
+
+
 def described(data: DataSet) -> dict[str, Any]:
     """Class names and the identity of each split, as a run keeps them. Splits that cannot be read are left out."""
     splits = {}

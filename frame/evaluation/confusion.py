@@ -1,13 +1,17 @@
 """Which classes are confused with which."""
 
+from collections.abc import Sequence
+
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from frame.evaluation.pictures import shortened
+
 MOST_NUMBERS = 20  # with more classes than this, numbers in the cells are too small to read
 
 
-def confusion_figure(counts: Tensor, title: str) -> Figure:
+def confusion_figure(counts: Tensor, title: str, names: Sequence[str] = ()) -> Figure:
     """Rows are true classes, columns predicted ones; each cell is a percentage of its row, empty for 0.
 
     Dark cells are frequent; the colour scale is stretched at its lower end, so that rare errors are visible.
@@ -15,6 +19,7 @@ def confusion_figure(counts: Tensor, title: str) -> Figure:
     Args:
         counts: [K, K], row i the pictures of class i.
         title: what was measured, and its accuracy.
+        names: of the classes; their numbers if there are none.
     """
     counts = counts.double()
     percent = 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)  # a class without pictures stays empty
@@ -31,8 +36,10 @@ def confusion_figure(counts: Tensor, title: str) -> Figure:
                     text = f"{value:.1f}" if value < 99.95 else "100"
                     colour = "white" if value > 25 else "black"
                     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
-        axes.set_xticks(range(k))
-        axes.set_yticks(range(k))
+        names = [shortened(name) for name in names] or [str(i) for i in range(k)]
+        upright = max(map(len, names)) > 3
+        axes.set_xticks(range(k), names, rotation=90 if upright else 0)
+        axes.set_yticks(range(k), names)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(title, fontsize=10)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from frame.common.errors import TooFew, at_least
-from frame.data.base import DataSet
+from frame.data.base import DataSet, class_names, named_classes
 from frame.evaluation.base import Declaration, Decodes, Encodes, Evaluation, LogEntry, given
-from frame.evaluation.pictures import labelled_grid
+from frame.evaluation.pictures import labelled_grid, shortened
 from frame.measures.geometry import finite
 from frame.measures.scores import kind_of
 
@@ -110,15 +110,15 @@ class InterpolationEvaluation(Evaluation):
             entry.figures[key] = labelled_grid(
                 rows,
                 self.n_steps + 2,
-                _names(batch, self.n_pairs),
+                _names(data, batch, self.n_pairs),
                 ["picture", *steps, "picture"],
                 f"share of the second picture's code, {path.__name__}; means of p(x|z); {self.evaluate_on}",
             )
         return entry
 
 
-def _names(batch: dict[str, Tensor], n_pairs: int) -> list[str]:
+def _names(data: DataSet, batch: dict[str, Tensor], n_pairs: int) -> list[str]:
     if "y" not in batch or kind_of(batch["y"]) != "classes":
         return [f"pair {i + 1}" for i in range(n_pairs)]
-    labels = batch["y"].tolist()
-    return [f"class {a} → {b}" for a, b in zip(labels[::2], labels[1::2], strict=True)]
+    labels, of = named_classes(data, batch["y"]), "" if class_names(data) else "class "
+    return [f"{of}{shortened(a)} → {shortened(b)}" for a, b in zip(labels[::2], labels[1::2], strict=True)]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least
@@ -151,12 +150,10 @@ class LinearProbeEvaluation(Evaluation):
             entry.tables[f"{place}/{BY_TARGET}".lstrip("/")] = table_of(target, predicted, judged[1])
         if layer and target.kind == "classes":
             right = entry.scalars[key_of("accuracy", layer)].value
-            figure = self._confusion(probe, judged, f"{self.of}{self.evaluate_on}, layer {layer}: {right:.2f} %")
+            title = f"Linear probe on {self.of}{self.evaluate_on}, layer {layer}: {right:.2f} %"
+            counts = confusion(probe(judged[0]).argmax(1), judged[1], len(probe.bias))
+            figure = confusion_figure(counts, title, target.names[: len(counts)])
             entry.figures[f"{place}/confusion".lstrip("/")] = figure
-
-    def _confusion(self, probe: LinearProbe, judged: Rows, title: str) -> Figure:
-        counts = confusion(probe(judged[0]).argmax(1), judged[1], len(probe.bias))
-        return confusion_figure(counts, f"Linear probe on {title}")
 
     def probes(self, codes: Tensor, y: Tensor) -> tuple[list[str], list[LinearProbe], str]:
         """Settings in words, the probe of each, and how they were trained."""

@@ -1,21 +1,24 @@
 """Pictures and their nearest neighbours in code space."""
 
+from collections.abc import Sequence
+
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from frame.common.errors import TooFew, at_least
-from frame.data.base import DataSet
+from frame.data.base import DataSet, named_classes
 from frame.evaluation.base import Encodes, Evaluation, LogEntry
 from frame.evaluation.codes import codes_of
 from frame.evaluation.colours import COLOURS
-from frame.evaluation.pictures import DOTS, grid
+from frame.evaluation.pictures import DOTS, grid, shortened
 from frame.measures.neighbours import check_codes, nearest
 from frame.measures.scores import kind_of
 
 RIGHT, WRONG = COLOURS[0], COLOURS[3]  # distinct with colour blindness; frames and signs tell the same
 BELOW, BESIDE, ABOVE = 20, 10, 16  # pixels around a picture, and above the first row
+LETTER = 5.8  # pixels, of a name of a class
 
 
 class NeighbourPictureEvaluation(Evaluation):
@@ -64,9 +67,9 @@ class NeighbourPictureEvaluation(Evaluation):
             ],
             1,
         )
-        labels = None
+        labels: list[list[str]] = []
         if bank.y is not None and queries.y is not None and kind_of(bank.y) == "classes":
-            labels = torch.cat([queries.y.unsqueeze(1), bank.y[index]], 1)
+            labels = [named_classes(data, row) for row in torch.cat([queries.y.unsqueeze(1), bank.y[index]], 1)]
         below = (
             f"nearest of {len(bank.codes)} training pictures by the distance of codes; queries of {self.evaluate_on}"
         )
@@ -84,8 +87,8 @@ class NeighbourPictureEvaluation(Evaluation):
         return found
 
 
-def _figure(pictures: Tensor, labels: Tensor | None, below: str) -> Figure:
-    """Draws pictures [Q, 1 + k, C, H, W] with labels [Q, 1 + k] and a caption."""
+def _figure(pictures: Tensor, labels: Sequence[Sequence[str]], below: str) -> Figure:
+    """Draws pictures [Q, 1 + k, C, H, W] with labels [Q, 1 + k], if there are any, and a caption."""
     n_rows, n_columns = pictures.shape[:2]
     images = [[grid(picture.unsqueeze(0), 1)[3:-3, 3:-3] for picture in row] for row in pictures]
     high, wide = images[0][0].shape[0] + BELOW, images[0][0].shape[1] + BESIDE
@@ -94,24 +97,25 @@ def _figure(pictures: Tensor, labels: Tensor | None, below: str) -> Figure:
     size = figure.get_size_inches()
     axes = figure.add_axes(((size[0] - width / DOTS) / 2 / size[0], 0.3 / size[1], width / DOTS / size[0], 0))
     axes.set_position((axes.get_position().x0, 0.3 / size[1], width / DOTS / size[0], height / DOTS / size[1]))
+    size_of_names = 7 if max((len(name) for row in labels for name in row), default=0) > 3 else 9
     for i, row in enumerate(images):
         for j, image in enumerate(row):
             # a query stands a little apart from its neighbours
             left, top = BESIDE / 2 + j * wide + (BESIDE if j else 0), ABOVE + i * high
             right, bottom = left + image.shape[1], top + image.shape[0]
             axes.imshow(image, extent=(left, right, bottom, top), interpolation="nearest")
-            if labels is None:
+            if not labels:
                 continue
-            text, colour = str(int(labels[i, j])), "black"
+            text, colour = shortened(labels[i][j], int(wide / LETTER) - 2), "black"
             if j:
-                same = bool(labels[i, j] == labels[i, 0])
+                same = labels[i][j] == labels[i][0]
                 text, colour = f"{'✓' if same else '✗'} {text}", RIGHT if same else WRONG
                 style = "solid" if same else (0, (2, 1.5))
                 frame = Rectangle(
                     (left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=2, linestyle=style
                 )
                 axes.add_patch(frame)
-            axes.text((left + right) / 2, bottom + 2, text, color=colour, ha="center", va="top", fontsize=9)
+            axes.text((left + right) / 2, bottom + 2, text, color=colour, ha="center", va="top", fontsize=size_of_names)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_xticks([])

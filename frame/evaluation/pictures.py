@@ -16,7 +16,13 @@ PAPER = 255
 DOTS = 100  # pixels of an inch of a figure
 APART = 0.12  # between panels of series, in panels
 FRAME: dict[str, Any] = {"facecolor": "none", "edgecolor": "0.8", "linewidth": 0.8}
+MOST_LETTERS = 12  # of a class's name in a picture
 SMALLEST = 56  # pixels: smaller pictures are enlarged by a whole factor, without smoothing
+
+
+def shortened(name: str, most: int = MOST_LETTERS) -> str:
+    """A class's name as it stands in pictures, where there is room for so many letters."""
+    return name if len(name) <= most else f"{name[: max(1, most - 1)]}…"
 
 
 def grid(pictures: Tensor, n_columns: int) -> np.ndarray:

@@ -54,9 +54,11 @@ class PCAScatterEvaluation(Evaluation):
         check_codes(codes)
         positions, labels, scalars = once(lambda: self.placed(codes))  # UMAP takes long
         below = f"{len(codes)} means of q(z|x), {self.evaluate_on}"
-        several = found.y is not None and found.y.dim() > 1
-        named = Target.of(data, self.evaluate_on).named(found.y.shape[1]) if several else ()  # type: ignore[union-attr]
-        figure = scatter(positions, found.y, labels, below, named)
+        names: Sequence[str] = ()
+        if found.y is not None:
+            target = Target.of(data, self.evaluate_on)
+            names = target.named(found.y.shape[1]) if found.y.dim() > 1 else target.names
+        figure = scatter(positions, found.y, labels, below, names)
         return LogEntry(self.evaluate_on, scalars, figures={"": figure})
 
     def placed(self, codes: Tensor) -> tuple[Tensor, tuple[str, str], dict[str, Scalar]]:
@@ -135,7 +137,7 @@ def scatter(
         y: classes [N], labels [N, K], or numbers [N] or [N, K], of which the first gives the colours; None: none.
         axes_names: of both axes.
         title: above the points.
-        names: of K labels or numbers.
+        names: of the classes, or of K labels or numbers.
     """
     figure = Figure(figsize=(7, 5.5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
@@ -165,7 +167,8 @@ def _classes(y: Tensor, names: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """The names of classes [N], or of each set of labels [N, K] that occurs, and the number of each row's, [N]."""
     found, which = y.unique(return_inverse=True, dim=0)
     if y.dim() == 1:
-        return [str(label) for label in found.tolist()], which.numpy()
+        of = dict(enumerate(names))
+        return [of.get(label, str(label)) for label in found.tolist()], which.numpy()
     sets = [[name for name, there in zip(names, row, strict=True) if there] for row in found.tolist()]
     return [" + ".join(those) or "none" for those in sets], which.numpy()
 

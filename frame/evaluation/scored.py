@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frame.data.base import DataSet, Source, labels_in
+from frame.data.base import DataSet, Source, class_names, labels_in
 from frame.evaluation.base import Scalar
 from frame.measures.scores import UNITS, by_target, kind_of, scores
 from frame.measures.statistics import fraction
@@ -28,7 +28,7 @@ class Target:
     Args:
         kind: 'classes', 'labels' or 'numbers'.
         several: whether a row has several labels or numbers.
-        names: of these, if they are known.
+        names: of the labels, numbers or classes, if they are known.
         scale: a unit of 'y' in the units of the file, a number or [K], if numbers were standardised.
         equal_classes: whether classes are about equally large, so that the balanced accuracy repeats the accuracy.
     """
@@ -46,7 +46,7 @@ class Target:
         y = source.batch(torch.arange(1))["y"]
         kind = kind_of(y)
         if kind == "classes":
-            return cls(kind, y[0].numel() > 1, equal_classes=_equal_classes(source))
+            return cls(kind, False, tuple(class_names(data) or ()), equal_classes=_equal_classes(source))
         coded: Any = getattr(data, "targets", None)  # of files: `frame.data.targets.Targets`
         if getattr(coded, "kind", "") != kind:
             return cls(kind, y[0].numel() > 1)

@@ -55,7 +55,7 @@ def test_targets_that_are_named_can_be_imported(page: Path) -> None:
 
 def commands() -> list[str]:
     text = (ROOT / "README.md").read_text() + (ROOT / "docs/commands.md").read_text()
-    lines = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^```(?:bash|sh)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return sorted({line for part in lines for line in part.splitlines() if COMMAND.match(line) and "…" not in line})
 
 

@@ -1,6 +1,7 @@
 """Pictures of codes: everything is in its place, nothing is shown by colour alone, and bad codes are one line."""
 
 import math
+import re
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from frame.evaluation.aggregate_posterior import AggregatePosteriorEvaluation
 from frame.evaluation.base import Evaluation, LogEntry, evaluating
 from frame.evaluation.colours import COLOURS, MARKERS
 from frame.evaluation.interpolations import InterpolationEvaluation, is_standard_normal, linear, spherical
+from frame.evaluation.linear_probe import LinearProbeEvaluation
 from frame.evaluation.neighbour_pictures import NeighbourPictureEvaluation
 from frame.evaluation.pictures import GAP
 from frame.evaluation.scatter import PCAScatterEvaluation, UMAPScatterEvaluation
@@ -290,3 +292,31 @@ def test_numbers_out_of_range_are_named() -> None:
     ):
         with pytest.raises(UserError, match=match):
             make()
+
+
+# Names of classes
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "number nine of ten")
+
+
+class Named(Digits):
+    classes = WORDS
+
+
+def test_classes_have_their_names_in_pictures() -> None:
+    data, whole = Named(), {*WORDS[:9], "number nine…"}
+    named, numbered = (
+        [
+            label.get_text()
+            for label in run(InterpolationEvaluation("test", 3), data=of).figures[""].axes[0].get_yticklabels()
+        ]
+        for of in (data, DIGITS)
+    )
+    assert named == [re.sub(r"\d", lambda digit: WORDS[int(digit[0])][:11], text[6:]) for text in numbered]
+    scatter = run(PCAScatterEvaluation("test"), data=data).figures[""]
+    assert {text.get_text() for text in scatter.legends[0].get_texts()} == {*WORDS}
+    found = run(NeighbourPictureEvaluation("test", 20), data=data).figures[""]
+    names = {text.lstrip("✓✗ ") for text in texts(found)} - {"query", "nearest first"}
+    assert names <= {*WORDS[:9], "number n…"} and len(names) >= 8
+    probe = run(LinearProbeEvaluation("test", layers=["mean"], floors=[]), data=data).figures["confusion"]
+    assert {label.get_text() for label in probe.axes[0].get_xticklabels()} == whole
