@@ -88,7 +88,9 @@ def instantiate(node: Any, path: str = "", locate: Locate = locate, /, **given: 
         arguments[key] = instantiate(node[key], _below(path, key), locate) if recursive else node[key]
         if isinstance(node[key], dict) and "_target_" in node[key] and not is_network(arguments[key], target, key):
             made = type(arguments[key]).__name__
-            raise UserError(f"{_below(path, key)}: {node[key]['_target_']} gives a {made}, not a torch.nn.Module")
+            what = f"{_below(path, key)}: {node[key]['_target_']} gives a {made}, not a torch.nn.Module"
+            how = f": if the constructor completes it, annotate {key} as nn.Module | functools.partial"
+            raise UserError(what + how * isinstance(arguments[key], functools.partial))
     positional = node.get("_args_", [])
     if not isinstance(positional, list):
         raise UserError(f"{path}._args_ must be a list, and is {positional!r}")
