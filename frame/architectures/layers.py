@@ -40,6 +40,7 @@ class Linear(nn.Linear):
     It computes x W^T [rows, out_features] as (W x^T)^T, in the same bits. Probably threads then share the weights, and
     not the fewer rows of the batch. The memory of the output is by columns: a layer or an activation that follows is as
     quick with it, but `view` fails and other operations are slower. So it is for outputs that only a layer reads.
+    Compiled and exported graphs have torch's layer, because they hold for any number of rows.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,6 +49,8 @@ class Linear(nn.Linear):
         return torch.addmm(self.bias.unsqueeze(1), self.weight, x.t()).t()
 
     def _is_wide(self, x: Tensor) -> bool:
+        if torch.compiler.is_compiling():
+            return False
         several = x.device.type == "cpu" and torch.get_num_threads() > 1
         return several and x.dim() == 2 and self.out_features >= 2 * len(x) and self.weight.numel() >= 2**15
 

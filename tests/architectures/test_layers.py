@@ -62,3 +62,12 @@ def test_what_an_mlp_returns_lies_by_rows_unless_a_linear_layer_reads_it(two_thr
     assert mlp(256, [512, 1024], read_by_linear=True)(x).stride() == (1, 64)
     logits = MLPDecoder([1, 28, 28], 256, [1024])(x).base_dist.logits
     assert logits.is_contiguous()
+
+
+def test_an_exported_layer_takes_any_number_of_rows(two_threads: None) -> None:
+    network = mlp(256, [512, 512], read_by_linear=True).eval()
+    rows = torch.export.Dim("rows")
+    exported = torch.export.export(network, (torch.rand(2, 256),), dynamic_shapes=({0: rows},)).module()
+    for n in (3, 300):
+        x = torch.rand(n, 256)
+        torch.testing.assert_close(exported(x), network(x))
