@@ -29,6 +29,8 @@ def _main(words: list[str], cwd: str, output: str, environment: dict[str, str], 
     os.chdir(cwd)
     os.environ.update(environment)
     sys.argv = ["frame", *words]
+    # started as in a command of its own; a fork server for its workers would import everything again
+    multiprocessing.set_start_method(None, force=True)
     # signals may be ignored where the tests run: in the background, or behind nohup
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -13,8 +13,8 @@ from frame.data.formats import broken
 SUFFIXES = (".npz", ".npy", ".safetensors")
 
 
-def read_arrays(path: Path, name: str, mapped: bool = False) -> dict[str, np.ndarray]:
-    """The arrays of a file by their names; the only one of an npy file is called ''. With `mapped`, it is not read.
+def read_arrays(path: Path, name: str, in_place: bool = False) -> dict[str, np.ndarray]:
+    """The arrays of a file by their names; the only one of an npy file is called ''. With `in_place`, it is not read.
 
     Raises:
         UserError: another kind of file, a broken one, or one that holds Python objects, which are never unpickled.
@@ -22,16 +22,17 @@ def read_arrays(path: Path, name: str, mapped: bool = False) -> dict[str, np.nda
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{name}: {path} is no file of arrays: give one of {', '.join(SUFFIXES)}")
-    if mapped and suffix != ".npy":
+    if in_place and suffix != ".npy":
         raise UserError(
-            f"{name}: only .npy files are mapped, and {path} is none: save its arrays by np.save, or set data=arrays"
+            f"{name}: only rows of .npy files can stay there, and {path} is none: save its arrays by np.save, or set "
+            "data=arrays"
         )
     try:
         if suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return {key: _numpy(tensor) for key, tensor in load_file(path).items()}
-        found = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
+        found = np.load(path, allow_pickle=False, mmap_mode="r" if in_place else None)
         if isinstance(found, np.ndarray):
             return {"": found}
         with found:

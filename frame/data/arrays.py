@@ -10,9 +10,9 @@ from frame.common.errors import UserError, choices
 from frame.data.array_files import chosen, read_arrays
 from frame.data.from_files import FromFiles, Given, Rows
 from frame.data.identity import listed
-from frame.data.mapped_files import mapped_array
 from frame.data.memory import check_binarize
 from frame.data.on_disk import Stored, mean_and_scale
+from frame.data.row_files import npy_rows
 from frame.data.splits import SPLITS, Splitting, split_named
 from frame.data.tensors import channels_last
 
@@ -45,7 +45,7 @@ class Arrays(FromFiles):
     """
 
     kind = "arrays"
-    mapped = False
+    in_place = False
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Arrays(FromFiles):
             return {str(name): self._one(self.place(file), str(name)) for name, file in given.items()}
         path = self.place(given)
         if not path.is_dir():
-            return read_arrays(path, self.name, mapped=self.mapped)
+            return read_arrays(path, self.name, in_place=self.in_place)
         found = {}
         for file in array_files(path):
             inside = file.relative_to(path)
@@ -105,7 +105,7 @@ class Arrays(FromFiles):
 
     def _one(self, file: Path, name: str) -> np.ndarray:
         """The array of a file that has one, or one of this name."""
-        inside = read_arrays(file, self.name, mapped=self.mapped)
+        inside = read_arrays(file, self.name, in_place=self.in_place)
         if len(inside) > 1 and name not in inside:
             raise UserError(f"{self.name}: {file} has several arrays: {choices(name, inside, kind='array')}")
         return inside[name] if name in inside else next(iter(inside.values()))
@@ -124,7 +124,7 @@ class Arrays(FromFiles):
             raise UserError(f"{self.name}: '{x}' of {where} holds {rows.dtype} and no numbers: name the rows by data.x")
         if rows.ndim < 2:
             raise UserError(f"{self.name}: '{x}' of {where} has the shape {list(rows.shape)}: rows are [N, ...]")
-        read = (*self.splitting.columns, "mask", "env") if self.mapped else arrays  # others stay where they are
+        read = (*self.splitting.columns, "mask", "env") if self.in_place else arrays  # others stay where they are
         columns = {
             key: np.array(a) for key, a in arrays.items()
             if key not in (x, y, names) and key in read and a.ndim and len(a) == n
@@ -133,7 +133,7 @@ class Arrays(FromFiles):
         classes = words(np.array(arrays[names])) if names else None
         if isinstance(rows, np.memmap):
             return Rows(
-                Stored(mapped_array(rows, f"{self.name}: '{x}' of {where}"), where=f"{self.name}, '{x}' of {where}"),
+                Stored(npy_rows(rows, f"{self.name}: '{x}' of {where}"), where=f"{self.name}, '{x}' of {where}"),
                 labels,
                 columns,
                 classes,
@@ -147,7 +147,7 @@ class Arrays(FromFiles):
 
     def described(self, rows: dict[str, Rows]) -> str:
         train = rows["train"].x
-        return f"rows of {list(train.shape[1:])} as {train.dtype}{', mapped' if self.mapped else ''}"
+        return f"rows of {list(train.shape[1:])} as {train.dtype}{', read from the file' if self.in_place else ''}"
 
 
 def standardised(rows: dict[str, Rows], name: str) -> dict[str, Rows]:

@@ -29,10 +29,10 @@ class Arrow(FromFiles):
     A row is a list of numbers of equal length, nested or not (a picture [H, W, C]), or an encoded picture, which is
     decoded whenever a batch asks for it.
 
-    Arrow that is not compressed is mapped: nothing is copied, and a batch reads its rows and no others. **Parquet, and
-    compressed Arrow (the default of Feather), cannot be mapped**, because values are encoded: their rows are kept in
-    memory if they take no more than `memory` once they are decoded. Otherwise a row costs its whole group, of which the
-    last ones are kept, so that reading in random order is slow; a line says how to write the file as Arrow.
+    Rows of Arrow that is not compressed stay in the file: nothing is copied, and a batch reads its rows and no others.
+    **Those of Parquet, and of compressed Arrow (the default of Feather), do not**, because they are encoded: they are
+    kept in memory if they take no more than `memory` once they are decoded. Otherwise a row costs its whole group, of
+    which the last ones are kept, so that reading in random order is slow; a line says how to write the file as Arrow.
 
     Args:
         train, valid, test: files, or folders of them; None: rows of 'train' are held out. A folder may hold all splits,
@@ -132,26 +132,26 @@ class Arrow(FromFiles):
         return asked or next((name for name in usual if name in columns.names), None)
 
     def _stored(self, columns: Columns, x: str, where: str) -> Any:
-        """The rows: mapped, decoded when they are read, or in memory."""
+        """The rows: in their files, decoded when they are read, or in memory."""
         where = f"{where}, '{x}'"
         if is_encoded(columns.type_of(x)):
             pictures = Pictures(where, None, Encoded(columns, x, self.memory), self.picture, False, None)
             if kept_in_memory(where, len(columns) * math.prod(self.picture), self.memory):
                 return pictures.all().numpy()
             return Stored(pictures, where=where)
-        mapped = columns.mapped(x)
-        if mapped is not None:
-            self._how = ", mapped"
-            return Stored(mapped, where=where)
+        in_place = columns.in_place(x)
+        if in_place is not None:
+            self._how = ", read from the file"
+            return Stored(in_place, where=where)
         groups = Groups(columns, x, self.memory)
         if groups.n_bytes <= self.memory:
             self._how = ", decoded into memory"
             return groups.read(np.arange(len(groups)))
         say(
             f"{where}: {shown(groups.n_bytes)} of encoded rows are more than device.memory_for_data "
-            f"({shown(self.memory)}) and cannot be mapped: each row costs its whole group, which is slow in random "
+            f"({shown(self.memory)}) and stay encoded: each row costs its whole group, which is slow in random "
             "order; write the table once by pyarrow.feather.write_feather(table, 'x.arrow', "
-            "compression='uncompressed'), which is mapped"
+            "compression='uncompressed'), of which single rows are read"
         )
         self._how = ", decoded group by group"
         return Stored(groups, where=where)

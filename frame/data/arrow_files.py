@@ -1,6 +1,7 @@
-"""Reads files of Arrow (IPC and Feather, files and streams) and Parquet; they are mapped where the format allows it."""
+"""Reads files of Arrow (IPC and Feather, files and streams) and Parquet; rows stay there where the format allows it."""
 
 import json
+import mmap
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet
 from frame.common.errors import UserError
 from frame.data.formats import broken
 from frame.data.identity import listed
-from frame.data.mapped_files import MappedFile, MappedRows, Piece, check_unchanged
+from frame.data.row_files import FileRows, Piece, RowFile, check_unchanged
 
 SUFFIXES = (".arrow", ".feather", ".ipc", ".parquet")
 
@@ -32,15 +33,15 @@ class Part:
 
     def _open(self) -> None:
         try:
-            self.file = MappedFile(self.path)
-            self.whole = pa.py_buffer(self.file.map)
+            self.file = RowFile(self.path)
             if self.path.suffix.lower() == ".parquet":
-                self._parquet: Any = pyarrow.parquet.ParquetFile(pa.BufferReader(self.whole))
+                self._parquet: Any = pyarrow.parquet.ParquetFile(self.path, memory_map=False)
                 self.schema = self._parquet.schema_arrow
                 n_groups = self._parquet.metadata.num_row_groups
                 self.sizes = [self._parquet.metadata.row_group(i).num_rows for i in range(n_groups)]
                 return
             self._parquet = None
+            self.whole = _mapped(self.path)
             self._batches = _batches(self.whole)
             self.schema = self._batches[0].schema if self._batches else pa.schema([])
             self.sizes = [batch.num_rows for batch in self._batches]
@@ -60,7 +61,7 @@ class Part:
 
     @property
     def encoded(self) -> bool:
-        """Whether values must be decoded, so that they cannot be mapped."""
+        """Whether values must be decoded, so that they do not lie in the file as they are."""
         return self._parquet is not None
 
     def column(self, group: int, name: str) -> Any:
@@ -71,12 +72,21 @@ class Part:
         try:
             return self._parquet.read_row_group(group, columns=[name]).column(0).combine_chunks()
         except (pa.ArrowException, OSError) as error:
+            self.file.check()
             raise broken(self.path, str(error).splitlines()[0][:100]) from None
 
     def offset(self, address: int) -> int | None:
         """The byte of the file at an address; None if the address is not in it, because it was decompressed."""
         inside = address - self.whole.address
         return inside if 0 <= inside < self.whole.size else None
+
+
+def _mapped(path: Path) -> Any:
+    """The bytes of a file, of which some are read to find out where its values lie."""
+    with open(path, "rb") as stream:
+        found = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    found.madvise(mmap.MADV_RANDOM)
+    return pa.py_buffer(found)
 
 
 def _batches(whole: Any) -> list[Any]:
@@ -131,8 +141,8 @@ class Columns:
             return None
         return [str(one) for one in names] if isinstance(names, list) else None
 
-    def mapped(self, name: str) -> MappedRows | None:
-        """A column of lists of equal length as rows in the mapped files; None if it is encoded, or has single bits."""
+    def in_place(self, name: str) -> FileRows | None:
+        """A column of lists of equal length as rows in the files; None if it is encoded, or has single bits."""
         pieces, first = [], None
         for part, i in self.groups:
             if part.encoded:
@@ -149,7 +159,7 @@ class Columns:
                 )
             pieces.append(Piece(part.file, offset, part.sizes[i]))
         assert first is not None
-        return MappedRows(pieces, first[1], first[2])
+        return FileRows(pieces, first[1], first[2])
 
 
 class Kept:
@@ -225,19 +235,38 @@ class Encoded:
 
     def __init__(self, columns: Columns, name: str, hold: int) -> None:
         self.columns, self.name, self.kept = columns, name, Kept(hold)
+        self._lie = [_pieces(part, part.column(i, name)) if not part.encoded else None for part, i in columns.groups]
 
     def __len__(self) -> int:
         return len(self.columns)
 
-    def __getitem__(self, row: int) -> bytes | Path:
+    def __getitem__(self, row: int) -> bytes | bytearray | Path:
         group = int(np.searchsorted(self.columns.ends, row, side="right"))
-        part, number = self.columns.groups[group]
+        (part, number), row = self.columns.groups[group], row - self.columns.first(group)
+        ends = self._lie[group]
+        if ends is not None and ends[row + 1] > ends[row]:
+            return part.file.pieces([int(ends[row])], [int(ends[row + 1] - ends[row])])
         column = self.kept.get(group, lambda: part.column(number, self.name))
         part.file.check()
-        value = column[row - self.columns.first(group)].as_py()
+        value = column[row].as_py()
         if isinstance(value, dict):
             value = value.get("bytes") or (Path(value["path"]) if value.get("path") else b"")
         return value or b""
+
+
+def _pieces(part: Part, array: Any) -> np.ndarray | None:
+    """The bytes of the file at which values begin, and the end [n + 1]; None if they do not lie there as they are."""
+    if pa.types.is_struct(array.type):
+        array = array.field("bytes")
+    if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        return None
+    _, ends, values = array.buffers()
+    first = part.offset(values.address) if values is not None else None
+    if first is None:
+        return None
+    kind = np.int64 if pa.types.is_large_binary(array.type) else np.int32
+    found: np.ndarray = np.frombuffer(ends, kind)[array.offset : array.offset + len(array) + 1].astype(np.int64)
+    return found + first
 
 
 def rows_of(array: Any, where: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Arrays of the user's own that are larger than the memory: npy files, which are mapped."""
+"""Arrays of the user's own that are larger than the memory: npy files, from which rows are read."""
 
 from frame.data.arrays import Arrays
 
@@ -14,8 +14,8 @@ class Npy(Arrays):
             row has a NaN.
     """
 
-    kind = "mapped arrays"
-    mapped = True
+    kind = "arrays in files"
+    in_place = True
 
     @property
     def name(self) -> str:

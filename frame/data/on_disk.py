@@ -192,7 +192,7 @@ class OnDisk:
         return rows | {name: column.index_select(0, here) for name, column in self.columns.items()}
 
     def ahead(self, indices: Tensor) -> None:
-        """Tells the system which rows come next, if they are mapped."""
+        """Tells the system which rows come next, if they lie in a file as they are."""
         tell = getattr(self.x.reader, "ahead", None)
         if tell is not None:
             tell(self.x.rows[indices.cpu().numpy()])

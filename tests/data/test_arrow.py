@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from frame.common.errors import UserError
+from frame.common.errors import Unread, UserError
+from frame.data import row_files
 from frame.data.arrow import Arrow
 from frame.data.base import DataSet, is_resident
 from frame.data.on_disk import OnDisk
@@ -80,10 +81,10 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, written: str, nested: 
     if written != "parquet":  # a slice, so that rows begin within their buffers
         found = pa.concat_tables([found.slice(40), found.slice(0, 40)])
     WRITERS[written](found, file)
-    mapped = written in ("file", "stream", "feather")
+    in_place = written in ("file", "stream", "feather")
     data = Arrow(file, label="number", task="numbers", memory="1 MB")
     assert data.shape == (1, 6, 5) and data.row == "picture"
-    assert isinstance(data.split("train"), OnDisk) == mapped
+    assert isinstance(data.split("train"), OnDisk) == in_place
     assert torch.equal(all_rows(data), GREY)
     small = Arrow(file, label="number", task="numbers", memory=600)
     assert not is_resident(small.split("train"))
@@ -92,7 +93,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, written: str, nested: 
     assert small.identity("train")["rows"] == 72 and Arrow(file).classes == ["0", "1", "2"]
 
 
-def test_what_cannot_be_mapped_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_stay_in_the_file_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     WRITERS["parquet"](table(lists(PICTURES)), tmp_path / "a.parquet")
     Arrow(tmp_path / "a.parquet", memory="1 MB").split("train")
     assert "decoded into memory" in capfd.readouterr().err
@@ -100,7 +101,7 @@ def test_what_cannot_be_mapped_is_said(tmp_path: Path, capfd: pytest.CaptureFixt
     assert "each row costs its whole group" in (said := capfd.readouterr().err) and "2.7 KB" in said
     WRITERS["file"](table(lists(PICTURES)), tmp_path / "a.arrow")
     Arrow(tmp_path / "a.arrow", memory=600).split("train")
-    assert "rows of [1, 6, 5] as uint8, mapped" in capfd.readouterr().err
+    assert "rows of [1, 6, 5] as uint8, read from the file" in capfd.readouterr().err
 
 
 def test_what_datasets_saves(tmp_path: Path) -> None:
@@ -129,15 +130,24 @@ def encoded(path: str | None = None) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("written", ["file", "parquet"])
-@pytest.mark.parametrize("path", [None, "a.png"])
-def test_encoded_pictures(tmp_path: Path, written: str, path: str | None) -> None:
+@pytest.mark.parametrize("written", ["file", "stream", "compressed", "parquet"])
+@pytest.mark.parametrize("kind", ["binary", "large", "struct", "paths"])
+def test_encoded_pictures(tmp_path: Path, written: str, kind: str) -> None:
     file = tmp_path / f"a.{'parquet' if written == 'parquet' else 'arrow'}"
-    WRITERS[written](pa.table({"image": encoded(path), "label": Y, "number": np.arange(N)}), file)
+    pictures = encoded("a.png" if kind in ("struct", "paths") else None)
+    if kind == "paths":  # some lie beside the table
+        for row in (5, 55):
+            (tmp_path / f"{row}.png").write_bytes(pictures[row]["bytes"])
+            pictures[row] = {"bytes": None, "path": str(tmp_path / f"{row}.png")}
+    column = pa.array(pictures, pa.large_binary()) if kind == "large" else pa.array(pictures)
+    found = pa.table({"image": column, "label": Y, "number": np.arange(N)})
+    found = pa.concat_tables([found.slice(40), found.slice(0, 40)])
+    WRITERS[written](found, file)
     for memory in ("1 MB", 600):
         data = Arrow(file, size=[6, 5], channels=1, label="number", task="numbers", memory=memory)
         assert is_resident(data.split("train")) == (memory == "1 MB") and data.shape == (1, 6, 5)
         assert torch.equal(all_rows(data), GREY)
+        assert torch.equal(all_rows(pickle.loads(pickle.dumps(data))), GREY)
 
 
 def test_a_folder_of_parts_and_splits(tmp_path: Path) -> None:
@@ -202,4 +212,40 @@ def test_a_file_that_changes_is_noticed(tmp_path: Path, written: str) -> None:
     source = Arrow(file, memory=600).split("train")
     os.truncate(file, 300)
     with pytest.raises(UserError, match="was changed or replaced"):
+        source.batch(torch.arange(70))
+
+
+def test_pictures_that_are_cut_while_they_are_read_end_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, whole, calls = tmp_path / "a.arrow", os.pread, list[int]()
+    WRITERS["file"](pa.table({"image": encoded(), "label": Y}), file)
+    source = Arrow(file, size=[6, 5], channels=1, memory=600).split("train")
+
+    def pread(descriptor: int, n: int, offset: int) -> bytes:
+        calls.append(offset)
+        if len(calls) == 30:
+            os.truncate(file, 300)
+        return whole(descriptor, n, offset)
+
+    monkeypatch.setattr(row_files.os, "pread", pread)
+    with pytest.raises(Unread, match="was changed or replaced"):
+        source.batch(torch.arange(70))
+    assert len(calls) >= 30
+
+
+def test_parquet_that_is_cut_while_it_is_read_ends_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.parquet"
+    WRITERS["parquet"](table(lists(PICTURES)), file)
+    source = Arrow(file, memory=600).split("train")
+    check, calls = row_files.RowFile.check, list[int]()
+
+    def checked(self: row_files.RowFile) -> None:
+        check(self)
+        calls.append(0)
+        if len(calls) == 2:
+            os.truncate(file, 300)
+
+    monkeypatch.setattr(row_files.RowFile, "check", checked)
+    with pytest.raises(Unread, match="was changed or replaced"):
         source.batch(torch.arange(70))

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from frame.common.errors import UserError
-from frame.data import mapped_files, on_disk
+from frame.common.errors import Unread, UserError
+from frame.data import on_disk, row_files
 from frame.data.arrays import Arrays
 from frame.data.base import DataSet, is_resident
 from frame.data.concat import ConcatRows
 from frame.data.loader import Loader
-from frame.data.mapped_files import MappedFile, MappedRows, Piece, mapped_array
 from frame.data.npy import Npy
 from frame.data.on_disk import OnDisk, Stored, mean_and_scale
+from frame.data.row_files import FileRows, Piece, RowFile, npy_rows
 from frame.data.take import TakenRows
 from frame.data.zip import ZippedRows
 
@@ -108,11 +108,11 @@ def test_rows_lie_in_pieces_anywhere(tmp_path: Path, n_files: int) -> None:
     for i in range(n_files):
         file = tmp_path / f"{i}.bin"
         file.write_bytes(RNG.bytes(5000))
-        held, content = MappedFile(file), file.read_bytes()
+        held, content = RowFile(file), file.read_bytes()
         for offset, n in ((3, 40), (997, 11), (2001, 100)):
             pieces.append(Piece(held, offset, n))
             rows += [content[offset + 12 * j : offset + 12 * j + 12] for j in range(n)]
-    reader = MappedRows(pieces, np.dtype(">i2"), (2, 3))
+    reader = FileRows(pieces, np.dtype(">i2"), (2, 3))
     order = RNG.permutation(len(reader))
     expected = np.frombuffer(b"".join(rows), ">i2").reshape(-1, 2, 3)[order]
     assert len(reader) == len(rows) and np.array_equal(reader.read(order), expected)
@@ -121,22 +121,38 @@ def test_rows_lie_in_pieces_anywhere(tmp_path: Path, n_files: int) -> None:
     assert len(pickle.dumps(reader)) < 2000  # paths, and no rows
 
 
-def test_pages_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapped_files, "HELD", 1 << 20)
-    monkeypatch.setattr(mapped_files, "LOOK", 4)
-    np.save(tmp_path / "x.npy", np.zeros((1 << 12, 1 << 12), np.uint8))
-    reader = mapped_array(np.load(tmp_path / "x.npy", mmap_mode="r"), "x")
+def test_neighbours_are_read_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "x.npy", PICTURES)
+    reader, whole, sizes = npy_rows(np.load(tmp_path / "x.npy", mmap_mode="r"), "x"), os.pread, list[int]()
 
-    def held() -> int:
-        lines = Path("/proc/self/smaps").read_text().split(str(reader.files[0].path))[-1].splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))  # kB
+    def pread(descriptor: int, n: int, offset: int) -> bytes:
+        sizes.append(n // 243)
+        return whole(descriptor, n, offset)
 
-    between, after = 0, 0  # how much it is before and after a look; a fault may map more than a page
-    for number, rows in enumerate(RNG.permutation(1 << 12).reshape(-1, 32), 1):
-        reader.read(rows)
-        between = max(between, held()) if number % 16 == 15 else between
-        after = max(after, held()) if number % 16 == 0 else after
-    assert between > 0 and after < 2 << 10
+    monkeypatch.setattr(row_files.os, "pread", pread)
+    order = np.array([*range(7, 19), 3, 4, 0, 0, 119, 118])
+    assert np.array_equal(reader.read(order), PICTURES[order]) and sizes == [12, 2, 1, 1, 1, 1]
+    monkeypatch.setattr(row_files, "AT_ONCE", 5 * 243)
+    sizes.clear()
+    assert np.array_equal(reader.read(np.arange(12)), PICTURES[:12]) and sizes == [5, 5, 2]
+
+
+def test_a_file_that_is_cut_while_its_rows_are_read_ends_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", PICTURES)
+    source, whole, calls = Npy(tmp_path / "x.npy", n_valid=0, n_test=0).split("train"), os.pread, list[int]()
+
+    def pread(descriptor: int, n: int, offset: int) -> bytes:
+        calls.append(offset)
+        if len(calls) == 50:
+            os.truncate(tmp_path / "x.npy", 300)
+        return whole(descriptor, n, offset)
+
+    monkeypatch.setattr(row_files.os, "pread", pread)
+    with pytest.raises(Unread, match="x.npy was changed or replaced") as caught:
+        source.batch(torch.arange(119, -1, -1))
+    assert len(calls) == 120 and "\n" not in str(caught.value)
 
 
 CHANGES: dict[str, Callable[[Path], Any]] = {
@@ -186,7 +202,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no .npy file"):
         Npy(tmp_path / "none").split("train")
     np.savez(tmp_path / "x.npz", x=PICTURES)
-    with pytest.raises(UserError, match="only .npy files are mapped"):
+    with pytest.raises(UserError, match="only rows of .npy files can stay there"):
         Npy(tmp_path / "x.npz").split("train")
 
 
@@ -277,14 +293,14 @@ def test_rows_are_announced_before_they_are_read() -> None:
 
 def test_what_was_announced_is_announced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "x.npy", PICTURES)
-    reader = mapped_array(np.load(tmp_path / "x.npy", mmap_mode="r"), "x")
+    reader = npy_rows(np.load(tmp_path / "x.npy", mmap_mode="r"), "x")
     told: list[int] = []
-    monkeypatch.setattr(mapped_files, "_announce", lambda file, start, n: told.append(len(start)))
-    monkeypatch.setattr(mapped_files, "WARY", 3)
+    monkeypatch.setattr(RowFile, "announce", lambda self, start, n: told.append(len(start)))
+    monkeypatch.setattr(row_files, "WARY", 3)
     reader._lay_out()
     for _ in range(3):
         reader.ahead(np.arange(5))
-        mapped_files._thread().submit(int).result()  # it has told
+        row_files._thread().submit(int).result()  # it has told
         assert np.array_equal(reader.read(np.arange(5)), PICTURES[:5])
     assert told == [5, 5, 5]
     reader.read(np.arange(7))  # nothing waited for the disk, so there is nothing to gain

@@ -69,8 +69,9 @@ class Breaker(Callback):
     """Kills or signals its own process if the environment says so.
 
     BREAK='SIGKILL 17' kills at iteration 17; 'save 3' in the middle of the third save; 'end' when training is over.
-    'end SIGTERM' sends that signal when training is over. At iteration 12, 'folder status.json' replaces a file of the
-    run by a folder, and 'gone .' removes the run's folder, or one in it.
+    'end SIGTERM' sends that signal when training is over. With BREAK_RANK=1 only that rank gets signals. At iteration
+    12, 'folder status.json' replaces a file of the run by a folder, and 'gone .' removes the run's folder, or one in
+    it.
     """
 
     def __init__(self) -> None:
@@ -116,7 +117,8 @@ class Breaker(Callback):
         if iteration == self.acted:
             return
         self.acted = iteration
-        if how.startswith("SIG") and iteration == int(when):
+        here = os.environ.get("BREAK_RANK") in (None, os.environ.get("RANK"))
+        if how.startswith("SIG") and iteration == int(when) and here:
             os.kill(os.getpid(), getattr(signal, how))
         if how == "worker" and iteration == int(when):
             os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)

@@ -1,14 +1,14 @@
-"""Files that are mapped into memory: their rows are read from the disk when they are asked for, and then forgotten."""
+"""Rows that stay in their files, as they are stored: each is read from its place when it is asked for."""
 
-import mmap
 import os
 import resource
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +17,66 @@ import numpy as np
 from frame.common.errors import Unread, UserError
 
 WARY = 512  # reads after one that waited for the disk, before which the system is told what is wanted
-HELD = 1 << 30  # bytes of files that the process keeps mapped in its memory, before it lets go of them
-LOOK = 64  # reads after which it looks how many these are
+PAGE = os.sysconf("SC_PAGE_SIZE")
+AT_ONCE = 64 << 20  # bytes of neighbours that are read in one piece; the system reads at most 2 GB
 
 
-class MappedFile:
-    """A file that is mapped. It must not change while it is: a page that is gone would end the process (SIGBUS).
+class RowFile:
+    """A file of which pieces are read. It must not change while it is used.
+
+    Pieces are copied out of the file by the system (pread). If the file were mapped into memory instead, a page that is
+    gone because somebody cut the file, or because the disk fails, would end the process (SIGBUS).
 
     Raises:
-        Unread: from `check`, the file on the disk is another one, or was written since.
+        Unread: from `pieces` and `check`, the file is another one, was written since, or cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        with open(self.path, "rb") as stream:
-            self.mark = mark_of(os.fstat(stream.fileno()))
-            self.map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        self.map.madvise(mmap.MADV_RANDOM)  # otherwise a row of 3 KB reads 128 KB
-        self.bytes = np.frombuffer(self.map, np.uint8)
+        self.mark = mark_of(os.stat(self.path))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "mark": self.mark}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"])  # type: ignore[misc]
-        self.mark = state["mark"]
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.mark[2]
+
+    @cached_property
+    def _descriptor(self) -> int:
+        """Opened when it is first read, so that a table of many files does not use up the process's."""
+        found = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, found)
+        with suppress(OSError, AttributeError):  # some systems have no such call
+            os.posix_fadvise(found, 0, 0, os.POSIX_FADV_RANDOM)  # otherwise a row of 3 KB reads 128 KB
+        return found
+
+    def pieces(self, starts: Sequence[int], sizes: Sequence[int]) -> bytearray:
+        """So many bytes from each place on, one piece behind the other."""
+        try:
+            here = self._descriptor
+            found = bytearray().join([os.pread(here, n, start) for start, n in zip(starts, sizes, strict=True)])
+        except OSError as error:
+            self.check()
+            raise Unread(f"{self.path} cannot be read ({error.strerror}): mend that, and resume the run") from None
+        self.check()  # afterwards, so that a change in the meantime is noticed, too
+        if len(found) != sum(sizes):
+            raise Unread(f"{self.path} gives fewer bytes than it has: mend that, and resume the run")
+        return found
 
     def check(self) -> None:
         check_unchanged(self.path, self.mark)
+
+    def announce(self, starts: np.ndarray, n_bytes: int) -> None:
+        """Asks the system to read rows all at once and in the disk's order, rather than each when it is its turn."""
+        begin = np.sort(starts) // PAGE * PAGE
+        end = np.sort(starts) + n_bytes
+        apart = np.flatnonzero(begin[1:] > end[:-1])
+        firsts, ends = begin[np.concatenate([[0], apart + 1])], end[np.concatenate([apart, [len(end) - 1]])]
+        with suppress(OSError, AttributeError):  # it is gone, which the read tells; or the system has no such call
+            for first, last in zip(firsts.tolist(), ends.tolist(), strict=True):
+                os.posix_fadvise(self._descriptor, first, last - first, os.POSIX_FADV_WILLNEED)
 
 
 def mark_of(found: os.stat_result) -> tuple[int, ...]:
@@ -70,13 +102,13 @@ def check_unchanged(path: Path, mark: tuple[int, ...]) -> None:
 class Piece:
     """`n` rows that lie one behind the other in a file, from the byte `offset` on."""
 
-    file: MappedFile
+    file: RowFile
     offset: int
     n: int
 
 
-class MappedRows:
-    """Rows of one type and shape in mapped files.
+class FileRows:
+    """Rows of one type and shape in files.
 
     Args:
         pieces: where they lie, in their order.
@@ -94,9 +126,9 @@ class MappedRows:
         self.pieces = [piece for piece in pieces if piece.n]
         for piece in self.pieces:
             end = piece.offset + piece.n * self.n_bytes
-            if end > len(piece.file.bytes):
+            if end > piece.file.size:
                 raise UserError(
-                    f"{piece.file.path} is cut short: it has {len(piece.file.bytes)} of {end} bytes: write it again"
+                    f"{piece.file.path} is cut short: it has {piece.file.size} of {end} bytes: write it again"
                 )
         self._lay_out()
 
@@ -108,7 +140,7 @@ class MappedRows:
         # a row's first byte is its number times `n_bytes`, and this
         self._base = np.array([piece.offset for piece in self.pieces], dtype=np.int64) - first * self.n_bytes
         self._file = np.array([number[id(piece.file)] for piece in self.pieces])
-        self._wary, self._reads, self._before = WARY, 0, _mapped_bytes()
+        self._wary = WARY
         self._told: deque[tuple[int, ...]] = deque(maxlen=8)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -123,18 +155,13 @@ class MappedRows:
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Rows [B] (int64) as an array [B, *shape] of the files' own type."""
-        out = np.empty((len(rows), self.n_bytes), np.uint8)
         if self._wary > 0 and _known(rows) not in self._told:
             self._announce_all(rows)
         self._wary = max(self._wary - 1, 0)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
-        for file, start, where in self._places(rows):
-            self._gather(file, start, out, where)
-        if resource.getrusage(resource.RUSAGE_SELF).ru_majflt > before:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
+        out = self._gathered(rows)
+        if resource.getrusage(resource.RUSAGE_SELF).ru_inblock > before:
             self._wary = WARY
-        self._reads += 1
-        if self._reads % LOOK == 0:
-            self._let_go()
         return out.view(self.dtype).reshape(len(rows), *self.shape)
 
     def ahead(self, rows: np.ndarray) -> None:
@@ -145,45 +172,43 @@ class MappedRows:
 
     def _announce_all(self, rows: np.ndarray) -> None:
         for file, start, _ in self._places(rows):
-            _announce(file, start, self.n_bytes)
+            file.announce(start, self.n_bytes)
 
-    def _places(self, rows: np.ndarray) -> Iterator[tuple[MappedFile, np.ndarray, Any]]:
+    def _places(self, rows: np.ndarray) -> Iterator[tuple[RowFile, np.ndarray, np.ndarray]]:
         """The files that have some of the rows, the first bytes of these, and their places among the rows."""
         piece = np.searchsorted(self.ends, rows, side="right")
         owner = self._file[piece]
         start = self._base[piece] + rows * self.n_bytes
         for i in np.unique(owner).tolist():
-            mine = slice(None) if len(self.files) == 1 else np.flatnonzero(owner == i)
+            mine = np.flatnonzero(owner == i)
             yield self.files[i], start[mine], mine
 
-    def _gather(self, file: MappedFile, start: np.ndarray, out: np.ndarray, where: Any) -> None:
-        file.check()
-        if len(self.pieces) == 1:
-            offset = self.pieces[0].offset
-            whole = file.bytes[offset : offset + self.pieces[0].n * self.n_bytes].reshape(-1, self.n_bytes)
-            whole.take((start - offset) // self.n_bytes, axis=0, out=out, mode="clip")
-        else:  # every place of the file at which a row may begin
-            windows = np.lib.stride_tricks.as_strided(
-                file.bytes, (len(file.bytes) - self.n_bytes + 1, self.n_bytes), (1, 1), writeable=False
-            )
-            out[where] = windows[start]
+    def _gathered(self, rows: np.ndarray) -> np.ndarray:
+        """The bytes of rows, [B, bytes of a row]."""
+        found = [(self._of_file(file, start), mine) for file, start, mine in self._places(rows)]
+        if len(found) == 1:
+            return found[0][0]
+        out = np.empty((len(rows), self.n_bytes), np.uint8)
+        for some, mine in found:
+            out[mine] = some
+        return out
 
-    def _let_go(self) -> None:
-        """Pages that were read stay in the system's cache, but no longer count as this process's memory."""
-        now = _mapped_bytes()
-        self._before = min(self._before, now)  # other files may be unmapped meanwhile
-        if now - self._before > HELD:
-            for file in self.files:
-                file.map.madvise(mmap.MADV_DONTNEED)
-            self._before = _mapped_bytes()
-
-
-def _mapped_bytes() -> int:
-    """Resident pages of files; 0 where the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE
-    except (OSError, IndexError):
-        return 0
+    def _of_file(self, file: RowFile, start: np.ndarray) -> np.ndarray:
+        """Rows that begin at these bytes; what lies one behind the other is read in one piece."""
+        together = max(1, AT_ONCE // self.n_bytes)
+        follows = np.diff(start) == self.n_bytes
+        if follows.any():
+            heads = np.flatnonzero(np.concatenate([[True], ~follows]))
+            lengths = np.diff(np.append(heads, len(start)))
+            some = [
+                (start[h] + k * self.n_bytes, min(together, n - k))
+                for h, n in zip(heads, lengths, strict=True)
+                for k in range(0, n, together)
+            ]
+            starts, sizes = [int(s) for s, _ in some], [int(n) * self.n_bytes for _, n in some]
+        else:
+            starts, sizes = start.tolist(), [self.n_bytes] * len(start)
+        return np.frombuffer(file.pieces(starts, sizes), np.uint8).reshape(len(start), self.n_bytes)
 
 
 def _known(rows: np.ndarray) -> tuple[int, ...]:
@@ -197,22 +222,7 @@ def _thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "ahead")
 
 
-def _announce(file: MappedFile, start: np.ndarray, n_bytes: int) -> None:
-    """Asks the system to read rows all at once and in the disk's order, rather than each when it is touched."""
-    begin = np.sort(start) // mmap.PAGESIZE * mmap.PAGESIZE
-    end = np.sort(start) + n_bytes
-    apart = np.flatnonzero(begin[1:] > end[:-1])
-    firsts, ends = begin[np.concatenate([[0], apart + 1])], end[np.concatenate([apart, [len(end) - 1]])]
-    with suppress(OSError, AttributeError):  # it is gone, which the read tells; or the system has no such call
-        descriptor = os.open(file.path, os.O_RDONLY)
-        try:
-            for first, last in zip(firsts.tolist(), ends.tolist(), strict=True):
-                os.posix_fadvise(descriptor, first, last - first, os.POSIX_FADV_WILLNEED)  # madvise would hold the GIL
-        finally:
-            os.close(descriptor)
-
-
-def mapped_array(array: np.memmap, where: str) -> MappedRows:
+def npy_rows(array: np.memmap, where: str) -> FileRows:
     """The rows [N, ...] of an npy file that numpy has opened with `mmap_mode='r'`.
 
     Raises:
@@ -223,5 +233,5 @@ def mapped_array(array: np.memmap, where: str) -> MappedRows:
             f"{where} is stored by columns (Fortran order), so that each row lies all over the file: write it by "
             "np.save(file, np.ascontiguousarray(x))"
         )
-    file = MappedFile(Path(str(array.filename)))
-    return MappedRows([Piece(file, array.offset, len(array))], array.dtype, array.shape[1:])
+    file = RowFile(Path(str(array.filename)))
+    return FileRows([Piece(file, array.offset, len(array))], array.dtype, array.shape[1:])
