@@ -100,7 +100,7 @@ class Sharded(Eager):
 
     def _split(self, steps: Any, mesh: DeviceMesh) -> None:
         steps.prepare_average()  # a copy, which is split like the model
-        self._model = steps.model
+        self._model, self._group = steps.model, mesh.get_group()
         self.empty = lambda size, dtype: empty(size, dtype=dtype, device_mesh=mesh, placements=[Shard(0)])
         for model in (steps.model, *(averaged.module for averaged in steps._averaged)):
             shard(model, mesh, self.blocks)
@@ -120,9 +120,20 @@ class Sharded(Eager):
     def way_back(self, backward: Callable[[Tensor], object]) -> Callable[[Tensor], object]:
         def go_back(loss: Tensor) -> None:
             backward(loss)
+            self._share()
             self.put_away()
 
         return go_back
+
+    def _share(self) -> None:
+        """Gradients of single numbers, which cannot be split, become means over processes, as torch's are for parts.
+
+        Those of an earlier loss are the same on all processes, and stay as they are.
+        """
+        for parameter in self._model.parameters():
+            if parameter.dim() == 0 and parameter.grad is not None:
+                distributed.all_reduce(parameter.grad, group=self._group)
+                parameter.grad /= self._group.size()
 
     def put_away(self) -> None:
         self._model.reshard()
@@ -206,16 +217,19 @@ def _part(value: Any, own: Tensor) -> Any:
 
 
 def shard(model: Any, mesh: DeviceMesh, blocks: bool) -> None:
-    """Splits a model's parameters over the processes of `mesh`, in place.
+    """Splits a model's parameters over the processes of `mesh`, in place. Those of one number stay whole on each.
 
     Args:
         model: the same on all processes.
         mesh: of one dimension.
         blocks: whether large blocks are gathered by themselves.
     """
+    numbers = {parameter for parameter in model.parameters() if parameter.dim() == 0}
     for block in dict.fromkeys(_blocks(model)) if blocks else ():
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+        fully_shard(block, mesh=mesh, ignored_params=numbers)
+    fully_shard(model, mesh=mesh, reshard_after_forward=False, ignored_params=numbers)
+    for parameter in numbers:  # torch moves only the others
+        parameter.data = parameter.data.to(next(p.device for p in model.parameters() if p.dim()))
     model.set_reshard_after_backward(False, recurse=False)  # a loss or an evaluation may take gradients on its way
     for module in model.modules():
         if isinstance(module, FSDPModule):  # records and messages name the class as it is written

@@ -28,7 +28,8 @@ def npy(place: Path) -> list[str]:
 def arrow(place: Path) -> list[str]:
     """In three files of several groups, so that the rows of a batch lie in all of them."""
     for i, rows in enumerate(np.array_split(np.arange(N), 3)):
-        found = pa.table({"x": PIXELS[rows].tolist(), "y": load_digits().target[rows]})
+        x = pa.array(PIXELS[rows].tolist(), pa.list_(pa.list_(pa.uint8())))
+        found = pa.table({"x": x, "y": load_digits().target[rows]})
         with pa.ipc.new_file(place / f"train-{i}.arrow", found.schema) as stream:
             stream.write_table(found, max_chunksize=100)
     return ["data=arrow", f"data.train={place}"]
