@@ -135,7 +135,7 @@ def check_studies(folder: Path, output: str) -> None:
     figures = {file.name for file in (folder / "figures").iterdir()}
     names = ("weight", "curves", "rate_distortion", "pictures")
     assert figures == {f"{name}.{end}" for name in names for end in ("pdf", "csv")}
-    assert "<h2>Figures</h2>" in (folder / "weight.html").read_text()
+    assert "<h2>Learning curves</h2>" in (folder / "weight.html").read_text()
     assert re.search(r"ELBO/Test  -\d", output), output
     assert {"README.md", "encoder.onnx", "model.safetensors"} <= {file.name for file in (folder / "shared").iterdir()}
     assert (folder / "shared" / "source" / "MyVAE.py").read_text() == (folder / "MyVAE.py").read_text()
