@@ -1,6 +1,5 @@
 """Data sets of Hugging Face: a folder that `save_to_disk` wrote, Parquet files, or a name on the hub."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -235,8 +234,8 @@ class HuggingFace(DataSet):
         try:
             return datasets.load_dataset(self.path, self.config)
         except Exception as error:  # requests, httpx, fsspec and the hub raise errors of their own
-            offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE")
-            why = "the hub is switched off (HF_HUB_OFFLINE)" if offline else _first(error)
+            off = datasets.config.HF_HUB_OFFLINE  # also for HF_DATASETS_OFFLINE; 0 is on
+            why = "the hub is switched off (HF_HUB_OFFLINE)" if off else _first(error)
             raise UserError(
                 f"huggingface: '{self.path}' is no folder or file here, and could not be fetched from the hub: {why}; "
                 "fetch it where there is a network, save it by save_to_disk, and set data.path to that folder"

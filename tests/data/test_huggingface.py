@@ -110,13 +110,20 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     folder: Path, keys: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets, "load_dataset", refused(ConnectionError("no network\nand more")))
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.delenv("HF_DATASETS_OFFLINE", raising=False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     (folder / "empty").mkdir(exist_ok=True)
     (folder / "broken.parquet").write_bytes(b"nothing")
     with pytest.raises(UserError, match=says) as caught:
         HuggingFace(**keys, data_root=folder).split("train")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("off", "says"), [(True, "the hub is switched off"), (False, "no network")])
+def test_a_name_on_the_hub_that_cannot_be_fetched(off: bool, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "load_dataset", refused(ConnectionError("no network")))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", off)
+    with pytest.raises(UserError, match=f"could not be fetched from the hub: {says}"):
+        HuggingFace("somebody/something").split("train")
 
 
 def test_unknown_splits_and_channels_are_refused() -> None:
