@@ -20,7 +20,10 @@ def check(folder: Path) -> None:
         Damaged: something in it is a link, a pipe or a device.
     """
     for entry in _below(folder):
-        mode = entry.stat(follow_symlinks=False).st_mode
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except FileNotFoundError:  # removed meanwhile: a training run replaces files
+            continue
         if stat.S_ISLNK(mode):
             raise Damaged(f"{entry.path} is a link, and nothing of a run is followed out of its folder: remove it")
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -37,7 +40,7 @@ def _below(folder: Path) -> Iterator[os.DirEntry[str]]:
                     outside = entry.name in WINDOWS and os.path.dirname(entry.path) == os.fspath(folder)
                     if entry.is_dir(follow_symlinks=False) and not outside:
                         waiting.append(entry.path)
-        except FileNotFoundError:  # removed meanwhile: a training run replaces files
+        except FileNotFoundError:
             continue
         except OSError as error:
             raise Damaged(f"{error.filename or folder} cannot be read: {error.strerror}") from None

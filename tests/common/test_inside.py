@@ -2,13 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from frame.commands.main import main
+from frame.common import inside
 from frame.common.errors import Damaged
 from frame.common.inside import check, is_file, name_of
 from frame.runs.folder import RunFolder
@@ -128,3 +129,20 @@ def test_an_experiments_name_is_not_a_path_in_an_export(
         assert experiment.stem == option_of(name)
         shutil.rmtree(tmp_path / "exports")
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+
+
+def test_a_file_that_goes_while_the_folder_is_checked_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".previous.ckpt.abcdefgh").write_text("")
+    (tmp_path / "last.ckpt").symlink_to(tmp_path / "elsewhere")
+    below = inside._below
+
+    def gone(folder: Path) -> Iterator[os.DirEntry[str]]:
+        entries = list(below(folder))
+        (tmp_path / ".previous.ckpt.abcdefgh").unlink()
+        return iter(sorted(entries, key=lambda entry: entry.name))
+
+    monkeypatch.setattr(inside, "_below", gone)
+    with pytest.raises(Damaged, match="last.ckpt is a link"):  # what follows is looked at
+        check(tmp_path)
