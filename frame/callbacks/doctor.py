@@ -304,7 +304,7 @@ class Doctor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for key in STATE:
-            if key in state_dict:  # checkpoints before 0.3 have no signals
+            if key in state_dict:  # older checkpoints have no signals
                 setattr(self, key, state_dict[key])
 
 

@@ -14,8 +14,10 @@ from frame.callbacks.duration import TrainDuration
 from frame.callbacks.losses import LossLog
 from frame.common.notebook import Line, in_notebook
 from frame.common.numbers import unsigned_zero
+from frame.common.output import shortened
 from frame.optimization.base import Optimization
 
+MOST_LETTERS = 20  # of a run's name, where texts need the room
 BESIDE = len(" 100% |") + 20 + len("| ") + 1  # what the bar itself takes of a line
 
 
@@ -99,10 +101,10 @@ class ProgressBar(Callback):
 def fitted(name: str, parts: Sequence[str], width: int) -> tuple[str, str]:
     """A name and texts on one line of this width: the last texts are left out, then the name is shortened."""
     here = list(parts)
-    while len(here) > 2 and len(_short(name)) + len(" · ".join(here)) > width:
+    while len(here) > 2 and len(shortened(name, MOST_LETTERS)) + len(" · ".join(here)) > width:
         del here[-1]
     text = " · ".join(here)
-    return name if len(name) + len(text) <= width else _short(name, max(1, width - len(text))), text
+    return name if len(name) + len(text) <= width else shortened(name, max(1, width - len(text))), text
 
 
 def _columns() -> int:
@@ -110,10 +112,6 @@ def _columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except (OSError, ValueError):
         return 80
-
-
-def _short(name: str, most: int = 20) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _time(seconds: float) -> str:

@@ -226,3 +226,8 @@ def _write(descriptor: int, data: bytes) -> None:
             data = data[os.write(descriptor, data) :]
         except BlockingIOError:  # another process made the shared pipe non-blocking
             select.select([], [descriptor], [])
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters: the end of a longer one gives way to an ellipsis."""
+    return text if len(text) <= most else f"{text[: max(1, most) - 1]}…"

@@ -6,7 +6,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from frame.evaluation.pictures import shortened
+from frame.common.output import shortened
+from frame.evaluation.pictures import MOST_LETTERS
 
 MOST_NUMBERS = 20  # with more classes than this, numbers in the cells are too small to read
 
@@ -36,7 +37,7 @@ def confusion_figure(counts: Tensor, title: str, names: Sequence[str] = ()) -> F
                     text = f"{value:.1f}" if value < 99.95 else "100"
                     colour = "white" if value > 25 else "black"
                     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
-        names = [shortened(name) for name in names] or [str(i) for i in range(k)]
+        names = [shortened(name, MOST_LETTERS) for name in names] or [str(i) for i in range(k)]
         upright = max(map(len, names)) > 3
         axes.set_xticks(range(k), names, rotation=90 if upright else 0)
         axes.set_yticks(range(k), names)

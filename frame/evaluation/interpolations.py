@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from frame.common.errors import TooFew, at_least
+from frame.common.output import shortened
 from frame.data.base import DataSet, class_names, named_classes
 from frame.evaluation.base import Declaration, Decodes, Encodes, Evaluation, LogEntry, given
-from frame.evaluation.pictures import labelled_grid, shortened
+from frame.evaluation.pictures import MOST_LETTERS, labelled_grid
 from frame.measures.geometry import finite
 from frame.measures.scores import kind_of
 
@@ -121,4 +122,5 @@ def _names(data: DataSet, batch: dict[str, Tensor], n_pairs: int) -> list[str]:
     if "y" not in batch or kind_of(batch["y"]) != "classes":
         return [f"pair {i + 1}" for i in range(n_pairs)]
     labels, of = named_classes(data, batch["y"]), "" if class_names(data) else "class "
-    return [f"{of}{shortened(a)} → {shortened(b)}" for a, b in zip(labels[::2], labels[1::2], strict=True)]
+    labels = [shortened(label, MOST_LETTERS) for label in labels]
+    return [f"{of}{a} → {b}" for a, b in zip(labels[::2], labels[1::2], strict=True)]

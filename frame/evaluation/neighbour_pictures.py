@@ -8,11 +8,12 @@ from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from frame.common.errors import TooFew, at_least
+from frame.common.output import shortened
 from frame.data.base import DataSet, named_classes
 from frame.evaluation.base import Encodes, Evaluation, LogEntry
 from frame.evaluation.codes import codes_of
 from frame.evaluation.colours import COLOURS
-from frame.evaluation.pictures import DOTS, grid, shortened
+from frame.evaluation.pictures import DOTS, grid
 from frame.measures.neighbours import check_codes, nearest
 from frame.measures.scores import kind_of
 

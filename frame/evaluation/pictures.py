@@ -20,11 +20,6 @@ MOST_LETTERS = 12  # of a class's name in a picture
 SMALLEST = 56  # pixels: smaller pictures are enlarged by a whole factor, without smoothing
 
 
-def shortened(name: str, most: int = MOST_LETTERS) -> str:
-    """A class's name as it stands in pictures, where there is room for so many letters."""
-    return name if len(name) <= most else f"{name[: max(1, most - 1)]}…"
-
-
 def grid(pictures: Tensor, n_columns: int) -> np.ndarray:
     """Pictures [N, C, H, W] in [0, 1], C = 1 or 3, row after row on white: [height, width, 3] uint8.
 

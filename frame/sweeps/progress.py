@@ -14,7 +14,7 @@ from typing import Any
 from frame.analysis.intervals import ranked
 from frame.common import selection
 from frame.common.errors import Damaged
-from frame.common.output import say
+from frame.common.output import say, shortened
 from frame.runs.folder import RunFolder
 from frame.sweeps.cells import Study
 
@@ -78,10 +78,7 @@ class StatusLine:
         if self.terminal and time.monotonic() - self.last > 1:
             self.last = time.monotonic()
             width = shutil.get_terminal_size().columns - 1
-            line = text()
-            print(
-                "\r" + (line if len(line) <= width else line[: width - 1] + "…").ljust(width), end="", file=sys.stderr
-            )
+            print("\r" + shortened(text(), width).ljust(width), end="", file=sys.stderr)
 
     def say(self, text: str) -> None:
         self.clear()
