@@ -140,7 +140,8 @@ def train(experiment: Experiment, config: DictConfig, folder: Path) -> None:
     run = RunFolder.create(folder, "benchmark")
     run.describe(stored(config, experiment.plain), [])
     if fit(experiment, run) != 0:
-        raise RuntimeError(f"the run failed: {sys.stderr.getvalue() if isinstance(sys.stderr, Screen) else ''}")
+        said = sys.stderr.getvalue() if isinstance(sys.stderr, Screen) else ""
+        raise RuntimeError(f"the run failed: {said[-1000:]}")  # the bar before it is long
 
 
 def model_alone(folder: Path, size: Size, pixels: Tensor, iterations: int, tick: Callable[[], None]) -> None:
@@ -219,6 +220,9 @@ def variants(size: Size, pixels: Tensor, folder: Path) -> dict[str, tuple[str, T
         "frame_compiled": ("the same, compiled", partial(run, ["execution=compiled"], [])),
         "lightning_template": ("Lightning template, PIL per sample", partial(others.lightning_template, pixels, size)),
     }
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        del found["frame_bf16"]  # it would be several times slower, minutes for each run
+        print("this processor has no bf16 instructions: frame_bf16 is left out", file=sys.stderr)
     if device.type == "cuda":
         found["bare_graph"] = ("bare loop in a CUDA graph", partial(bare.train_graph, there, size))
     try:

@@ -27,6 +27,13 @@ def several() -> bool:
     return distributed.is_available() and distributed.is_initialized() and _alone == 0
 
 
+def lost_others(error: BaseException) -> bool:
+    """Whether an error says that another process of this run is gone."""
+    if not distributed.is_available() or isinstance(error, distributed.DistError):
+        return distributed.is_available()
+    return isinstance(error, RuntimeError) and "gloo/transport" in str(error)  # which has no class of its own
+
+
 def sum_over_ranks(x: Tensor) -> Tensor:
     """The sum of x over all ranks, written into x."""
     if several():

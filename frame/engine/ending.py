@@ -95,6 +95,15 @@ def unread(run: RunFolder | None, trainer: Trainer, error: Unread) -> int:
     return 1
 
 
+def left(run: RunFolder | None, trainer: Trainer) -> int:
+    """Ends a run of which another process has ended; `resume=` continues it from its last checkpoint."""
+    if run is not None:
+        run.set_status("stopped", reason="another process of the run ended")
+        _close(trainer, "failed")
+        say(f"another process of this run ended or does not answer; if it said why, mend that. Then: {_go_on(run)}")
+    return 1
+
+
 def failed(run: RunFolder | None, trainer: Trainer, error: BaseException) -> int:
     """Ends a run that cannot continue. If the error is raised further, the command says it, with the run's place."""
     if run is None:

@@ -28,6 +28,7 @@ from frame.common.confidential import refuse_secrets
 from frame.common.durations import Duration, limits_of, save_interval
 from frame.common.errors import Unread, UserError
 from frame.common.output import UNWRITABLE, say
+from frame.common.ranks import lost_others
 from frame.composition import checks, evaluations
 from frame.composition.compose import changed_by
 from frame.composition.folders import OwnFolder, own_folder
@@ -44,7 +45,7 @@ from frame.data.take import Take
 from frame.engine import members, pretrained
 from frame.engine.costs import costs
 from frame.engine.dry_run import check_data, check_keys, check_rows, dry_run
-from frame.engine.ending import failed, finish, stopped, unread
+from frame.engine.ending import failed, finish, left, stopped, unread
 from frame.engine.objects import Objects, refuse
 from frame.engine.opening import NOW, TRAINED
 from frame.engine.suitable import check_kind, full, suitable
@@ -453,14 +454,10 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
             experiment.loader.load_state_dict(state["loader"])
             trainer.fit_loop.epoch_progress.current.completed = experiment.loader.epoch  # trainer.current_epoch
         trainer.fit(optimization, _in_stretches(experiment))
-    except Unread as error:
-        if experiment.objects is not None:
-            experiment.objects.reason = str(error)
-        return unread(run, trainer, error)
     except (Diverged, UserError) as error:
         if experiment.objects is not None:
             experiment.objects.reason = str(error)
-        return failed(run, trainer, error)
+        return unread(run, trainer, error) if isinstance(error, Unread) else failed(run, trainer, error)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             failed(run, trainer, error)
@@ -471,6 +468,8 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
             run.set_status("stopped", reason="interrupted")
         raise
     except BaseException as error:
+        if lost_others(error):
+            return left(run, trainer)
         failed(run, trainer, error)
         raise
     return 0

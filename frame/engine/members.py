@@ -225,7 +225,7 @@ class _Signals:
     def listen(self) -> None:
         """Sets the handlers again, because Lightning sets its own."""
         for number, before in self._before.items():
-            if before is not signal.SIG_IGN:
+            if before is not signal.SIG_IGN and signal.getsignal(number) != self._note:  # setting takes longer
                 signal.signal(number, self._note)
 
     def pass_on(self) -> None:

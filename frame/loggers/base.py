@@ -1,6 +1,5 @@
 """The base class of loggers: Lightning loggers that also take pictures and tables."""
 
-import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers.logger import Logger
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from frame.loggers.kept import Shown
 
@@ -76,6 +75,6 @@ class RunLogger(Logger):
 
 def pixels(figure: Figure) -> np.ndarray:
     """The rendered figure, [H, W, 3] uint8."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

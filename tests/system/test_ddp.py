@@ -259,6 +259,20 @@ def test_a_first_failure_on_one_rank_ends_the_run_on_all(tmp_path: Path) -> None
     assert status["state"] == "failed" and "rank 1 fails on purpose" in status["reason"]
 
 
+@pytest.mark.parametrize("killed", slow_but((1,), (0, 1)))
+def test_who_is_left_by_a_killed_rank_says_how_to_go_on(killed: int, tmp_path: Path) -> None:
+    with ranks(["experiment=tiny", *TWO], tmp_path, BREAK="SIGKILL 12", BREAK_RANK=str(killed)) as found:
+        codes = [rank.wait(60) for rank in found]
+        left = found[1 - killed].output
+    assert (codes[killed], codes[1 - killed]) == (-9, 1), left
+    assert "fault of frame" not in left and "Traceback" not in left, left
+    if killed == 1:
+        run = only_run(tmp_path)
+        said = "another process of this run ended or does not answer; if it said why, mend that. Then: "
+        assert said in left and f"resume={run}" in left, left
+        assert json.loads((run / "status.json").read_text())["state"] == "stopped"
+
+
 @pytest.mark.slow
 def test_ranks_that_are_started_from_outside_share_one_folder(tmp_path: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
