@@ -49,15 +49,23 @@ def forked(words: list[str], cwd: Path) -> tuple[int, str]:
 
 
 @contextmanager
-def ranks(words: list[str], cwd: Path, **environment: str) -> Iterator[list[Process]]:
-    """Two ranks with the variables that torchrun sets, forked like other runs: that spares their imports."""
+def ranks(words: list[str], cwd: Path, nodes: int = 1, **environment: str) -> Iterator[list[Process]]:
+    """Two ranks with the variables that torchrun sets, forked like other runs: that spares their imports.
+
+    Args:
+        nodes: 2 starts each rank as the only one of its node.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
+    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": str(2 // nodes), "TORCHELASTIC_RUN_ID": "none"}
     both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **environment}
     command = ["train", "--config-dir", str(OWN / "config"), *words]
-    found = [Process(command, cwd, RANK=rank, LOCAL_RANK=rank, **both) for rank in ("0", "1")]
+    places = [("0", "0"), ("1", "0")] if nodes == 2 else [("0", "0"), ("0", "1")]  # node, and rank in it
+    found = [
+        Process(command, cwd, RANK=str(rank), GROUP_RANK=node, LOCAL_RANK=local, **both)
+        for rank, (node, local) in enumerate(places)
+    ]
     try:
         yield found
     finally:
@@ -65,9 +73,9 @@ def ranks(words: list[str], cwd: Path, **environment: str) -> Iterator[list[Proc
             rank.process.kill()
 
 
-def started_from_outside(words: list[str], cwd: Path, **environment: str) -> tuple[int, str]:
+def started_from_outside(words: list[str], cwd: Path, nodes: int = 1, **environment: str) -> tuple[int, str]:
     """The exit code and the output of two such ranks."""
-    with ranks(words, cwd, **environment) as found:
+    with ranks(words, cwd, nodes, **environment) as found:
         codes = [rank.wait(100) for rank in found]
         return max(codes, key=abs), "".join(rank.output for rank in found)
 

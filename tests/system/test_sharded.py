@@ -21,6 +21,7 @@ from tests.system.test_ddp import (
 )
 
 SHARDED = [*TWO[:2], "+trainer.strategy=fsdp2"]
+NUMBER = "with a parameter of one number"
 BOUNDED = ["optimization.average=0.9", "optimization.clip=0.5"]
 
 
@@ -73,10 +74,12 @@ def test_norms_of_parts_are_those_of_whole_tensors(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "broken_by"),
-    [*((name, "SIGKILL 17") for name in ("tiny", "duel", "pair", "codes", "normalised")), ("tiny", "save 4")],
+    [*((name, "SIGKILL 17") for name in ("tiny", "duel", "pair", "codes", "normalised", NUMBER)), ("tiny", "save 4")],
 )
 def test_a_killed_run_ends_in_the_same_bits(experiment: str, broken_by: str, tmp_path: Path) -> None:
-    words = [f"experiment={experiment}", *SHARDED, "optimization.average=0.9", "checkpoint.every=5 iterations"]
+    numbered = ["data=digits", "optimization=adversarial_ADAM", "logging=csv", *NOISELESS["adversarial"]]
+    words = numbered if experiment == NUMBER else [f"experiment={experiment}"]
+    words += [*SHARDED, "optimization.average=0.9", "checkpoint.every=5 iterations"]
     words += ["train_for=30 iterations", "cut_schedules=true", "++callbacks.breaker._target_=toys.Breaker"]
     words += ["checkpoint.best=ELBO/Validation"] if experiment == "tiny" else []
     straight, broken = tmp_path / "straight", tmp_path / "broken"
@@ -94,6 +97,25 @@ def test_a_killed_run_ends_in_the_same_bits(experiment: str, broken_by: str, tmp
     if experiment == "tiny":
         best = [read(only_run(cwd) / "checkpoints" / "best.ckpt")["model"] for cwd in (broken, straight)]
         assert_same_bits(*best)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["fsdp2", "ddp"])
+def test_two_nodes_of_a_process_each_end_in_the_bits_of_one_of_two(strategy: str, tmp_path: Path) -> None:
+    words = ["experiment=tiny", "device.gpus=0", f"+trainer.strategy={strategy}", "optimization.average=0.9"]
+    words += ["checkpoint.every=5 iterations", "train_for=30 iterations", "cut_schedules=true"]
+    words += ["++callbacks.breaker._target_=toys.Breaker"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    code, output = started_from_outside([*words, "+trainer.devices=2"], one)
+    assert code == 0, output
+    nodes = ["+trainer.devices=1", "+trainer.num_nodes=2"]
+    code, output = started_from_outside([*words, *nodes], two, nodes=2, BREAK="SIGKILL 17")
+    assert code == -9, output
+    code, output = started_from_outside([f"resume={only_run(two)}"], two, nodes=2)
+    assert code == 0, output
+    assert_same_bits(end(two), end(one))
 
 
 @pytest.mark.slow
