@@ -108,7 +108,7 @@ def _sharding(optimization: Optimization, settings: Mapping[str, Any]) -> ModelP
 
 
 def quiet() -> None:
-    """Silences Lightning's notes on hardware and its hints, which do not help users of `frame`."""
+    """Silences notes of Lightning and of torch's compiler that do not help users of `frame`."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # debug=profile prints its table there
@@ -117,6 +117,7 @@ def quiet() -> None:
         ".*number of training batches.*",
         ".*`training_step` returned.*",
         ".*LeafSpec.*",
+        ".*torch._prims_common.check.*",  # from torch's compiler to itself
         ".*returned a view tensor.*",  # with parts; what goes wrong with it is found before training
     ):
         warnings.filterwarnings("ignore", text)

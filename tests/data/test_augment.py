@@ -1,6 +1,7 @@
 """Augmentations against slow loops and kornia's, what they preserve, and the source of their noise."""
 
 import colorsys
+import pickle
 import random
 import subprocess
 import sys
@@ -256,6 +257,21 @@ def test_augmentations_do_not_import_the_compiler() -> None:
     """It takes seconds, and a decorator that keeps it away imports it."""
     code = "import sys, torch, frame.data.augment; sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, in its compiler
+def test_compiled_views_leave_a_library_as_it_is() -> None:
+    source = Views(Digits(), {"turn": Rotation(10), "perspective": pickle.loads(pickle.dumps(Library(KORNIA)))})
+    augmented = Views(Digits(), {"turn": Rotation(10), "perspective": Library(KORNIA)}).split("train")
+    rows = augmented.batch(torch.arange(8))
+    expected = source.split("train").transform(rows, generator())["views"]
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled = torch.compile(augmented.transform, backend="eager", dynamic=False)
+    for _ in range(3):
+        for view, same in zip(compiled(rows, generator())["views"], expected, strict=True):
+            assert torch.equal(view, same)
+    assert not any("item" in why or "recompile" in why for why in torch._dynamo.utils.counters["graph_break"])
 
 
 def test_views_of_a_library_resume_in_the_same_bits() -> None:

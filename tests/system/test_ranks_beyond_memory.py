@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,7 +86,7 @@ def test_every_row_is_read_once_an_epoch_and_a_killed_run_ends_in_the_same_bits(
         first, second = (r[epoch * n : (epoch + 1) * n] for r in rows)
         assert len(first) == len(second) == n and len({*first, *second}) == 2 * n
     killed = KILLED[kind, workers]
-    only = {} if killed == "both" else {"BREAK_RANK": killed}
+    only: dict[str, Any] = {} if killed == "both" else {"BREAK_RANK": killed}
     code, output = started_from_outside(plain, broken, BREAK="SIGKILL 19", **only)  # within the second epoch
     assert code == -9, output
     run = only_run(broken)

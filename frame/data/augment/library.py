@@ -15,7 +15,7 @@ class Library(nn.Module):
 
     Such transforms draw from the global states of torch, numpy and Python. These are seeded by a number from the
     generator while the transform runs, and restored. Reading that number waits for the device, as most of these
-    transforms do.
+    transforms do. `execution=compiled` leaves it as it is.
 
         _target_: frame.data.augment.Library
         change: {_target_: kornia.augmentation.RandomPerspective, p: 0.5}
@@ -34,6 +34,11 @@ class Library(nn.Module):
         if not callable(change):
             raise UserError(f"Library: change={change!r:.60} cannot be called: name a transform under _target_")
         self.change, self.each = change, each
+        # not as a decorator, which would import the compiler in the loader's workers
+        self.forward = torch.compiler.disable(self.forward)  # type: ignore[method-assign]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "forward"}
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
