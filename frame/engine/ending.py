@@ -98,7 +98,7 @@ def unread(run: RunFolder | None, trainer: Trainer, error: Unread) -> int:
 def left(run: RunFolder | None, trainer: Trainer) -> int:
     """Ends a run of which another process has ended; `resume=` continues it from its last checkpoint."""
     if run is not None:
-        run.set_status("stopped", reason="another process of the run ended")
+        run.set_status("failed", reason="another process of the run ended")
         _close(trainer, "failed")
         say(f"another process of this run ended or does not answer; if it said why, mend that. Then: {_go_on(run)}")
     return 1

@@ -278,7 +278,7 @@ def test_who_is_left_by_a_killed_rank_says_how_to_go_on(killed: int, tmp_path: P
         run = only_run(tmp_path)
         said = "another process of this run ended or does not answer; if it said why, mend that. Then: "
         assert said in left and f"resume={run}" in left, left
-        assert json.loads((run / "status.json").read_text())["state"] == "stopped"
+        assert json.loads((run / "status.json").read_text())["state"] == "failed"
 
 
 @pytest.mark.slow
