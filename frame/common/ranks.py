@@ -29,9 +29,8 @@ def several() -> bool:
 
 def lost_others(error: BaseException) -> bool:
     """Whether an error says that another process of this run is gone."""
-    if not distributed.is_available() or isinstance(error, distributed.DistError):
-        return distributed.is_available()
-    return isinstance(error, RuntimeError) and "gloo/transport" in str(error)  # which has no class of its own
+    network = distributed.is_available() and isinstance(error, distributed.DistNetworkError)
+    return network or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))  # gloo has no class for it
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:

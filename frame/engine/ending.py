@@ -19,6 +19,7 @@ from frame.common.durations import Duration
 from frame.common.errors import Unread, UserError
 from frame.common.numbers import counted, unsigned_zero
 from frame.common.output import say
+from frame.common.ranks import lost_others
 from frame.common.shell import pasted
 from frame.loggers.files import FilesLogger
 from frame.optimization.base import Diverged, Optimization
@@ -95,17 +96,8 @@ def unread(run: RunFolder | None, trainer: Trainer, error: Unread) -> int:
     return 1
 
 
-def left(run: RunFolder | None, trainer: Trainer) -> int:
-    """Ends a run of which another process has ended; `resume=` continues it from its last checkpoint."""
-    if run is not None:
-        run.set_status("failed", reason="another process of the run ended")
-        _close(trainer, "failed")
-        say(f"another process of this run ended or does not answer; if it said why, mend that. Then: {_go_on(run)}")
-    return 1
-
-
 def failed(run: RunFolder | None, trainer: Trainer, error: BaseException) -> int:
-    """Ends a run that cannot continue. If the error is raised further, the command says it, with the run's place."""
+    """Ends a run that cannot continue. An error that is raised further is said by the command, with the run's place."""
     if run is None:
         return 1
     said = isinstance(error, UserError | Diverged)
@@ -113,7 +105,9 @@ def failed(run: RunFolder | None, trainer: Trainer, error: BaseException) -> int
     _close(trainer, "failed")
     own = not said and faults.place_of(error) is not None and run.is_own
     go_on = f"; to go on once it is mended: {_go_on(run)} source=now" if own else ""
-    if said:
+    if lost_others(error):
+        say(f"another process of this run ended or does not answer; if it said why, mend that. Then: {_go_on(run)}")
+    elif said:
         say(f"{faults.told(error)}\nframe: the run is in {run.path}")
     else:
         error.add_note(f"frame: the run is in {run.path}{go_on}")

@@ -45,7 +45,7 @@ from frame.data.take import Take
 from frame.engine import members, pretrained
 from frame.engine.costs import costs
 from frame.engine.dry_run import check_data, check_keys, check_rows, dry_run
-from frame.engine.ending import failed, finish, left, stopped, unread
+from frame.engine.ending import failed, finish, stopped, unread
 from frame.engine.objects import Objects, refuse
 from frame.engine.opening import NOW, TRAINED
 from frame.engine.suitable import check_kind, full, suitable
@@ -468,9 +468,9 @@ def _fit(experiment: Experiment, run: RunFolder | None, signals: Signals, state:
             run.set_status("stopped", reason="interrupted")
         raise
     except BaseException as error:
-        if lost_others(error):
-            return left(run, trainer)
         failed(run, trainer, error)
+        if lost_others(error):
+            return 1
         raise
     return 0
 

@@ -58,13 +58,13 @@ def ranks(words: list[str], cwd: Path, nodes: int = 1, **environment: str) -> It
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": str(2 // nodes), "TORCHELASTIC_RUN_ID": "none"}
+    here = 2 // nodes  # ranks of a node
+    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": str(here), "TORCHELASTIC_RUN_ID": "none"}
     both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **environment}
     command = ["train", "--config-dir", str(OWN / "config"), *words]
-    places = [("0", "0"), ("1", "0")] if nodes == 2 else [("0", "0"), ("0", "1")]  # node, and rank in it
     found = [
-        Process(command, cwd, RANK=str(rank), GROUP_RANK=node, LOCAL_RANK=local, **both)
-        for rank, (node, local) in enumerate(places)
+        Process(command, cwd, RANK=str(rank), GROUP_RANK=str(rank // here), LOCAL_RANK=str(rank % here), **both)
+        for rank in (0, 1)
     ]
     try:
         yield found
