@@ -216,12 +216,12 @@ def variants(size: Size, pixels: Tensor, folder: Path) -> dict[str, tuple[str, T
         "frame": ("**frame, full run**", partial(run, [], [])),
         "frame_each_batch": ("the same, hooks for each batch", partial(run, [], [EachBatch()])),
         "frame_checkpoints": ("the same, a checkpoint each 200 iterations", partial(run, [EACH_200], [])),
-        "frame_bf16": ("the same, bf16-mixed", partial(run, ["+trainer.precision=bf16-mixed"], [])),
         "frame_compiled": ("the same, compiled", partial(run, ["execution=compiled"], [])),
         "lightning_template": ("Lightning template, PIL per sample", partial(others.lightning_template, pixels, size)),
     }
-    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        del found["frame_bf16"]  # it would be several times slower, minutes for each run
+    if device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        found["frame_bf16"] = ("**frame, full run**, bf16-mixed", partial(run, ["+trainer.precision=bf16-mixed"], []))
+    else:  # several times slower, minutes for each run
         print("this processor has no bf16 instructions: frame_bf16 is left out", file=sys.stderr)
     if device.type == "cuda":
         found["bare_graph"] = ("bare loop in a CUDA graph", partial(bare.train_graph, there, size))
