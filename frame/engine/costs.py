@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from frame.common.copies import with_same_weights
 from frame.common.output import say
 from frame.data.base import Batch, Indices, count_rows, whole_batch
 from frame.data.loader import Loader, Loads
@@ -67,9 +67,10 @@ def _count(module: nn.Module) -> int:
 
 def _flops(optimization: Optimization, loader: Loader, indices: Indices) -> tuple[int, float]:
     """Rows and FLOPs of an iteration on a batch of these rows, a mean over the kinds of iterations."""
-    copy = deepcopy(optimization).to(loader.device)
+    device = torch.device("cpu") if optimization.execution.in_parts else loader.device  # where whole weights have room
+    copy = with_same_weights(optimization).to(device)
     copy.players = copy.grouped_players()
-    batch: Batch = whole_batch(loader.source, indices, device=loader.device)
+    batch: Batch = whole_batch(loader.source, indices, device=device)
     copy.rows = len(batch["index"])
     total = 0.0
     for updates, share in copy.kinds():

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 from frame.callbacks.base import Monitor
 from frame.callbacks.evaluation import EvaluationCallback
 from frame.common import faults, selection
+from frame.common.copies import with_same_weights
 from frame.common.errors import NoNumber, UserError, choices
 from frame.common.output import say
 from frame.composition.compose import compose
@@ -69,16 +70,18 @@ def dry_run(
     data: DataSet,
     batch: Batch,
     config: DictConfig,
+    rank: int,
 ) -> None:
     """Runs loss and optimizers on a batch, and evaluations on a few rows; model and random state do not change.
 
-    The copy is whole; an execution that changes how the model computes is tried last.
+    An execution that changes how the model computes is tried last.
 
     Raises:
         UserError: shapes do not fit, or a monitor names a number of no evaluation.
     """
-    # on a copy, because a loss may write buffers and an evaluation may fail halfway
-    copy = deepcopy(model)
+    # on a copy, because a loss may write buffers and an evaluation may fail halfway; weights to be split have no room
+    # for a second time
+    copy = with_same_weights(model) if optimization.execution.in_parts else deepcopy(model)
     losses = _try_losses(copy, batch, data)
     tried = _try_optimizers(optimization)
     taken = names_in_training(tried, losses)
@@ -87,9 +90,10 @@ def dry_run(
         if isinstance(callback, Monitor):
             callback.check(tried.players)
     _check_choices(callbacks, config, measured)
-    optimization.execution.try_out(
-        optimization, batch, lambda tried: _try_evaluations(callbacks, tried, batch, data, optimization, Taken())
-    )
+    if rank == 0:
+        optimization.execution.try_out(
+            optimization, batch, lambda tried: _try_evaluations(callbacks, tried, batch, data, optimization, Taken())
+        )
 
 
 def check_keys(model: Any, there: Collection[str], data: DataSet) -> None:
@@ -199,8 +203,15 @@ def _limit_labels(model: Model, batch: Batch, data: DataSet) -> None:
 
 
 def _try_optimizers(optimization: Optimization) -> Optimization:
-    """A copy whose optimizers have taken a step without gradients, to find options that they refuse."""
-    copy = deepcopy(optimization)
+    """A copy whose optimizers have taken a step without gradients, to find options that they refuse.
+
+    It has one number of each parameter, and no buffers of its own.
+    """
+    tensors: dict[int, Tensor] = {id(buffer): buffer for buffer in optimization.buffers()}
+    for parameter in optimization.parameters():
+        one = parameter.detach()[(slice(1),) * parameter.dim()].clone()
+        tensors[id(parameter)] = nn.Parameter(one, parameter.requires_grad)
+    copy = deepcopy(optimization, tensors)
     copy.players = copy.grouped_players()
     try:
         for player in copy.players.values():

@@ -340,7 +340,7 @@ def build(
     trainer = make_trainer(config, settings, optimization)
     optimization.execution.check(trainer.strategy.root_device)
     with floors_of(given.untrained(partial(instantiate, plain["model"], "model")), int(config.seeds.init)):
-        dry_run(model, optimization, callbacks, data, batch, config)
+        dry_run(model, optimization, callbacks, data, batch, config, trainer.global_rank)
     loader = make_loader(plain, data, optimization, trainer)
     check_rows(model, loader)
     optimization.bind(limits, loader, cut=bool(config.get("cut_schedules")))

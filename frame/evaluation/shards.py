@@ -20,7 +20,7 @@ from torch.distributed.distributed_c10d import _get_default_store
 
 from frame.common.errors import NoNumber, Parted, UserError
 from frame.common.memory import limit, shown
-from frame.common.ranks import from_rank_0, gathered, in_parts
+from frame.common.ranks import from_rank_0, gathered, in_parts, own_part
 from frame.common.seeds import seed_torch
 
 T = TypeVar("T")
@@ -206,8 +206,13 @@ def together(model: nn.Module, measure: Callable[[], T], rank: int, world: int) 
 
 @contextmanager
 def _buffers_of_rank_0(model: nn.Module, ranks: Ranks) -> Iterator[None]:
-    """Within this context the model's buffers are copies of rank 0's; afterwards they are its own again."""
-    own = [(m, name, b) for m in model.modules() for name, b in m._buffers.items() if b is not None]
+    """Within this context the model's buffers are copies of rank 0's; afterwards they are its own again.
+
+    Those of which each rank holds a part stay as they are.
+    """
+    own = [
+        (m, name, b) for m in model.modules() for name, b in m._buffers.items() if b is not None and own_part(b) is b
+    ]
     copies: dict[int, Tensor] = {}
     failure = None
     try:

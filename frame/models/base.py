@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
 from frame.common.errors import UserError, at_least
-from frame.common.ranks import all_rows, mean_over_ranks, sum_over_ranks, whole
+from frame.common.ranks import all_rows, mean_over_ranks, own_part, sum_over_ranks
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.probability.distributions import Delta, IndependentBernoulli, like, negative_log_prob, rsample
@@ -251,6 +251,8 @@ class Teacher(nn.Module):
             raise UserError(f"decay={self.decay.bounds[1]:g}: it must lie in [0, 1], such as 0.99")
         self.encoder: Any = _of_buffers(encoder)
         self.projector: Any = _of_buffers(projector)
+        self.weights = [f"encoder.{name}" for name, _ in encoder.named_parameters()]  # its buffers that are weights
+        self.weights += [f"projector.{name}" for name, _ in projector.named_parameters()]
 
     @torch.no_grad()
     def embed(self, x: Tensor) -> Tensor:
@@ -269,7 +271,7 @@ class Teacher(nn.Module):
         for copy_, student in ((self.encoder, encoder), (self.projector, projector)):
             mine = dict(copy_.named_buffers())
             for name, parameter in student.named_parameters():
-                mine[name].lerp_(whole(parameter), 1 - self.decay())
+                own_part(mine[name]).lerp_(own_part(parameter), 1 - self.decay())
             for name, statistic in student.named_buffers():
                 if not self.own_statistics and statistic.is_floating_point():
                     mine[name].lerp_(mean_over_ranks(statistic.clone()), 1 - self.decay())
@@ -313,10 +315,11 @@ def above_zero(name: str, value: float | Coefficient) -> Coefficient:
 def _of_buffers(network: nn.Module) -> nn.Module:
     """A copy of a network whose parameters have become buffers."""
     found = copy.deepcopy(network)
+    weights = {parameter: parameter.detach().clone() for parameter in found.parameters()}
     for module in found.modules():
-        for name, parameter in [*module.named_parameters(recurse=False)]:
+        for name, parameter in [*module.named_parameters(recurse=False, remove_duplicate=False)]:
             delattr(module, name)
-            module.register_buffer(name, parameter.detach().clone())
+            module.register_buffer(name, weights[parameter])
     return found
 
 

@@ -40,7 +40,7 @@ class Average(nn.Module):
         elif mine:
             torch._foreach_lerp_(mine, theirs, 1 - self.decay)
         for own, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
-            own.copy_(buffer)
+            own_part(own).copy_(own_part(buffer))
         self.n_averaged += 1
         self.begins = False
 

@@ -141,9 +141,7 @@ class Optimization(LightningModule):
         Raises:
             UserError: an optimizer refuses an option, or a parameter is neither frozen nor has a player.
         """
-        for player in self.players.values():  # they may still be frozen
-            for parameter in player.parameters:
-                parameter.requires_grad_(True)
+        self.forget_players()
         players = self.make_players()
         taken = {id(parameter) for player in players.values() for parameter in player.parameters}
         for name, parameter in self.model.named_parameters():
@@ -158,6 +156,13 @@ class Optimization(LightningModule):
             if self.run_length is not None:
                 player.bind(self.run_length, name)
         return players
+
+    def forget_players(self) -> None:
+        """Takes the players away; their parameters can be trained by others."""
+        for player in self.players.values():  # they may still be frozen
+            for parameter in player.parameters:
+                parameter.requires_grad_(True)
+        self.players = {}
 
     @property
     def lr_scale(self) -> float:

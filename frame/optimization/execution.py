@@ -65,7 +65,9 @@ class Eager:
         """Raises UserError if it cannot train on this device; called before anything is written."""
 
     def try_out(self, steps: Steps, batch: Batch, evaluate: Callable[[Model], object]) -> None:
-        """Tries how it trains with copies, before anything is written. `evaluate` runs all evaluations with a copy.
+        """Tries how it trains with copies, before anything is written; the first of several processes calls it.
+
+        `evaluate` runs all evaluations with a copy.
 
         Raises:
             UserError: it cannot train this model.

@@ -5,6 +5,8 @@ The model is one group of parameters, gathered for a loss and put away after its
 of a `Sequential` or `ModuleList`, are groups of their own, gathered only while they compute.
 """
 
+import gc
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,25 +19,30 @@ from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor, empty
+from torch.nn import functional as F
 
 from frame.common.errors import UserError
+from frame.common.memory import limit, shown
 from frame.common.output import say
 from frame.common.ranks import alone, gathered, whole
 from frame.common.seeds import random_states
 from frame.data.base import Batch
-from frame.models.base import AdversarialModel, Model
+from frame.models.base import AdversarialModel, Model, Teacher
 from frame.optimization.execution import Eager
 from frame.optimization.player import Player
 
 LEAST = 1000  # parameters of a block; fewer are not worth a message of their own
 FUSED = torch.optim.Adam, torch.optim.AdamW
 TOLERANCE = 1e-4  # of a gradient, relative to the largest one
+PIECES = 10_000  # into which a gradient is cut, whose sums are compared
+COPIES = 6  # of the parameters that a trial holds at once: they, a copy, its gradients, Adam's two, gathered ones
 
 
 class Sharded(Eager):
     """Runs steps as `Eager` does, with parameters that are split over all processes.
 
-    Losses and gradients are those of DDP: means over ranks. Buffers are whole on each process.
+    Losses and gradients are those of DDP: means over ranks. Buffers are whole on each process, but for the weights of a
+    `Teacher`.
 
     Args:
         channels_last: as in `Eager`.
@@ -55,20 +62,28 @@ class Sharded(Eager):
     def try_out(self, steps: Any, batch: Batch, evaluate: Callable[[Model], object]) -> None:
         """Takes steps with a copy that is sharded over this process alone, and compares them with plain ones.
 
-        If they differ or fail, for example because a loss takes gradients of its own, the model is one group.
+        If they differ or fail, for example because a loss takes gradients of its own, the model is one group. The other
+        processes learn it in `place`. Without room for whole copies nothing is tried.
 
         Raises:
             UserError: the model cannot be sharded at all.
         """
-        plain, name = _steps(deepcopy(steps), batch), type(steps.model).__name__
+        name, n_bytes = type(steps.model).__name__, COPIES * sum(p.nbytes for p in steps.model.parameters())
+        if n_bytes > limit() // 2:
+            say(
+                f"fsdp2: {name} is not compared with a whole one before training: that takes {shown(n_bytes)}, more "
+                "than half of the memory. Train a smaller one with the same options first"
+            )
+            return
+        plain = _steps(deepcopy(steps), batch)
         with _one_process() as mesh:
-            for blocks in (True, False):
-                self.blocks = blocks
+            for self.blocks in (True, False):
                 try:
                     with _mixing_is_an_error():
                         reason = self._difference(deepcopy(steps), mesh, batch, evaluate, plain)
                 except Exception as error:  # torch and models raise many types
                     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                gc.collect()  # parts of a model refer to each other in circles
                 if not reason:
                     return
                 self._why = reason
@@ -78,8 +93,9 @@ class Sharded(Eager):
         self, copy: Any, mesh: DeviceMesh, batch: Batch, evaluate: Callable[[Model], object], plain: "Taken"
     ) -> str:
         """How steps of a copy differ from plain ones; '' if they do not, and the evaluations succeed."""
-        self._split(copy, mesh)
-        copy.execution = self
+        copy.execution = Sharded(self.channels_last)
+        copy.execution.blocks = self.blocks
+        copy.execution._split(copy, mesh)
         for (losses, gradients), (true_losses, true_gradients) in zip(_steps(copy, batch), plain, strict=True):
             for name, loss in true_losses.items():
                 if not torch.allclose(losses[name], loss, rtol=1e-3, equal_nan=True):
@@ -93,12 +109,17 @@ class Sharded(Eager):
         return ""
 
     def place(self, steps: Any) -> None:
+        # a group of its own, so that what ranks tell each other is never taken for parameters
+        group = distributed.new_group()
+        found: list[Any] = [self.blocks, self._why]
+        distributed.broadcast_object_list(found, group=group)
+        self.blocks, self._why = found
         if not self.blocks and steps.trainer.is_global_zero:
             say(f"fsdp2: the parameters of {type(steps.model).__name__} are gathered all at once: {self._why}")
-        # a group of its own, so that what ranks tell each other is never taken for parameters
-        self._split(steps, DeviceMesh.from_group(distributed.new_group(), steps.trainer.strategy.root_device.type))
+        self._split(steps, DeviceMesh.from_group(group, steps.trainer.strategy.root_device.type))
 
     def _split(self, steps: Any, mesh: DeviceMesh) -> None:
+        steps.forget_players()  # they hold whole parameters
         steps.prepare_average()  # a copy, which is split like the model
         self._model, self._group = steps.model, mesh.get_group()
         self.empty = lambda size, dtype: empty(size, dtype=dtype, device_mesh=mesh, placements=[Shard(0)])
@@ -143,7 +164,10 @@ Taken = list[tuple[dict[str, Tensor], dict[str, Tensor]]]
 
 
 def _steps(steps: Any, batch: Batch) -> Taken:
-    """The losses and gradients of a step of each kind on a batch, and of one more; optimizers update."""
+    """The losses and gradients of a step of each kind on a batch, and of one more; optimizers update.
+
+    A gradient is noted by the sums of its pieces.
+    """
     steps.players = steps.grouped_players()
     steps.execution.prepare(steps, None)
     steps._backward = steps.execution.way_back(Tensor.backward)
@@ -164,8 +188,13 @@ def _steps(steps: Any, batch: Batch) -> Taken:
 
 def _noting(player: Player, gradients: dict[str, Tensor]) -> None:
     """Updates a player, after its gradients are noted."""
-    gradients |= {n: whole(p.grad).clone() for n, p in player.named.items() if p.grad is not None}
+    gradients |= {n: _sums(whole(p.grad)) for n, p in player.named.items() if p.grad is not None}
     type(player).update(player)
+
+
+def _sums(gradient: Tensor) -> Tensor:
+    size = max(1, math.ceil(gradient.numel() / PIECES))
+    return F.pad(gradient.flatten(), (0, -gradient.numel() % size)).view(-1, size).sum(1)
 
 
 @contextmanager
@@ -231,7 +260,9 @@ def shard(model: Any, mesh: DeviceMesh, blocks: bool) -> None:
     for parameter in numbers:  # torch moves only the others
         parameter.data = parameter.data.to(next(p.device for p in model.parameters() if p.dim()))
     model.set_reshard_after_backward(False, recurse=False)  # a loss or an evaluation may take gradients on its way
-    for module in model.modules():
+    for module in [*model.modules()]:
+        if isinstance(module, Teacher):
+            _split_weights(module, mesh)
         if isinstance(module, FSDPModule):  # records and messages name the class as it is written
             for name in ("__name__", "__qualname__", "__module__"):
                 setattr(type(module), name, getattr(type(module).__mro__[2], name))
@@ -243,6 +274,28 @@ def shard(model: Any, mesh: DeviceMesh, blocks: bool) -> None:
     with torch.no_grad():  # torch takes the first module that computes for the one that holds the others
         _gathering(model, lambda: None)()
     model.reshard()
+
+
+def _split_weights(teacher: Teacher, mesh: DeviceMesh) -> None:
+    """Splits a teacher's weights like the parameters that they follow. They are whole while it embeds."""
+    own, embed = dict(teacher.named_buffers()), teacher.embed
+    weights = [own[name] for name in teacher.weights if own[name].dim()]
+    parts = {w: distribute_tensor(w, mesh, [Shard(0)], src_data_rank=None).clone() for w in weights}
+    places = [(m, name, parts[b]) for m in teacher.modules() for name, b in m._buffers.items() if b in parts]
+
+    def put(instead: Mapping[Tensor, Tensor]) -> None:
+        for module, name, part in places:
+            module._buffers[name] = instead.get(part, part)
+
+    def embed_whole(x: Tensor) -> Tensor:
+        put({part: whole(part) for part in parts.values()})
+        try:
+            return embed(x)
+        finally:
+            put({})
+
+    put({})
+    teacher.embed = embed_whole  # type: ignore[method-assign]
 
 
 def _gathering(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -84,6 +84,18 @@ def test_a_teacher_is_a_copy_without_parameters_or_gradients() -> None:
     torch.testing.assert_close(teacher.embed(x), z)
 
 
+def test_weights_that_a_network_shares_stay_one_in_a_teacher() -> None:
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    encoder = nn.Sequential(first, second)
+    teacher = Teacher(encoder, nn.Linear(3, 2), 0.0)
+    with torch.no_grad():
+        first.weight.add_(1.0)
+    teacher.follow(encoder, nn.Linear(3, 2))
+    assert teacher.encoder[1].weight is teacher.encoder[0].weight
+    torch.testing.assert_close(teacher.encoder[0].weight, first.weight.detach())
+
+
 def test_a_teacher_follows_by_its_decay_which_may_be_a_schedule() -> None:
     encoder, projector = networks()
     teacher = Teacher(encoder, projector, Linear(0.5, 1.0, "2 iterations"))

@@ -1,6 +1,9 @@
 """A model in parts, which one process holds alone: it steps like a whole one, or is refused before training."""
 
+import gc
+import weakref
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from frame.common.errors import UserError
 from frame.common.ranks import gathered, own_part, whole
@@ -16,10 +20,12 @@ from frame.composition.folders import config_folder
 from frame.data.base import Batch, whole_batch
 from frame.engine.experiment import build
 from frame.models.base import Model
+from frame.models.BYOL import BYOL
 from frame.optimization.average import Average
 from frame.optimization.batch import BatchOptimization
 from frame.optimization.lars import LARS
 from frame.optimization.sharded import Sharded, _one_process, shard
+from tests.joint import networks
 
 BATCH = {"x": torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), "index": torch.arange(6)}
 
@@ -133,6 +139,43 @@ def test_parts_are_whole_where_they_compute_and_only_there(split: Net) -> None:
         split.net(BATCH["x"])
     assert all(hasattr(parameter, "to_local") for parameter in split.parameters())
     assert whole(split.scale).tolist() == own_part(split.scale).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_without_room_for_whole_copies_nothing_is_tried(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("frame.optimization.sharded.limit", lambda: 100_000)
+    assert tried(Kept()).blocks
+    assert "Kept is not compared with a whole one before training: that takes" in capsys.readouterr().err
+
+
+def test_whole_parameters_are_gone_once_the_model_is_split() -> None:
+    optimization = optimization_of(Net(), average=0.9)
+    optimization.players = optimization.grouped_players()
+    before = [weakref.ref(parameter) for parameter in optimization.model.parameters()]
+    with _one_process() as mesh:
+        Sharded()._split(optimization, mesh)
+        gc.collect()
+        assert not any(parameter() is not None for parameter in before)
+
+
+def test_a_teacher_is_in_parts_but_where_it_embeds() -> None:
+    model = BYOL(*networks(), nn.Linear(4, 4), 0.9)
+    plain, x = deepcopy(model), torch.randn(6, 5)
+    with _one_process() as mesh:
+        shard(model, mesh, blocks=True)
+        weights = [model.teacher.get_buffer(name) for name in model.teacher.weights]
+        assert weights and all(isinstance(weight, DTensor) for weight in weights)
+        for one in (model, plain):
+            with torch.no_grad():
+                for parameter in one.parameters():
+                    own_part(parameter).mul_(1.5)
+            one.after_update(1)
+        with torch.no_grad():
+            torch.testing.assert_close(model.teacher.embed(x), plain.teacher.embed(x))
+        for name, value in plain.teacher.state_dict().items():
+            torch.testing.assert_close(whole(model.teacher.state_dict()[name]), value)
+        assert all(model.teacher.get_buffer(n) is w for n, w in zip(model.teacher.weights, weights, strict=True))
 
 
 def test_an_average_of_parts_is_that_of_whole_weights(split: Net) -> None:

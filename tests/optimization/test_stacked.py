@@ -1,6 +1,7 @@
 """A stack trains each of its members as that member alone is trained."""
 
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,15 @@ from tests.models.test_every_model import FIRST, composed, rows
 from tests.optimization.fitting import fit
 
 SOME = ("digits_VAE", "digits_GAN", "digits_BYOL")
+
+
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    """Trainers that take turns restore each other's signal handlers; the members of a real stack share theirs."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def take_turns(members: Sequence[Stacked], works: Sequence[Callable[[], object]]) -> None:
