@@ -21,6 +21,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice, product, repeat
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frame.callbacks.doctor import DIAGNOSES, Course, Diagnosis, Doctor
+from frame.callbacks.doctor import DIAGNOSES, SETTLED, TREND, Course, Diagnosis, Doctor, Lost
 from frame.common.seeds import random_states
 from frame.composition.compose import compose
 from frame.data.base import DataSet
@@ -40,7 +41,7 @@ from frame.optimization.clock import Agreement
 from studies.draws import ranges, trials
 
 ITERATIONS, LOOKS = 200, 100  # of a run
-N = {"A": (7, 4), "B": (34, 15)}  # runs of each usual family and of each collapsing one
+N = {"A": (7, 4), "B": (34, 15), "C": (34, 15), "D": (34, 15)}  # runs of each usual family and of each collapsing one
 PATIENCE = 2  # of the doctor: doctor.check_every=1% doctor.patience=2 doctor.share=1
 SPREAD, IN_TIME = 0.1, 0.05  # below which embeddings have collapsed; share of the run in which it is to be found
 SMALL = (
@@ -51,6 +52,7 @@ SMALL = (
     "checkpoint.every=null",
     "doctor=null",
 )
+EMBEDDINGS, FEATURES = "collapse of embeddings", "features worse than untrained"  # diagnoses
 PREDICTOR = "architectures.target_predictor"
 
 
@@ -230,7 +232,9 @@ class Silent(Doctor):
 def standing(looks: Sequence[Mapping[str, float]], doctor: Doctor, diagnoses: tuple[Diagnosis, ...]) -> Iterator[int]:
     """The looks after which one of the doctor's reports stands. It has looked once for each of them."""
     for number, look in enumerate(looks):
-        if number:  # it does not look at the untrained model
+        if number == 0:
+            doctor.begin(look)
+        else:
             doctor.judge(doctor.compared(look), diagnoses, None, doctor.patience)
         if doctor.said:
             yield number
@@ -253,39 +257,64 @@ def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
     }
 
 
-def thresholds() -> Iterator[tuple[Course, int, int]]:
-    """What `choose` tries: the numbers, the looks over which a signal rises, and the doctor's patience."""
+@dataclass(frozen=True)
+class Choice:
+    """Numbers of the doctor's, and what it finds with them. `Lost` is judged beside the doctor's own `Course`."""
+
+    rule: Course | Lost
+    trend: int = TREND
+    settled: int = SETTLED
+    patience: int = PATIENCE  # of the doctor
+    times: int = 1  # the patience of the diagnosis
+
+    def counted(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        known = {diagnosis.name: diagnosis for diagnosis in DIAGNOSES}
+        if isinstance(self.rule, Course):
+            diagnoses = [replace(known[EMBEDDINGS], holds=self.rule.collapses)]
+        else:
+            diagnoses = [known[EMBEDDINGS], replace(known[FEATURES], holds=self.rule.features, patience=self.times)]
+        doctor = partial(doctor_of, self.trend, self.patience, self.settled)
+        return counts([judged(run, doctor(), tuple(diagnoses)) for run in runs])
+
+    @property
+    def margin(self) -> tuple[float, ...]:
+        """The lower, the further from a false alarm."""
+        rule = self.rule
+        numbers = (rule.most, rule.spread, rule.rise) if isinstance(rule, Course) else (-rule.most,)
+        return (*numbers, -self.trend, -self.settled, -self.patience, -self.times)
+
+
+def courses() -> Iterator[Choice]:
+    """What `choose` tries for embeddings."""
     for most, spread, rise in product((0.6, 0.7, 0.8, 0.85, 0.9), (0.1, 0.2, 0.3), (1.0, 1.05)):
         for trend, patience in product((1, 2, 3), (2, 3)):
-            yield Course(most, spread, rise), trend, patience
+            yield Choice(Course(most, spread, rise), trend, patience=patience)
 
 
-def doctor_of(trend: int, patience: int) -> Doctor:
+def losses() -> Iterator[Choice]:
+    """What `choose` tries for features."""
+    for most, settled, times in product((0.06, 0.08, 0.1, 0.12, 0.15), (8, 12, 15), (1, 2, 3, 4)):
+        yield Choice(Lost(most), settled=settled, times=times)
+
+
+def doctor_of(trend: int = TREND, patience: int = PATIENCE, settled: int = SETTLED) -> Doctor:
     doctor = Silent(patience=patience)
-    doctor.trend = trend
+    doctor.trend, doctor.settled = trend, settled
     return doctor
 
 
-def with_course(course: Course) -> tuple[Diagnosis, ...]:
-    """The doctor's diagnoses with other numbers for the course of embeddings."""
-    name = "collapse of embeddings"
-    return tuple(replace(one, holds=course.collapses) if one.name == name else one for one in DIAGNOSES)
-
-
-def choose(runs: Sequence[Mapping[str, Any]], n: int = 15) -> None:
-    """Prints the best choices: with the fewest false alarms, then the most collapses found; of equal ones, the widest
-    margin to a false alarm, which is the lowest threshold."""
-    found = []
-    for course, trend, patience in thresholds():
-        counted = counts([judged(run, doctor_of(trend, patience), with_course(course)) for run in runs])
-        order = (counted["false alarms"], -counted["found"], course.most, course.spread, course.rise, -trend, -patience)
-        found.append((order, f"{course} trend={trend} patience={patience}: {counted}"))
-    print("\n".join(line for _, line in sorted(found)[:n]))
+def choose(runs: Sequence[Mapping[str, Any]], n: int = 8) -> None:
+    """Prints the best choices: with the fewest false alarms, then the most collapses found, of features from halfway;
+    of equal ones, the widest margin to a false alarm."""
+    for choices, asked in ((courses(), "found"), (losses(), "found, from halfway")):
+        counted = [(choice, choice.counted(runs)) for choice in choices]
+        counted.sort(key=lambda one: (one[1]["false alarms"], -one[1][asked], one[0].margin))
+        print("\n".join(f"{choice}: {found}" for choice, found in counted[:n]), end="\n\n")
 
 
 def report(runs: Sequence[Mapping[str, Any]], patience: int) -> None:
     """Prints what the doctor finds, as it is."""
-    verdicts = [judged(run, doctor_of(Doctor.trend, patience), DIAGNOSES) for run in runs]
+    verdicts = [judged(run, doctor_of(patience=patience), DIAGNOSES) for run in runs]
     print("| family | runs | collapsed | found | found, from halfway | reported | not collapsed | reported |")
     print("|---|---|---|---|---|---|---|---|")
     for family in dict.fromkeys(one.family for one in sorted(verdicts, key=lambda one: (one.meant, one.family))):

@@ -15,24 +15,29 @@ from frame.common.output import say
 from frame.common.ranks import gathered, in_parts
 from frame.data.base import Batch
 from frame.evaluation.base import batches, evaluating
-from frame.evaluation.vital_signs import vital_signs
+from frame.evaluation.vital_signs import Embeds, vital_signs
 from frame.optimization.base import Optimization
 
 Signs = Mapping[str, float]
 WINDOW = 50  # iterations in each mean loss of the history
 WINDOWS = 10  # values of the history before a loss or a contest is judged
-TREND = 2  # looks at rows over which the signal of embeddings rises or falls
+TREND = 2  # looks at rows over which the signal of embeddings, or what tells classes apart, rises or falls
+SETTLED = 8  # looks before it is judged what tells classes apart: healthy runs may lose some of it at first
 NOISE = 0.002  # by which it changes if embeddings are dead
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A problem: `holds` decides from the named signs whether it exists, and `text` shows them by name."""
+    """A problem: `holds` decides from the named signs whether it exists, and `text` shows them by name.
+
+    It is reported after so many judgements in a row as the doctor's patience, times its own.
+    """
 
     name: str
     signs: tuple[str, ...]
     holds: Callable[[Signs], bool]
     text: str
+    patience: int = 1
 
 
 def fewest_directions(signs: Signs) -> float:
@@ -75,6 +80,21 @@ class Course:
         return signs["signal"] > self.rise * signs["signal_before"] + NOISE
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Judges whether features tell classes apart worse than before training. `studies/collapse.py` chose the number.
+
+    Args:
+        most: the share of the rows that may be lost.
+    """
+
+    most: float = 0.08
+
+    def features(self, signs: Signs) -> bool:
+        lost = signs["told_apart"] < signs["told_apart_first"] - self.most
+        return lost and signs["told_apart"] <= signs["told_apart_before"]
+
+
 DIAGNOSES = (
     Diagnosis(
         "posterior collapse",
@@ -103,6 +123,15 @@ DIAGNOSES = (
         "variance is the same in two views; the product was {signal_most:.2f} and is {signal:.2f}. Try a smaller "
         "learning rate, normalisation in the projector and the predictor, or more weight on what holds embeddings "
         "apart: negatives, variances, a slower teacher",
+    ),
+    Diagnosis(
+        "features worse than untrained",
+        ("told_apart_before",),
+        Lost().features,
+        "by the backbone's features {told_apart:.0%} of the rows are nearest to the mean of their class, and "
+        "{told_apart_first:.0%} were before training. Try a smaller learning rate, weaker augmentations, or more "
+        "weight on what holds embeddings apart: negatives, variances, a slower teacher",
+        patience=4,
     ),
     Diagnosis(
         "mode collapse",
@@ -153,7 +182,7 @@ class Doctor(Callback):
         UserError: a number is out of range, or check_every is not a duration.
     """
 
-    trend = TREND
+    trend, settled = TREND, SETTLED
 
     def __init__(
         self, check_every: str = "200 iterations", n_samples: int = 256, patience: int = 3, share: float = 0.005
@@ -177,6 +206,8 @@ class Doctor(Callback):
         self.moving: list[str] = []  # losses that have moved once
         self.signals: list[float] = []  # the last ones of embeddings
         self.signal_most = 0.0
+        self.told_apart: list[float] = []  # before training, and at the last looks
+        self.n_told = 0  # looks since then
 
     def bind(self, context: Context) -> None:
         self.context = context
@@ -192,6 +223,9 @@ class Doctor(Callback):
             self.every = self.check_every
             self.every.check(optimization.counters, key="doctor.check_every")
         self.next_at = self.every.next_after(optimization.counters[self.every.counter])
+        whole_or_first = in_parts(optimization.model) or trainer.is_global_zero
+        if isinstance(optimization.model, Embeds) and not optimization.counters["iterations"] and whole_or_first:
+            self.begin(self.examine(optimization))
 
     def is_due(self, optimization: Optimization) -> bool:
         return optimization.counters[self.every.counter] >= self.next_at
@@ -261,14 +295,32 @@ class Doctor(Callback):
             if not stuck:
                 self.moving.append(name)
 
+    def begin(self, signs: Signs) -> None:
+        """Notes what the untrained model tells apart."""
+        self.told_apart = [signs["told_apart"]] if "told_apart" in signs else []
+
     def compared(self, signs: Signs) -> Signs:
-        """With the `signal` of embeddings: now, TREND looks before and at most, as far as there are so many looks."""
+        """With what signs were before, as far as there are so many looks."""
+        return {**signs, **self._signal(signs), **self._told_apart(signs)}
+
+    def _told_apart(self, signs: Signs) -> Signs:
+        """What was told apart before training and TREND looks before, once it has settled."""
+        if "told_apart" not in signs or not self.told_apart:
+            return {}
+        first, *last = self.told_apart
+        last = [*last[-self.trend :], signs["told_apart"]]
+        self.told_apart, self.n_told = [first, *last], self.n_told + 1
+        return {"told_apart_first": first, "told_apart_before": last[0]} if self.n_told >= self.settled else {}
+
+    def _signal(self, signs: Signs) -> Signs:
+        """The `signal` of embeddings: now, TREND looks before and at most."""
         if "spread" not in signs:
-            return signs
-        signal = signs["spread"] * signs.get("repeatability", 1.0)
+            return {}
+        repeatability = signs.get("repeatability", 1.0)
+        signal = signs["spread"] * repeatability
         self.signals = [*self.signals[-self.trend :], signal]
         self.signal_most = max(self.signal_most, signal)
-        found = {"repeatability": 1.0, **signs, "signal": signal, "signal_most": self.signal_most}
+        found = {"repeatability": repeatability, "signal": signal, "signal_most": self.signal_most}
         return {**found, "signal_before": self.signals[0]} if len(self.signals) > self.trend else found
 
     # What it says
@@ -280,7 +332,7 @@ class Doctor(Callback):
                 continue
             name, holds = diagnosis.name, diagnosis.holds(signs)
             self.streaks[name] = self.streaks.get(name, 0) + 1 if holds != (name in self.said) else 0
-            if self.streaks[name] >= patience:
+            if self.streaks[name] >= patience * diagnosis.patience:
                 self.streaks[name] = 0
                 if holds:
                     self.said.append(name)
@@ -308,7 +360,10 @@ class Doctor(Callback):
                 setattr(self, key, state_dict[key])
 
 
-STATE = ("said", "streaks", "windows", "sums", "window_began", "moving", "signals", "signal_most")
+STATE = (
+    *("said", "streaks", "windows", "sums", "window_began", "moving", "signals", "signal_most"),
+    *("told_apart", "n_told"),
+)
 
 
 def moves(history: list[float]) -> bool:

@@ -14,6 +14,7 @@ from frame.evaluation.base import Encodes, Predicts, Samples, given
 from frame.evaluation.codebook import Quantises
 from frame.measures.codes import perplexity, usage
 from frame.measures.geometry import directional_spread, effective_rank
+from frame.measures.scores import kind_of
 
 TELLING = 0.1  # nats that a direction must carry to be counted
 
@@ -91,6 +92,29 @@ def of_embeddings(model: Any, batch: Batch) -> dict[str, float]:
     return found
 
 
+def of_classes(model: Any, batch: Batch) -> dict[str, float]:
+    """`told_apart`: the share of rows whose features, of the backbone, are nearest to the mean of their own class.
+
+    It needs classes 'y', of which some have two rows or more.
+    """
+    if "y" not in batch or kind_of(batch["y"]) != "classes":
+        return {}
+    return {"told_apart": nearest_means(model.features(*given(model, batch)).double(), batch["y"])}
+
+
+def nearest_means(codes: Tensor, y: Tensor) -> float:
+    """The share of rows, codes [N, D] of classes y [N], to which the mean of their own class has the largest cosine.
+
+    That mean is without the row itself; rows that are alone in their class do not count. NaN if all are.
+    """
+    z = F.normalize(codes.flatten(1) - codes.flatten(1).mean(0), dim=1)
+    classes, own, counts = y.unique(return_inverse=True, return_counts=True)
+    sums = z.new_zeros(len(classes), z.shape[1]).index_add_(0, own, z)  # [K, D]
+    cosines = z @ F.normalize(sums, dim=1).T  # [N, K]
+    cosines[torch.arange(len(z)), own] = (z * F.normalize(sums[own] - z, dim=1)).sum(1)
+    return (cosines.argmax(1) == own)[counts[own] > 1].double().mean().item()
+
+
 def repeatability(z1: Tensor, z2: Tensor) -> float:
     """1 - E|a - b|^2 / 2V for two codes [N, D] of the same rows, scaled to length 1: a, b; V is their total variance.
 
@@ -151,6 +175,7 @@ def of_codebook(model: Any, batch: Batch) -> dict[str, float]:
 SIGNS: tuple[tuple[type, Callable[[Any, Batch], dict[str, float]]], ...] = (
     (Encodes, of_codes),
     (Embeds, of_embeddings),
+    (Embeds, of_classes),
     (Predicts, of_predictions),
     (Samples, of_samples),
     (Quantises, of_codebook),

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from frame.callbacks.checkpoints import read
-from frame.callbacks.doctor import Doctor, fewest_directions, moves
+from frame.callbacks.doctor import SETTLED, Doctor, Lost, fewest_directions, moves
 from frame.common.errors import UserError
-from frame.evaluation.vital_signs import nearest_distance, repeatability, vital_signs
+from frame.evaluation.vital_signs import nearest_distance, nearest_means, repeatability, vital_signs
 from frame.runs.folder import RunFolder
 from tests.processes import OWN, Process, only_run, train
 from tests.slow import slow_but
@@ -46,6 +46,7 @@ TROUBLES: dict[str, tuple[str, list[str], int, str]] = {
     "posterior collapse": ("digits_VAE", ["params.beta=100"], 300, "a smaller weight of the KL"),
     "dimensional collapse": ("digits_AE", ["params.encoder_layers=[1]"], 200, "lie in 1.0 directions"),
     "collapse of embeddings": ("digits_VICReg", ["params.variance=0", OFTEN], 200, "less and less"),
+    "features worse than untrained": ("digits_LeJEPA", ["params.weight=0", "params.lr=1e-2", OFTEN], 250, "backbone"),
     "mode collapse": ("digits_GAN", ["params.adversary_lr=0", "params.lr=2e-3"], 500, "samples are all alike"),
     "dead codebook": ("digits_VQVAE", [*DEAD, OFTEN, *FEW], 40, "of 240 codes"),
     "the adversary has won": ("digits_GAN", [*STRONG, LOGGED, *SMALL_GAN], 250, "adversary_optimizer.lr"),
@@ -244,6 +245,40 @@ def test_the_signal_of_embeddings_is_compared_with_its_past_also_after_a_resume(
     signs = again.compared({"spread": 0.1})  # data without views
     assert (signs["signal"], signs["signal_before"], signs["signal_most"]) == (0.1, 0.2, 0.4)
     assert again.compared({"information": 1.0}) == {"information": 1.0}
+
+
+def test_rows_are_told_apart_by_the_mean_of_the_others_of_their_class() -> None:
+    torch.manual_seed(0)
+    y = torch.tensor([0, 1, 2, 2, 7, 1, 0, 0, 1, 2, 2, 1])  # class 7 has one row
+    codes = torch.randn(12, 3).double() + torch.nn.functional.one_hot(y % 3, 3)
+    z = torch.nn.functional.normalize(codes - codes.mean(0), dim=1)
+    right = 0
+    for i in range(12):
+        cosines = {}
+        for c in {*y.tolist()}:
+            others = [j for j in range(12) if y[j] == c and j != i]
+            if others:
+                cosines[c] = torch.cosine_similarity(z[i], z[others].mean(0), dim=0).item()
+        right += int(y[i] != 7 and max(cosines, key=cosines.__getitem__) == y[i])
+    assert nearest_means(codes, y) == pytest.approx(right / 11) and 3 < right < 11
+    assert vital_signs(Embeds().eval(), {"x": torch.randn(5, 3), "y": torch.arange(5)}).get("told_apart") is None
+    assert "told_apart" not in vital_signs(Embeds().eval(), {"x": torch.randn(5, 3), "y": torch.randn(5)})
+
+
+def test_features_are_compared_with_the_untrained_ones_once_they_have_settled() -> None:
+    doctor = Doctor()
+    assert doctor.compared({"told_apart": 0.5}) == {"told_apart": 0.5}  # the untrained model was not seen
+    doctor.begin({"told_apart": 0.6})
+    seen = [doctor.compared({"told_apart": look / 100}) for look in range(1, SETTLED + 1)]
+    assert all(len(signs) == 1 for signs in seen[:-1])
+    assert seen[-1] == {"told_apart": 0.08, "told_apart_first": 0.6, "told_apart_before": 0.06}
+    again = Doctor()
+    again.load_state_dict(doctor.state_dict())
+    signs = again.compared({"told_apart": 0.2})
+    assert (signs["told_apart_first"], signs["told_apart_before"]) == (0.6, 0.07)
+    lost = Lost().features
+    for now, before, holds in ((0.51, 0.51, True), (0.51, 0.5, False), (0.53, 0.55, False)):
+        assert lost({"told_apart": now, "told_apart_before": before, "told_apart_first": 0.6}) is holds
 
 
 def test_it_looks_at_shares_of_the_run(tmp_path: Path) -> None:

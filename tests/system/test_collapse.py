@@ -118,6 +118,17 @@ def test_the_doctor_reports_a_signal_that_falls_and_none_that_rises_again() -> N
     assert back[0] == 32 and 50 < back[-1] < 55  # it is over as soon as it rises
 
 
+def test_the_doctor_reports_features_that_become_worse_than_untrained_ones() -> None:
+    run = course([0.6, 0.7], [0.8, 0.8])
+    for look, signs in enumerate(run["looks"]):
+        signs["told_apart"] = 0.7 - 0.01 * look
+    # lower by more than 0.08 from look 9 on; eight judgements in a row
+    assert [*standing(run["looks"], doctor_of(), DIAGNOSES)] == list(range(16, LOOKS + 1))
+    for look, signs in enumerate(run["looks"][20:], start=20):
+        signs["told_apart"] = 0.5 + 0.01 * (look - 20)  # rises, by look 22 above look 20
+    assert [*standing(run["looks"], doctor_of(), DIAGNOSES)] == list(range(16, 29))
+
+
 def test_accuracy_is_that_of_a_slow_loop() -> None:
     torch.manual_seed(0)
     y = torch.arange(60) % 3
@@ -135,9 +146,10 @@ def test_accuracy_is_that_of_a_slow_loop() -> None:
 
 
 def test_the_sets_are_drawn_beforehand_and_share_no_run() -> None:
-    a, b = (dict(drawn(which)) for which in "AB")
-    assert len(a) == 103 and len(b) == 456
-    assert not {tuple(words) for words in a.values()} & {tuple(words) for words in b.values()}
+    a, b, *more = (dict(drawn(which)) for which in collapse.N)
+    assert len(a) == 103 and all(len(runs) == 456 for runs in (b, *more))
+    every = [tuple(words) for runs in (a, b, *more) for words in runs.values()]
+    assert len({*every}) == len(every)
     quarter = [*b][:114]  # has its share of both kinds, so that a study that is stopped can be judged
     assert 30 <= sum("/collapsing/" in name for name in quarter) <= 45
     for name in [name for name in a if name.endswith("_01")]:
@@ -150,7 +162,7 @@ def test_the_doctor_in_a_run_says_what_it_says_of_the_looks(
 ) -> None:
     words = dict(drawn("A"))["A/collapsing/SimSiam_without_predictor_01"]
     looks = trained(words)["looks"]
-    first = min(standing(looks, doctor_of(collapse.Doctor.trend, collapse.PATIENCE), DIAGNOSES))
+    first = min(standing(looks, doctor_of(), DIAGNOSES))
     doctor = ["doctor.check_every=1%", f"doctor.patience={collapse.PATIENCE}", "doctor.share=1"]
     process = Process(["train", *(word for word in words if word != "doctor=null"), *doctor], tmp_path)
     assert process.wait() == 0, process.output
@@ -165,6 +177,7 @@ def test_the_doctor_in_a_run_says_what_it_says_of_the_looks(
     assert [run["looks"] for run in read([file])] == [looks]
     report(read([file]), collapse.PATIENCE)
     assert "| X | 1 | 1 | 1 |" in capsys.readouterr().out
-    monkeypatch.setattr(collapse, "thresholds", lambda: iter([(collapse.Course(), 2, 2)]))
+    monkeypatch.setattr(collapse, "courses", lambda: iter([collapse.Choice(collapse.Course())]))
+    monkeypatch.setattr(collapse, "losses", lambda: iter([collapse.Choice(collapse.Lost(), times=2)]))
     choose(read([file]))
-    assert "'collapses': 1" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("'collapses': 1") == 2
