@@ -22,6 +22,7 @@ Signs = Mapping[str, float]
 WINDOW = 50  # iterations in each mean loss of the history
 WINDOWS = 10  # values of the history before a loss or a contest is judged
 TREND = 2  # looks at rows over which the signal of embeddings, or what tells classes apart, rises or falls
+ADVICE = ". Try "  # what follows in a text is said once
 SETTLED = 8  # looks before it is judged what tells classes apart: healthy runs may lose some of it at first
 NOISE = 0.002  # by which it changes if embeddings are dead
 
@@ -167,7 +168,7 @@ STUCK = Diagnosis(
 
 
 class Doctor(Callback):
-    """Reports each problem once, and once more when it is over, in the terminal and in the run's `doctor.jsonl`.
+    """Reports each problem when it begins and when it is over, in the terminal and in the run's `doctor.jsonl`.
 
     It judges losses when they are logged, and a few hundred rows each `check_every`. It does nothing in a step and
     changes nothing that is trained. Only rank 0 does this; it needs the others if each holds a part of the model.
@@ -199,6 +200,7 @@ class Doctor(Callback):
         self.context: Context | None = None
         self.rows: Batch | None = None
         self.said: list[str] = []  # problems that were reported and are not over
+        self.advised: list[str] = []  # those that were ever reported, whose advice is not repeated
         self.streaks: dict[str, int] = {}  # judgements in a row that contradict the last report
         self.windows: dict[str, list[float]] = {}  # mean losses of at least WINDOW iterations each
         self.sums: dict[str, list[float]] = {}  # sums of the incomplete window
@@ -338,7 +340,12 @@ class Doctor(Callback):
                     self.said.append(name)
                 else:
                     self.said.remove(name)
-                self.tell(name, diagnosis.text.format(**signs) if holds else "over", signs, optimization)
+                text = diagnosis.text.format(**signs) if holds else "over"
+                if name in self.advised:
+                    text = text.partition(ADVICE)[0]
+                elif holds:
+                    self.advised.append(name)
+                self.tell(name, text, signs, optimization)
 
     def tell(self, name: str, text: str, signs: Signs, optimization: Optimization) -> None:
         iteration = int(optimization.counters["iterations"])
@@ -362,7 +369,7 @@ class Doctor(Callback):
 
 STATE = (
     *("said", "streaks", "windows", "sums", "window_began", "moving", "signals", "signal_most"),
-    *("told_apart", "n_told"),
+    *("told_apart", "n_told", "advised"),
 )
 
 

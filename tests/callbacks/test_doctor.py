@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from frame.callbacks.checkpoints import read
-from frame.callbacks.doctor import SETTLED, Doctor, Lost, fewest_directions, moves
+from frame.callbacks.doctor import ADVICE, DIAGNOSES, SETTLED, STUCK, WON, Doctor, Lost, fewest_directions, moves
 from frame.common.errors import UserError
 from frame.evaluation.vital_signs import nearest_distance, nearest_means, repeatability, vital_signs
 from frame.runs.folder import RunFolder
@@ -279,6 +279,16 @@ def test_features_are_compared_with_the_untrained_ones_once_they_have_settled() 
     lost = Lost().features
     for now, before, holds in ((0.51, 0.51, True), (0.51, 0.5, False), (0.53, 0.55, False)):
         assert lost({"told_apart": now, "told_apart_before": before, "told_apart_first": 0.6}) is holds
+
+
+def test_a_problem_that_comes_back_is_reported_without_its_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    doctor, told = Doctor(patience=1), list[str]()
+    monkeypatch.setattr(doctor, "tell", lambda name, text, *others: told.append(text))
+    for information in (0.0, 1.0, 0.0):
+        doctor.judge({"information": information, "n_latents": 4.0}, DIAGNOSES, None, 1)
+    assert told[0].startswith("no latent") and "Try a smaller weight" in told[0]
+    assert told[1:] == ["over", told[0].partition(". Try")[0]]
+    assert all(ADVICE in diagnosis.text for diagnosis in (*DIAGNOSES, WON, STUCK))
 
 
 def test_it_looks_at_shares_of_the_run(tmp_path: Path) -> None:
