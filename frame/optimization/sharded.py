@@ -77,7 +77,8 @@ class Sharded(Eager):
             return
         plain = _steps(deepcopy(steps), batch)
         with _one_process() as mesh:
-            for self.blocks in (True, False):
+            for blocks in (True, False):
+                self.blocks = blocks
                 try:
                     with _mixing_is_an_error():
                         reason = self._difference(deepcopy(steps), mesh, batch, evaluate, plain)
@@ -280,15 +281,16 @@ def _split_weights(teacher: Teacher, mesh: DeviceMesh) -> None:
     """Splits a teacher's weights like the parameters that they follow. They are whole while it embeds."""
     own, embed = dict(teacher.named_buffers()), teacher.embed
     weights = [own[name] for name in teacher.weights if own[name].dim()]
-    parts = {w: distribute_tensor(w, mesh, [Shard(0)], src_data_rank=None).clone() for w in weights}
-    places = [(m, name, parts[b]) for m in teacher.modules() for name, b in m._buffers.items() if b in parts]
+    split = {w: distribute_tensor(w, mesh, [Shard(0)], src_data_rank=None).clone() for w in weights}
+    places = [(m, name, split[b]) for m in teacher.modules() for name, b in m._buffers.items() if b in split]
+    parts = [*split.values()]  # `split` holds the whole weights, so what stays must not refer to it
 
     def put(instead: Mapping[Tensor, Tensor]) -> None:
         for module, name, part in places:
             module._buffers[name] = instead.get(part, part)
 
     def embed_whole(x: Tensor) -> Tensor:
-        put({part: whole(part) for part in parts.values()})
+        put({part: whole(part) for part in parts})
         try:
             return embed(x)
         finally:

@@ -162,8 +162,11 @@ def test_whole_parameters_are_gone_once_the_model_is_split() -> None:
 def test_a_teacher_is_in_parts_but_where_it_embeds() -> None:
     model = BYOL(*networks(), nn.Linear(4, 4), 0.9)
     plain, x = deepcopy(model), torch.randn(6, 5)
+    before = [weakref.ref(model.teacher.get_buffer(name)) for name in model.teacher.weights]
     with _one_process() as mesh:
         shard(model, mesh, blocks=True)
+        gc.collect()
+        assert not any(weight() is not None for weight in before)
         weights = [model.teacher.get_buffer(name) for name in model.teacher.weights]
         assert weights and all(isinstance(weight, DTensor) for weight in weights)
         for one in (model, plain):
