@@ -27,6 +27,7 @@ from studies.tracks import (
     markdown,
     measure,
     members,
+    over_seeds,
     places,
     title,
     track_of,
@@ -75,11 +76,7 @@ def table(comparison: Comparison, track: str, names: Mapping[str, str]) -> str:
 
 
 def protocol(n_seeds: int) -> str:
-    over = (
-        f"Mean ± 95 % t interval over {n_seeds} seeds (without ± they all found the same)"
-        if n_seeds > 1
-        else "One seed, so there is no interval"
-    )
+    over = over_seeds(n_seeds)
     return (
         f"{over}; the 300 test digits inside scikit-learn. Methods are ranked within a track only, by the linear probe "
         "on the layer before the code, which has 128 units in all networks (MAE: 64); with few labels by their own "

@@ -33,6 +33,7 @@ from studies.tracks import (
     markdown,
     measure,
     members,
+    over_seeds,
     places,
     title,
     track_of,
@@ -183,11 +184,7 @@ def table(track: str, runs: Mapping[str, Sequence[RunSummary]], best: Mapping[st
 
 def protocol(runs: Mapping[str, Sequence[RunSummary]], best: Mapping[str, tuple[str, int]], time: str) -> str:
     n_seeds = max((len({s.get("seed") for s in several}) for several in runs.values()), default=0)
-    over = (
-        f"Mean ± 95 % t interval over {n_seeds} new seeds (without ± they all found the same)"
-        if n_seeds > 1
-        else "One new seed, so there is no interval"
-    )
+    over = over_seeds(n_seeds, "new ")
     counts = sorted({n for _, n in best.values()})
     n_trials = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
     return (

@@ -102,6 +102,13 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rest])
 
 
+def over_seeds(n: int, kind: str = "") -> str:
+    """What the cells of a table over n seeds hold; `kind` stands before "seeds", such as 'new '."""
+    if n > 1:
+        return f"Mean ± 95 % t interval over {n} {kind}seeds (without ± they all found the same)"
+    return f"One {kind}seed, so there is no interval"
+
+
 def between(page: Path, begin: str, end: str, body: str) -> None:
     """Replaces what stands between two marks of a page.
 

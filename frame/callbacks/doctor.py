@@ -22,9 +22,9 @@ Signs = Mapping[str, float]
 WINDOW = 50  # iterations in each mean loss of the history
 WINDOWS = 10  # values of the history before a loss or a contest is judged
 TREND = 2  # looks at rows over which the signal of embeddings, or what tells classes apart, rises or falls
-ADVICE = ". Try "  # what follows in a text is said once
+NOISE = 0.002  # by which that signal changes if embeddings are dead
 SETTLED = 8  # looks before it is judged what tells classes apart: healthy runs may lose some of it at first
-NOISE = 0.002  # by which it changes if embeddings are dead
+ADVICE = ". Try "  # what follows in a text is said once
 
 
 @dataclass(frozen=True)
