@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from frame.common.copies import with_same_weights
+from frame.common.in_file import in_file
 from frame.common.output import say
 from frame.data.base import Batch, Indices, count_rows, whole_batch
 from frame.data.loader import Loader, Loads
@@ -68,7 +69,11 @@ def _count(module: nn.Module) -> int:
 def _flops(optimization: Optimization, loader: Loader, indices: Indices) -> tuple[int, float]:
     """Rows and FLOPs of an iteration on a batch of these rows, a mean over the kinds of iterations."""
     device = torch.device("cpu") if optimization.execution.in_parts else loader.device  # where whole weights have room
-    copy = with_same_weights(optimization).to(device)
+    with in_file(optimization.execution.in_parts):
+        copy = with_same_weights(optimization).to(device)
+    if optimization.execution.in_parts:  # a gradient is forgotten as soon as it is there
+        for parameter in copy.parameters():
+            parameter.register_post_accumulate_grad_hook(lambda parameter: setattr(parameter, "grad", None))
     copy.players = copy.grouped_players()
     batch: Batch = whole_batch(loader.source, indices, device=device)
     copy.rows = len(batch["index"])

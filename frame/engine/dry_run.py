@@ -18,6 +18,7 @@ from frame.callbacks.evaluation import EvaluationCallback
 from frame.common import faults, selection
 from frame.common.copies import with_same_weights
 from frame.common.errors import NoNumber, UserError, choices
+from frame.common.in_file import in_file
 from frame.common.output import say
 from frame.composition.compose import compose
 from frame.composition.folders import config_folder
@@ -81,7 +82,9 @@ def dry_run(
     """
     # on a copy, because a loss may write buffers and an evaluation may fail halfway; weights to be split have no room
     # for a second time
-    copy = with_same_weights(model) if optimization.execution.in_parts else deepcopy(model)
+    in_parts = optimization.execution.in_parts
+    with in_file(in_parts):
+        copy = with_same_weights(model) if in_parts else deepcopy(model)
     losses = _try_losses(copy, batch, data)
     tried = _try_optimizers(optimization)
     taken = names_in_training(tried, losses)

@@ -4,7 +4,7 @@ import inspect
 import os
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from frame.common import trust
 from frame.common.confidential import refuse_secrets
 from frame.common.durations import Duration, limits_of, save_interval
 from frame.common.errors import Unread, UserError
+from frame.common.in_file import in_file
 from frame.common.output import UNWRITABLE, say
 from frame.common.ranks import lost_others
 from frame.composition import checks, evaluations
@@ -49,7 +50,7 @@ from frame.engine.ending import failed, finish, stopped, unread
 from frame.engine.objects import Objects, refuse
 from frame.engine.opening import NOW, TRAINED
 from frame.engine.suitable import check_kind, full, suitable
-from frame.engine.trainer import make_trainer, quiet, translate
+from frame.engine.trainer import in_parts, make_trainer, quiet, translate
 from frame.evaluation.floors import floors_of
 from frame.loggers.base import RunLogger
 from frame.loggers.files import FilesLogger
@@ -313,12 +314,13 @@ def build(
     limits, save_every = limits_of(config), save_interval(config)
     _seed(config)  # again, so that the first weights do not depend on what the data drew
     sources = sources or ({} if saved else pretrained.again(plain))
-    model: Model = given.untrained(partial(pretrained.built, plain["model"], sources))()
+    translated, settings = translate(config)
+    with in_file(in_parts(config, settings)):
+        model: Model = given.untrained(partial(pretrained.built, plain["model"], sources))()
     check_kind(model, nn.Module, "model", plain["model"])
     if not callable(getattr(model, "compute_loss", None)):
         raise UserError(f"model: {type(model).__name__} has no compute_loss(batch): derive it from {full(Model)}")
     batch = check_data(model, data, config)
-    translated, settings = translate(config)
     optimization = instantiate(plain["optimization"], "optimization", model=model, **translated)
     check_kind(optimization, Optimization, "optimization", plain["optimization"])
     if plain.get("execution") is not None:
@@ -339,12 +341,17 @@ def build(
             raise UserError(f"logging.{key}: {node['_target_']} is not a {full(Logger)}")
     trainer = make_trainer(config, settings, optimization)
     optimization.execution.check(trainer.strategy.root_device)
-    with floors_of(given.untrained(partial(instantiate, plain["model"], "model")), int(config.seeds.init)):
+    with floors_of(_untrained(plain, optimization, given), int(config.seeds.init)):
         dry_run(model, optimization, callbacks, data, batch, config, trainer.global_rank)
     loader = make_loader(plain, data, optimization, trainer)
     check_rows(model, loader)
     optimization.bind(limits, loader, cut=bool(config.get("cut_schedules")))
     return Experiment(plain, config, data, model, optimization, callbacks, limits, save_every, trainer, loader, objects)
+
+
+def _untrained(plain: Mapping[str, Any], optimization: Optimization, given: Objects) -> Callable[[], nn.Module]:
+    """What makes the run's model as it was before training."""
+    return partial(optimization.execution.untrained, given.untrained(partial(instantiate, plain["model"], "model")))
 
 
 def build_data(config: DictConfig, run: RunFolder | None = None, objects: Objects | None = None) -> DataSet:
@@ -429,8 +436,8 @@ def fit(experiment: Experiment, run: RunFolder | None, state: dict[str, Any] | N
             f"optimization.lr_batch={optimization.lr_batch}"
         )
     given = experiment.objects or Objects()
-    build = given.untrained(partial(instantiate, experiment.plain["model"], "model"))
-    with experiment.signals() as signals, floors_of(build, int(experiment.config.seeds.init)):
+    untrained = _untrained(experiment.plain, optimization, given)
+    with experiment.signals() as signals, floors_of(untrained, int(experiment.config.seeds.init)):
         try:
             return _fit(experiment, run, signals, state) or finish(
                 experiment.trainer, experiment.config, experiment.limits, run, in_python=experiment.objects is not None

@@ -35,8 +35,14 @@ def translate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     return mine, {str(key): value for key, value in settings.items() if value is not None}
 
 
-def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Optimization) -> Trainer:
-    """Lightning's Trainer on the device that the config names."""
+def in_parts(config: DictConfig, settings: Mapping[str, Any]) -> bool:
+    """Whether the run's model will be split over several processes."""
+    placed = _placed(config, settings)
+    return placed.get("strategy") == "fsdp2" and _processes(placed) * _nodes(placed) > 1
+
+
+def _placed(config: DictConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Lightning's settings with the device that the config names."""
     gpus = config.device.gpus
     n_gpus = torch.cuda.device_count() if gpus == "auto" else gpus
     if not isinstance(n_gpus, int) or n_gpus < 0:
@@ -48,21 +54,34 @@ def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Opt
     placed: dict[str, Any] = {"accelerator": "gpu" if n_gpus else "cpu", "devices": n_gpus or 1}
     if n_gpus > 1:
         placed["strategy"] = "ddp"
-    placed |= settings
-    processes = placed["devices"] if str(placed["devices"]).isdigit() else 1
+    return {**placed, **settings}
+
+
+def _processes(placed: Mapping[str, Any]) -> int:
+    """On each machine."""
+    return int(placed["devices"]) if str(placed["devices"]).isdigit() else 1
+
+
+def _nodes(placed: Mapping[str, Any]) -> int:
+    return int(placed.get("num_nodes") or 1)
+
+
+def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Optimization) -> Trainer:
+    """Lightning's Trainer on the device that the config names."""
+    placed = _placed(config, settings)
+    processes, nodes = _processes(placed), _nodes(placed)
     on_cpu = placed["accelerator"] == "cpu" or placed["accelerator"] == "auto" and not torch.cuda.is_available()
     most = max(8, os.cpu_count() or 1)
-    if on_cpu and int(processes) > most:
+    if on_cpu and processes > most:
         raise UserError(
             f"trainer.devices={processes}: that many processes only wait for one another: at most {most} here"
         )
-    nodes = int(placed.get("num_nodes") or 1)
     if nodes > 1 and not any(name in os.environ for name in STARTED):
         raise UserError(
             f"trainer.num_nodes={nodes}: it would wait for the other nodes: start it by frame sweep with "
             "launcher=submitit, or by srun or torchrun on each node"
         )
-    together = int(processes) * nodes
+    together = processes * nodes
     if placed.get("strategy") == "fsdp2":
         placed["strategy"] = _sharding(optimization, settings) if together > 1 else "auto"
     if together > 1 and placed.get("strategy") in (None, "auto"):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frame.common.errors import UserError, choices
+from frame.common.ranks import in_parts
 from frame.common.seeds import random_states
 from frame.data.base import Batch, DataSet
 from frame.evaluation.base import batches, device_of, evaluating
@@ -159,9 +160,9 @@ def as_before_training(model: nn.Module) -> nn.Module | None:
     with random_states() as seed_all:
         seed_all(seed)
         fresh = build()
-    return (
-        fresh.to(next(chain(model.parameters(), model.buffers()), torch.empty(0)).device).requires_grad_(False).eval()
-    )
+    if not in_parts(fresh):  # parts are where they compute
+        fresh = fresh.to(next(chain(model.parameters(), model.buffers()), torch.empty(0)).device)
+    return fresh.requires_grad_(False).eval()
 
 
 def untrained(model: nn.Module, depends: Callable[[nn.Module], Tensor] | None = None, seed: int = 0) -> nn.Module:

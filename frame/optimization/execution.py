@@ -64,6 +64,10 @@ class Eager:
     def check(self, device: torch.device) -> None:
         """Raises UserError if it cannot train on this device; called before anything is written."""
 
+    def untrained(self, build: Callable[[], nn.Module]) -> nn.Module:
+        """What `build` makes, a model with its first weights, ready to be evaluated beside the one that is trained."""
+        return build()
+
     def try_out(self, steps: Steps, batch: Batch, evaluate: Callable[[Model], object]) -> None:
         """Tries how it trains with copies, before anything is written; the first of several processes calls it.
 

@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor, empty
 from torch.nn import functional as F
 
 from frame.common.errors import UserError
+from frame.common.in_file import in_file
 from frame.common.memory import limit, shown
 from frame.common.output import say
 from frame.common.ranks import alone, gathered, whole
@@ -54,10 +55,19 @@ class Sharded(Eager):
         super().__init__(channels_last)
         self.blocks = True  # whether blocks are gathered by themselves
         self._why = ""  # they are not
+        self._mesh: DeviceMesh | None = None  # once the processes know each other
 
     def __deepcopy__(self, memo: Any) -> Eager:
         """A copy of an optimization has whole parameters."""
         return Eager(self.channels_last)
+
+    def untrained(self, build: Callable[[], nn.Module]) -> nn.Module:
+        with in_file():
+            model: Any = build()
+        if self._mesh is not None:
+            shard(model, self._mesh, self.blocks)
+            model.unshard()
+        return model
 
     def try_out(self, steps: Any, batch: Batch, evaluate: Callable[[Model], object]) -> None:
         """Takes steps with a copy that is sharded over this process alone, and compares them with plain ones.
@@ -117,11 +127,13 @@ class Sharded(Eager):
         self.blocks, self._why = found
         if not self.blocks and steps.trainer.is_global_zero:
             say(f"fsdp2: the parameters of {type(steps.model).__name__} are gathered all at once: {self._why}")
-        self._split(steps, DeviceMesh.from_group(group, steps.trainer.strategy.root_device.type))
+        self._mesh = DeviceMesh.from_group(group, steps.trainer.strategy.root_device.type)
+        self._split(steps, self._mesh)
 
     def _split(self, steps: Any, mesh: DeviceMesh) -> None:
         steps.forget_players()  # they hold whole parameters
-        steps.prepare_average()  # a copy, which is split like the model
+        with in_file():
+            steps.prepare_average()  # a copy, which is split like the model
         self._model, self._group = steps.model, mesh.get_group()
         self.empty = lambda size, dtype: empty(size, dtype=dtype, device_mesh=mesh, placements=[Shard(0)])
         for model in (steps.model, *(averaged.module for averaged in steps._averaged)):

@@ -19,6 +19,7 @@ from frame.common.errors import Damaged
 
 KEY = "parts"
 NAME = re.compile(r"(last|best)-\d+(-\d+)?")  # of a folder
+FILE_BYTES = 2**26  # of a process's parts in one file, which is put together in memory
 FILE = re.compile(r"shard-\d+-model-\d+-of-\d+\.safetensors")
 
 
@@ -55,7 +56,8 @@ def write(path: Path, state: Mapping[str, Any], put: Callable[[dict[str, Any]], 
     failure = ""
     try:
         if tensors:
-            save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+            numbers = _numbers(tensors, distributed.get_world_size() * FILE_BYTES)
+            save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), numbers, save_distributed=True))
     except CheckpointException as error:  # on all processes
         _, raised = next(iter(error.failures.items()))
         if not isinstance(raised[0], OSError):
@@ -75,6 +77,15 @@ def write(path: Path, state: Mapping[str, Any], put: Callable[[dict[str, Any]], 
     if failure and rank == 0:
         shutil.rmtree(folder, ignore_errors=True)
     return failure
+
+
+def _numbers(tensors: Mapping[str, Any], n_bytes: int) -> dict[str, int]:
+    """The file, counted from 1, in which each tensor begins, if a file holds this many bytes of all processes."""
+    before, numbers = 0, dict[str, int]()
+    for name, tensor in tensors.items():
+        numbers[name] = 1 + before // n_bytes
+        before += tensor.numel() * tensor.element_size()
+    return numbers
 
 
 def fill(state: dict[str, Any], empty: Callable[[Any, Any], Any] | None = None) -> None:

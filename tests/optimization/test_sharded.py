@@ -4,6 +4,7 @@ import gc
 import weakref
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,8 +18,11 @@ from frame.common.errors import UserError
 from frame.common.ranks import gathered, own_part, whole
 from frame.composition.compose import compose
 from frame.composition.folders import config_folder
+from frame.composition.stored import resolved
 from frame.data.base import Batch, whole_batch
+from frame.engine.costs import costs
 from frame.engine.experiment import build
+from frame.evaluation.floors import as_before_training, floors_of, floors_of_part
 from frame.models.base import Model
 from frame.models.BYOL import BYOL
 from frame.optimization.average import Average
@@ -26,6 +30,7 @@ from frame.optimization.batch import BatchOptimization
 from frame.optimization.lars import LARS
 from frame.optimization.sharded import Sharded, _one_process, shard
 from tests.joint import networks
+from tests.memory import watched_memory
 
 BATCH = {"x": torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), "index": torch.arange(6)}
 
@@ -195,6 +200,51 @@ def test_an_average_of_parts_is_that_of_whole_weights(split: Net) -> None:
         of_whole.follow(plain)
     for name, value in of_whole.state_dict().items():
         torch.testing.assert_close(whole(of_parts.state_dict()[name]), value)
+
+
+class Large(Net):
+    """Makes a copy of its weights, as a teacher would. Together they have `depth` times 8 MB."""
+
+    def __init__(self, depth: int = 1) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, 1024), *(nn.Linear(1024, 1024) for _ in range(depth)), nn.Linear(1024, 8))
+        self.copied = deepcopy(self.net)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.compute_loss({**batch, "x": batch["x"].flatten(1)[:, :8]})
+
+
+def test_nothing_before_training_takes_memory_for_whole_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frame.optimization.sharded.limit", lambda: 100_000)  # so nothing is compared
+    words = ["data=digits", "model=VAE", "device.gpus=0", "callbacks=null", "optimization.average=0.9"]
+    config = compose([*words, "+trainer.devices=2", "+trainer.strategy=fsdp2"])
+    plain = resolved(config)
+    n_bytes = 30 * 8 * 1024**2
+    for depth in (1, 30):  # at first libraries are loaded
+        plain["model"] = {"_target_": "tests.optimization.test_sharded.Large", "depth": depth}
+        with watched_memory() as taken:
+            experiment = build(plain)
+            counted = costs(experiment.optimization, experiment.loader)
+            experiment.optimization.execution.untrained(partial(Large, depth))
+    assert counted["flops_per_iteration"] > n_bytes  # it was tried
+    assert max(taken) - taken[0] < n_bytes / 4
+    with watched_memory() as taken, _one_process() as mesh:
+        Sharded()._split(experiment.optimization, mesh)  # into one part each, of the model and of its average
+    assert max(taken) - taken[0] < 2.25 * n_bytes
+
+
+def test_the_untrained_model_of_a_model_in_parts_is_in_parts(split: Net) -> None:
+    execution = Sharded()
+    execution._mesh = DeviceMesh("cpu", [0])
+    torch.manual_seed(3)
+    plain = Net()
+    with floors_of(partial(execution.untrained, Net), 3):
+        fresh: Any = as_before_training(split)
+    assert isinstance(fresh.net[0], FSDPModule)
+    torch.testing.assert_close(fresh(BATCH), plain(BATCH))
+    with floors_of(partial(execution.untrained, Net), 3), floors_of_part("net"):
+        net: Any = as_before_training(split)
+    torch.testing.assert_close(net(BATCH["x"]), plain.net(BATCH["x"]))
 
 
 EXPERIMENTS = sorted(file.stem for file in (config_folder() / "experiment").glob("digits_*.yaml"))

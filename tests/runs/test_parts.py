@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor, empty
 
 from frame.common.errors import Damaged
@@ -56,6 +57,15 @@ def test_a_checkpoint_in_parts_reads_like_a_whole_one(run: Path) -> None:
     assert torch.equal(entries["exp_avg"], whole * 2) and entries["step"] == 3
     assert torch.equal(state["waiting"][0], whole + 1) and parts.KEY not in state
     assert checkpoints.newest(run) == run / "checkpoints" / "last.ckpt"
+
+
+def test_parts_lie_in_files_of_a_bounded_size(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = checkpoints.load(run)
+    monkeypatch.setattr(parts, "FILE_BYTES", 50)  # a tensor has 48
+    assert written(run / "checkpoints", 20) == ""
+    folder = run / "checkpoints" / "last-20-2"
+    assert {len(safe_open(file, "pt").keys()) for file in folder.iterdir()} == {1, 2}
+    torch.testing.assert_close(checkpoints.load(run), before, rtol=0, atol=0)
 
 
 def test_only_parts_that_a_checkpoint_names_are_kept(run: Path) -> None:
