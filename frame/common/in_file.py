@@ -28,7 +28,7 @@ def in_file(wanted: bool = True) -> Iterator[None]:
     files, and is gone with its tensor.
 
     Raises:
-        UserError: the folder has no room.
+        UserError: the folder has no room, or nothing can be written to it.
     """
     if not wanted:
         yield
@@ -64,14 +64,14 @@ def _fills(x: Tensor) -> bool:
 def _on_disk(size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """A tensor whose memory is a file."""
     n_bytes = size.numel() * dtype.itemsize
-    with tempfile.NamedTemporaryFile(prefix="frame-weights-") as file:  # the mapping outlives its name
-        try:
+    try:
+        with tempfile.NamedTemporaryFile(prefix="frame-weights-") as file:  # the mapping outlives its name
             if hasattr(os, "posix_fallocate"):  # not on macOS; without its room, a write to it would end the process
                 os.posix_fallocate(file.fileno(), 0, n_bytes)
-        except OSError as error:
-            raise UserError(
-                f"{tempfile.gettempdir()} has no room for weights of {shown(n_bytes)} ({error.strerror}): set TMPDIR "
-                "to a folder with room for a few copies of the model"
-            ) from None
-        flat = torch.from_file(file.name, shared=True, size=size.numel(), dtype=dtype)
+            flat = torch.from_file(file.name, shared=True, size=size.numel(), dtype=dtype)
+    except OSError as error:
+        raise UserError(
+            f"weights of {shown(n_bytes)} cannot lie in a temporary file ({error.strerror}): set TMPDIR to a folder "
+            "on a disk with room for a few copies of the model"
+        ) from None
     return flat.as_strided(size, stride)
