@@ -54,11 +54,20 @@ def test_files_have_no_names_and_take_the_place_of_memory(folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
-def test_only_where_it_is_wanted() -> None:
-    before = own_memory()
+def lies_in_file(tensor: torch.Tensor) -> bool:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(end, 16) for end in line.split()[0].split("-"))
+        if first <= tensor.data_ptr() < last:
+            return "frame-weights-" in line
+    raise AssertionError("it lies nowhere")
+
+
+def test_only_large_tensors_and_only_where_it_is_wanted() -> None:
+    with in_file():
+        large, small, drawn = torch.empty(LEAST // 4), torch.empty(LEAST // 4 - 1), torch.randn(LEAST)
     with in_file(wanted=False):
-        tensors = [torch.randn(2 * LEAST) for _ in range(20)]
-    assert own_memory() - before > sum(tensor.nbytes for tensor in tensors) / 2
+        plain = torch.empty(LEAST)
+    assert [lies_in_file(x) for x in (large, drawn, small, plain)] == [True, True, False, False]
 
 
 def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
