@@ -45,6 +45,7 @@ class LastCheckpoint(Callback):
         if self.resumed is not None:
             parts.fill(self.resumed, optimization.execution.empty)
             restore(self.resumed, trainer, optimization)
+            self.resumed.clear()  # whoever started the run holds it, and would keep its weights in memory
             self.resumed = None
         if self.every is not None:
             self.next_at = self.every.next_after(optimization.counters[self.every.counter])

@@ -1,11 +1,13 @@
 """The state of callbacks in a checkpoint."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from lightning.pytorch import Callback
 
-from frame.callbacks.checkpoints import restore, state_of
+from frame.callbacks.checkpoints import LastCheckpoint, restore, state_of
 from frame.callbacks.stopping import EarlyStopping
 
 
@@ -37,3 +39,17 @@ def test_callbacks_of_one_key_each_keep_their_state() -> None:
     restore(state, trainer(*again), optimization)
     assert [(one.best, one.waited) for one in (again[0], again[2])] == [(1.0, 1), (3.0, 7)]
     assert [one.seen for one in (again[1], again[3])] == [4, 5]
+
+
+def test_the_state_that_a_run_goes_on_from_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The functions that started the run hold it until the run ends."""
+    monkeypatch.setattr("frame.callbacks.checkpoints.optimization_of", lambda module: module)
+    loaded: list[str] = []
+    optimization: Any = SimpleNamespace(
+        load_training_state=lambda state: loaded.append(state["model"]), execution=SimpleNamespace(empty=None)
+    )
+    held = {"counters": {"iterations": 3.0}, "ended": ["3 epochs"], "callbacks": {}, "model": "weights"}
+    last = LastCheckpoint(Path(), None, held)
+    last.on_fit_start(trainer(), optimization)
+    assert loaded == ["weights"] and not held
+    assert last.saved == {"iterations": 3.0} and last.ended == ["3 epochs"]
