@@ -269,6 +269,19 @@ def _distributions(model: nn.Module) -> set[str]:
     return found
 
 
+def _unfit(name: str, module: nn.Module, args: tuple[Any, ...], reason: str, shape: Any) -> str:
+    """Why a network failed on its input."""
+    network = f"model.{name} ({type(module).__name__})"
+    inputs = [x for x in args if isinstance(x, Tensor)]
+    if "type" in reason and any(x.dtype in (torch.int32, torch.int64) for x in inputs):
+        return (
+            f"{network} takes floats, and x {shape} holds whole numbers: store measurements as floats, or choose a "
+            "network for counts or tokens"
+        )
+    shapes = "".join(f" {list(x.shape)}" for x in inputs)
+    return f"{network} does not fit its input{shapes}: {reason} (x is {shape})"
+
+
 @contextmanager
 def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[None]:
     """Converts torch's error about shapes to a UserError that names the network.
@@ -311,11 +324,7 @@ def naming_shapes(model: nn.Module, batch: Batch, prefix: str = "") -> Iterator[
         shape = list(batch["x"].shape) if isinstance(batch["x"], Tensor) else "x"
         if not entered:
             raise UserError(f"{prefix}{type(model).__name__} fails on a batch {shape}: {reason}") from error
-        name, module, args = entered[-1]
-        shapes = "".join(f" {list(a.shape)}" for a in args if isinstance(a, Tensor))
-        raise UserError(
-            f"{prefix}model.{name} ({type(module).__name__}) does not fit its input{shapes}: {reason} (x is {shape})"
-        ) from error
+        raise UserError(prefix + _unfit(*entered[-1], reason, shape)) from error
     finally:
         for handle in handles:
             handle.remove()

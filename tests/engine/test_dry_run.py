@@ -1,5 +1,8 @@
 """Errors that the dry run on a tiny batch finds before a run has a folder."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from frame.common.errors import UserError
@@ -41,3 +44,16 @@ def test_a_batch_of_one_row_is_refused_where_rows_are_compared(rows: int) -> Non
         build(compose(words))
     build(compose(["model=VAE", "data=digits", "logging=csv", f"params.batch_size={rows}"]))
     build(compose([*words, "+trainer.limit_train_batches=1"] if rows > 1 else [*words[:3], "params.batch_size=1295"]))
+
+
+@pytest.mark.parametrize(("shape", "encoder"), [((20, 64), "mlp"), ((20, 3, 32), "temporal")])
+def test_whole_numbers_for_a_network_of_floats_are_named(
+    shape: tuple[int, ...], encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", np.arange(np.prod(shape)).reshape(shape) % 7)
+    words = ["model=AE", "data=npy", f"data.train={tmp_path / 'x.npy'}", f"architectures/encoder={encoder}"]
+    with pytest.raises(UserError) as refused:
+        build(compose([*words, "params.batch_size=4", "callbacks=null"]))
+    said = str(refused.value)
+    assert "takes floats, and x [4, " in said and "holds whole numbers: store measurements as floats" in said
+    assert "\n" not in said
