@@ -40,9 +40,7 @@ def in_file(wanted: bool = True) -> Iterator[None]:
 class _InFile(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if (
-            func.overloadpacket is aten.clone and args[0].layout == torch.strided
-        ):  # never in memory, not even for a moment
+        if func.overloadpacket is aten.clone and args[0].layout == torch.strided:  # never in memory, not for a moment
             return self.__torch_dispatch__(aten.empty_like.default, types, args, kwargs).copy_(args[0])
         out = func(*args, **kwargs)
         if type(out) is not Tensor or out.device.type != "cpu" or not _fills(out) or out.nbytes < LEAST:
