@@ -1,5 +1,6 @@
 """Two processes on the CPU: shards do not overlap, clocks are rank 0's, nothing hangs, the ranks end equal."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import SystemRandom
 
 import pytest
 import torch
@@ -48,6 +50,15 @@ def forked(words: list[str], cwd: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def _free_port() -> int:
+    """One that the system hands out to nobody: tests run side by side, and the ranks listen later."""
+    while True:
+        port = SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+
+
 @contextmanager
 def ranks(words: list[str], cwd: Path, nodes: int = 1, **environment: str) -> Iterator[list[Process]]:
     """Two ranks with the variables that torchrun sets, forked like other runs: that spares their imports.
@@ -55,12 +66,9 @@ def ranks(words: list[str], cwd: Path, nodes: int = 1, **environment: str) -> It
     Args:
         nodes: 2 starts each rank as the only one of its node.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     here = 2 // nodes  # ranks of a node
     both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": str(here), "TORCHELASTIC_RUN_ID": "none"}
-    both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **environment}
+    both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), **environment}
     command = ["train", "--config-dir", str(OWN / "config"), *words]
     found = [
         Process(command, cwd, RANK=str(rank), GROUP_RANK=str(rank // here), LOCAL_RANK=str(rank % here), **both)
@@ -318,6 +326,7 @@ def test_a_signal_to_a_rank_ends_an_evaluation_of_all(signalled: int, tmp_path: 
     assert launch(words, whole)[0] == 0
     with ranks(words, broken, SLOW="2") as (first, second):
         while "measuring" not in first.output or "measuring" not in second.output:
+            assert first.process.is_alive() and second.process.is_alive(), first.output + second.output
             time.sleep(0.05)
         started = time.monotonic()
         os.kill((first, second)[signalled].process.pid or 0, signal.SIGTERM)
