@@ -68,10 +68,11 @@ def _count(module: nn.Module) -> int:
 
 def _flops(optimization: Optimization, loader: Loader, indices: Indices) -> tuple[int, float]:
     """Rows and FLOPs of an iteration on a batch of these rows, a mean over the kinds of iterations."""
-    device = torch.device("cpu") if optimization.execution.in_parts else loader.device  # where whole weights have room
-    with in_file(optimization.execution.in_parts):
+    in_parts = optimization.execution.in_parts
+    device = torch.device("cpu") if in_parts else loader.device  # where whole weights have room
+    with in_file(in_parts):
         copy = with_same_weights(optimization).to(device)
-    if optimization.execution.in_parts:  # a gradient is forgotten as soon as it is there
+    if in_parts:  # a gradient is forgotten as soon as it is there
         for parameter in copy.parameters():
             parameter.register_post_accumulate_grad_hook(lambda parameter: setattr(parameter, "grad", None))
     copy.players = copy.grouped_players()

@@ -19,8 +19,8 @@ from frame.common.errors import Damaged
 
 KEY = "parts"
 NAME = re.compile(r"(last|best)-\d+(-\d+)?")  # of a folder
-FILE_BYTES = 2**26  # of a process's parts in one file, which is put together in memory
 FILE = re.compile(r"shard-\d+-model-\d+-of-\d+\.safetensors")
+FILE_BYTES = 2**26  # of a process's parts in one file, which is put together in memory
 
 
 def split(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[Any]]]:
