@@ -64,7 +64,7 @@ command:
   - ${interpreter}
   - ${program}
   - ${args_no_hyphens}
-  - train_for="3 epochs"
+  - train_for="2 epochs"
   - evaluations=null
   - logging=csv
 method: grid
