@@ -97,7 +97,7 @@ def test_units_that_differ_stand_beside_their_numbers() -> None:
 
 def test_a_first_look(pictures: Path, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["try", str(pictures), "minutes=0.05"]) == 0
+    assert main(["try", str(pictures), "minutes=0.01"]) == 0
     printed = capsys.readouterr().out
     place = tmp_path / "runs" / "try_my pictures"
     assert NO_RANKING in printed and "VAE" in printed and "SimCLR" in printed and "floor/pixels" in printed

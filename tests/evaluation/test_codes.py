@@ -12,11 +12,14 @@ from frame.composition.stored import resolved
 from frame.evaluation.base import Encodes
 from frame.evaluation.codes import caching, codes_of
 from tests.models.test_every_model import composed
+from tests.slow import slow_but
 
 NAMES = [name for name in options("experiment") if name.startswith("digits_")]
+# random, fixed and whole-numbered codes, several latents, two players, normalised by the batch, tokens, no encoder
+OFTEN = [f"digits_{name}" for name in ("VAE", "AE", "VQVAE", "HierarchicalVAE", "BiGAN", "SimCLR", "MAE", "GAN")]
 
 
-@pytest.mark.parametrize("experiment", NAMES)
+@pytest.mark.parametrize("experiment", slow_but(OFTEN, NAMES))
 def test_codes_are_kept_and_belong_to_the_weights(experiment: str, tmp_path: Path) -> None:
     config = composed(experiment)
     model: Any = instantiate(resolved(config.model))
