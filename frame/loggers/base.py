@@ -74,7 +74,8 @@ class RunLogger(Logger):
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """The rendered figure, [H, W, 3] uint8."""
+    """The rendered figure, [H, W, 3] uint8. Its layout is settled by this: rendered again, all stays in its place."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
+    figure.set_layout_engine(None)  # which takes as long as to render
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

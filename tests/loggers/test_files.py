@@ -1,12 +1,15 @@
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from frame.loggers.base import pixels
 from frame.loggers.files import FilesLogger
 from tests.processes import files_no_larger_than
 
@@ -111,6 +114,19 @@ def test_a_figure_becomes_a_picture_and_a_pdf(tmp_path: Path) -> None:
     read = np.asarray(Image.open(tmp_path / "images" / "traversal" / "00000003.png"))
     assert read.shape == (50, 100, 3) and (read == [255, 0, 0]).all()
     assert (tmp_path / "images" / "traversal" / "00000003.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_layout_is_settled_once_and_all_files_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = Mock(side_effect=ConstrainedLayoutEngine.execute)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *given: settle(*given))
+    figure = Figure(figsize=(2, 1), dpi=50, layout="constrained")
+    axes = figure.add_subplot(ylabel="a label that takes place")
+    before = axes.get_position()
+    FilesLogger(tmp_path).log_figure("figure", figure, 10)
+    after = axes.get_position()
+    assert after.x0 != before.x0
+    assert np.array_equal(pixels(figure), np.asarray(Image.open(tmp_path / "images" / "figure" / "00000010.png")))
+    assert settle.call_count == 1 and np.array_equal(axes.get_position(), after)
 
 
 def test_a_full_disk_is_reported_once_and_no_row_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
