@@ -12,14 +12,14 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar, Unsuited
 from frame.evaluation.changed import Changed
 from frame.evaluation.codes import LAYERS, labelled_codes
-from frame.evaluation.colours import COLOURS
+from frame.evaluation.colours import COLOURS, MARKERS
 from frame.evaluation.floors import FLOORS, Floor, Rows, check_floors, floor_codes, floor_names
 from frame.evaluation.linear_probe import CHOOSE_ON, TRAIN_ON
 from frame.evaluation.predictions import predictions
 from frame.measures.linear_probe import CS, best, logistic_regression
 from frame.measures.statistics import fraction, mean_and_standard_error
 
-LINES = ("o-", "s--", "^:", "D-.")  # the model's own, and floors
+LINES = ("-", "--", ":", "-.")  # the model's own, and floors; each with a marker and a colour
 
 
 class RobustnessEvaluation(Evaluation):
@@ -181,9 +181,9 @@ class RobustnessEvaluation(Evaluation):
         """A panel for each perturbation: accuracy against strength, two standard errors up and down."""
         n = len(self.perturbations)
         figure = Figure(figsize=(3.1 * n + 0.5, 3.7 if len(found) > 1 else 3.4), dpi=120, layout="constrained")
-        figure.suptitle(
-            f"Accuracy on disturbed pictures, {self.evaluate_on}; bars are two standard errors", fontsize=11
-        )
+        then = "\n" if n == 1 else "; "  # one panel is narrower than a line
+        title = f"Accuracy on disturbed pictures, {self.evaluate_on}{then}bars are two standard errors"
+        figure.suptitle(title, fontsize=11)
         panels = figure.subplots(1, n, squeeze=False, sharey=True)[0]
         for axes, (name, parts) in zip(panels, self.perturbations.items(), strict=True):
             strengths = [0.0, *map(float, parts["strengths"])]
@@ -193,8 +193,8 @@ class RobustnessEvaluation(Evaluation):
                     strengths,
                     shown[:, 0].tolist(),
                     2 * shown[:, 1],
-                    fmt=LINES[i],
-                    color=COLOURS[i],
+                    fmt=MARKERS[i % len(MARKERS)] + LINES[i % len(LINES)],
+                    color=COLOURS[i % len(COLOURS)],
                     capsize=3,
                     markersize=5,
                     label=of,
@@ -205,5 +205,5 @@ class RobustnessEvaluation(Evaluation):
         panels[0].set_ylabel("accuracy (%)")
         if len(found) > 1:
             handles, labels = panels[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside lower center", ncols=len(found), frameon=False)
+            figure.legend(handles, labels, loc="outside lower center", ncols=min(len(found), 2 * n), frameon=False)
         return figure

@@ -12,6 +12,7 @@ from frame.common.errors import NoNumber, UserError
 from frame.data.augment import Drop, Noise
 from frame.data.base import DataSet, Source
 from frame.data.memory import InMemory
+from frame.evaluation.floors import ALL_FLOORS
 from frame.evaluation.robustness import RobustnessEvaluation
 from frame.probability.distributions import Delta
 
@@ -31,6 +32,14 @@ class Sides(DataSet):
 class Half(nn.Module):
     def encode(self, x: Tensor) -> Distribution:
         return Delta(torch.stack([x[..., :3].mean((1, 2, 3)), x[..., 3:].mean((1, 2, 3))], 1))
+
+
+class Named(Half):
+    """A network as a floor."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
 
 
 class Pixel(Half):
@@ -102,6 +111,11 @@ def test_the_probe_comes_with_its_floors_on_the_same_pictures(monkeypatch: pytes
         assert entry.scalars[f"floor/{floor}/drop/1"].value == 50  # black pictures are all of one class
     assert len(entry.scalars) == 4 * len(mine)
     assert [len(row) for row in entry.tables["strengths"][1]] == [6, 6]
+    networks = [Named(f"network_{number}") for number in range(6)]
+    every = RobustnessEvaluation(DROP, cs=[1.0], floors=[*ALL_FLOORS, *networks]).evaluate(model, data)
+    every.check()  # there are more floors than kinds of lines and colours
+    lines = every.figures[""].axes[0].containers
+    assert len(lines) == 11 == len({(line[0].get_marker(), line[0].get_color()) for line in lines})
     without = RobustnessEvaluation(DROP, cs=[1.0], floors=[]).evaluate(Half(), Sides())
     assert not any("floor" in key for key in without.scalars)
     with pytest.raises(UserError, match="floor"):
