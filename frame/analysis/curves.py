@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from frame.analysis.figures import HEIGHT, STYLE, WIDTH
 from frame.common.errors import UserError
 from frame.common.numbers import counted
-from frame.evaluation.colours import COLOURS, MARKERS
+from frame.evaluation.colours import look
 from frame.runs.listing import shown
 
 PROTOCOL = ("split", "estimator", "n_samples", "unit")
@@ -128,7 +128,7 @@ def _points(
     groups = x.loc[both].groupby(hue, dropna=False) if hue is not None else [("", x.loc[both])]
     for i, (label, rows) in enumerate(groups):
         rows = rows.sort_values("value")
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        colour, marker = look(i)
         across, up = rows["value"].to_numpy(), y.loc[rows.index, "value"].to_numpy()
         up_error, across_error = [part.loc[rows.index, "standard_error"].fillna(0).to_numpy(float) for part in (y, x)]
         axes.errorbar(across, up, up_error, across_error, fmt="none", ecolor=colour, elinewidth=0.8)

@@ -18,7 +18,7 @@ from frame.analysis.series import MOST_POINTS, PROGRESS, Series, curves, finishe
 from frame.common.errors import UserError, choices
 from frame.common.escaping import cell
 from frame.common.files import write_text
-from frame.evaluation.colours import COLOURS, MARKERS
+from frame.evaluation.colours import COLOURS, look
 from frame.runs.listing import RunSummary, shown
 
 if TYPE_CHECKING:
@@ -170,10 +170,10 @@ def _lines(lines: Sequence[Series], x: str, y: str, *, band: str, log: str, titl
         for i, line in enumerate(lines):
             at = np.array(line.x, dtype=float)
             mean, low, high = line.points(band)
-            colour, few = COLOURS[i % len(COLOURS)], len(at) <= 12
+            (colour, marker), few = look(i), len(at) <= 12
             style = LINES[i // len(COLOURS) % len(LINES)]
             axes.plot(
-                at, mean, style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4 if few else 3,
+                at, mean, style, color=colour, marker=marker, markersize=4 if few else 3,
                 markevery=1 if few else max(1, len(at) // 10), linewidth=1.2, label=line.label,
             )  # fmt: skip
             there = ~np.isnan(low)
@@ -207,8 +207,9 @@ def _dots(lines: Sequence[Series], names: Sequence[Any], x: str, y: str, *, band
             mean, low, high = line.points(band)
             heights = np.array([rows[at] for at in line.x]) + apart * ((len(lines) - 1) / 2 - i)
             half = np.nan_to_num(np.stack([mean - low, high - mean]))
+            colour, marker = look(i)
             axes.errorbar(
-                mean, heights, xerr=half, fmt=MARKERS[i % len(MARKERS)], color=COLOURS[i % len(COLOURS)],
+                mean, heights, xerr=half, fmt=marker, color=colour,
                 markersize=4, elinewidth=0.8, capsize=0 if len(names) > 12 else 2, label=line.label,
             )  # fmt: skip
         axes.set_yticks(range(len(names)), [shown(name) for name in rows])

@@ -4,3 +4,8 @@
 # yellow is darker here, because points are drawn on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#B3A600")
 MARKERS = "os^vDPX<>*p"  # 11 shapes in 8 colours: 88 classes look different
+
+
+def look(i: int) -> tuple[str, str]:
+    """The colour and the marker of the i-th of several classes or lines."""
+    return COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]

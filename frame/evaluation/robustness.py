@@ -12,7 +12,7 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar, Unsuited
 from frame.evaluation.changed import Changed
 from frame.evaluation.codes import LAYERS, labelled_codes
-from frame.evaluation.colours import COLOURS, MARKERS
+from frame.evaluation.colours import look
 from frame.evaluation.floors import FLOORS, Floor, Rows, check_floors, floor_codes, floor_names
 from frame.evaluation.linear_probe import CHOOSE_ON, TRAIN_ON
 from frame.evaluation.predictions import predictions
@@ -188,13 +188,14 @@ class RobustnessEvaluation(Evaluation):
         for axes, (name, parts) in zip(panels, self.perturbations.items(), strict=True):
             strengths = [0.0, *map(float, parts["strengths"])]
             for i, (of, rights) in enumerate(found.items()):
+                colour, marker = look(i)
                 shown = torch.tensor([fraction(right) for right in (rights[0], *self._curves(rights)[name])]) * 100
                 axes.errorbar(
                     strengths,
                     shown[:, 0].tolist(),
                     2 * shown[:, 1],
-                    fmt=MARKERS[i % len(MARKERS)] + LINES[i % len(LINES)],
-                    color=COLOURS[i % len(COLOURS)],
+                    fmt=marker + LINES[i % len(LINES)],
+                    color=colour,
                     capsize=3,
                     markersize=5,
                     label=of,

@@ -15,7 +15,7 @@ from frame.common.errors import TooFew, UserError, at_least
 from frame.data.base import DataSet
 from frame.evaluation.base import Encodes, Evaluation, LogEntry, Scalar
 from frame.evaluation.codes import codes_of
-from frame.evaluation.colours import COLOURS, MARKERS
+from frame.evaluation.colours import COLOURS, MARKERS, look
 from frame.evaluation.scored import Target
 from frame.evaluation.shards import once
 from frame.measures.geometry import finite
@@ -152,7 +152,7 @@ def scatter(
     else:
         classes, which = _classes(y, names)
         for i, label in enumerate(classes):
-            mine, marker, colour = which == i, MARKERS[i % len(MARKERS)], COLOURS[i % len(COLOURS)]
+            mine, (colour, marker) = which == i, look(i)
             axes.scatter(h[mine], v[mine], s=size, marker=marker, color=colour, linewidths=0, alpha=0.7, label=label)
         if len(classes) <= 2 * len(MARKERS):
             _name(axes, {label: np.stack([h, v])[:, which == i] for i, label in enumerate(classes)})
