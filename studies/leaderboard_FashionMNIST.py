@@ -150,18 +150,19 @@ def table(track: str, runs: Mapping[str, Sequence[RunSummary]], best: Mapping[st
         comparison = compared(members(several, track, names), [metric], metric) if several else None
         rows = comparison.rows if comparison is not None else []
         columns[column] = {names[row.label[0]]: row for row in rows}
-    main = next((column for column in COLUMNS if columns[column]), "time")
+    present = [column for column in COLUMNS if columns[column]]
+    main = next(iter(present), "time")
     ranked = [*columns[main].values()]
     names = {row.label[0]: method for method, row in columns[main].items()}
-    head = ["", "method", *(f"{name}, %" for name in COLUMNS.values()), "chosen of", "epochs", "parameters"]
+    head = ["", "method", *(f"{COLUMNS[column]}, %" for column in present), "chosen of", "epochs", "parameters"]
     lines = [head]
     for place, row in zip(places(ranked, track, metric, names), ranked, strict=True):
         method = names[row.label[0]]
-        cells = [cell(columns[c][method], metric) if method in columns[c] else "not yet measured" for c in COLUMNS]
+        cells = [cell(columns[c][method], metric) if method in columns[c] else "not yet measured" for c in present]
         trial, n = best[method]
         how = "default" if trial.endswith("_00") else f"trial {int(trial[-2:])}"
         facts = [f"{row.facts['epochs']:.1f}", f"{row.facts['parameters']:,.0f}"]
-        everywhere = [s for c in COLUMNS if method in columns[c] for s in columns[c][method].runs]
+        everywhere = [s for c in present if method in columns[c] for s in columns[c][method].runs]
         lines.append([place, title(method, track, everywhere), *cells, f"{n}: {how}", *facts])
     all_runs = [s for several in runs.values() for s in several]
     of_track = [s for row in ranked for s in row.runs]
@@ -173,7 +174,7 @@ def table(track: str, runs: Mapping[str, Sequence[RunSummary]], best: Mapping[st
         ):
             value = floor(of_track if key == "untrained_features" else all_runs, metric, key)
             shown = "" if value is None else f"{value:.1f}"
-            lines.append(["", f"*{name}* (floor)", shown, shown, shown, "", "", ""])
+            lines.append(["", f"*{name}* (floor)", *([shown] * len(present)), "", "", ""])
     given = ranges("leaderboard_FashionMNIST.yml")[track]
     missing = [method for method in given if method not in ("all", *columns[main], *CONTROLS)]
     notes = [cut_notes([row for column in columns.values() for row in column.values()])]
@@ -187,15 +188,22 @@ def protocol(runs: Mapping[str, Sequence[RunSummary]], best: Mapping[str, tuple[
     over = over_seeds(n_seeds, "new ")
     counts = sorted({n for _, n in best.values()})
     n_trials = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+    lengths = {
+        "pictures": f"*Equal pictures*: {PICTURES.split()[0]} pictures. ",
+        "own": "*Own recipe*: the default, for the length of its own experiment. ",
+    }
+    measured = "".join(length for column, length in lengths.items() if runs.get(column))
+    missing = ", ".join(name for column, name in COLUMNS.items() if not runs.get(column))
+    absent = f"Not yet measured: {missing}. " if missing else ""
     return (
         f"{over}; 10,000 test pictures. Methods are ranked within a track only, by the column *equal time*: {time} of "
-        f"training, without evaluations. *Equal pictures*: {PICTURES.split()[0]} pictures. *Own recipe*: the default, "
-        f"for the length of its own experiment. {n_trials} of {N} trials of each method were run, for {time} with seed "
-        f"{TRIAL_SEED}; the best one on valid was trained again, with seeds that no trial had. Nothing was chosen on "
-        "test. The trials and the ranges that they were drawn from are in studies/. The number is that of a linear "
-        "probe on the 128 features of the encoder, of 10,000 training rows with C chosen on valid. With few labels it "
-        "is the method's own prediction, and the trial was chosen with all 10,000 labels of valid. All have the same "
-        "convolutional encoder; MAE has a ViT of the same width. Controls are trained on the same augmented pictures."
+        f"training, without evaluations. {measured}{absent}{n_trials} of {N} "
+        f"trials of each method were run, for {time} with seed {TRIAL_SEED}; the best one on valid was trained again, "
+        "with seeds that no trial had. Nothing was chosen on test. The trials and the ranges that they were drawn from "
+        "are in studies/. The number is that of a linear probe on the 128 features of the encoder, of 10,000 training "
+        "rows with C chosen on valid. With few labels it is the method's own prediction, and the trial was chosen with "
+        "all 10,000 labels of valid. All have the same convolutional encoder; MAE has a ViT of the same width. "
+        "Controls are trained on the same augmented pictures."
     )
 
 

@@ -18,7 +18,7 @@ from frame.analysis.series import MOST_POINTS, PROGRESS, Series, curves, finishe
 from frame.common.errors import UserError, choices
 from frame.common.escaping import cell
 from frame.common.files import write_text
-from frame.evaluation.colours import COLOURS, look
+from frame.evaluation.colours import COLOURS, LINES, look
 from frame.runs.listing import RunSummary, shown
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ STYLE: Any = {
     "axes.spines.right": False,
 }
 BANDS = ("ci", "sd", "none")
-LINES = ("-", "--", "-.", ":")
 
 
 @dataclass

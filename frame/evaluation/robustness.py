@@ -12,14 +12,12 @@ from frame.data.base import DataSet
 from frame.evaluation.base import Declaration, Evaluation, LogEntry, Predicts, Scalar, Unsuited
 from frame.evaluation.changed import Changed
 from frame.evaluation.codes import LAYERS, labelled_codes
-from frame.evaluation.colours import look
+from frame.evaluation.colours import LINES, look
 from frame.evaluation.floors import FLOORS, Floor, Rows, check_floors, floor_codes, floor_names
 from frame.evaluation.linear_probe import CHOOSE_ON, TRAIN_ON
 from frame.evaluation.predictions import predictions
 from frame.measures.linear_probe import CS, best, logistic_regression
 from frame.measures.statistics import fraction, mean_and_standard_error
-
-LINES = ("-", "--", ":", "-.")  # the model's own, and floors; each with a marker and a colour
 
 
 class RobustnessEvaluation(Evaluation):

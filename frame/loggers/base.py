@@ -74,8 +74,8 @@ class RunLogger(Logger):
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """The rendered figure, [H, W, 3] uint8. Its layout is settled by this: rendered again, all stays in its place."""
+    """The rendered figure, [H, W, 3] uint8. Later renderings keep the layout that was computed here."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    figure.set_layout_engine(None)  # which takes as long as to render
+    figure.set_layout_engine(None)  # computing a layout takes as long as rendering
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

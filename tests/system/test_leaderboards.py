@@ -171,7 +171,16 @@ def test_the_page_has_what_was_measured_and_says_what_was_not(tmp_path: Path) ->
     by_column = fashion.by_column(runs(tmp_path), {"VAE": ("VAE_03", 4)})
     text = fashion.table("one view", by_column, {"VAE": ("VAE_03", 4)})
     (row,) = [line for line in text.splitlines() if line.startswith("| 1 | VAE")]
-    assert "| not yet measured | not yet measured | 4: trial 3 |" in row and "81.5" in row
+    assert "| 4: trial 3 |" in row and "81.5" in row
+    assert "|  | method | equal time, % | chosen of |" in text  # a column that nobody measured is left out, and named
+    said = fashion.protocol(by_column, {"VAE": ("VAE_03", 4)}, "60 seconds")
+    assert "Not yet measured: equal pictures, own recipe." in said and "*Own recipe*" not in said
+    made(tmp_path, "own-VAE_00", {tracks.PROBE: 90.0}, 101)
+    made(tmp_path, "own-AE_00", {tracks.PROBE: 70.0}, 101)
+    best = {"VAE": ("VAE_03", 4), "AE": ("AE_00", 9)}
+    both = fashion.table("one view", fashion.by_column(runs(tmp_path), best), best)
+    (row,) = [line for line in both.splitlines() if line.startswith("| 1 | VAE")]
+    assert "| 90 | 4: trial 3 |" in row and "equal pictures" not in both
     assert "Not yet measured: AE, DAE, MAE, BetaTCVAE, WAE, VampVAE." in text
     page = tmp_path / "page.md"
     page.write_text(f"before\n{fashion.BEGIN}\nold\n{fashion.END}\nafter\n")
