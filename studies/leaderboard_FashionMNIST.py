@@ -15,6 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from frame.analysis.compare import Row
+from frame.analysis.intervals import interval, spread
 from frame.common.errors import UserError
 from frame.common.files import write_text
 from frame.runs.listing import RunSummary, find, summaries
@@ -154,8 +156,10 @@ def table(track: str, runs: Mapping[str, Sequence[RunSummary]], best: Mapping[st
     main = next(iter(present), "time")
     ranked = [*columns[main].values()]
     names = {row.label[0]: method for method, row in columns[main].items()}
-    head = ["", "method", *(f"{COLUMNS[column]}, %" for column in present), "chosen of", "epochs", "parameters"]
-    lines = [head]
+    probed = track != "few labels"  # untrained predictions are no floor
+    extra = ["above untrained"] if probed else []
+    titles = [*(f"{COLUMNS[column]}, %" for column in present), *extra, "chosen of", "epochs", "parameters"]
+    lines = [["", "method", *titles]]
     for place, row in zip(places(ranked, track, metric, names), ranked, strict=True):
         method = names[row.label[0]]
         cells = [cell(columns[c][method], metric) if method in columns[c] else "not yet measured" for c in present]
@@ -163,10 +167,11 @@ def table(track: str, runs: Mapping[str, Sequence[RunSummary]], best: Mapping[st
         how = "default" if trial.endswith("_00") else f"trial {int(trial[-2:])}"
         facts = [f"{row.facts['epochs']:.1f}", f"{row.facts['parameters']:,.0f}"]
         everywhere = [s for c in present if method in columns[c] for s in columns[c][method].runs]
-        lines.append([place, title(method, track, everywhere), *cells, f"{n}: {how}", *facts])
+        gained = [above(row, metric)] if probed else []
+        lines.append([place, title(method, track, everywhere), *cells, *gained, f"{n}: {how}", *facts])
     all_runs = [s for several in runs.values() for s in several]
     of_track = [s for row in ranked for s in row.runs]
-    if track != "few labels":
+    if probed:
         for key, name in (
             ("pixels", "raw pixels"),
             ("whitened", "whitened PCA-50"),
@@ -174,13 +179,23 @@ def table(track: str, runs: Mapping[str, Sequence[RunSummary]], best: Mapping[st
         ):
             value = floor(of_track if key == "untrained_features" else all_runs, metric, key)
             shown = "" if value is None else f"{value:.1f}"
-            lines.append(["", f"*{name}* (floor)", *([shown] * len(present)), "", "", ""])
+            lines.append(["", f"*{name}* (floor)", *([shown] * len(present)), "", "", "", ""])
     given = ranges("leaderboard_FashionMNIST.yml")[track]
     missing = [method for method in given if method not in ("all", *columns[main], *CONTROLS)]
     notes = [cut_notes([row for column in columns.values() for row in column.values()])]
     notes += [f"Not yet measured: {', '.join(missing)}."] if missing else []
     body = markdown(lines) if ranked else ""
     return "\n\n".join(part for part in (f"**{track.capitalize()}** – {TRACKS[track]}", body, *notes) if part)
+
+
+def above(row: Row, metric: str) -> str:
+    """How much the runs of a row are above their own encoders before training, paired; '–' without these floors."""
+    found = []
+    for summary in row.runs:
+        own, untrained = summary.record(metric), floor([summary], metric, "untrained_features")
+        if own is not None and untrained is not None:
+            found.append(float(own["value"]) - untrained)
+    return spread(*interval(found), sign="+") if found else "–"
 
 
 def protocol(runs: Mapping[str, Sequence[RunSummary]], best: Mapping[str, tuple[str, int]], time: str) -> str:
@@ -197,13 +212,13 @@ def protocol(runs: Mapping[str, Sequence[RunSummary]], best: Mapping[str, tuple[
     absent = f"Not yet measured: {missing}. " if missing else ""
     return (
         f"{over}; 10,000 test pictures. Methods are ranked within a track only, by the column *equal time*: {time} of "
-        f"training, without evaluations. {measured}{absent}{n_trials} of {N} "
-        f"trials of each method were run, for {time} with seed {TRIAL_SEED}; the best one on valid was trained again, "
-        "with seeds that no trial had. Nothing was chosen on test. The trials and the ranges that they were drawn from "
-        "are in studies/. The number is that of a linear probe on the 128 features of the encoder, of 10,000 training "
-        "rows with C chosen on valid. With few labels it is the method's own prediction, and the trial was chosen with "
-        "all 10,000 labels of valid. All have the same convolutional encoder; MAE has a ViT of the same width. "
-        "Controls are trained on the same augmented pictures."
+        f"training, without evaluations. {measured}{absent}{n_trials} of {N} trials of each method were run, for "
+        f"{time} with seed {TRIAL_SEED}; the best one on valid was trained again, with seeds that no trial had. "
+        "Nothing was chosen on test. The trials and the ranges that they were drawn from are in studies/. The number "
+        "is that of a linear probe on the 128 features of the encoder, of 10,000 training rows with C chosen on valid, "
+        "and *above untrained* is the paired difference from the same encoder before its training. With few labels it "
+        "is the method's own prediction, and the trial was chosen with all 10,000 labels of valid. All have the same "
+        "convolutional encoder; MAE has a ViT of the same width. Controls are trained on the same augmented pictures."
     )
 
 

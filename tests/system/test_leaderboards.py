@@ -166,13 +166,16 @@ def test_the_final_runs_are_the_chosen_trials_in_each_column(tmp_path: Path) -> 
 
 
 def test_the_page_has_what_was_measured_and_says_what_was_not(tmp_path: Path) -> None:
-    for seed in (101, 102):
-        made(tmp_path, "time-VAE_03", {tracks.PROBE: 80.0 + seed % 100}, seed)
+    for seed, untrained in ((101, 70.0), (102, 65.0)):
+        floor = {"linear_probe/Test/floor/untrained_features": untrained}
+        made(tmp_path, "time-VAE_03", {tracks.PROBE: 80.0 + seed % 100, **floor}, seed)
     by_column = fashion.by_column(runs(tmp_path), {"VAE": ("VAE_03", 4)})
     text = fashion.table("one view", by_column, {"VAE": ("VAE_03", 4)})
     (row,) = [line for line in text.splitlines() if line.startswith("| 1 | VAE")]
-    assert "| 4: trial 3 |" in row and "81.5" in row
-    assert "|  | method | equal time, % | chosen of |" in text  # a column that nobody measured is left out, and named
+    assert "| +14 ± 38 | 4: trial 3 |" in row and "81.5" in row  # 81 - 70 and 82 - 65
+    assert (
+        "|  | method | equal time, % | above untrained | chosen of |" in text
+    )  # a column that nobody measured is left out, and named
     said = fashion.protocol(by_column, {"VAE": ("VAE_03", 4)}, "60 seconds")
     assert "Not yet measured: equal pictures, own recipe." in said and "*Own recipe*" not in said
     made(tmp_path, "own-VAE_00", {tracks.PROBE: 90.0}, 101)
@@ -180,7 +183,7 @@ def test_the_page_has_what_was_measured_and_says_what_was_not(tmp_path: Path) ->
     best = {"VAE": ("VAE_03", 4), "AE": ("AE_00", 9)}
     both = fashion.table("one view", fashion.by_column(runs(tmp_path), best), best)
     (row,) = [line for line in both.splitlines() if line.startswith("| 1 | VAE")]
-    assert "| 90 | 4: trial 3 |" in row and "equal pictures" not in both
+    assert "| 90 | +14 ± 38 | 4: trial 3 |" in row and "equal pictures" not in both
     assert "Not yet measured: AE, DAE, MAE, BetaTCVAE, WAE, VampVAE." in text
     page = tmp_path / "page.md"
     page.write_text(f"before\n{fashion.BEGIN}\nold\n{fashion.END}\nafter\n")
