@@ -157,9 +157,8 @@ def table(track: str, runs: Mapping[str, Sequence[RunSummary]], best: Mapping[st
     ranked = [*columns[main].values()]
     names = {row.label[0]: method for method, row in columns[main].items()}
     probed = track != "few labels"  # untrained predictions are no floor
-    extra = ["above untrained"] if probed else []
-    titles = [*(f"{COLUMNS[column]}, %" for column in present), *extra, "chosen of", "epochs", "parameters"]
-    lines = [["", "method", *titles]]
+    titles = [*(f"{COLUMNS[column]}, %" for column in present), *(["above untrained"] if probed else [])]
+    lines = [["", "method", *titles, "chosen of", "epochs", "parameters"]]
     for place, row in zip(places(ranked, track, metric, names), ranked, strict=True):
         method = names[row.label[0]]
         cells = [cell(columns[c][method], metric) if method in columns[c] else "not yet measured" for c in present]

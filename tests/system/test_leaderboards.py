@@ -173,9 +173,8 @@ def test_the_page_has_what_was_measured_and_says_what_was_not(tmp_path: Path) ->
     text = fashion.table("one view", by_column, {"VAE": ("VAE_03", 4)})
     (row,) = [line for line in text.splitlines() if line.startswith("| 1 | VAE")]
     assert "| +14 ± 38 | 4: trial 3 |" in row and "81.5" in row  # 81 - 70 and 82 - 65
-    assert (
-        "|  | method | equal time, % | above untrained | chosen of |" in text
-    )  # a column that nobody measured is left out, and named
+    # a column that nobody measured is left out, and named
+    assert "|  | method | equal time, % | above untrained | chosen of |" in text
     said = fashion.protocol(by_column, {"VAE": ("VAE_03", 4)}, "60 seconds")
     assert "Not yet measured: equal pictures, own recipe." in said and "*Own recipe*" not in said
     made(tmp_path, "own-VAE_00", {tracks.PROBE: 90.0}, 101)
