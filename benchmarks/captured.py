@@ -1,4 +1,4 @@
-"""Captured steps (`execution=captured`) on a GPU. Without one it says so and exits with 2. Not yet run.
+"""Captured steps (`execution=captured`) on a GPU. Without one it says so and exits with 2.
 
     python benchmarks/captured.py              all three parts: about 10 minutes
     python benchmarks/captured.py vae          MNIST_VAE beside the bare loop in a CUDA graph, eager, and the template

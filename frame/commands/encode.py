@@ -19,7 +19,7 @@ CODE_KEYS = {
     "weights": Key(one_of("average", "raw"), "averaged ones, if the run keeps them, or raw ones", "as the run says"),
     "source": Key(one_of("trained", "now"), "your own modules: as the run was trained, or as they are", "trained"),
     "packages": Key(names, "packages of yours that the run's config may build from", "none"),
-    "device": Key(device, "where the model computes", "cpu"),
+    "device": Key(device, "where the model computes; auto: a GPU if there is one", "auto"),
 }
 
 COMMAND = Command(
@@ -61,7 +61,7 @@ def run(words: Sequence[str]) -> int:
     from frame.sharing.codes import codes_of_runs, write_codes
 
     with Interrupts():
-        codes = codes_of_runs([open_run(folder, **options) for folder in folders], **chosen)
+        codes = codes_of_runs([open_run(folder, **{"device": "auto", **options}) for folder in folders], **chosen)
         write_codes(out, codes)
     print(f"encoded  {codes.n_rows} rows of {len(folders)} run{'s' * (len(folders) > 1)} to {out}")
     return 0

@@ -22,7 +22,7 @@ COMMAND = Command(
         ),
         "source": Key(one_of("trained", "now"), "your own modules: as the run was trained, or as they are", "trained"),
         "packages": Key(names, "packages of yours that a run's config may build from", "none"),
-        "device": Key(device, "where the model is evaluated", "cpu"),
+        "device": Key(device, "where the model is evaluated; auto: a GPU if there is one", "auto"),
         "again": Key(truth, "measure again what is recorded already", "false"),
         "allow_test": Key(truth, "let an evaluation fit something on test", "false"),
     },

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from frame.commands.beside import trust
 from frame.commands.encode import CODE_KEYS
@@ -43,7 +44,8 @@ def run(words: Sequence[str]) -> int:
     trust(typed.options.get("packages", []))
     options = dict(typed.options)
     show = options.pop("open", False)
-    opening = {
+    opening: dict[str, Any] = {"device": "auto"}
+    opening |= {
         key: options.pop(key) for key in ("checkpoint", "weights", "source", "packages", "device") if key in options
     }
     from frame.engine.opening import open as open_run

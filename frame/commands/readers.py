@@ -117,8 +117,8 @@ def file(what: str, *endings: str) -> FileWith:
 
 
 def device(name: str, value: str) -> str:
-    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", value):
-        raise UserError(f"{name}={value}: write {name}=cpu, cuda or cuda:1")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", value):
+        raise UserError(f"{name}={value}: write {name}=cpu, cuda, cuda:1 or auto")
     return value
 
 
@@ -136,7 +136,7 @@ LOOKS: dict[Reader, str] = {
     auto_or_whole: "N|auto",
     above_zero: "NUMBER",
 }
-LOOKS |= {seeds: "N", folder: "FOLDER", device: "cpu|cuda|mps"}
+LOOKS |= {seeds: "N", folder: "FOLDER", device: "auto|cpu|cuda|mps"}
 
 
 def looks(read: Reader) -> str:

@@ -149,8 +149,21 @@ def objective(model: Any) -> Model:
             f"model: {type(model).__name__} has no loss: give it {LOSS}, or hand the network to a method, such as "
             "frame.models.Classifier.Classifier(encoder, predictor)"
         )
-    named: type[Objective] = type(type(model).__name__, (Objective,), {})  # messages name a model by its class
+    kind = type(model)
+    own = [name for name in dir(kind) if not name.startswith("_") and not hasattr(Objective, name)]
+    # from Python 3.12 on, isinstance(model, Predicts) finds methods of the class alone, and nothing by __getattr__
+    methods = {name: _handed_on(name) for name in own if callable(getattr(kind, name))}
+    named: type[Objective] = type(kind.__name__, (Objective,), methods)  # messages name a model by its class
     return named(model)
+
+
+def _handed_on(name: str) -> Callable[..., Any]:
+    """A method that calls the module's."""
+
+    def method(self: Objective, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.module, name)(*args, **kwargs)
+
+    return method
 
 
 def name_of(model: Any) -> str:

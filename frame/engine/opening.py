@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.distributions import Distribution
@@ -205,6 +206,8 @@ class OpenRun:
         if source not in SOURCES:
             raise UserError(choices(source, SOURCES, kind="source"))
         self.objects = objects or Objects()
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         self.folder, self.packages, self.device, self.checkpoint = folder, tuple(packages), device, checkpoint
         self.now = source == NOW
         self.export: Export | None = Export.at(folder.path)
@@ -373,7 +376,7 @@ def open(
         folder: the run or the export, or a folder with one run in it, as a cell of a study; or an export's name on the
             Hugging Face hub, 'user/name' or 'user/name@revision', which is downloaded to your cache.
         packages: further packages whose classes the config may build, besides `frame` and torch's own.
-        device: the model's device.
+        device: the model's device; 'auto': a GPU if there is one.
         weights: 'average' or 'raw'; None takes what the run's config says.
         checkpoint: 'last' or 'best'; an export has one.
         trust_source: whether to run the source in an export. Read it first: it can do everything that you can do.

@@ -155,7 +155,7 @@ def evaluate_run(
     evaluate_on: str | None = None,
     checkpoint: str = "last",
     weights: str | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     packages: Sequence[str] = (),
     shared: dict[str, DataSet] | None = None,
     patience: float = WAIT_SECONDS,
@@ -177,7 +177,7 @@ def evaluate_run(
         evaluate_on: the split; None leaves each evaluation on its own.
         checkpoint: 'last' or 'best'.
         weights: 'average' or 'raw'; None takes what the run's config says.
-        device: where the model is evaluated.
+        device: where the model is evaluated; 'auto': a GPU if there is one, as in training.
         packages: see `frame.open`.
         shared: the previous run's data, which are used if this run has the same, and replaced otherwise.
         patience: seconds to wait for another process that evaluates this run, counted from its last record.

@@ -76,6 +76,9 @@ def make_trainer(config: DictConfig, settings: dict[str, Any], optimization: Opt
         raise UserError(
             f"trainer.devices={processes}: that many processes only wait for one another: at most {most} here"
         )
+    shown = torch.cuda.device_count()
+    if not on_cpu and 0 < shown < processes:
+        raise UserError(f"trainer.devices={processes}, but this machine shows {shown}: set trainer.devices={shown}")
     if nodes > 1 and not any(name in os.environ for name in STARTED):
         raise UserError(
             f"trainer.num_nodes={nodes}: it would wait for the other nodes: start it by frame sweep with "

@@ -71,12 +71,19 @@ def fit_classifier(
 
 
 def _network(x: Tensor, n_classes: int, hidden: int) -> nn.Sequential:
-    scale = nn.BatchNorm1d(x.shape[1], affine=False).eval()  # the statistics of all rows, once
-    spread = x.std(0, correction=0)
-    assert scale.running_mean is not None and scale.running_var is not None
-    scale.running_mean.copy_(x.mean(0))
-    scale.running_var.copy_(spread.clamp(min=1e-3 * spread.max().item()).square())
-    scale.eps = 0.0
+    scale = _Standardised(x)
     if not hidden:
         return nn.Sequential(scale, nn.Linear(x.shape[1], n_classes))
     return nn.Sequential(scale, nn.Linear(x.shape[1], hidden), nn.ReLU(), nn.Linear(hidden, n_classes))
+
+
+class _Standardised(nn.Module):
+    """(x - mean) / spread of each dimension, with the statistics of all rows."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        spread = x.std(0, correction=0)
+        self.mean, self.spread = nn.Buffer(x.mean(0)), nn.Buffer(spread.clamp(min=1e-3 * spread.max().item()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.spread

@@ -39,8 +39,14 @@ def test_a_run_is_opened(run: Path) -> None:
     assert isinstance(opened.model, VAE) and not opened.model.training
 
 
+def test_auto_is_a_gpu_if_there_is_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert frame.open(run, device="auto").device == device
+
+
 def test_the_average_is_loaded_unless_raw_is_asked_for(run: Path) -> None:
-    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
     name = "encoder.head.linear.weight"
     average, raw = frame.load(run), frame.load(run, weights="raw")
     assert torch.equal(average.state_dict()[name], state["average"][f"module.{name}"])

@@ -146,7 +146,7 @@ def test_null_is_no_setting_and_what_is_right_passes() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["trainer.devices=99"], "trainer.devices=99: that many processes only wait for one another"),
+        (["trainer.devices=99", "device.gpus=0"], "trainer.devices=99: that many processes only wait for one another"),
         (["+optimization.optimizer.betas=[2,2]"], "Invalid beta"),
         (["optimization.optimizer._target_=torch.optim.SparseAdam", "~optimization.optimizer.fused"], "optimization: "),
         (["params.lr=nan"], "params.lr=nan: write a finite number"),

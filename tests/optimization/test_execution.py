@@ -66,6 +66,7 @@ def test_channels_last_without_convolutions_is_one_line() -> None:
 
 def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # a GPU needs none
     with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
         Compiled()
 

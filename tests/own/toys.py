@@ -152,7 +152,7 @@ class Witness(Callback):
         self.seen.extend(batch["index"].tolist())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        weights = b"".join(w.detach().numpy().tobytes() for w in pl_module.state_dict().values())
+        weights = b"".join(w.detach().cpu().numpy().tobytes() for w in pl_module.state_dict().values())
         seconds = pl_module.counters["seconds"]  # type: ignore[index]
         with Path(f"{self.file}.{trainer.global_rank}").open("w") as stream:
             stream.write(f"{hashlib.sha256(weights).hexdigest()}\n{seconds}\n{' '.join(map(str, self.seen))}\n")
