@@ -25,9 +25,8 @@ class MoCo(JointEmbeddingModel):
     training, the keys of all ranks enter the queue after the loss, and the oldest leave it; at first it has random
     directions. The loss is log(n_queue + 1) if all cosines are equal.
 
-    The paper shuffles rows over devices for the keys, so that a query and its key are not normalised by the same
-    batch, which gives the pair away. Here the teacher normalises by moving averages of the student's running
-    statistics instead: a key does not depend on the other rows of its batch, on any number of devices.
+    A query and a key that the same batch has normalised give the pair away. For the keys, the paper shuffles the rows
+    over devices, each of which normalises its own rows. Here each process does so with groups of its rows.
 
     Args:
         encoder: f; its head is removed.
@@ -35,6 +34,7 @@ class MoCo(JointEmbeddingModel):
         temperature: tau, above 0.
         decay: m of the teacher's average, in [0, 1]; it may follow a schedule.
         n_queue: K, the keys in the queue.
+        n_groups: shuffled groups of a batch, each of which the teacher normalises by itself, if they have two rows.
 
     Raises:
         UserError: a number is out of range, the projector has no z_dim, or as `JointEmbeddingModel`; from the loss,
@@ -50,16 +50,18 @@ class MoCo(JointEmbeddingModel):
         temperature: float | Coefficient,
         decay: float | Coefficient,
         n_queue: int,
+        n_groups: int = 8,
     ) -> None:
         super().__init__(encoder, projector)
-        at_least(1, n_queue=n_queue)
+        at_least(1, n_queue=n_queue, n_groups=n_groups)
+        self.n_groups = n_groups
         self.temperature = above_zero("temperature", temperature)
-        self.teacher = Teacher(self.encoder, self.projector, decay, own_statistics=False)
+        self.teacher = Teacher(self.encoder, self.projector, decay)
         self.register_buffer("queue", F.normalize(torch.randn(n_queue, embedding_size(self.projector)), dim=1))
 
     def compute_loss(self, batch: Batch) -> dict[str, Tensor]:
         v1, v2 = two_views(batch)
-        q, k = self.embed(v1), F.normalize(self.teacher.embed(v2), dim=1)
+        q, k = self.embed(v1), self.keys(v2)  # [B, z_dim]
         positive = F.cosine_similarity(q, k).unsqueeze(1)  # [B, 1]
         s = torch.cat([positive, cosines(q, self.queue)], dim=1) / self.temperature()  # [B, 1 + K]
         # L = -log(exp(q.k+ / tau) / sum_i exp(q.k_i / tau))
@@ -67,6 +69,13 @@ class MoCo(JointEmbeddingModel):
         if self.training:
             self.queue.copy_(torch.cat([all_rows(k), self.queue])[: len(self.queue)])
         return {"loss": loss}
+
+    def keys(self, v2: Tensor) -> Tensor:
+        """k = g'(f'(v2)), of length 1: [B, z_dim]. Its rows are shuffled, and normalised in groups."""
+        order = torch.rand(len(v2), device=v2.device).argsort()  # randperm would read values on the host
+        groups = v2[order].tensor_split(max(1, min(self.n_groups, len(v2) // 2)))
+        k = torch.cat([self.teacher.embed(group) for group in groups])
+        return F.normalize(k[order.argsort()], dim=1)
 
     def after_update(self, iteration: int) -> None:
         self.teacher.follow(self.encoder, self.projector)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
 from frame.common.errors import UserError, at_least
-from frame.common.ranks import all_rows, mean_over_ranks, own_part, sum_over_ranks
+from frame.common.ranks import all_rows, own_part, sum_over_ranks
 from frame.common.schedules import Coefficient, coefficient
 from frame.data.base import Batch
 from frame.probability.distributions import Delta, IndependentBernoulli, like, negative_log_prob, rsample
@@ -227,25 +227,19 @@ class Teacher(nn.Module):
     """A copy of an encoder and its projector that gets no gradient and follows them by a moving average of weights.
 
     The copy's weights are buffers: no optimizer and no rule finds them, they are in the checkpoint, and DDP leaves them
-    alone. Its batch normalisations use statistics of the batch, and their running statistics are its own. Otherwise
-    their statistics follow the student's running ones, a mean over ranks, by the same average as weights (Cai et al.
-    2021, "Exponential moving average normalization", 2101.08482): its output for a row does not depend on other rows.
+    alone. Its batch normalisations use statistics of the batch, and their running statistics are its own.
 
     Args:
         encoder: f; the copy is f'.
         projector: g; the copy is g'.
         decay: the share of its own weights that it keeps in each update, in [0, 1]; it may follow a schedule.
-        own_statistics: whether its batch normalisations use statistics of the batch.
 
     Raises:
         UserError: decay is not in [0, 1].
     """
 
-    def __init__(
-        self, encoder: nn.Module, projector: nn.Module, decay: float | Coefficient, own_statistics: bool = True
-    ) -> None:
+    def __init__(self, encoder: nn.Module, projector: nn.Module, decay: float | Coefficient) -> None:
         super().__init__()
-        self.own_statistics = own_statistics
         self.decay = coefficient("decay", decay)
         if self.decay.bounds[1] > 1:
             raise UserError(f"decay={self.decay.bounds[1]:g}: it must lie in [0, 1], such as 0.99")
@@ -257,12 +251,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def embed(self, x: Tensor) -> Tensor:
         """z' = g'(f'(x)), [B, z_dim], float32, without gradient."""
-        training = self.training
-        if not self.own_statistics:
-            self.eval()
         z: Tensor = self.projector(self.encoder.features(x))
-        if not self.own_statistics:
-            self.train(training)
         return z.float()
 
     @torch.no_grad()
@@ -272,9 +261,6 @@ class Teacher(nn.Module):
             mine = dict(copy_.named_buffers())
             for name, parameter in student.named_parameters():
                 own_part(mine[name]).lerp_(own_part(parameter), 1 - self.decay())
-            for name, statistic in student.named_buffers():
-                if not self.own_statistics and statistic.is_floating_point():
-                    mine[name].lerp_(mean_over_ranks(statistic.clone()), 1 - self.decay())
 
 
 def embedding_size(projector: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""MoCo: its loss against a loop, the order of its queue, and keys that do not depend on their batch."""
+"""MoCo: its loss against a loop, the order of its queue, and the groups in which keys are normalised."""
 
 import math
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frame.architectures.layers import BatchNorm
 from frame.common.errors import UserError
 from frame.models.MoCo import MoCo
 from tests.joint import Flat, Same, networks, views
@@ -58,25 +57,38 @@ def test_a_batch_larger_than_the_queue_fills_it() -> None:
     torch.testing.assert_close(model.queue, unit(pair[1])[:2])
 
 
-def test_a_key_does_not_depend_on_the_other_rows_and_its_statistics_follow_the_student() -> None:
+def test_keys_are_normalised_in_shuffled_groups() -> None:
+    """As a loop over the groups does; two groups of six rows are as many as three rows each."""
     encoder, projector = networks()
-    model = MoCo(encoder, projector, 0.2, 0.75, 8)
-    v1, v2 = views(6, 5)
-    model({"views": [v1, v2]})  # changes the student's running statistics
-    torch.testing.assert_close(model.teacher.embed(v2)[:2], model.teacher.embed(v2[:2]))
-    assert model.teacher.training and all(module.training for module in model.teacher.modules())
-    (norm,) = (module for module in projector.modules() if isinstance(module, BatchNorm))
-    (mine,) = (module for module in model.teacher.modules() if isinstance(module, BatchNorm))
-    assert norm.running is not None and mine.running is not None
-    expected = 0.75 * mine.running + 0.25 * norm.running
-    assert not torch.equal(mine.running, expected)
-    model.after_update(1)
-    torch.testing.assert_close(mine.running, expected)
+    model = MoCo(encoder, projector, 0.2, 0.75, 8, n_groups=2)
+    v2 = views(6, 5)[1]
+    torch.manual_seed(3)
+    keys = model.keys(v2)
+    torch.manual_seed(3)
+    order = torch.rand(6).argsort()
+    assert order.tolist() != sorted(order.tolist())
+    for group in (order[:3], order[3:]):
+        torch.testing.assert_close(keys[group], unit(model.teacher.embed(v2[group])))
+    assert not torch.allclose(keys, unit(model.teacher.embed(v2)), atol=1e-3)
+
+
+def test_one_group_is_the_batch_and_groups_have_two_rows() -> None:
+    encoder, projector = networks()
+    v2 = views(7, 5)[1]
+    whole = MoCo(encoder, projector, 0.2, 0.75, 8, n_groups=1)
+    torch.testing.assert_close(whole.keys(v2), unit(whole.teacher.embed(v2)))
+    rows: list[int] = []
+    many = MoCo(encoder, projector, 0.2, 0.75, 8, n_groups=100)
+    many.teacher.projector.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    many.keys(v2)
+    assert sorted(rows) == [2, 2, 3]
 
 
 def test_values_out_of_range_are_refused() -> None:
     with pytest.raises(UserError, match="n_queue=0: it must be at least 1"):
         plain(n_queue=0)
+    with pytest.raises(UserError, match="n_groups=0: it must be at least 1"):
+        MoCo(Flat(3), Same(3), 0.2, 0.9, 8, n_groups=0)
     with pytest.raises(UserError, match="temperature=0: it must be above 0"):
         plain(temperature=0.0)
     with pytest.raises(UserError, match=r"decay=1.5: it must lie in \[0, 1\]"):
