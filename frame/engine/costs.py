@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from frame.data.base import Batch, Indices, count_rows, whole_batch
 from frame.data.loader import Loader, Loads
 from frame.evaluation.shards import seeded
 from frame.optimization.base import Optimization
+
+PATIENCE = 5  # seconds until a line says what takes so long
 
 
 def costs(optimization: Optimization, loader: Loads) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def costs(optimization: Optimization, loader: Loads) -> dict[str, Any]:
         return found
     kinds = loader.kinds()
     try:
-        with _as_it_was():
+        with _as_it_was(), _told_after(PATIENCE):
             found["groups"] = optimization.groups()
             counted = [(n, *_flops(optimization, loader, indices)) for n, indices in kinds]
     except Exception as error:  # any error of a procedure or a model: a run trains without knowing its costs
@@ -85,6 +88,18 @@ def _flops(optimization: Optimization, loader: Loader, indices: Indices) -> tupl
             copy.step(batch)  # optimizers do not step: nothing is accumulated yet
         total += share * counter.total
     return count_rows(batch), total
+
+
+@contextmanager
+def _told_after(seconds: float) -> Iterator[None]:
+    """Says what is done here if it takes longer."""
+    timer = Timer(seconds, say, ["counting the operations of a step before training, which takes as long as a step"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -126,16 +126,16 @@ def train(config: DictConfig, overrides: Sequence[str], objects: Objects | None 
     """
     experiment = build(config, objects=objects)
     members.join(experiment)
-    trainer, optimization = experiment.trainer, experiment.optimization
-    with experiment.signals():  # before the folder is made, so that its status is written
-        if trainer.global_rank > 0:
+    if experiment.trainer.global_rank > 0:
+        with experiment.signals():
             return fit(experiment, None)
-        data = described(experiment.data)
-        written = stored(config, experiment.plain)
-        written = written if objects is None else objects.noted(written)
-        refuse_secrets(written)
-        note_folder(written)
-        counted = costs(optimization, experiment.loader)
+    data = described(experiment.data)
+    written = stored(config, experiment.plain)
+    written = written if objects is None else objects.noted(written)
+    refuse_secrets(written)
+    note_folder(written)
+    counted = costs(experiment.optimization, experiment.loader)
+    with experiment.signals():  # before the folder is made, so that its status is written
         root = Path(str(experiment.config.device.experiments_root))
         run = RunFolder.create(root, str(experiment.config.experiment_name))
         try:

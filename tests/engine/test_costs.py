@@ -1,6 +1,8 @@
 """Sizes and costs of models against counts by hand, for the steps of a run on its own batches."""
 
 import random
+import signal
+import time
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from frame.engine.costs import costs
 from frame.optimization.base import Optimization
 from frame.runs.summary import total_costs
 from tests.models.test_every_model import composed_once
-from tests.processes import only_run, train
+from tests.processes import Process, only_run, train
 from tests.sized import sized
 from tests.slow import slow_but
 
@@ -163,3 +165,16 @@ def test_a_run_keeps_them(tmp_path: Any) -> None:
     summary = RunSummary(RunFolder(only_run(tmp_path)))
     counters = summary.status["counters"]
     assert summary.get("flops") == pytest.approx(counters["samples"] * summary.get("flops_per_sample"))
+
+
+def test_what_takes_long_is_said_and_ended_by_a_signal(tmp_path: Any) -> None:
+    slow = "import time, frame.engine.costs as c; c.PATIENCE = 0.1; c._flops = lambda *_: time.sleep(60)"
+    process = Process(["train", "experiment=digits_VAE", "logging=csv"], tmp_path, first=slow)
+    deadline = time.monotonic() + 60
+    while "counting the operations of a step before training" not in process.output:
+        assert time.monotonic() < deadline, process.output
+        time.sleep(0.05)
+    assert process.process.pid is not None
+    process.process.terminate()
+    assert process.wait(30) == -signal.SIGTERM
+    assert not list(tmp_path.glob("runs/*/*"))
