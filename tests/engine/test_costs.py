@@ -168,7 +168,7 @@ def test_a_run_keeps_them(tmp_path: Any) -> None:
 
 
 def test_what_takes_long_is_said_and_ended_by_a_signal(tmp_path: Any) -> None:
-    slow = "import time, frame.engine.costs as c; c.PATIENCE = 0.1; c._flops = lambda *_: time.sleep(60)"
+    slow = "import time, frame.engine.costs as c; c.PATIENCE = 0.1; c._flops = lambda *_, wait=time.sleep: wait(60)"
     process = Process(["train", "experiment=digits_VAE", "logging=csv"], tmp_path, first=slow)
     deadline = time.monotonic() + 60
     while "counting the operations of a step before training" not in process.output:
