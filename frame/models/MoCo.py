@@ -34,7 +34,7 @@ class MoCo(JointEmbeddingModel):
         temperature: tau, above 0.
         decay: m of the teacher's average, in [0, 1]; it may follow a schedule.
         n_queue: K, the keys in the queue.
-        n_groups: shuffled groups of a batch, each of which the teacher normalises by itself, if they have two rows.
+        n_groups: shuffled groups of a batch, which the teacher normalises one by one; fewer if a group had one row.
 
     Raises:
         UserError: a number is out of range, the projector has no z_dim, or as `JointEmbeddingModel`; from the loss,
