@@ -150,7 +150,8 @@ class ViT(nn.Module):
         tokens = self.patches(2 * x - 1).flatten(2).transpose(1, 2) + self.position[1:]  # [B, T, dim]
         if kept is not None:
             tokens = rows_of(tokens, kept)
-        first = (self.class_token + self.position[0]).expand(len(x), 1, -1)
+        # len(x) would be the batch's size for good in an exported graph
+        first = (self.class_token + self.position[0]).expand(x.shape[0], 1, -1)
         found: Tensor = self.norm(self.blocks(torch.cat([first, tokens], dim=1)))
         return found
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +162,14 @@ def _write(encoder: Encoder, rows: Rows, form: str, file: Path) -> None:
         verbose=False,
     )
     assert made is not None
-    for value in (*made.model.graph.inputs, *made.model.graph.outputs):
+    ends = (*made.model.graph.inputs, *made.model.graph.outputs)
+    for value in ends:
         if value.shape is not None:
             value.shape[0] = onnx_ir.SymbolicDim("batch")
+    named = {value.name for value in ends}
+    for value in chain.from_iterable(node.outputs for node in made.model.graph.all_nodes()):
+        if value.name in named and not any(value is end for end in ends):  # such as 'mean', of x.mean()
+            value.name = f"inner_{value.name}"
     things: tuple[Any, ...] = (made.model, made.model.graph, *made.model.graph.all_nodes())
     for thing in things:
         thing.metadata_props.clear()

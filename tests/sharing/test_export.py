@@ -27,6 +27,7 @@ from frame.sharing.export import export, option_of
 from frame.sharing.private import Private
 from tests.models.test_every_model import CASES, build
 from tests.processes import OWN, Process, only_run, python
+from tests.slow import slow_but
 
 ROOT = Path(__file__).parents[2]
 USER = "janedoe"
@@ -520,9 +521,12 @@ def test_a_newer_export_is_refused(copied: Path) -> None:
 WITHOUT = ("GAN", "Joint", "WGAN_GP", "InformationEstimation")
 
 
-@pytest.mark.slow
+# a mean as the last operation, whose name was that of an output, and a class token for each row
+OFTEN = ("FashionMNIST_SimCLR", "digits_MAE")
+
+
 @pytest.mark.parametrize("form", ["onnx", "torch_export"])
-@pytest.mark.parametrize("experiment", CASES)
+@pytest.mark.parametrize("experiment", slow_but(OFTEN, CASES))
 def test_every_encoder_can_be_exported(experiment: str, form: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, batch = build(experiment)
