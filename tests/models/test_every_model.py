@@ -1,6 +1,7 @@
 """Properties of every model. They are found by folder and built from the experiments, so new ones are tested too."""
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ UNREACHED: dict[str, dict[str, str]] = {
     # a constant cancels in the gap and has no slope
     "WGAN_GP": dict.fromkeys(("adversary.linear.bias", "adversary.critic.linear.bias"), "critic's last bias"),
 }
+# Files that nothing downloads
+OWN_FILES = {"counts_VAE": "counts/pbmc700.npz", "series_VAE": "series/ItalyPowerDemand_TRAIN.ts"}
 
 
 def model_class(name: str) -> type[Model]:
@@ -83,6 +86,9 @@ def no_files() -> Iterator[None]:
 @cache
 def composed_once(experiment: str) -> DictConfig:
     """The experiment's config with the sizes of its data; composing takes longest."""
+    needed = OWN_FILES.get(experiment)
+    if needed is not None and not (Path(os.environ.get("DATA_ROOT", "./data")) / needed).exists():
+        pytest.skip(f"there is no {needed} below DATA_ROOT")
     with no_files():
         return sized(compose([f"experiment={experiment}"]))
 
@@ -223,9 +229,22 @@ def call(objective: nn.Module, states: Any, batch: Batch) -> Tensor:
     return losses["loss"]
 
 
+def alone_with_gradients(objective: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss with the noise of seed 1, and the gradients by parameter."""
+    objective.zero_grad()
+    torch.manual_seed(1)
+    loss: Tensor = objective(batch)["loss"]
+    loss.backward()
+    return loss, {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
+
+
 @pytest.mark.parametrize("experiment", ONE_OF_EACH)
 def test_stacked_models_equal_a_loop(experiment: str) -> None:
-    """Three models in one vmap, with the same noise for each, have the losses and gradients of three in a row."""
+    """Three models in one vmap, with the same noise for each, have the losses and gradients of three in a row.
+
+    The order of a sum may move a gradient as much as the last digits of the weights do: a lot in a ResNet on 12 rows,
+    and in one unit where a ReLU begins.
+    """
     torch.manual_seed(0)
     models = [build(experiment)[0] for _ in range(3)]
     batch = build(experiment)[1]
@@ -246,15 +265,15 @@ def test_stacked_models_equal_a_loop(experiment: str) -> None:
         torch.manual_seed(1)
         gradients = vmap(grad(loss), randomness="same")(parameters, fresh(buffers))
         for i, objective in enumerate(objectives):
-            objective.zero_grad()
-            torch.manual_seed(1)
-            alone = objective(batch)["loss"]
+            alone, own = alone_with_gradients(objective, batch)
             torch.testing.assert_close(stacked[i], alone, rtol=1e-4, atol=1e-4)
-            alone.backward()
-            for name, parameter in objective.named_parameters():
-                if parameter.grad is not None:
-                    largest = float(parameter.grad.abs().max())
-                    torch.testing.assert_close(gradients[name][i], parameter.grad, rtol=1e-3, atol=1e-4 * (1 + largest))
+            with torch.no_grad():
+                for parameter in objective.parameters():
+                    parameter.mul_(1 + torch.finfo(torch.float32).eps * torch.randn_like(parameter).sign())
+            rounded = alone_with_gradients(objective, batch)[1]
+            for name, gradient in own.items():
+                allowed = 1e-4 + 2e-3 * gradient.norm() + 10 * (rounded[name] - gradient).norm()
+                assert (gradients[name][i] - gradient).norm() <= allowed, name
 
 
 @pytest.mark.parametrize("experiment", ONE_OF_EACH)
