@@ -357,7 +357,10 @@ class _Workers:
     def _died(self, found: Any) -> Unread | None:
         """What to say of workers that have died; None if all are alive."""
         workers = getattr(found, "_workers", [])
-        wait([worker.sentinel for worker in workers], timeout=1)  # until one has ended
+        ends = wait([worker.sentinel for worker in workers], timeout=1)  # until one has ended, or is about to
+        for worker in workers:
+            if worker.sentinel in ends:
+                worker.join()
         dead = [(i, worker) for i, worker in enumerate(workers) if not worker.is_alive()]
         if not dead:
             return None

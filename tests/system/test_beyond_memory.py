@@ -114,8 +114,8 @@ def test_a_worker_that_dies_costs_nothing(cwd: Path) -> None:
     assert "of 2 (process" in lines[-1] and "was killed by SIGKILL" in lines[-1] and "resume=" in lines[-1], output
     run = RunFolder(only_run(cwd))
     assert run.standing["state"] == "stopped"
-    # the batches that were read already were trained on, and the state was saved
-    assert 17 <= read(run.path / "checkpoints/last.ckpt")["counters"]["iterations"] < 50
+    # the batches that had come were trained on, and the state was saved; up to 4 were on the way
+    assert 12 <= read(run.path / "checkpoints/last.ckpt")["counters"]["iterations"] < 50
     code, output = train([f"resume={run.path}"], cwd)
     assert code == 0, output
     assert_same_end(cwd, reference)
