@@ -32,11 +32,14 @@ class TooFew(NoNumber):
 
 
 def choices(wrong: str, valid: Iterable[str], *, kind: str) -> str:
-    """`no <kind> 'wrong': did you mean 'right'? There are: a, b, c`."""
+    """`no <kind> 'wrong': did you mean 'right'? There are: a, b, c`. Of a long list, the 20 most similar names."""
     names = sorted(valid)
     near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
     hint = f": did you mean '{near[0]}'?" if near else "."
-    there = f" There are: {', '.join(names)}" if names else " There are none."
+    long = len(", ".join(names)) > 1000
+    shown = sorted(difflib.get_close_matches(wrong, names, n=20, cutoff=0.0)) if long else names
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    there = f" There are: {', '.join(shown)}{more}" if names else " There are none."
     return f"no {kind} '{wrong}'{hint}{there}"
 
 

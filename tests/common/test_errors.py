@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 
 from frame.commands.main import main
+from frame.common.errors import choices
+from frame.composition.folders import config_folder
 from tests.processes import OWN, train
+
+EXPERIMENTS = [file.stem for file in (config_folder() / "experiment").glob("*.yaml")]
+
+
+def test_a_long_list_of_names_is_cut_to_those_that_are_similar() -> None:
+    line = choices("digits_VEA", EXPERIMENTS, kind="experiment")
+    assert line.startswith("no experiment 'digits_VEA': did you mean 'digits_VAE'? There are: ") and len(line) < 500
+    assert "digits_AE, " in line and "CIFAR10" not in line and line.endswith(f" and {len(EXPERIMENTS) - 20} more")
+    assert choices("d", "abc", kind="letter") == "no letter 'd'. There are: a, b, c"
+
 
 ERRORS = [
     # composition
