@@ -1,4 +1,4 @@
-"""Results do not change: the norm of each parameter after 50 iterations, for every experiment on small data."""
+"""Results do not change: the norm of each weight after 10 iterations, for every experiment on small data."""
 
 from pathlib import Path
 
@@ -16,10 +16,7 @@ def test_every_experiment_has_its_norms() -> None:
 @pytest.mark.parametrize(
     "experiment", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS]
 )
-def test_norms_after_fifty_iterations_are_unchanged(experiment: str, tmp_path: Path) -> None:
+def test_norms_after_ten_iterations_are_unchanged(experiment: str, tmp_path: Path) -> None:
     if not has_data(experiment):
         pytest.skip("DATA_ROOT is not set to a folder that has MNIST/raw")
-    kept = read()[experiment]
-    # two players magnify each other's rounding: without vector instructions GAN's differed by 2.4e-3
-    adversarial = any(name.startswith("adversary.") for name in kept)
-    assert norms(experiment, tmp_path) == pytest.approx(kept, rel=1e-2 if adversarial else 1e-4, abs=1e-6)
+    assert norms(experiment, tmp_path) == pytest.approx(read()[experiment], rel=1e-4)
