@@ -43,7 +43,7 @@ from studies.tracks import (
 
 FILE = Path(__file__).with_suffix(".yml")
 N = 9  # trials of a method, with its default
-TIME, PICTURES = "1 minute", "500000 samples"  # 10 epochs of 50,000 pictures; pictures without labels count, too
+TIME, PICTURES = "1 minute", "100000 samples"  # 2 epochs of 50,000 pictures; pictures without labels count, too
 TRIAL_SEED, SEEDS = 1, (101, 102, 103)
 # by the prefix of the final runs: the column's title
 COLUMNS = {"time": "equal time", "pictures": "equal pictures", "own": "own recipe"}
@@ -203,7 +203,7 @@ def protocol(runs: Mapping[str, Sequence[RunSummary]], best: Mapping[str, tuple[
     counts = sorted({n for _, n in best.values()})
     n_trials = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
     lengths = {
-        "pictures": f"*Equal pictures*: {PICTURES.split()[0]} pictures. ",
+        "pictures": f"*Equal pictures*: {int(PICTURES.split()[0]):,} pictures. ",
         "own": "*Own recipe*: the default, for the length of its own experiment. ",
     }
     measured = "".join(length for column, length in lengths.items() if runs.get(column))

@@ -105,7 +105,8 @@ def check_node(
             if value is None and where.startswith(f"{SIZES}."):
                 why = f"{name} needs {where}, which the data do not have"
                 raise UserError(f"{path}.{key}: {why}: {NO_CLASSES if where == CLASSES else ''}set {path}.{key}=...")
-            raise UserError(f"{where}={value}: {path}.{key} wants {_name(hints[key])}")
+            entry, found, hint = _misfit(value, hints[key])
+            raise UserError(f"{where}{entry}={found}: {path}.{key}{entry} wants {_name(hint)}")
     if not node.get("_partial_", False) and "_args_" not in node:
         missing = [k for k, p in named.items() if p.default is p.empty and k not in node and k not in given]
         if missing:
@@ -133,7 +134,23 @@ def fits(value: Any, hint: Any) -> bool:
         return hint is object or not isinstance(hint, type) and origin is None or _is_text(hint)
     if isinstance(value, bool | int | float):
         return _fits_number(value, hint)
+    if isinstance(value, dict):
+        return _is_mapping(hint) and all(fits(entry, args[1]) for entry in value.values() if args)
     return value is not None or hint is object
+
+
+def _misfit(value: Any, hint: Any) -> tuple[str, Any, Any]:
+    """'.key', value and hint of an entry of a mapping that does not fit; else '' and what was given."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    inner = next((typing.get_args(option)[1] for option in options if len(typing.get_args(option)) == 2), Any)
+    wrong = [key for key, entry in value.items() if not fits(entry, inner)] if isinstance(value, dict) else []
+    return (f".{wrong[0]}", value[wrong[0]], inner) if wrong else ("", value, hint)
+
+
+def _is_mapping(hint: Any) -> bool:
+    """Whether a mapping may fit: not for numbers, texts, lists and other types of single values or sequences."""
+    kind = typing.get_origin(hint) or hint
+    return not isinstance(kind, type) or not issubclass(kind, (bool, int, float, complex, str, Sequence))
 
 
 def _fits_number(value: bool | int | float, hint: Any) -> bool:

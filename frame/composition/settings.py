@@ -293,6 +293,9 @@ def check_value(override: Override, before: DictConfig) -> None:
     new = override.value()
     if isinstance(new, dict) and "_target_" in new:
         return  # a schedule instead of a number: constructors are checked later
+    if isinstance(old, DictConfig) and isinstance(new, list):
+        first = next((str(k) for k in old if not str(k).startswith("_")), "KEY")
+        raise UserError(f"{key}={new}: wants keys and values: set {key}.{first}=...")
     if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):
         raise UserError(f"{key}={new}: wants a {_kind(old)}, such as {old}")
 

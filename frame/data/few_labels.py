@@ -13,6 +13,7 @@ from frame.data.composed import Wrapped
 from frame.data.map import Keep, MappedRows
 from frame.data.per_sample import as_data_set
 from frame.data.take import TakenRows
+from frame.data.views import in_order
 from frame.data.zip import ZippedRows
 
 
@@ -32,7 +33,8 @@ class FewLabels(Wrapped):
         seed: of the draw, from 0.
         batch_size: rows of 'unlabelled' in a batch of each process. By default as many as labelled ones, which is
             `params.batch_size`.
-        weak, strong: by any name, modules that take (x, generator), applied to 'x' in their order; null: no views.
+        weak, strong: by any name, modules that take (x, generator), applied to 'x' in their order; null leaves one out,
+            and null for both leaves out the views.
         train_on_view: whether 'x' is the weak view in training, labelled or not; evaluations see the original 'x'.
 
     Raises:
@@ -46,8 +48,8 @@ class FewLabels(Wrapped):
         labels_per_class: int,
         seed: int = 0,
         batch_size: int | None = None,
-        weak: Mapping[str, nn.Module] | None = None,
-        strong: Mapping[str, nn.Module] | None = None,
+        weak: Mapping[str, nn.Module | None] | None = None,
+        strong: Mapping[str, nn.Module | None] | None = None,
         train_on_view: bool = False,
     ) -> None:
         super().__init__(as_data_set(data))
@@ -59,7 +61,7 @@ class FewLabels(Wrapped):
         if train_on_view and weak is None:
             raise UserError("train_on_view=true needs views: give augmentations as weak and strong")
         self.labels_per_class, self.seed, self.batch_size = labels_per_class, seed, batch_size
-        self.views = None if weak is None or strong is None else (tuple(weak.values()), tuple(strong.values()))
+        self.views = None if weak is None or strong is None else (in_order(weak), in_order(strong))
         self.train_on_view = train_on_view
         self._drawn: tuple[list[int], list[int]] | None = None
 

@@ -22,7 +22,7 @@ class Views(Wrapped):
     Args:
         data: a data set, or a value that `as_data_set` takes.
         augmentations: by any name, modules that take (x, generator), such as those in `frame.data.augment`. They are
-            applied to 'x' in their order.
+            applied to 'x' in their order; null leaves one out.
         n_views: number of views.
         train_on_view: whether 'x' is the first view in training, so that a method of one picture sees distorted ones;
             evaluations see the original 'x'.
@@ -32,11 +32,11 @@ class Views(Wrapped):
     """
 
     def __init__(
-        self, data: Any, augmentations: Mapping[str, nn.Module], n_views: int = 2, train_on_view: bool = False
+        self, data: Any, augmentations: Mapping[str, nn.Module | None], n_views: int = 2, train_on_view: bool = False
     ) -> None:
         at_least(1, n_views=n_views)
         super().__init__(as_data_set(data))
-        self.augmentations, self.n_views = tuple(augmentations.values()), n_views
+        self.augmentations, self.n_views = in_order(augmentations), n_views
         self.train_on_view = train_on_view
 
     @property
@@ -50,6 +50,11 @@ class Views(Wrapped):
         if not self.train_on_view:
             return super().training()
         return MappedRows(self.data.training(), AddViews(self.augmentations, self.n_views, x_is_view=True))
+
+
+def in_order(augmentations: Mapping[str, nn.Module | None]) -> tuple[nn.Module, ...]:
+    """The augmentations without those that are null."""
+    return tuple(augment for augment in augmentations.values() if augment is not None)
 
 
 class AddViews:

@@ -106,6 +106,9 @@ ERRORS = [
         ],
         ["ReduceOnPlateau", "schedule of lr", "remove one"],
     ),
+    (["experiment=digits_SimCLR", "data.augmentations.drop=7"], ["data.augmentations.drop=7", "wants Module or null"]),
+    (["experiment=digits_FixMatch", "data.strong.affine=0.5"], ["data.strong.affine=0.5", "wants Module or null"]),
+    (["experiment=digits_SimCLR", "data.augmentations.affine=[1,2]"], ["set data.augmentations.affine.rotation="]),
     (["experiment=digits_BetaTCVAE", "model.n_data=50"], ["n_data=50", "1297 rows", "set model.n_data"]),
     (
         ["experiment=digits_MIB", "data=digits"],

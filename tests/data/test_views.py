@@ -232,12 +232,12 @@ class Count(nn.Module):
         return 10 * x + self.added
 
 
-def test_augmentations_are_applied_in_their_order() -> None:
+def test_augmentations_are_applied_in_their_order_without_those_that_are_null() -> None:
     class Rows(DataSet):
         def load(self, split: str) -> Source:
             return InMemory(torch.zeros(2, 3))
 
-    batch = whole_batch(Views(Rows(), {"b": Count(1), "a": Count(2)}).split("train"), torch.arange(2))
+    batch = whole_batch(Views(Rows(), {"b": Count(1), "c": None, "a": Count(2)}).split("train"), torch.arange(2))
     assert batch["views"][1].unique().tolist() == [12] and batch["x"].count_nonzero() == 0
 
 
