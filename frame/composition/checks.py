@@ -156,8 +156,7 @@ def _is_mapping(hint: Any) -> bool:
 def _fits_number(value: bool | int | float, hint: Any) -> bool:
     if isinstance(value, bool):
         return hint in (bool, object)
-    whole = isinstance(value, int) or value.is_integer()
-    return hint in (float, complex, object) or hint is int and whole
+    return hint in (float, complex, object) or hint is int and isinstance(value, int)
 
 
 def _fits_items(values: Sequence[Any], hint: Any) -> bool:

@@ -106,6 +106,7 @@ ERRORS = [
         ],
         ["ReduceOnPlateau", "schedule of lr", "remove one"],
     ),
+    (["experiment=digits_VAE", "params.z_dim=1e1"], ["params.z_dim=10.0", "wants int"]),
     (["experiment=digits_SimCLR", "data.augmentations.drop=7"], ["data.augmentations.drop=7", "wants Module or null"]),
     (["experiment=digits_FixMatch", "data.strong.affine=0.5"], ["data.strong.affine=0.5", "wants Module or null"]),
     (["experiment=digits_SimCLR", "data.augmentations.affine=[1,2]"], ["set data.augmentations.affine.rotation="]),
