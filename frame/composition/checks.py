@@ -135,16 +135,22 @@ def fits(value: Any, hint: Any) -> bool:
     if isinstance(value, bool | int | float):
         return _fits_number(value, hint)
     if isinstance(value, dict):
-        return _is_mapping(hint) and all(fits(entry, args[1]) for entry in value.values() if args)
+        return _is_mapping(hint) and all(fits(entry, _entries(hint)) for entry in value.values())
     return value is not None or hint is object
 
 
 def _misfit(value: Any, hint: Any) -> tuple[str, Any, Any]:
     """'.key', value and hint of an entry of a mapping that does not fit; else '' and what was given."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
-    inner = next((typing.get_args(option)[1] for option in options if len(typing.get_args(option)) == 2), Any)
+    inner = next((_entries(option) for option in options if _entries(option) is not Any), Any)
     wrong = [key for key, entry in value.items() if not fits(entry, inner)] if isinstance(value, dict) else []
     return (f".{wrong[0]}", value[wrong[0]], inner) if wrong else ("", value, hint)
+
+
+def _entries(hint: Any) -> Any:
+    """The type of the values of a mapping; Any if it is not known."""
+    kind, args = typing.get_origin(hint), typing.get_args(hint)
+    return args[1] if isinstance(kind, type) and issubclass(kind, Mapping) and len(args) == 2 else Any
 
 
 def _is_mapping(hint: Any) -> bool:
