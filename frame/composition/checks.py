@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal, Union
 
 from frame.common.errors import UserError, choices
-from frame.composition.instantiate import OWN_KEYS, hints_of, locate
+from frame.composition.instantiate import OWN_KEYS, hints_of, locate, options
 from frame.composition.settings import SIZES
 
 CLASSES = f"{SIZES}.n_classes"
@@ -141,10 +141,12 @@ def fits(value: Any, hint: Any) -> bool:
 
 def _misfit(value: Any, hint: Any) -> tuple[str, Any, Any]:
     """'.key', value and hint of an entry of a mapping that does not fit; else '' and what was given."""
-    options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
-    inner = next((_entries(option) for option in options if _entries(option) is not Any), Any)
-    wrong = [key for key, entry in value.items() if not fits(entry, inner)] if isinstance(value, dict) else []
-    return (f".{wrong[0]}", value[wrong[0]], inner) if wrong else ("", value, hint)
+    entries = value.items() if isinstance(value, dict) else ()
+    for inner in map(_entries, options(hint)):
+        for key, entry in entries:
+            if not fits(entry, inner):
+                return f".{key}", entry, inner
+    return "", value, hint
 
 
 def _entries(hint: Any) -> Any:

@@ -116,11 +116,14 @@ def hints_of(target: Any) -> dict[str, Any]:
         return {}
 
 
+def options(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the only type."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
 def is_network(built: Any, target: Any, argument: str) -> bool:
     """Whether an argument is a network, if the constructor's annotation asks for one. Any network will do."""
-    hint = hints_of(target).get(argument)
-    options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
-    kinds = [typing.get_origin(option) or option for option in options]
+    kinds = [typing.get_origin(option) or option for option in options(hints_of(target).get(argument))]
     if not any(inspect.isclass(kind) and _is_module(kind) for kind in kinds):
         return True
     return _is_module(type(built)) or any(inspect.isclass(kind) and isinstance(built, kind) for kind in kinds)

@@ -357,14 +357,12 @@ class _Workers:
     def _died(self, found: Any) -> Unread | None:
         """What to say of workers that have died; None if all are alive."""
         workers = getattr(found, "_workers", [])
-        ends = wait([worker.sentinel for worker in workers], timeout=1)  # until one has ended, or is about to
-        for worker in workers:
-            if worker.sentinel in ends:
-                worker.join()
-        dead = [(i, worker) for i, worker in enumerate(workers) if not worker.is_alive()]
+        ended = wait([worker.sentinel for worker in workers], timeout=1)  # until one has closed its files
+        dead = [(i, worker) for i, worker in enumerate(workers) if worker.sentinel in ended]
         if not dead:
             return None
         i, worker = dead[0]
+        worker.join()
         number = -(worker.exitcode or 0)
         hints: dict[int, str] = {
             signal.SIGKILL: ", perhaps for want of memory: set device.num_workers or loader.in_flight lower",
