@@ -2,8 +2,10 @@
 
 import copy
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
+from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 from zlib import crc32
 
@@ -328,6 +330,7 @@ class _Workers:
             prefetch_factor=in_flight,
             persistent_workers=True,
             pin_memory=pin_memory,
+            worker_init_fn=_hide_cut_connections,
             generator=torch.Generator(),  # its own, so that starting workers does not change the run's noise
         )
 
@@ -372,6 +375,17 @@ class _Workers:
         return Unread(
             f"worker {i} of {len(workers)} (process {worker.pid}), which reads data, {how}; then resume the run"
         )
+
+
+def _hide_cut_connections(worker: int) -> None:
+    """In a worker: a run that ends while a batch is on the way prints no traceback of the thread that hands it over."""
+    shown = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, ConnectionError | EOFError):
+            shown(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 class _WholeBatches(Dataset):

@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import time
+from multiprocessing import resource_sharer
+from multiprocessing.connection import Client
 from types import SimpleNamespace
 from typing import Any
 
@@ -233,6 +235,20 @@ def test_a_worker_that_is_about_to_end_has_died() -> None:
     workers = _Workers(numbered(4), 0, num_workers=1, in_flight=1, pin_memory=False)
     died = workers._died(SimpleNamespace(_workers=[worker]))
     assert died is not None and "was killed by SIGKILL" in str(died)
+
+
+def test_a_connection_that_is_cut_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """The run's process can end while a thread of a worker hands a batch over to it."""
+
+    class Cut(Noisy):
+        def __getitem__(self, i: int) -> Any:
+            address, _ = resource_sharer.DupFd(0)._id  # type: ignore[attr-defined]
+            Client(address, authkey=multiprocessing.current_process().authkey).close()
+            resource_sharer.stop()  # once the thread has answered
+            return super().__getitem__(i)
+
+    assert len(seen(Loader(PerSample(Cut()), 22, num_workers=1))) == 1
+    assert capfd.readouterr().err == ""
 
 
 def test_per_sample_noise_depends_on_the_row_and_the_epoch() -> None:
