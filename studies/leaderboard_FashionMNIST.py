@@ -198,15 +198,20 @@ def above(row: Row, metric: str) -> str:
 
 
 def protocol(runs: Mapping[str, Sequence[RunSummary]], best: Mapping[str, tuple[str, int]], time: str) -> str:
-    n_seeds = max((len({s.get("seed") for s in several}) for several in runs.values()), default=0)
+    seeds = {column: len({s.get("seed") for s in several}) for column, several in runs.items()}
+    n_seeds = max(seeds.values(), default=0)
     over = over_seeds(n_seeds, "new ")
     counts = sorted({n for _, n in best.values()})
     n_trials = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
     lengths = {
-        "pictures": f"*Equal pictures*: {int(PICTURES.split()[0]):,} pictures. ",
-        "own": "*Own recipe*: the default, for the length of its own experiment. ",
+        "pictures": f"*Equal pictures*: {int(PICTURES.split()[0]):,} pictures",
+        "own": "*Own recipe*: the default, for the length of its own experiment",
     }
-    measured = "".join(length for column, length in lengths.items() if runs.get(column))
+    measured = "".join(
+        f"{length}{'' if n == n_seeds else f', with {n} of the seeds'}. "
+        for column, length in lengths.items()
+        if (n := seeds.get(column, 0))
+    )
     missing = ", ".join(name for column, name in COLUMNS.items() if not runs.get(column))
     absent = f"Not yet measured: {missing}. " if missing else ""
     return (

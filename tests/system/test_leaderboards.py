@@ -183,6 +183,8 @@ def test_the_page_has_what_was_measured_and_says_what_was_not(tmp_path: Path) ->
     both = fashion.table("one view", fashion.by_column(runs(tmp_path), best), best)
     (row,) = [line for line in both.splitlines() if line.startswith("| 1 | VAE")]
     assert "| 90 | +14 ± 38 | 4: trial 3 |" in row and "equal pictures" not in both
+    said = fashion.protocol(fashion.by_column(runs(tmp_path), best), best, "60 seconds")
+    assert "over 2 new seeds" in said and "length of its own experiment, with 1 of the seeds. Not yet" in said
     assert "Not yet measured: AE, DAE, MAE, BetaTCVAE, WAE, VampVAE." in text
     page = tmp_path / "page.md"
     page.write_text(f"before\n{fashion.BEGIN}\nold\n{fashion.END}\nafter\n")
