@@ -27,7 +27,7 @@ from frame.composition.config_files import StrictFiles, check_name, state
 from frame.composition.evaluations import named_evaluation
 from frame.composition.folders import OwnFolder, config_folder, config_folders, groups, options
 from frame.composition.layers import HYDRA, SEARCHPATH, Layers
-from frame.composition.settings import PARTS, check_value, keys, unread
+from frame.composition.settings import PARTS, WRAPPED, check_value, keys, no_data, unread
 
 MADE = (evaluations.KEY, "callbacks")  # Hydra does not compose these: evaluations become callbacks afterwards
 
@@ -59,8 +59,8 @@ def normalise(overrides: Sequence[str]) -> list[str]:
             debug.append("+" + text.lstrip("+"))
         elif key == "experiment":
             ordinary.append("+" + text.lstrip("+"))
-        elif key == "data.data" and text.partition("=")[2] in options("data"):
-            ordinary.append(f"data@{text}")  # the data set that another one wraps, such as views
+        elif WRAPPED.fullmatch(key) and text.partition("=")[2] in options("data"):
+            ordinary.append(f"data@{text}")
         elif key.startswith("trainer."):
             ordinary.append("++" + text.lstrip("+"))
         else:
@@ -308,7 +308,7 @@ def _missing(error: MissingConfigException) -> str:
     if not group:
         return choices(option, groups(), kind="group of options")
     check_name(config_folders(), group, option)
-    return choices(option, options(group), kind=group)
+    return no_data(option) if group == "data" else choices(option, options(group), kind=group)
 
 
 def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from frame.common.durations import limits_of, save_interval
 from frame.common.errors import UserError, choices
 from frame.common.memory import bytes_of
+from frame.composition.folders import options
 from frame.composition.trainer_settings import check_trainer
 
 PARTS = ("model", "data", "optimization")  # chosen by an experiment, or by hand
@@ -35,6 +37,7 @@ OWN = {
     ),
 }
 OPEN = ("trainer", "callbacks", "architectures", "logging")  # keys below these are checked against constructors
+WRAPPED = re.compile(r"data(\.data)+")  # the data set that another one wraps, such as views
 BUILT = ("callbacks", "logging", "doctor", "loader", "execution", *PARTS)
 SPLITS = ("train", "valid", "test")  # data may have a data set for each
 SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test", "cut_schedules")
@@ -290,14 +293,27 @@ def check_value(override: Override, before: DictConfig) -> None:
         old = OmegaConf.select(before, key, throw_on_missing=False)
     except OmegaConfBaseException:  # it refers to a missing key, which may be why the user replaces it
         old = None
-    new = override.value()
+    _check_kind(key, old, override.value())
+
+
+def _check_kind(key: str, old: Any, new: Any) -> None:
+    """Raises UserError if a value is of another kind than the one whose place it takes."""
     if isinstance(new, dict) and "_target_" in new:
         return  # a schedule instead of a number: constructors are checked later
+    if isinstance(old, DictConfig) and WRAPPED.fullmatch(key) and _kind(new) == "text":
+        raise UserError(no_data(new))
     if isinstance(old, DictConfig) and isinstance(new, list):
         first = next((str(k) for k in old if not str(k).startswith("_")), "KEY")
         raise UserError(f"{key}={new}: wants keys and values: set {key}.{first}=...")
     if _kind(old) in ("number", "truth", "list") and _kind(new) not in (_kind(old), "null", "interpolation"):
         raise UserError(f"{key}={new}: wants a {_kind(old)}, such as {old}")
+
+
+def no_data(name: str) -> str:
+    """What to say of a name that is no file of config/data/."""
+    if Path(name).exists():
+        return f"no data '{name}', which is a file or folder: `frame try {name}` shows how to train on it"
+    return choices(name, options("data"), kind="data")
 
 
 def _unknown(override: Override, parent: str, siblings: list[str], there: list[str]) -> str:

@@ -242,4 +242,6 @@ def as_data_set(data: Any) -> DataSet:
     """
     if isinstance(data, DataSet):
         return data
+    if isinstance(data, str):
+        raise UserError(f"{data!r} is text: give a data set, or rows")
     return PerSampleSplits(data if isinstance(data, Mapping) else {"train": data})

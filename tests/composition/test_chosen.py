@@ -197,6 +197,8 @@ def test_data_inside_data_are_a_choice_of_their_own() -> None:
     config = compose(["data.data=columns", "experiment=pairs"])
     assert plain(config, "data.data") == {"_target_": "own.Columns", "n": 7}
     assert compose(["model=Plain", "data=twice", "data.data=columns"]).data.data.n == 7
+    words = ["model=Plain", "data=twice", "data.data=twice", "data.data.data=columns"]
+    assert compose(words).data.data.data.n == 7
 
 
 @pytest.mark.parametrize(
@@ -211,6 +213,8 @@ def test_data_inside_data_are_a_choice_of_their_own() -> None:
         (["experiment=first", "architectures/front=cnov"], "no architectures/front 'cnov': did you mean 'conv'"),
         (["model=Plain", "data=rows", "params.wieght=2"], "no key 'params.wieght': did you mean 'params.weight'"),
         (["model=Plain", "data=rows", "data.data=columns"], "data.data=columns: the data are not made of other data"),
+        (["model=Plain", "data=twice", "data.data=colums"], "no data 'colums': did you mean 'columns'"),
+        (["model=Plain", "data=twice", "data.data=twice", "data.data.data=rwos"], "no data 'rwos': did you mean"),
         (["experiment=first", "architectures.front.channels=[4]"], "architectures.front.channels"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -219,3 +223,13 @@ def test_errors_of_a_choice_are_one_line(words: list[str], says: str) -> None:
     with pytest.raises(UserError) as error:
         compose(words)
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("words", [["data=mine.csv"], ["data=twice", "data.data=mine.csv"]])
+def test_a_file_in_the_place_of_data_is_told_the_command_that_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    (tmp_path / "mine.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^no data 'mine\.csv', which is a file or folder: `frame try mine\.csv`"):
+        compose(["model=Plain", *words])

@@ -243,3 +243,5 @@ def test_as_data_set_takes_them_all() -> None:
     for make in SETS.values():
         data = make(Digits())
         assert as_data_set(data) is data
+    with pytest.raises(UserError, match="^'MNIST' is text: give a data set, or rows$"):
+        as_data_set("MNIST")
