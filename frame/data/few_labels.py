@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frame.common.errors import UserError, at_least
 from frame.data.base import Batch, Source, class_names, labels_in
@@ -100,13 +100,7 @@ class FewLabels(Wrapped):
     def rows(self) -> tuple[list[int], list[int]]:
         """The labelled rows of 'train', and the others, both in order."""
         if self._drawn is None:
-            labels = labels_in(self.data.split("train"))
-            if labels is None:
-                raise UserError(
-                    f"FewLabels: the labels of {type(self.data).__name__} are not known without reading its rows: use "
-                    "data in memory, or with `targets`"
-                )
-            y = np.asarray(labels)
+            y = self._classes()
             labelled = self._draw(y)
             others = np.setdiff1d(np.arange(len(y)), labelled)
             if len(others) == 0:
@@ -116,6 +110,22 @@ class FewLabels(Wrapped):
                 )
             self._drawn = labelled.tolist(), others.tolist()
         return self._drawn
+
+    def _classes(self) -> np.ndarray:
+        """The class of each row of 'train', [N]."""
+        train, name = self.data.split("train"), type(self.data).__name__
+        if "y" not in self.data.keys:
+            raise UserError(f"FewLabels: {name} has no labels, 'y': give data that have classes")
+        labels = labels_in(train)
+        one = train.batch(torch.arange(1))["y"] if labels is None else labels
+        if isinstance(one, Tensor) and (one.is_floating_point() or one.ndim > 1):
+            raise UserError(f"FewLabels: 'y' of {name} holds numbers, not one class a row: give data that have classes")
+        if labels is None:
+            raise UserError(
+                f"FewLabels: the labels of {name} are not known without reading its rows: use data in memory, or with "
+                "`targets`"
+            )
+        return np.asarray(labels)
 
     def _draw(self, y: np.ndarray) -> np.ndarray:
         """`labels_per_class` rows of each class, in order."""

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from frame.common.errors import UserError
 from frame.composition.compose import compose
@@ -139,7 +140,13 @@ def test_the_config_serves_any_data_set() -> None:
             r"class 0 \('cat'\) has 1 rows in 'train', and labels_per_class=2: lower it",
         ),
         (lambda: FewLabels(Labels([0, 1, 2] * 2), 2), "labels_per_class=2 leaves no row of 6 without a label"),
-        (lambda: FewLabels({"train": torch.utils.data.TensorDataset(torch.zeros(9, 2))}, 2), "labels of .* not known"),
+        (lambda: FewLabels({"train": TensorDataset(torch.zeros(9, 2))}, 2), "has no labels, 'y': give data that have"),
+        (lambda: FewLabels({"train": [(torch.zeros(2), i % 3) for i in range(9)]}, 2), "labels of .* are not known"),
+        (lambda: FewLabels({"train": TensorDataset(torch.zeros(9, 2), torch.rand(9))}, 2), "'y' of .* holds numbers"),
+        (
+            lambda: FewLabels({"train": TensorDataset(torch.zeros(9, 2), torch.ones(9, 3))}, 2),
+            "'y' of .* holds numbers",
+        ),
         (lambda: FewLabels(Digits(), 0), "labels_per_class=0: it must be at least 1"),
         (lambda: FewLabels(Digits(), 1, batch_size=0), "batch_size=0"),
         (lambda: FewLabels(Digits(), 1, seed=-1), "seed=-1: it must be a whole number from 0"),

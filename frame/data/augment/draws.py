@@ -24,7 +24,9 @@ def chosen(x: Tensor, changed: Tensor, p: float, generator: torch.Generator) -> 
 def check_pictures(x: Tensor, name: str, channels: Sequence[int] = ()) -> None:
     """Raises UserError unless x is [B, C, H, W], with one of these numbers of channels if there are any."""
     if x.dim() != 4:
-        raise UserError(f"{name} needs pictures [B, C, H, W], not rows {list(x.shape)}: use data that has pictures")
+        raise UserError(
+            f"{name} needs pictures [B, C, H, W], not rows {list(x.shape)}: leave it out, or use data that has pictures"
+        )
     if channels and x.shape[1] not in channels:
         listed = " or ".join(map(str, channels))
         other = "for grey ones take data=views_grey"
