@@ -37,7 +37,7 @@ class Arrays(FromFiles):
         standardise: whether floats get mean 0 and variance 1 on 'train', each column [N, D] by itself, and other shapes
             as a whole; numbers to predict, too.
         binarize: of pictures, see `InMemory`.
-        n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are arrays [N].
+        n_valid, n_test, seed, group, split_by, time, env: see `Splitting`; `group`, `time` and `env` are arrays [N].
         data_root, big_data_root: folders that are searched for files.
 
     Raises:
@@ -63,10 +63,11 @@ class Arrays(FromFiles):
         group: str | None = None,
         split_by: str = "random",
         time: str | None = None,
+        env: str | None = None,
         data_root: str | Path = ".",
         big_data_root: str | Path | None = None,
     ) -> None:
-        splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
+        splitting = Splitting(n_valid, n_test, seed, group, split_by, time, env)
         files = {"train": train, "valid": valid, "test": test}
         super().__init__(files, task, splitting, standardise, data_root, big_data_root)
         check_binarize(binarize)

@@ -43,7 +43,7 @@ class Arrow(FromFiles):
         size: of encoded pictures: pixels of a side, or [height, width]: the picture is resized until it covers this,
             and the centre is cropped.
         channels: of encoded pictures: 3 for colour, 1 for grey, 4 for colour and transparency.
-        n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are columns.
+        n_valid, n_test, seed, group, split_by, time, env: see `Splitting`; `group`, `time` and `env` are columns.
         data_root, big_data_root: folders that are searched for files.
         memory: of what is decoded, see above: '8 GB', or 'auto', half of the memory.
 
@@ -71,11 +71,12 @@ class Arrow(FromFiles):
         group: str | None = None,
         split_by: str = "random",
         time: str | None = None,
+        env: str | None = None,
         data_root: str | Path = ".",
         big_data_root: str | Path | None = None,
         memory: str | float = AUTO,
     ) -> None:
-        splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
+        splitting = Splitting(n_valid, n_test, seed, group, split_by, time, env)
         files = {"train": train, "valid": valid, "test": test}
         super().__init__(files, task, splitting, standardise, data_root, big_data_root)
         check_binarize(binarize)

@@ -32,8 +32,8 @@ class Counts(FromFiles):
         task: 'classes', 'numbers', 'labels' (several a row), or 'auto'.
         transpose: whether the matrix is [G, N], as 10x Genomics writes `.mtx`.
         n_genes: how many genes are kept, those with the largest variance of log(1 + count) on 'train'; None keeps all.
-        n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are arrays [N], or columns of
-            `obs`.
+        n_valid, n_test, seed, group, split_by, time, env: see `Splitting`; `group`, `time` and `env` are arrays
+            [N], or columns of `obs`.
         data_root, big_data_root: folders that are searched for files.
 
     Raises:
@@ -59,10 +59,11 @@ class Counts(FromFiles):
         group: str | None = None,
         split_by: str = "random",
         time: str | None = None,
+        env: str | None = None,
         data_root: str | Path = ".",
         big_data_root: str | Path | None = None,
     ) -> None:
-        splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
+        splitting = Splitting(n_valid, n_test, seed, group, split_by, time, env)
         files = {"train": train, "valid": valid, "test": test}
         super().__init__(files, task, splitting, False, data_root, big_data_root)
         at_least(1, n_genes=n_genes)

@@ -14,6 +14,7 @@ from frame.common.errors import UserError, choices
 from frame.common.output import say
 from frame.data.base import DataSet, Source
 from frame.data.duplicates import MOST_HELD, MOST_TRAIN, duplicates_told
+from frame.data.environments import Environments, environments_of
 from frame.data.files import places
 from frame.data.identity import digest, fingerprint, listed, spread
 from frame.data.memory import InMemory
@@ -77,6 +78,7 @@ class FromFiles(DataSet):
         self.files = {split: file for split, file in files.items() if file is not None}
         self.task, self.splitting, self.standardise_targets = task, splitting, standardise_targets
         self.folders = places(data_root, big_data_root)
+        self._envs: Environments | None = None
 
     def read(self, split: str, given: Any) -> dict[str, Rows]:
         """The rows of a file, under the name of its split; of several splits if the file has them."""
@@ -134,9 +136,22 @@ class FromFiles(DataSet):
         taken = {split: read[part].take(rows) for split, (part, rows) in parted.rows.items()}
         self.absent = {split: self.lacking(split) for split in SPLITS if split not in taken}
         self._targets = self._targets_of(taken)
+        self._code_environments(taken)
         taken = self.prepared(taken)
         self._tell(taken, parted, sum(n for _, n in unlabelled.values()))
         return taken
+
+    def _code_environments(self, rows: Mapping[str, Rows]) -> None:
+        """Makes 'env' of each split numbers, of the column that `env` names, or of an array called 'env'."""
+        name = self.splitting.env or "env"
+        columns = {split: part.columns[name] for split, part in rows.items() if name in part.columns}
+        try:
+            self._envs = environments_of(columns, name)
+        except UserError as error:
+            raise UserError(f"{self.name}, {error}") from None
+        if self._envs is not None:
+            for split, column in columns.items():
+                rows[split].columns["env"] = self._envs.coded(column)
 
     def lacking(self, split: str) -> str:
         """The error of a split that is neither given nor held out."""
@@ -203,6 +218,8 @@ class FromFiles(DataSet):
         told = [self.described(rows)]
         if self._targets is not None:
             told.append(f"{self.label_named}: {self._targets.told}")
+        if self._envs is not None:
+            told.append(self._envs.told)
         if n_unlabelled:
             told.append(f"{n_unlabelled} rows without a label left out")
         if parted.told:

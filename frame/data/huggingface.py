@@ -11,11 +11,12 @@ from frame.common.errors import UserError, at_least, choices
 from frame.common.output import say
 from frame.data.base import DataSet, Source
 from frame.data.duplicates import some_duplicates_told
+from frame.data.environments import Environments, environments_of
 from frame.data.files import places
 from frame.data.identity import digest, listed
 from frame.data.labels import labels_of
 from frame.data.per_sample import PerSample
-from frame.data.splits import SPLITS, Part, Splitting, divided, split_named
+from frame.data.splits import SPLITS, Divided, Part, Splitting, divided, split_named
 from frame.data.targets import Targets, check_task, targets_of
 
 USUAL = {"image": "x", "img": "x", "x": "x", "label": "y", "labels": "y", "y": "y"}
@@ -38,7 +39,7 @@ class HuggingFace(DataSet):
         channels: 3 for colour, 1 for grey; None: as they are.
         task: what 'y' is: 'classes', 'numbers', 'labels' (several a row), or 'auto'; lists of ClassLabels are labels.
         standardise: whether numbers to predict get mean 0 and variance 1 on 'train'.
-        n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are columns.
+        n_valid, n_test, seed, group, split_by, time, env: see `Splitting`; `group`, `time` and `env` are columns.
         data_root, big_data_root: folders that are searched for `path`.
 
     Raises:
@@ -62,6 +63,7 @@ class HuggingFace(DataSet):
         group: str | None = None,
         split_by: str = "random",
         time: str | None = None,
+        env: str | None = None,
         data_root: str | Path = ".",
         big_data_root: str | Path | None = None,
     ) -> None:
@@ -77,7 +79,8 @@ class HuggingFace(DataSet):
         self.named, self.size, self.channels = dict(splits or {}), size, channels
         self.task, self.standardise = task, standardise
         self._targets: Targets | None = None
-        self.splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
+        self._envs: Environments | None = None
+        self.splitting = Splitting(n_valid, n_test, seed, group, split_by, time, env)
         self.folders = places(data_root, big_data_root)
 
     @property
@@ -96,6 +99,11 @@ class HuggingFace(DataSet):
     def targets(self) -> Targets | None:
         """How 'y' is coded, if it is no ClassLabel and no whole numbers, which stay as they are."""
         return self._found and self._targets or None
+
+    @property
+    def n_envs(self) -> int | None:
+        found = self._found and self._envs
+        return found.n_trained if found else super().n_envs
 
     @cached_property
     def _whole_numbers(self) -> list[str] | None:
@@ -138,6 +146,7 @@ class HuggingFace(DataSet):
             raise UserError(f"huggingface: {error}") from None
         taken = {split: labelled[part][some] for split, (part, some) in parted.rows.items() if part in labelled}
         self._code(rows, labelled, taken)  # numbers are standardised on what is left for 'train'
+        self._code_environments(rows, parted)
         self.absent = {
             split: f"huggingface has no split '{split}': set data.n_{split} above 0, or data.splits"
             for split in SPLITS
@@ -147,6 +156,7 @@ class HuggingFace(DataSet):
         told = [
             named,
             *([f"'y': {self._targets.told}"] if self._targets else []),
+            *([self._envs.told] if self._envs else []),
             *([parted.told] if parted.told else []),
         ]
         say(f"huggingface: {self.path}: {'; '.join(told)}")
@@ -166,6 +176,19 @@ class HuggingFace(DataSet):
         self._targets = targets_of(taken, self.task, "huggingface, 'y'", names, self.standardise)
         for split, part in rows.items():
             part.y = self._targets.coded(labelled[split])
+
+    def _code_environments(self, rows: Mapping[str, "Columns"], parted: Divided) -> None:
+        name = self.splitting.env
+        if name is None:
+            return
+        columns = {split: np.asarray(part.whole[name]) for split, part in rows.items()}
+        try:
+            self._envs = environments_of({s: columns[part][some] for s, (part, some) in parted.rows.items()}, name)
+        except UserError as error:
+            raise UserError(f"huggingface, {error}") from None
+        if self._envs is not None:
+            for split, part in rows.items():
+                part.env = self._envs.coded(columns[split])
 
     def _part(self, rows: "Columns") -> Part:
         how = self.splitting
@@ -270,6 +293,7 @@ class Columns:
         self.columns, self.size, self.channels = columns, size, channels
         self.label = next((theirs for theirs, ours in columns.items() if ours == "y"), None)
         self.y: np.ndarray | None = None  # labels of all rows, if they are coded here
+        self.env: np.ndarray | None = None  # [N], environments of all rows
 
     @property
     def names(self) -> list[str] | None:
@@ -305,7 +329,8 @@ class Columns:
     def __getitem__(self, row: int) -> dict[str, Any]:
         found = self.table[int(row)]
         item = {ours: self._converted(found[theirs]) for theirs, ours in self.columns.items()}
-        return item if self.y is None else {**item, "y": self.y[int(row)]}
+        coded = {"y": self.y, "env": self.env}
+        return item | {key: column[int(row)] for key, column in coded.items() if column is not None}
 
     @property
     def targets(self) -> Any:

@@ -60,15 +60,16 @@ class Images(FromFiles):
         channels: 3 for colour, 1 for grey, 4 for colour and transparency.
         binarize: 'none', 'dynamic' or 'static', each channel by itself, see `InMemory`.
         labels: a CSV, TSV or Parquet file with a row for each picture, below `root` or where other files are searched.
-        label: the column to predict, or several; None takes all but `file`, `group` and `time`.
+        label: the column to predict, or several; None takes all but `file`, `group`, `time` and `env`.
         file: the column with the names of the pictures, as paths below `root` or without folders, with or without
             endings; None takes one of a usual name, such as `file` or `image`, or the first column of words.
         task: 'classes', 'numbers', 'labels' (several a row), or 'auto'.
         standardise: whether numbers to predict get mean 0 and variance 1 on 'train'.
         white: the value of pictures with more than 8 bits that becomes white; None: 65535 for 16 bits.
-        n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are columns of `labels`;
-            group='folder' keeps the pictures of a folder together. Without `time` pictures are ordered by the rows of
-            `labels`, or by their names, with numbers in them as numbers.
+        n_valid, n_test, seed, group, split_by, time, env: see `Splitting`; `group`, `time` and `env` are columns of
+            `labels`; group='folder' keeps the pictures of a folder together, and env='folder' makes each folder an
+            environment. Without `time` pictures are ordered by the rows of `labels`, or by their names, with numbers in
+            them as numbers.
         data_root, big_data_root: folders that are searched for `images/`, `root` and `labels`.
         memory: the pictures are kept in memory if they take no more than this once they are decoded: '8 GB', or 'auto',
             half of the memory; else they are decoded whenever a batch asks for them.
@@ -98,6 +99,7 @@ class Images(FromFiles):
         group: str | None = None,
         split_by: str = "random",
         time: str | None = None,
+        env: str | None = None,
         data_root: str | Path = ".",
         big_data_root: str | Path | None = None,
         memory: str | float = AUTO,
@@ -116,7 +118,7 @@ class Images(FromFiles):
         given = Path(root).expanduser()
         searched = [folder / given for folder in places(data_root, big_data_root)]
         self.root = next((place for place in searched if place.exists()), given)
-        splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
+        splitting = Splitting(n_valid, n_test, seed, group, split_by, time, env)
         super().__init__({"train": self.root}, task, splitting, standardise, data_root, big_data_root)
         self.sides, self.channels, self.binarize, self.white = sides, channels, binarize, white
         self.table, self.file = labels, file
@@ -135,7 +137,8 @@ class Images(FromFiles):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return ("x", "y") if self.targets is not None else ("x",)
+        labels = ("y",) if self.targets is not None else ()
+        return ("x", *labels, *(("env",) if self.splitting.env else ()))
 
     def read(self, split: str, given: Any) -> dict[str, Rows]:
         """The paths of the pictures of each split below `root`, as 'x'."""

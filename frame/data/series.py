@@ -31,7 +31,7 @@ class Series(FromFiles):
             that is 1 at steps with data, so that x is [C + 1, T]; 'mask': `mask` [N, T] in the batch says so; 'zeros':
             nothing does; 'cut': all get the length of the shortest; None: they are refused.
         standardise: whether channels, and numbers to predict, get mean 0 and variance 1 on 'train'.
-        n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are arrays [N].
+        n_valid, n_test, seed, group, split_by, time, env: see `Splitting`; `group`, `time` and `env` are arrays [N].
         data_root, big_data_root: folders that are searched for files.
 
     Raises:
@@ -58,10 +58,11 @@ class Series(FromFiles):
         group: str | None = None,
         split_by: str = "random",
         time: str | None = None,
+        env: str | None = None,
         data_root: str | Path = ".",
         big_data_root: str | Path | None = None,
     ) -> None:
-        splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
+        splitting = Splitting(n_valid, n_test, seed, group, split_by, time, env)
         files = {"train": train, "valid": valid, "test": test}
         super().__init__(files, task, splitting, standardise, data_root, big_data_root)
         if layout not in LAYOUTS:

@@ -41,6 +41,7 @@ class Splitting:
         split_by: 'random': drawn, the same share of each class; 'time': the last rows are 'test', and those before
             them 'valid'; any other word: the column that names each row's split, such as 'train' or 'val'.
         time: the column that orders rows; None takes the order of the file.
+        env: the column of environments, such as hospitals. It is read like the others, and does not hold out rows.
 
     Raises:
         UserError: a value is out of range, unknown, or excludes another.
@@ -52,6 +53,7 @@ class Splitting:
     group: str | None = None
     split_by: str = "random"
     time: str | None = None
+    env: str | None = None
 
     def __post_init__(self) -> None:
         at_least(0, seed=self.seed)
@@ -71,8 +73,9 @@ class Splitting:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that it reads."""
-        return [name for name in (self.group, self.time, self.named_by) if name is not None]
+        """The columns that are read beside rows and labels."""
+        named = (self.group, self.time, self.named_by, self.env)
+        return list(dict.fromkeys(name for name in named if name is not None))
 
 
 @dataclass

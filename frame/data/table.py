@@ -35,7 +35,8 @@ class Table(FromFiles):
         standardise: whether numbers, those to predict included, get mean 0 and variance 1 on 'train'.
         missing: of numbers: 'mean', 'drop' (their rows are left out) or 'refuse'.
         max_categories: columns of words with more values are left out.
-        n_valid, n_test, seed, group, split_by, time: see `Splitting`; `group` and `time` are columns, and no part of x.
+        n_valid, n_test, seed, group, split_by, time, env: see `Splitting`; `group`, `time` and `env` are columns, and
+            no part of x.
         data_root, big_data_root: folders that are searched for files.
 
     Raises:
@@ -62,10 +63,11 @@ class Table(FromFiles):
         group: str | None = None,
         split_by: str = "random",
         time: str | None = None,
+        env: str | None = None,
         data_root: str | Path = ".",
         big_data_root: str | Path | None = None,
     ) -> None:
-        splitting = Splitting(n_valid, n_test, seed, group, split_by, time)
+        splitting = Splitting(n_valid, n_test, seed, group, split_by, time, env)
         files = {"train": train, "valid": valid, "test": test}
         super().__init__(files, task, splitting, standardise, data_root, big_data_root)
         if missing not in MISSING:

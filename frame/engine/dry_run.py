@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,10 @@ def check_keys(model: Any, there: Collection[str], data: DataSet) -> None:
     for key in needs if isinstance(needs, tuple) else ():
         if key not in there:
             others = ", ".join(having(key)) or "none of frame's own"
+            named = f"data.{key} names its column. " if key in signature(type(data)).parameters else ""
             raise UserError(
                 f"{model.__name__} needs '{key}' in each batch; {type(data).__name__} has: {', '.join(sorted(there))}. "
-                f"Data sets with '{key}': {others}"
+                f"{named}Data sets with '{key}': {others}"
             )
 
 
