@@ -42,18 +42,18 @@ class Named:
         suggested = suggestions(self.options["model"]) if "model" in self.options else {}
         free = {group: option for group, option in suggested.items() if node_of(group) not in self.spelled}
         found = {**free, **self.options}
-        return {**_inner(found), **found}
+        return {**{group: option for group, option in _inner(found).items() if option is not None}, **found}
 
 
-def _inner(chosen: Mapping[str, str]) -> dict[str, str]:
-    """The options that the chosen files name below their own node, such as {'data@data.data': 'digits'}."""
+def _inner(chosen: Mapping[str, str]) -> dict[str, str | None]:
+    """The options that the chosen files name below their own node, such as {'data@data.data': 'digits'}, or None."""
     found = {}
     for group, option in chosen.items():
         file = file_of(group.partition("@")[0], option)
         for entry in (_content(file).get("defaults") or []) if file is not None else []:
             for written, inner in entry.items() if isinstance(entry, dict) else ():
                 name, at, package = str(written).split()[-1].lstrip("/").partition("@")
-                if at and isinstance(inner, str):
+                if at and (inner is None or isinstance(inner, str)):
                     found[f"{name}@{node_of(group)}.{package}"] = inner
     return found
 
@@ -167,11 +167,11 @@ def words_for_hydra(typed: Sequence[Override]) -> list[str]:
         UserError: a group is chosen twice, or the model has no such network.
     """
     _check_once(typed)
-    parts = {o.key_or_group + (f"@{o.package}" if o.package else ""): o for o in typed if is_part(o)}
+    parts = _parts(typed)
     others = [o.input_line or "" for o in typed if o not in parts.values() and o.key_or_group != "experiment"]
     wanted = {group: str(o.value()) for group, o in parts.items()}
     experiments = [o for o in typed if o.key_or_group == "experiment"]
-    there = named(str(experiments[-1].value())) if experiments else Named()
+    there = _named_by(experiments)
     model = wanted.get("model") or there.options.get("model")
     suggested = suggestions(model) if model is not None and "model" not in there.spelled - {*wanted} else {}
     if NETWORKS in wanted:
@@ -186,7 +186,8 @@ def words_for_hydra(typed: Sequence[Override]) -> list[str]:
         elif "@" in group:  # an entry of another file's defaults
             if group not in _inner({**there.options, **wanted}):
                 raise UserError(
-                    f"{node_of(group)}={option}: the data are not made of other data: choose data=views, say"
+                    f"{node_of(group)}={option}: the data are not made of other data: choose data=views or "
+                    "data=few_labels, say"
                 )
             after.append(f"{group}={option}")
         elif node_of(group) not in there.spelled:
@@ -194,6 +195,22 @@ def words_for_hydra(typed: Sequence[Override]) -> list[str]:
         elif group in wanted:
             after.append(f"+{group}={option}")
     return [*before, *(o.input_line or "" for o in experiments), *after, *others]
+
+
+def nodes_inside(typed: Sequence[Override]) -> set[str]:
+    """The nodes below the chosen files that have options of their own, such as 'data.data' of data=views."""
+    there = _named_by([o for o in typed if o.key_or_group == "experiment"])
+    wanted = {group: str(o.value()) for group, o in _parts(typed).items()}
+    return {node_of(group) for group in _inner({**there.options, **wanted})}
+
+
+def _parts(typed: Sequence[Override]) -> dict[str, Override]:
+    """The words that choose files of parts and networks, by group."""
+    return {o.key_or_group + (f"@{o.package}" if o.package else ""): o for o in typed if is_part(o)}
+
+
+def _named_by(experiments: Sequence[Override]) -> Named:
+    return named(str(experiments[-1].value())) if experiments else Named()
 
 
 def is_part(override: Override) -> bool:

@@ -22,14 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frame.common.errors import UserError, choices
 from frame.composition import evaluations
-from frame.composition.chosen import NETWORKS, is_part, words_for_hydra
+from frame.composition.chosen import NETWORKS, is_part, nodes_inside, words_for_hydra
 from frame.composition.config_files import StrictFiles, check_name, state
 from frame.composition.evaluations import named_evaluation
 from frame.composition.folders import OwnFolder, config_folder, config_folders, groups, options
 from frame.composition.layers import HYDRA, SEARCHPATH, Layers
-from frame.composition.settings import PARTS, WRAPPED, check_value, keys, no_data, unread
+from frame.composition.settings import PARTS, check_value, keys, no_data, unread
 
 MADE = (evaluations.KEY, "callbacks")  # Hydra does not compose these: evaluations become callbacks afterwards
+WRAPPED = re.compile(r"data(\.(data|unlabelled))+")  # a data set that another one wraps, such as views
 
 
 class OwnFolderFirst(SearchPathPlugin):
@@ -113,8 +114,9 @@ def compose(overrides: Sequence[str] = (), given: Mapping[str, Mapping[str, Any]
     values = [o for o in values if o not in named]
     by_default = not any(_names_callbacks(o) for o in parsed) and bool(chosen.get("model") and chosen.get("data"))
     before = evaluations.to_callbacks(chosen, named, by_default=by_default)
+    inside = nodes_inside([o for o in parsed if _chooses_files(o)])
     for override in values:
-        check_value(override, before)
+        check_value(override, before, inside)
         if override.key_or_group.startswith("params.") and override.is_add():
             override.type = OverrideType.FORCE_ADD  # the experiment or the model's file may have it
     config = _with_values(before, [o for o in values if not _is_hydras(o.key_or_group)])

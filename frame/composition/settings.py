@@ -6,7 +6,7 @@ Arguments of a `_target_` are checked in `checks.py`, those of Lightning's Train
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ OWN = {
     ),
 }
 OPEN = ("trainer", "callbacks", "architectures", "logging")  # keys below these are checked against constructors
-WRAPPED = re.compile(r"data(\.data)+")  # the data set that another one wraps, such as views
 BUILT = ("callbacks", "logging", "doctor", "loader", "execution", *PARTS)
 SPLITS = ("train", "valid", "test")  # data may have a data set for each
 SINGLE = ("experiment_name", "train_for", "seed", "data_rows", "weights", "allow_test", "cut_schedules")
@@ -269,8 +268,14 @@ def keys(plain: Any, prefix: str = "") -> list[str]:
     return [dotted for key, node in plain.items() for dotted in (f"{prefix}{key}", *keys(node, f"{prefix}{key}."))]
 
 
-def check_value(override: Override, before: DictConfig) -> None:
-    """Raises UserError if a typed value has an unknown key or another type than the experiment's."""
+def check_value(override: Override, before: DictConfig, inside: Collection[str] = ()) -> None:
+    """Raises UserError if a typed value has an unknown key or another type than the experiment's.
+
+    Args:
+        override: what was typed.
+        before: the config without typed values.
+        inside: the nodes in it whose values are names of data, such as 'data.data' of data=views.
+    """
     key = override.key_or_group
     root = key.split(".")[0]
     if root in ("hydra", "_target_") or root.startswith("hydra/"):
@@ -293,6 +298,8 @@ def check_value(override: Override, before: DictConfig) -> None:
         old = OmegaConf.select(before, key, throw_on_missing=False)
     except OmegaConfBaseException:  # it refers to a missing key, which may be why the user replaces it
         old = None
+    if key in inside and _kind(override.value()) == "text":
+        raise UserError(no_data(str(override.value())))
     _check_kind(key, old, override.value())
 
 
@@ -300,8 +307,6 @@ def _check_kind(key: str, old: Any, new: Any) -> None:
     """Raises UserError if a value is of another kind than the one whose place it takes."""
     if isinstance(new, dict) and "_target_" in new:
         return  # a schedule instead of a number: constructors are checked later
-    if isinstance(old, DictConfig) and WRAPPED.fullmatch(key) and _kind(new) == "text":
-        raise UserError(no_data(new))
     if isinstance(old, DictConfig) and isinstance(new, list):
         first = next((str(k) for k in old if not str(k).startswith("_")), "KEY")
         raise UserError(f"{key}={new}: wants keys and values: set {key}.{first}=...")

@@ -104,14 +104,19 @@ class Zip(Wrapped):
         for name, row in zip(self.names, rows[1:], strict=True):
             if name in rows[0]:
                 raise UserError(f"Zip: beside.{name}: batches of {type(self.data).__name__} have '{name}' already")
-            one, other = form(rows[0]), form(row)
-            for key in one.keys() & other.keys() if self.alike else ():
-                if one[key] != other[key]:
-                    raise UserError(
-                        f"Zip: '{key}' is {one[key]} in the data and {other[key]} in '{name}': "
-                        "give it the same shape and type, or set alike=false if they are other kinds of data"
-                    )
+            if self.alike and (differs := difference(rows[0], row, name)):
+                raise UserError(
+                    f"Zip: {differs}: give it the same shape and type, or set alike=false if they are other kinds of "
+                    "data"
+                )
         return ZippedRows(sources[0], dict(zip(self.names, sources[1:], strict=True)), self.sizes, self.epoch)
+
+
+def difference(batch: Batch, other: Batch, name: str) -> str | None:
+    """The first entry that has another shape or type in the batch called `name`, in words; None if there is none."""
+    one, two = form(batch), form(other)
+    keys = [key for key in one if key in two and one[key] != two[key]]
+    return f"'{keys[0]}' is {one[keys[0]]} in the data and {two[keys[0]]} in '{name}'" if keys else None
 
 
 class ZippedRows(Composed):

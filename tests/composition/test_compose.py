@@ -64,7 +64,7 @@ def test_values_override_a_config_as_in_hydra(typed: list[str], monkeypatch: pyt
 
     for step in (module._with_values, at_once):
         monkeypatch.setattr(module, "_with_values", step)
-        monkeypatch.setattr(module, "check_value", lambda override, before: None)  # it would refuse the wrong ones
+        monkeypatch.setattr(module, "check_value", lambda *_: None)  # it would refuse the wrong ones
         try:
             found.append(repr(compose(overrides)))
         except UserError as error:

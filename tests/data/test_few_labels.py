@@ -113,6 +113,22 @@ def test_an_epoch_is_a_pass_over_the_unlabelled_rows() -> None:
     assert len(Loader(FewLabels(Labels([0, 1, 2] * 9), 7).training(), 3)) == 2
 
 
+@pytest.mark.parametrize("n", [None, 2])
+def test_rows_of_another_data_set_stand_for_those_that_were_not_drawn(n: int | None) -> None:
+    pool = {"train": TensorDataset(100 + torch.arange(30.0).unsqueeze(1), torch.full((30,), 7))}  # labels out of range
+    data = FewLabels(Labels([0, 1, 2] * 5), n, weak={"a": Add(1)}, strong={"a": Add(2)}, unlabelled=pool)
+    assert [len(data.split(split)) for split in data.splits] == [3 * (n or 5), 15, 15] and data.n_classes == 3
+    seen = list(Loader(data.training(), 4))
+    pooled = {int(x) for batch in seen for x in batch["unlabelled"]["x"]}
+    assert len(seen) == 7 and len(pooled) == 27 and pooled < {*range(100, 130)}  # a tenth of it is its own 'valid'
+    assert all(set(batch["unlabelled"]) == {"x", "views", "index"} for batch in seen)
+    assert {int(y) for batch in seen for y in batch["y"]} == {0, 1, 2}
+    torch.testing.assert_close(seen[0]["unlabelled"]["views"][1], seen[0]["unlabelled"]["x"] + 2, rtol=0, atol=3e-3)
+    other = {"train": TensorDataset(200 + torch.arange(30.0).unsqueeze(1), torch.full((30,), 7))}
+    changed = FewLabels(Labels([0, 1, 2] * 5), n, unlabelled=other)
+    assert changed.identity("valid") == data.identity("valid") and changed.identity("train") != data.identity("train")
+
+
 def test_masks_go_along_and_factors_do_not() -> None:
     class Series(DataSet):
         def load(self, split: str) -> Source:
@@ -129,6 +145,10 @@ def test_the_config_serves_any_data_set() -> None:
     assert isinstance(data, FewLabels) and len(data.training()) == 20 and data.seed == 42
     config = compose(["experiment=digits_Classifier", "data=few_labels", "data.data=MNIST", "seed=7", "data.weak=null"])
     assert config.data.data._target_.endswith("MNIST") and config.data.seed == 7 and config.data.weak is None
+    assert config.data.unlabelled is None
+    words = ["experiment=digits_FixMatch", "data.unlabelled=digits", "data.labels_per_class=null"]
+    more: Any = build_data(compose([*words, "data.unlabelled.binarize=static"]))
+    assert len(more.split("train")) == 1297 and len(more.training().sources[1]) == 1297
 
 
 @pytest.mark.parametrize(
@@ -147,6 +167,13 @@ def test_the_config_serves_any_data_set() -> None:
             lambda: FewLabels({"train": TensorDataset(torch.zeros(9, 2), torch.ones(9, 3))}, 2),
             "'y' of .* holds numbers",
         ),
+        (lambda: FewLabels(Labels([0, 0, 1]), None, unlabelled=Digits()), "class 2 has 0 rows .*: give data"),
+        (
+            lambda: FewLabels(Labels([0, 1, 2]), None, unlabelled=Digits()),
+            r"'x' is float32 \[1\] .* in 'unlabelled'",
+        ),
+        (lambda: FewLabels(Digits(), None), "labels_per_class=null labels all rows: .* as data.unlabelled"),
+        (lambda: FewLabels(Digits(), 1, unlabelled="MNIST"), "'MNIST' is text"),
         (lambda: FewLabels(Digits(), 0), "labels_per_class=0: it must be at least 1"),
         (lambda: FewLabels(Digits(), 1, batch_size=0), "batch_size=0"),
         (lambda: FewLabels(Digits(), 1, seed=-1), "seed=-1: it must be a whole number from 0"),
