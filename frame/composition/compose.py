@@ -316,17 +316,41 @@ def _missing(error: MissingConfigException) -> str:
 def chosen_evaluation(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Reads config/evaluation/<name>.yaml, and sets the arguments that were typed as `<name>.<argument>=value`.
 
+    Other data may be named: `transfer.other=MNIST`, and changed below: `transfer.other.binarize=static`.
+
     Raises:
         UserError: there is no such file or argument.
     """
     _, found = named_evaluation(name)
     for key, text in arguments.items():
-        owner, _, argument = key.partition(".")
+        owner, *path = key.split(".")
         if owner == name:
-            if argument not in found:
-                raise UserError(choices(argument, set(found) - {"_target_"}, kind=f"argument of {name}"))
-            found[argument] = _parse([f"value={text}"])[0].value()
+            _set(found, path, _parse([f"value={text}"])[0].value(), name)
     return found
+
+
+def _set(found: dict[str, Any], path: Sequence[str], value: Any, name: str) -> None:
+    """Sets an argument of an evaluation, or of a node in it."""
+    node: Any = found
+    for number, key in enumerate(path):
+        last = number == len(path) - 1
+        # a name may be new below `others`, where values are nodes
+        new = last and number > 0 and "_target_" not in node
+        if key not in node and not new:
+            raise UserError(
+                choices(key, set(node) - {"_target_"}, kind=f"argument of {'.'.join([name, *path[:number]])}")
+            )
+        if last:
+            data = evaluations.with_data(node, {key: value})[key]
+            node[key] = value if data is value else _on_this_machine(data)
+        elif not isinstance(node := node[key], dict):
+            raise UserError(f"{'.'.join([name, *path])}: {'.'.join(path[: number + 1])}={node} has no keys below it")
+
+
+def _on_this_machine(data: dict[str, Any]) -> Any:
+    """The node of a file of config/data/, with this machine's folders of data."""
+    whole = OmegaConf.create({"device": _compose([]).device, "data": data})
+    return OmegaConf.to_container(whole.data, resolve=True)
 
 
 def _composition(error: Exception) -> str:

@@ -15,7 +15,7 @@ from frame.common.durations import parse
 from frame.common.errors import UserError, choices
 from frame.composition import config_files
 from frame.composition.folders import config_folders, file_of, options
-from frame.composition.settings import SPLITS
+from frame.composition.settings import SPLITS, no_data
 
 KEY = "evaluations"
 AUTO = "auto"  # the word for the evaluations of config/evaluations.yaml that the model and the data can serve
@@ -82,6 +82,42 @@ def named_evaluation(name: str) -> tuple[str, dict[str, Any]]:
     return str(found.pop("name", name)), found
 
 
+def data_node(name: str) -> dict[str, Any]:
+    """The content of config/data/<name>.yaml, for an evaluation that takes other data.
+
+    Raises:
+        UserError: there is no such file, or it names files itself.
+    """
+    file = file_of("data", name)
+    if file is None:
+        raise UserError(no_data(name))
+    found = config_files.values(file)
+    if "defaults" in found:
+        raise UserError(f"{name} is made of other data, which an evaluation does not read: name one that is not")
+    return found
+
+
+def with_data(lower: Any, upper: Any) -> Any:
+    """`upper` with the file of config/data/ in the place of a name, where `lower` has data.
+
+    A name is also taken beside data, as in the `others` of `ood`.
+
+    Raises:
+        UserError: see `data_node`.
+    """
+    if isinstance(upper, str) and _is_data(lower):
+        return data_node(upper)
+    if not isinstance(lower, dict) or not isinstance(upper, dict):
+        return upper
+    beside = next((node for node in lower.values() if _is_data(node)), None)
+    return {key: with_data(lower.get(key, beside), value) for key, value in upper.items()}
+
+
+def _is_data(node: Any) -> bool:
+    target = str(node.get("_target_")) if isinstance(node, dict) else ""
+    return target.startswith("frame.data.") and not target.startswith("frame.data.augment.")
+
+
 def expand(named: Any) -> dict[str, dict[str, Any]]:
     """The callbacks of a mapping of evaluations, by key, such as `elbo_valid`.
 
@@ -135,8 +171,12 @@ def _node(name: str, entry: dict[str, Any], evaluator: dict[str, Any], path: str
             raise UserError(f"{path}.evaluate_on: write {path}.on={value}")
         if word not in free:
             raise UserError(f"{path}.{word}: {choices(str(word), {*free, *SETTINGS}, kind=f'argument of {file}')}")
+    try:
+        given = with_data(evaluator, arguments)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     every = _every(entry.get("every", "end"), f"{path}.every")
-    return {"_target_": CALLBACK, "name": name, "evaluate_every": every, "evaluator": laid_over(evaluator, arguments)}
+    return {"_target_": CALLBACK, "name": name, "evaluate_every": every, "evaluator": laid_over(evaluator, given)}
 
 
 def _every(value: Any, path: str) -> str:
@@ -201,6 +241,8 @@ def _with(named: Any, override: Override) -> Any:
         inner = node[at]
         if inner is None and (number > 0 or _adds(override)):
             inner = node[at] = {}
+        if number > 1 and isinstance(inner, str) and inner in options("data"):
+            inner = node[at] = data_node(inner)
         here = ".".join([KEY, *path[:number]])
         if inner is not None and not isinstance(inner, dict):
             raise UserError(f"{key}: {here}={inner} has no keys below it")

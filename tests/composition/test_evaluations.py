@@ -322,3 +322,46 @@ def test_the_composed_config_is_shown_with_its_callbacks(capsys: pytest.CaptureF
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["callbacks"]["knn_valid"]["evaluator"]["n_bank"] == 9 and "evaluations" not in shown
     assert shown["callbacks"]["knn_valid"]["evaluate_every"] == "1 epoch" and shown["seeds"]["init"] == "${seed}"
+
+
+def test_an_evaluation_of_other_data_takes_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    found = chosen_evaluation("transfer", {"transfer.other": "images", "transfer.other.root": "mine"})["other"]
+    assert found["_target_"] == "frame.data.images.Images" and found["root"] == "mine"
+    assert found["data_root"] == str(tmp_path)  # this machine's
+    others = chosen_evaluation("ood", {"ood.others.clothes": "FashionMNIST"})["others"]
+    assert set(others) == {"shuffled", "noise", "digits", "clothes"}
+    assert others["clothes"]["_target_"] == "frame.data.FashionMNIST.FashionMNIST"
+    spelled = {"transfer.other": "{_target_: frame.data.MNIST.MNIST, data_root: here}"}
+    assert chosen_evaluation("transfer", spelled)["other"] == {
+        "_target_": "frame.data.MNIST.MNIST",
+        "data_root": "here",
+    }
+
+    words = ["experiment=digits_VAE", "+evaluations.transfer.other=MNIST", "evaluations.transfer.other.binarize=static"]
+    callbacks: Any = OmegaConf.to_container(compose(words).callbacks, resolve=False)
+    node = callbacks["transfer_valid"]["evaluator"]["other"]
+    assert node["_target_"] == "frame.data.MNIST.MNIST" and node["data_root"] == "${device.data_root}"
+    assert node["binarize"] == "static"
+    ood = expand({"ood": {"others": {"clothes": "FashionMNIST", "noise": None}}})["ood_valid"]["evaluator"]["others"]
+    assert ood["clothes"]["_target_"].endswith("FashionMNIST") and ood["noise"] is None and "digits" in ood
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"transfer.other": "MNITS"}, "no data 'MNITS': did you mean 'MNIST'"),
+        ({"transfer.other": "views"}, "views is made of other data"),
+        ({"transfer.other": "MNIST", "transfer.other.rot": "1"}, "no argument of transfer.other 'rot'"),
+        ({"transfer.layers.deep": "1"}, "transfer.layers.deep: layers=.* has no keys below it"),
+        ({"ood.others.clothes": "Fashion"}, "no data 'Fashion': did you mean 'FashionMNIST'"),
+    ],
+)
+def test_a_wrong_name_of_other_data_is_one_line(arguments: dict[str, str], says: str) -> None:
+    name = next(iter(arguments)).split(".")[0]
+    with pytest.raises(UserError, match=says) as error:
+        chosen_evaluation(name, arguments)
+    assert "\n" not in str(error.value)
+    if len(arguments) == 1 and name == "transfer" and "other" in next(iter(arguments)):
+        with pytest.raises(UserError, match=f"^evaluations.transfer: {says}"):
+            expand({name: {"other": arguments["transfer.other"]}})
