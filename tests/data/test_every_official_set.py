@@ -48,7 +48,8 @@ def test_a_config_s_keys_are_the_constructor_s_arguments(path: Path) -> None:
     assert isinstance(config, dict)
     target = get_class(config.pop("_target_"))
     for entry in config.pop("defaults", []):  # an argument that is a choice of its own, as the data of views
-        config = {str(key).partition("@")[2]: None for key in (entry if isinstance(entry, dict) else ())} | config
+        chosen = [str(key).partition("@")[2] for key in (entry if isinstance(entry, dict) else ())]
+        config = {key: None for key in chosen if key not in config} | config
     assert issubclass(target, DataSet) and target.__module__ in (
         f"frame.data.{path.stem}",
         f"frame.data.{path.stem.split('_')[0]}",
