@@ -8,6 +8,7 @@ import numpy as np
 
 from frame.common.errors import UserError
 from frame.data.identity import listed
+from frame.data.labels import missing
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,21 @@ class Environments:
         return np.array([self.numbers[value] for value in _plain(column)], dtype=np.int64)
 
 
-def environments_of(columns: Mapping[str, np.ndarray], name: str) -> Environments | None:
+def environments_of(columns: Mapping[str, np.ndarray], name: str, where: str) -> Environments | None:
     """The environments of the splits that have the column `name`, each [N]; None if 'train' has none.
+
+    `where` stands before messages.
 
     Raises:
         UserError: a row has no value, or several.
     """
     for split, column in columns.items():
         if column.ndim != 1:
-            raise UserError(f"'{split}': '{name}' has the shape {list(column.shape)}: give one environment a row")
-        for row, value in enumerate(column.tolist()):
-            if value is None or value != value:
-                raise UserError(f"'{split}': '{name}' has no value in row {row}: fill it in")
+            raise UserError(
+                f"{where}, '{split}': '{name}' has the shape {list(column.shape)}: give one environment a row"
+            )
+        if (gone := missing(column)).any():
+            raise UserError(f"{where}, '{split}': '{name}' has no value in row {int(gone.argmax())}: fill it in")
     if "train" not in columns:
         return None
     has = {split: sorted(set(_plain(column))) for split, column in columns.items()}

@@ -100,19 +100,29 @@ class FewLabels(Wrapped):
     def training(self) -> Source:
         self.split("train")  # compares labels, and the rows
         labelled = TakenRows(self.data.training(), self.rows[0])
-        others = self.parts[1].training() if len(self.parts) > 1 else TakenRows(self.data.training(), self.rows[1])
-        others = MappedRows(others, Keep(self._unlabelled))
-        if len(others) == 0:
-            raise UserError("FewLabels: 'unlabelled' has no rows to train on")
-        one, other = (whole_batch(source, torch.arange(1)) for source in (labelled, others))
-        if differs := difference(one, other, "unlabelled"):
-            raise UserError(f"FewLabels: {differs}: give it the same shape and type")
+        if len(self.parts) > 1:
+            unlabelled = self._beside(labelled)
+        else:
+            unlabelled = self._kept(TakenRows(self.data.training(), self.rows[1]))
         return ZippedRows(
             self._seen(labelled, self.train_on_view),
-            {"unlabelled": self._seen(others, self.train_on_view)},
+            {"unlabelled": self._seen(unlabelled, self.train_on_view)},
             {"unlabelled": self.batch_size},
             epoch="unlabelled",
         )
+
+    def _beside(self, labelled: Source) -> Source:
+        """The rows of `unlabelled`, if they are like the labelled ones."""
+        unlabelled = self._kept(self.parts[1].training())
+        if len(unlabelled) == 0:
+            raise UserError("FewLabels: 'unlabelled' has no rows to train on")
+        one, other = (whole_batch(source, torch.arange(1)) for source in (labelled, unlabelled))
+        if differs := difference(one, other, "unlabelled"):
+            raise UserError(f"FewLabels: {differs}: give it the same shape and type")
+        return unlabelled
+
+    def _kept(self, source: Source) -> Source:
+        return MappedRows(source, Keep(self._unlabelled))
 
     def _seen(self, source: Source, x_is_view: bool = False) -> Source:
         return source if self.views is None else MappedRows(source, WeakAndStrong(*self.views, x_is_view=x_is_view))

@@ -17,6 +17,7 @@ from frame.data.duplicates import MOST_HELD, MOST_TRAIN, duplicates_told
 from frame.data.environments import Environments, environments_of
 from frame.data.files import places
 from frame.data.identity import digest, fingerprint, listed, spread
+from frame.data.labels import missing
 from frame.data.memory import InMemory
 from frame.data.on_disk import OnDisk, Stored
 from frame.data.splits import SPLITS, Divided, Part, Splitting, divided
@@ -145,10 +146,7 @@ class FromFiles(DataSet):
         """Makes 'env' of each split numbers, of the column that `env` names, or of an array called 'env'."""
         name = self.splitting.env or "env"
         columns = {split: part.columns[name] for split, part in rows.items() if name in part.columns}
-        try:
-            self._envs = environments_of(columns, name)
-        except UserError as error:
-            raise UserError(f"{self.name}, {error}") from None
+        self._envs = environments_of(columns, name, self.name)
         if self._envs is not None:
             for split, column in columns.items():
                 rows[split].columns["env"] = self._envs.coded(column)
@@ -192,8 +190,8 @@ class FromFiles(DataSet):
             for name in self.splitting.columns:
                 if name not in rows.columns:
                     raise UserError(f"{self.name}, '{split}': {choices(name, rows.columns, kind='column')}")
-                if (missing := _missing(rows.columns[name])).any():
-                    row = int(missing.argmax())
+                if (gone := missing(rows.columns[name])).any():
+                    row = int(gone.argmax())
                     raise UserError(f"{self.name}, '{split}': '{name}' has no value in row {row}: fill it in")
             train = read.get("train", rows)
             if not hasattr(rows.x, "iloc") and rows.x.shape[1:] != train.x.shape[1:]:
@@ -208,11 +206,11 @@ class FromFiles(DataSet):
             return rows, 0
         if self.task == "labels" and rows.y.ndim == 1 and rows.y.dtype.kind in "OU":
             return rows, 0  # a row may have none of the labels
-        missing = np.asarray(_missing(rows.y).reshape(len(rows.y), -1).any(1))
-        n = int(missing.sum())
-        if n == len(missing):
+        gone = np.asarray(missing(rows.y).reshape(len(rows.y), -1).any(1))
+        n = int(gone.sum())
+        if n == len(gone):
             raise UserError(f"{self.name}, '{split}': no row has a label in {self.label_named}")
-        return (rows.take(np.flatnonzero(~missing)), n) if n else (rows, 0)
+        return (rows.take(np.flatnonzero(~gone)), n) if n else (rows, 0)
 
     def _tell(self, rows: dict[str, Rows], parted: Divided, n_unlabelled: int) -> None:
         told = [self.described(rows)]
@@ -281,18 +279,6 @@ def looked_at(split: str, x: Any) -> np.ndarray:
     if isinstance(x, Stored):
         return x.few(MOST_TRAIN if split == "train" else MOST_HELD, LOOKED_AT)
     return x if isinstance(x, np.ndarray) else np.asarray(x)
-
-
-def _missing(values: np.ndarray) -> np.ndarray:
-    """Where there is no value: NaN, None or an empty word."""
-    if values.dtype.kind in "biu":
-        return np.zeros(values.shape, dtype=bool)
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    import pandas as pd
-
-    found: np.ndarray = np.asarray(pd.isna(values))
-    return found | (values == "") if values.dtype.kind in "OU" else found
 
 
 def found_file(file: str | Path, folders: Sequence[Path], name: str) -> Path:

@@ -182,10 +182,8 @@ class HuggingFace(DataSet):
         if name is None:
             return
         columns = {split: np.asarray(part.whole[name]) for split, part in rows.items()}
-        try:
-            self._envs = environments_of({s: columns[part][some] for s, (part, some) in parted.rows.items()}, name)
-        except UserError as error:
-            raise UserError(f"huggingface, {error}") from None
+        taken = {split: columns[part][some] for split, (part, some) in parted.rows.items()}
+        self._envs = environments_of(taken, name, "huggingface")
         if self._envs is not None:
             for split, part in rows.items():
                 part.env = self._envs.coded(columns[split])

@@ -87,3 +87,15 @@ def _numbers(values: Any, n: int) -> np.ndarray | None:
     if found.shape == (n, 1):
         found = found.reshape(n)
     return found if found.shape == (n,) and found.dtype.kind in "iubUS" else None
+
+
+def missing(values: np.ndarray) -> np.ndarray:
+    """Where there is no value: NaN, None or an empty word."""
+    if values.dtype.kind in "biu":
+        return np.zeros(values.shape, dtype=bool)
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    import pandas as pd
+
+    found: np.ndarray = np.asarray(pd.isna(values))
+    return found | (values == "") if values.dtype.kind in "OU" else found

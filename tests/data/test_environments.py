@@ -117,24 +117,24 @@ def test_folders_of_pictures_are_environments(tmp_path: Path) -> None:
 
 
 def test_numbers_are_in_the_order_of_numbers() -> None:
-    found = environments_of({"train": np.array([2010, 2009, 10, 2010]), "test": np.array([9, 10])}, "year")
+    found = environments_of({"train": np.array([2010, 2009, 10, 2010]), "test": np.array([9, 10])}, "year", "mine")
     assert found is not None and found.n_trained == 3
     assert found.coded(np.array([10, 2009, 2010, 9])).tolist() == [0, 1, 2, 3]
     assert found.told == "'year': 3 environments (10, 2009, 2010), 'test' has others (9)"
-    assert environments_of({"test": np.array([1])}, "year") is None
+    assert environments_of({"test": np.array([1])}, "year", "mine") is None
 
 
 @pytest.mark.parametrize(
     ("column", "says"),
     [
-        (np.array(["a", None], dtype=object), "'train': 'env' has no value in row 1: fill it in"),
-        (np.array([0.0, np.nan]), "'train': 'env' has no value in row 1"),
-        (np.zeros((4, 2)), r"'train': 'env' has the shape \[4, 2\]: give one environment a row"),
+        (np.array(["a", None], dtype=object), "mine, 'train': 'env' has no value in row 1: fill it in"),
+        (np.array([0.0, np.nan]), "mine, 'train': 'env' has no value in row 1"),
+        (np.zeros((4, 2)), r"mine, 'train': 'env' has the shape \[4, 2\]: give one environment a row"),
     ],
 )
 def test_errors_are_one_line(column: np.ndarray, says: str) -> None:
     with pytest.raises(UserError, match=f"^{says}"):
-        environments_of({"train": column}, "env")
+        environments_of({"train": column}, "env", "mine")
 
 
 def test_a_method_learns_from_environments_of_a_table(tmp_path: Path) -> None:
